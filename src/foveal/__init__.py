@@ -1,0 +1,39 @@
+"""foveal: RetinaNet end to end, from a folder of labelled images to a deployed object detector."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foveal.data.dataset import Dataset
+    from foveal.data.formats import read
+    from foveal.detector import Detector, load
+    from foveal.errors import FovealError
+    from foveal.structures import Detections
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Dataset": "foveal.data.dataset",
+    "Detections": "foveal.structures",
+    "Detector": "foveal.detector",
+    "FovealError": "foveal.errors",
+    "load": "foveal.detector",
+    "read": "foveal.data.formats",
+}
+
+__all__ = ["Dataset", "Detections", "Detector", "FovealError", "__version__", "load", "read"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home when it is first used, so that `import foveal` stays light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'foveal' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,360 @@
+"""Every setting, typed, with its default; read from and written to TOML. Loads no torch.
+
+A setting is reached as `section.name`, in a TOML file as `name = ...` under `[section]` and on the
+command line as `--set section.name=value`.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from foveal.errors import SettingsError
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+PositiveCount = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A group of settings; unknown names are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ModelSettings(Section):
+    """The network."""
+
+    backbone: str = "resnet50"
+    weights: str = "pretrained"
+    """'none', 'pretrained' (timm's) or the path of a local file."""
+    bands: PositiveCount = 3
+    norm: Literal["frozen", "live", "group"] = "frozen"
+    norm_eps: Annotated[float, Field(ge=0)] | None = None
+    """None keeps the backbone's own."""
+    frozen_stages: Count = 0
+    fpn_channels: PositiveCount = 256
+    p6_from: Literal["C5", "P5"] = "C5"
+    relu_before_p7: bool = True
+    head_depth: Count = 4
+    head_channels: PositiveCount = 256
+    head_norm: Literal["none", "group"] = "none"
+    head_depthwise: bool = False
+    prior: Annotated[float, Field(gt=0, lt=1)] = 0.01
+
+
+class AnchorSettings(Section):
+    """The anchor boxes: at each place of level l, sizes[l] * scales x ratios of them."""
+
+    sizes: tuple[Positive, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
+    """One base size a level, input pixels."""
+    strides: tuple[PositiveCount, ...] = (8, 16, 32, 64, 128)
+    scales: tuple[Positive, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+    ratios: tuple[Positive, ...] = (0.5, 1.0, 2.0)
+    """Height / width."""
+    offset: Share = 0.5
+    """Where in its cell an anchor's centre lies, in strides."""
+    rounding: Literal["none", "torchvision"] = "none"
+    """'torchvision' truncates sizes * scales to whole pixels and rounds the corners."""
+    order: Literal["size-major", "ratio-major"] = "size-major"
+    stride_from: Literal["nominal", "feature size"] = "nominal"
+    """'feature size' divides the input's size by the level's, as torchvision does."""
+
+    @model_validator(mode="after")
+    def _same_levels(self) -> AnchorSettings:
+        if len(self.sizes) != len(self.strides):
+            raise ValueError(
+                f"sizes has {len(self.sizes)} entries and strides {len(self.strides)}: "
+                "expected one of each for every pyramid level"
+            )
+        return self
+
+
+class AssignmentSettings(Section):
+    """Which anchors are objects, which background."""
+
+    object_iou: Share = 0.5
+    background_iou: Share = 0.4
+    force_best: bool = True
+    """Give every object its best anchors, however low their IoU."""
+    ignored_overlap: Share = 0.5
+    """An unassigned anchor with this share of its area in a region to ignore is ignored."""
+
+
+class LossSettings(Section):
+    """The two losses and what they are divided by."""
+
+    classification: Literal["focal", "cross entropy"] = "focal"
+    alpha: Annotated[float, Field(gt=0, lt=1)] | None = 0.25
+    """None leaves the balance out."""
+    gamma: Annotated[float, Field(ge=0)] = 2.0
+    box: Literal["smooth l1", "l1", "giou"] = "smooth l1"
+    beta: Annotated[float, Field(ge=0)] = 0.11
+    box_weight: Positive = 1.0
+    divide_by: Literal["batch", "image"] = "batch"
+    """Assigned anchors of the whole batch (all processes), or each image's own, then the mean."""
+
+
+class DecodingSettings(Section):
+    """From raw output to detections."""
+
+    threshold: Share = 0.05
+    top_per_level: PositiveCount = 1000
+    nms_iou: Share = 0.5
+    most: PositiveCount = 100
+    class_agnostic: bool = False
+
+
+class PreparationSettings(Section):
+    """From an original image to the network's input."""
+
+    mode: Literal["keep", "square"] = "keep"
+    """'keep' holds the aspect ratio within the side limits, 'square' pads to shorter x shorter."""
+    shorter: PositiveCount = 640
+    longer: PositiveCount = 1066
+    multiple: PositiveCount = 32
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    """Of each band, in 0..1; buffers of the model."""
+    std: tuple[Positive, ...] = (0.229, 0.224, 0.225)
+    band_low: tuple[float, ...] = ()
+    """16-bit data: the value of each band that becomes 0; empty for 8-bit data."""
+    band_high: tuple[float, ...] = ()
+    """16-bit data: the value of each band that becomes 255."""
+
+    @model_validator(mode="after")
+    def _limits(self) -> PreparationSettings:
+        if self.longer < self.shorter:
+            raise ValueError(f"longer ({self.longer}) is below shorter ({self.shorter})")
+        return self
+
+
+class AugmentationSettings(Section):
+    """Random changes of training images; 0 or False leaves one out."""
+
+    flip_horizontal: bool = True
+    flip_vertical: bool = False
+    quarter_turns: bool = False
+    scale: tuple[Positive, Positive] = (1.0, 1.0)
+    """Smallest and largest random zoom; above 1 crops, below 1 pads."""
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Degrees, either way."""
+    shear: Annotated[float, Field(ge=0, le=45)] = 0.0
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    blur: Share = 0.0
+    """Share of images blurred."""
+    noise: Annotated[float, Field(ge=0)] = 0.0
+    """Standard deviation, grey levels."""
+    mosaic: Share = 0.0
+    """Share of samples made of four images."""
+    least_visible: Share = 0.25
+    """Boxes with less of their area left in the picture are dropped."""
+
+
+class TrainingSettings(Section):
+    """How the network is trained."""
+
+    epochs: PositiveCount = 20
+    batch: PositiveCount = 8
+    """Images a step, over all processes and accumulated steps."""
+    accumulate: PositiveCount = 1
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Positive | None = None
+    """For a batch of 16 (linear rule for sgd, square root for adamw); None: 0.01 or 2e-4."""
+    momentum: Share = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    decay_norms: bool = True
+    backbone_learning_rate: Positive = 1.0
+    """Factor on the backbone's learning rate."""
+    schedule: Literal["steps", "cosine", "one cycle", "constant"] = "cosine"
+    warmup_steps: Count = 100
+    warmup_factor: Share = 0.001
+    step_epochs: tuple[Positive, ...] = (0.667, 0.889)
+    """Where 'steps' divides the learning rate by 10, as shares of the run."""
+    clip_gradient: Annotated[float, Field(ge=0)] = 10.0
+    """Largest gradient norm; 0 leaves clipping out."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the averaged weights (EMA); 0 leaves averaging out."""
+    unfreeze_epoch: Count = 0
+    """The epoch from which the backbone is trained too; 0: from the start."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    workers: Count | None = None
+    """Processes that load images; None: chosen from the machine's cores."""
+    cache_megabytes: Count = 0
+    sizes: tuple[PositiveCount, ...] = ()
+    """Shorter sides to draw from for each batch (multi-scale); empty: the preparation's."""
+    evaluate_every: PositiveCount = 1
+    save_every_steps: Count = 0
+    """Write the resume state also every so many steps; 0: at the end of an epoch only."""
+    patience: Count = 0
+    """Stop after so many evaluations without a better AP; 0: never."""
+    hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Share held out where no validation data is given."""
+    bad_losses: PositiveCount = 20
+    """Stop after so many steps in a row whose loss is not finite."""
+    trackers: tuple[str, ...] = ()
+    seed: int = 0
+
+
+class Settings(Section):
+    """All settings of a model and its training."""
+
+    model: ModelSettings = ModelSettings()
+    anchors: AnchorSettings = AnchorSettings()
+    assignment: AssignmentSettings = AssignmentSettings()
+    loss: LossSettings = LossSettings()
+    decoding: DecodingSettings = DecodingSettings()
+    preparation: PreparationSettings = PreparationSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    training: TrainingSettings = TrainingSettings()
+
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "standard": {},
+    "paper": {
+        "assignment": {"force_best": False},
+        "preparation": {"shorter": 800, "longer": 1333},
+        "training": {
+            "epochs": 12,
+            "batch": 16,
+            "learning_rate": 0.01,
+            "schedule": "steps",
+            "warmup_steps": 500,
+            "clip_gradient": 0.0,
+        },
+    },
+    "torchvision": {
+        "model": {"p6_from": "P5", "norm_eps": 0.0},
+        "anchors": {
+            "offset": 0.0,
+            "rounding": "torchvision",
+            "order": "ratio-major",
+            "stride_from": "feature size",
+        },
+        "loss": {"box": "l1", "divide_by": "image"},
+        "decoding": {"most": 300},
+        "preparation": {"shorter": 800, "longer": 1333},
+    },
+    "torchvision v2": {
+        "model": {"head_norm": "group", "norm": "live"},
+        "anchors": {
+            "offset": 0.0,
+            "rounding": "torchvision",
+            "order": "ratio-major",
+            "stride_from": "feature size",
+        },
+        "loss": {"box": "giou", "divide_by": "image"},
+        "decoding": {"most": 300},
+        "preparation": {"shorter": 800, "longer": 1333},
+    },
+}
+
+
+def make_settings(
+    *,
+    preset: str = "standard",
+    file: Path | None = None,
+    overrides: tuple[str, ...] | list[str] = (),
+) -> Settings:
+    """Combine a preset, a TOML file and `section.name=value` overrides, the later ones winning.
+
+    Raises:
+        SettingsError: an unknown preset, name or section, an unreadable file or a wrong value.
+    """
+    if preset not in PRESETS:
+        raise SettingsError(f"preset {preset!r} is unknown. Expected one of: {', '.join(PRESETS)}.")
+    values: dict[str, dict[str, Any]] = {name: dict(part) for name, part in PRESETS[preset].items()}
+    if file is not None:
+        _merge(values, _read_toml(file), where=str(file))
+    for override in overrides:
+        section, name, value = _parse_override(override)
+        values.setdefault(section, {})[name] = value
+    return parse_settings(values, where=str(file) if file else "settings")
+
+
+def parse_settings(values: dict[str, Any], *, where: str) -> Settings:
+    """Check a nested dictionary of settings.
+
+    Raises:
+        SettingsError: with every wrong setting, its value and what was expected.
+    """
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, where)) from None
+
+
+def to_toml(settings: Settings) -> str:
+    """All settings as TOML; what is None is left out, since TOML has no null."""
+    return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file}: can't be read ({error.strerror}).") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: is no valid TOML: {error}.") from None
+
+
+def _merge(values: dict[str, dict[str, Any]], more: dict[str, Any], *, where: str) -> None:
+    for section, part in more.items():
+        if not isinstance(part, dict):
+            raise SettingsError(
+                f"{where}: {section!r} stands outside any section. "
+                f"Expected it under one of: {', '.join(f'[{n}]' for n in Settings.model_fields)}."
+            )
+        values.setdefault(section, {}).update(part)
+
+
+def _parse_override(text: str) -> tuple[str, str, Any]:
+    path, equals, value = text.partition("=")
+    section, dot, name = path.strip().partition(".")
+    if not (equals and dot and section and name):
+        raise SettingsError(
+            f"--set {text}: expected section.name=value, for example training.epochs=20."
+        )
+    return section, name, _parse_value(value.strip())
+
+
+def _parse_value(text: str) -> Any:
+    """A TOML or JSON value where it reads as one, else the text itself."""
+    if text in ("none", "None", "null"):
+        return "none" if text == "none" else None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{path} is unknown. {_known_names(problem['loc'])}")
+        else:
+            lines.append(f"{path} = {problem['input']!r}: {problem['msg']}.")
+    return f"{where}: " + "\n".join(lines)
+
+
+def _known_names(location: tuple[int | str, ...]) -> str:
+    if len(location) == 1:
+        return f"Expected a section: {', '.join(Settings.model_fields)}."
+    section = Settings.model_fields[str(location[0])].annotation
+    names = section.model_fields if isinstance(section, type) else {}
+    return f"Expected one of: {', '.join(names)}."

@@ -1,0 +1,1 @@
+"""From the folders that people have to batches."""

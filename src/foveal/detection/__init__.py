@@ -1,0 +1,1 @@
+"""The part that is the paper: anchors, assignment, coding, losses, criterion, decoding."""

@@ -1,0 +1,37 @@
+"""The errors that foveal raises on purpose.
+
+A message says where, what is wrong, what was expected and what to do next. Each class is a kind of
+mistake that a caller may want to tell apart; anything else that escapes is a bug of ours.
+"""
+
+
+class FovealError(Exception):
+    """Base of every error that foveal raises on purpose; the command line prints it without a traceback."""
+
+
+class SettingsError(FovealError):
+    """A setting has an unknown name, a wrong type or a value out of range."""
+
+
+class DataError(FovealError):
+    """Annotations, a data folder or class names can't be read or contradict each other."""
+
+
+class ImageError(DataError):
+    """An image is missing, empty, broken, too large or of a kind that can't be read."""
+
+
+class WeightsError(FovealError):
+    """Backbone weights or a foreign checkpoint can't be found, read or matched to the network."""
+
+
+class ModelFileError(FovealError):
+    """A model file is not ours, is cut short, or was written in another format version."""
+
+
+class TrainingError(FovealError):
+    """A training run can't start, go on or be resumed."""
+
+
+class MissingExtraError(FovealError):
+    """An optional package is needed; the message is the line that installs it."""

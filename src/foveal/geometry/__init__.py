@@ -1,0 +1,1 @@
+"""Boxes and the way between original and input pixels: pure functions, no state."""

@@ -1,0 +1,1 @@
+"""The network: backbones, FPN, heads, the whole, and its file."""

@@ -1,0 +1,190 @@
+"""What travels between the rooms: Sample, Target and Detections on the host, Batch and RawOutput on the device.
+
+Host structures hold numpy arrays, so that reading data and looking at results needs no torch.
+Boxes are float32 xyxy in continuous pixels without "+1"; labels are 0..K-1 and there is no
+background class. The frame (original or input pixels) is said where a structure is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from foveal.geometry.placement import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an image is known to show.
+
+    Attributes:
+        boxes: [N, 4] float32 xyxy.
+        labels: [N] int64, 0..K-1.
+        ignored: [N] bool; such a box is a region to ignore, neither object nor background.
+        areas: [N] float64, pixels in the original frame, where the annotations state an area that
+            is not the box's (COCO's masks); evaluation sorts objects by it into sizes.
+    """
+
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    ignored: NDArray[np.bool_]
+    areas: NDArray[np.float64] | None = None
+
+    @staticmethod
+    def empty() -> Target:
+        """A target without objects."""
+        return Target(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image with its target, in one frame (original pixels when it comes out of a Dataset).
+
+    Attributes:
+        image: [H, W, C] uint8, RGB where C is 3.
+        target: boxes in the image's own pixels.
+        name: what people call the image, used in messages.
+    """
+
+    image: NDArray[np.uint8]
+    target: Target
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images of one input size with their padded targets.
+
+    Attributes:
+        images: [B, C, H, W] uint8, channels_last in memory.
+        boxes: [B, N, 4] float32 xyxy, input pixels, zeros where padded.
+        labels: [B, N] int64, zero where padded.
+        ignored: [B, N] bool, regions to ignore, False where padded.
+        counts: [B] int64, how many of the N are real.
+        placements: one for each image.
+        names: what people call each image.
+    """
+
+    images: Tensor
+    boxes: Tensor
+    labels: Tensor
+    ignored: Tensor
+    counts: Tensor
+    placements: tuple[Placement, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """The same batch with its tensors on a device."""
+        return Batch(
+            *(
+                tensor.to(device, non_blocking=non_blocking)
+                for tensor in (self.images, self.boxes, self.labels, self.ignored, self.counts)
+            ),
+            placements=self.placements,
+            names=self.names,
+        )
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory (the hook that torch's DataLoader calls)."""
+        return Batch(
+            *(
+                tensor.pin_memory()
+                for tensor in (self.images, self.boxes, self.labels, self.ignored, self.counts)
+            ),
+            placements=self.placements,
+            names=self.names,
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class RawOutput(NamedTuple):
+    """What the network says, the same in training, evaluation and export.
+
+    Attributes:
+        logits: for each level [B, A_l, K].
+        deltas: for each level [B, A_l, 4], (dx, dy, dw, dh) from the anchors.
+    """
+
+    logits: tuple[Tensor, ...]
+    deltas: tuple[Tensor, ...]
+
+
+class PaddedDetections(NamedTuple):
+    """A batch's detections on the device, best first, input pixels.
+
+    Attributes:
+        boxes: [B, M, 4] float32 xyxy, zeros where padded.
+        scores: [B, M] float32, zero where padded.
+        labels: [B, M] int64, zero where padded.
+        counts: [B] int64, how many of the M are real.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    counts: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """What was found in one image, best first.
+
+    Attributes:
+        boxes: [N, 4] float32 xyxy, original pixels.
+        scores: [N] float32 in 0..1.
+        labels: [N] int64, 0..K-1.
+        classes: the K class names.
+        width, height: the original image's size in pixels, 0 where unknown.
+        path: the image's file, where it came from one.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...] = field(default=())
+    width: int = 0
+    height: int = 0
+    path: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def names(self) -> list[str]:
+        """The class name of each detection."""
+        return [self.classes[label] for label in self.labels]
+
+    def select(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Detections:
+        """The detections that a mask or an index array picks, in its order."""
+        return Detections(
+            self.boxes[keep],
+            self.scores[keep],
+            self.labels[keep],
+            classes=self.classes,
+            width=self.width,
+            height=self.height,
+            path=self.path,
+        )
+
+    def above(self, threshold: float) -> Detections:
+        """The detections whose score is at least the threshold."""
+        return self.select(self.scores >= threshold)
+
+    def counts(self) -> dict[str, int]:
+        """How many were found of each class, zeros included."""
+        found = np.bincount(self.labels, minlength=len(self.classes))
+        return {name: int(found[label]) for label, name in enumerate(self.classes)}

@@ -1,0 +1,1 @@
+"""The training run: loop, schedule, averaged weights, exact resume."""

@@ -1,0 +1,1 @@
+"""Settings found from data: anchors, learning rate."""
