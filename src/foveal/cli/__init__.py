@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from foveal import __version__
 from foveal.errors import FovealError
 
 app = typer.Typer(
     name="foveal",
-    help="RetinaNet end to end: from labelled images to a trained, measured object detector.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"foveal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Say which version this is."
+        ),
+    ] = False,
+) -> None:
+    """RetinaNet end to end: from labelled images to a trained, measured object detector."""
+
+
 def main() -> None:
-    """Run the command line; a mistake that foveal can explain ends in one message and exit code 2."""
+    """Run the command line; a mistake that foveal can explain ends in a message and exit code 2."""
     try:
         app()
     except FovealError as error:
