@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from foveal.errors import DataError
+from foveal.structures import Sample, Target
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+ANY_CLASS = -1
+"""Label of a region to ignore that concerns every class (KITTI's DontCare)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +29,8 @@ class Record:
         path: absolute path of the image.
         width, height: the original image's size in pixels, 0 where the annotations do not say.
         boxes: [N, 4] float32 xyxy, original pixels.
-        labels: [N] int64 indices into the data set's classes.
+        labels: [N] int64 indices into the data set's classes; ANY_CLASS for a region to ignore
+            that concerns every class.
         ignored: [N] bool, regions to ignore (COCO crowd, VOC difficult, classes named as such).
         areas: [N] float64 in pixels, where the annotations state areas that are not the boxes'.
         flags: further columns, each with N entries ("difficult", "truncated", "crowd",
@@ -41,3 +50,211 @@ class Record:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def select(self, keep: NDArray[np.bool_]) -> Record:
+        """The record with the objects that a mask [N] picks."""
+        chosen = np.flatnonzero(keep)
+        return replace(
+            self,
+            boxes=self.boxes[chosen],
+            labels=self.labels[chosen],
+            ignored=self.ignored[chosen],
+            areas=None if self.areas is None else self.areas[chosen],
+            flags={name: tuple(column[i] for i in chosen) for name, column in self.flags.items()},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Records and the names of their classes; every operation gives a new data set.
+
+    Attributes:
+        records: one for each image, images without objects included.
+        classes: the K class names; a label is an index into them.
+        root: the folder that the images were read from.
+        name: what people call the data set, used in messages.
+    """
+
+    records: tuple[Record, ...]
+    classes: tuple[str, ...]
+    root: Path
+    name: str = ""
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Dataset: ...
+    def __getitem__(self, index: int | slice) -> Sample | Dataset:
+        """The image with its target (original pixels), or the data set of a slice.
+
+        Raises:
+            ImageError: the image can't be read.
+        """
+        if isinstance(index, slice):
+            return replace(self, records=self.records[index])
+        from foveal.data.images import read_image
+
+        record = self.records[index]
+        return Sample(read_image(record.path), self.target(index), name=record.path.name)
+
+    def target(self, index: int) -> Target:
+        """What image `index` shows, in original pixels, without opening the image.
+
+        A region to ignore that concerns every class is given once for each class, so that labels
+        are always 0..K-1.
+        """
+        record = self.records[index]
+        columns = (record.boxes, record.labels, record.ignored, record.areas)
+        if (record.labels == ANY_CLASS).any():
+            order, labels = _for_every_class(record.labels, len(self.classes))
+            areas = None if record.areas is None else record.areas[order]
+            return Target(record.boxes[order], labels, record.ignored[order], areas)
+        return Target(*(None if column is None else column.copy() for column in columns))  # type: ignore[arg-type]
+
+    def take(self, indices: Sequence[int]) -> Dataset:
+        """The data set of the images at these indices, in their order."""
+        return replace(self, records=tuple(self.records[i] for i in indices))
+
+    def split(self, share: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Hold out a share of the images: (the rest, the share held out).
+
+        Which images are held out follows from the seed and each image's path below the root, not
+        from their order: the same folder gives the same split on every machine. Both parts keep
+        the order, and neither is empty when there are two images or more.
+
+        Raises:
+            DataError: the share is not between 0 and 1.
+        """
+        if not 0 < share < 1:
+            raise DataError(f"A share to hold out of {share} makes no split. Expected 0 < share < 1.")
+        count = len(self)
+        held = min(max(round(share * count), 1), count - 1) if count > 1 else 0
+        keys = [blake2b(f"{seed}/{self._key(r)}".encode(), digest_size=8).digest() for r in self]
+        chosen = set(sorted(range(count), key=lambda i: (keys[i], i))[:held])
+        rest = self.take([i for i in range(count) if i not in chosen])
+        return rest, self.take(sorted(chosen))
+
+    def _key(self, record: Record) -> str:
+        if record.path.is_relative_to(self.root):
+            return record.path.relative_to(self.root).as_posix()
+        return record.path.name
+
+    def only(self, classes: Iterable[str]) -> Dataset:
+        """The data set with these classes alone, in this order; every image stays.
+
+        Objects of other classes become background; regions to ignore of every class stay.
+
+        Raises:
+            DataError: a class is not in the data set.
+        """
+        names = tuple(dict.fromkeys([classes] if isinstance(classes, str) else classes))
+        self._expect(names)
+        return self._relabel([names.index(c) if c in names else None for c in self.classes], names)
+
+    def rename(self, names: Mapping[str, str]) -> Dataset:
+        """The data set with classes renamed; classes that get the same name become one.
+
+        Raises:
+            DataError: a class to rename is not in the data set.
+        """
+        self._expect(names)
+        renamed = [names.get(name, name) for name in self.classes]
+        classes = tuple(dict.fromkeys(renamed))
+        return self._relabel([classes.index(name) for name in renamed], classes)
+
+    def ignoring(self, classes: Iterable[str]) -> Dataset:
+        """The data set whose objects of these classes mark regions to ignore, whatever the class.
+
+        The classes themselves are gone afterwards.
+
+        Raises:
+            DataError: a class is not in the data set.
+        """
+        names = {classes} if isinstance(classes, str) else set(classes)
+        self._expect(names)
+        kept = tuple(name for name in self.classes if name not in names)
+        new = [kept.index(name) if name in kept else ANY_CLASS for name in self.classes]
+        return self._relabel(new, kept)
+
+    def merge(self, other: Dataset) -> Dataset:
+        """Both data sets as one; classes are matched by name, new ones come last.
+
+        Raises:
+            DataError: an image is in both.
+        """
+        classes = tuple(dict.fromkeys(self.classes + other.classes))
+        moved = other._relabel([classes.index(name) for name in other.classes], classes)
+        paths = {record.path for record in self}
+        for record in moved:
+            if record.path in paths:
+                raise DataError(
+                    f"{record.path} is in both {self.name or 'the first data set'} and "
+                    f"{other.name or 'the second'}. Expected data sets without common images."
+                )
+        return replace(
+            self,
+            records=self.records + moved.records,
+            classes=classes,
+            root=_common_root(self.root, other.root),
+            name=" + ".join(name for name in (self.name, other.name) if name),
+        )
+
+    def summary(self) -> str:
+        """One line: images, objects by class, regions to ignore."""
+        labels = np.concatenate([r.labels[~r.ignored] for r in self] or [np.zeros(0, np.int64)])
+        counts = np.bincount(labels, minlength=len(self.classes))
+        ignored = sum(int(record.ignored.sum()) for record in self)
+        objects = ", ".join(f"{int(n)} {name}" for name, n in zip(self.classes, counts, strict=True))
+        empty = sum(bool(record.ignored.all()) for record in self)
+        line = f"{len(self)} images, {len(labels)} objects ({objects or 'no classes'})"
+        line += f", {empty} images without objects" if empty else ""
+        return line + (f", {ignored} regions to ignore" if ignored else "")
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name or self.root}: {self.summary()}>"
+
+    def _expect(self, names: Iterable[str]) -> None:
+        unknown = [name for name in names if name not in self.classes]
+        if unknown:
+            raise DataError(
+                f"{self.name or self.root} has no class {', '.join(map(repr, unknown))}. "
+                f"Its classes are {', '.join(map(repr, self.classes)) or 'none'}."
+            )
+
+    def _relabel(self, new: Sequence[int | None], classes: tuple[str, ...]) -> Dataset:
+        """Give class i the label new[i]; None drops its objects, ANY_CLASS ignores them."""
+        gone = -2
+        table = np.array([gone if n is None else n for n in new] + [ANY_CLASS], np.int64)
+        records = []
+        for record in self:
+            labels = table[record.labels]  # ANY_CLASS, -1, is the table's last entry
+            ignored = record.ignored | (labels == ANY_CLASS)
+            changed = replace(record, labels=labels, ignored=ignored)
+            keep = labels != gone
+            records.append(changed if keep.all() else changed.select(keep))
+        return replace(self, records=tuple(records), classes=classes)
+
+
+def _for_every_class(
+    labels: NDArray[np.int64], classes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Repeat each ANY_CLASS entry once for each class: (indices of the sources, new labels)."""
+    repeats = np.where(labels == ANY_CLASS, classes, 1)
+    order = np.repeat(np.arange(len(labels)), repeats)
+    first = np.repeat(np.cumsum(repeats) - repeats, repeats)
+    numbers = np.arange(len(order)) - first
+    return order, np.where(labels[order] == ANY_CLASS, numbers, labels[order])
+
+
+def _common_root(first: Path, second: Path) -> Path:
+    """The deepest folder that holds both, or the first where there is none."""
+    for folder in (first, *first.parents):
+        if second.is_relative_to(folder):
+            return folder
+    return first

@@ -1,0 +1,118 @@
+"""What can be wrong with one object or image of a data set, as a value that can be collected."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from foveal.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+BadBoxes = Literal["drop", "stop", "keep"]
+"""What reading does with a box that can't be right.
+
+"drop": boxes that leave the image are clipped to it, boxes without area inside it and boxes that
+are not finite are left out; one warning counts them and names the first. "stop": the first such
+box is an error. "keep": finite boxes stay as they are written, for looking at them.
+"""
+
+Kind = Literal[
+    "box without area",
+    "box not finite",
+    "box leaves image",
+    "box outside image",
+    "unknown class",
+    "unknown image",
+    "id twice",
+    "image twice",
+    "not a box",
+    "image not readable",
+]
+
+BOX_KINDS: frozenset[str] = frozenset(
+    {"box without area", "box not finite", "box leaves image", "box outside image"}
+)
+"""The kinds that `bad_boxes` decides about; every other kind stops reading unless collected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in the annotations.
+
+    Attributes:
+        kind: which kind of mistake, the same words for the same kind in every format.
+        file: the annotation file that holds it.
+        place: where in the file ("object 3", "line 12", "annotation 1774").
+        message: what is wrong, what was expected and what to do.
+        image: the image that it concerns, where known.
+    """
+
+    kind: Kind
+    file: Path
+    place: str
+    message: str
+    image: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file.name}, {self.place}: {self.message}"
+
+
+@dataclass(slots=True)
+class Judge:
+    """Decides for each problem whether reading stops, goes on with a warning, or collects it.
+
+    Attributes:
+        bad_boxes: the policy for boxes that can't be right.
+        problems: where given, every problem is appended to it and nothing stops.
+    """
+
+    bad_boxes: BadBoxes = "drop"
+    problems: list[Problem] | None = None
+    _seen: dict[str, list[Problem]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.bad_boxes not in ("drop", "stop", "keep"):
+            raise DataError(
+                f'bad_boxes is {self.bad_boxes!r}. Expected "drop", "stop" or "keep".'
+            )
+
+    def report(self, problem: Problem) -> None:
+        """Take note of a problem, or raise it as a DataError where the policy is to stop."""
+        if self.problems is not None:
+            self.problems.append(problem)
+        elif problem.kind not in BOX_KINDS:
+            raise DataError(f"{problem.file}, {problem.place}: {problem.message}")
+        elif self.bad_boxes == "stop":
+            raise DataError(
+                f"{problem.file}, {problem.place}: {problem.message} "
+                'Correct it, or pass bad_boxes="drop".'
+            )
+        else:
+            self._seen.setdefault(problem.kind, []).append(problem)
+
+    def close(self) -> None:
+        """Log one line for each kind of problem that was let pass."""
+        done = {"drop": "Left out", "keep": "Kept as it is"}
+        for kind, problems in self._seen.items():
+            clipped = kind == "box leaves image" and self.bad_boxes == "drop"
+            log.warning(
+                "%d x %s. %s. First: %s",
+                len(problems),
+                kind,
+                "Clipped to the image" if clipped else done[self.bad_boxes],
+                problems[0],
+            )
+        self._seen.clear()
+
+
+def count_by_kind(problems: list[Problem]) -> Iterator[tuple[str, int, list[Problem]]]:
+    """Go through the kinds of problem, most frequent first, with their number and themselves."""
+    for kind, count in Counter(problem.kind for problem in problems).most_common():
+        yield kind, count, [problem for problem in problems if problem.kind == kind]
