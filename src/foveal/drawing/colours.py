@@ -1,0 +1,65 @@
+"""The colours and the typeface of everything that foveal draws.
+
+The first eight colours are Okabe and Ito's, which people with any kind of colour vision tell apart;
+further ones walk round the hue circle by the golden angle.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import ImageFont
+
+Colour = tuple[int, int, int]
+
+FOUND: Colour = (86, 180, 233)
+MISSED: Colour = (240, 228, 66)
+FALSE: Colour = (230, 85, 0)
+IGNORED: Colour = (170, 170, 170)
+
+_CLASSES: tuple[Colour, ...] = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (240, 228, 66),
+    (213, 94, 0),
+    (0, 114, 178),
+)
+_GOLDEN_ANGLE = 0.381966
+
+
+def class_colour(label: int) -> Colour:
+    """The colour of a class by its index, the same in pictures and curves."""
+    if label < len(_CLASSES):
+        return _CLASSES[label]
+    turn = label - len(_CLASSES)
+    lightness = (0.62, 0.42, 0.75)[turn % 3]
+    channels = colorsys.hls_to_rgb((0.05 + turn * _GOLDEN_ANGLE) % 1.0, lightness, 0.75)
+    red, green, blue = (round(255 * channel) for channel in channels)
+    return red, green, blue
+
+
+def to_hex(colour: Colour) -> str:
+    """The colour as `#rrggbb`."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def ink_on(colour: Colour) -> Colour:
+    """Black or white, whichever reads better on the colour."""
+    red, green, blue = colour
+    return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 120 else (255, 255, 255)
+
+
+@lru_cache(maxsize=64)
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """DejaVu Sans, which comes with matplotlib, in a height of so many pixels."""
+    package = importlib.util.find_spec("matplotlib")
+    if package is not None and package.origin is not None:
+        file = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if file.is_file():
+            return ImageFont.truetype(str(file), size)
+    return ImageFont.load_default(size)
