@@ -27,7 +27,7 @@ __all__ = ["Dataset", "Detections", "Detector", "FovealError", "__version__", "l
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its home when it is first used, so that `import foveal` stays light."""
+    """Load a public name from its home at its first use, so that `import foveal` stays light."""
     if name not in _HOMES:
         raise AttributeError(f"module 'foveal' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

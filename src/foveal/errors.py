@@ -6,7 +6,7 @@ mistake that a caller may want to tell apart; anything else that escapes is a bu
 
 
 class FovealError(Exception):
-    """Base of every error that foveal raises on purpose; the command line prints it without a traceback."""
+    """Base of every error raised on purpose; the command line prints it without a traceback."""
 
 
 class SettingsError(FovealError):

@@ -1,5 +1,6 @@
-"""What travels between the rooms: Sample, Target and Detections on the host, Batch and RawOutput on the device.
+"""What travels between the rooms.
 
+Sample, Target and Detections live on the host, Batch, RawOutput and PaddedDetections on the device.
 Host structures hold numpy arrays, so that reading data and looking at results needs no torch.
 Boxes are float32 xyxy in continuous pixels without "+1"; labels are 0..K-1 and there is no
 background class. The frame (original or input pixels) is said where a structure is used.
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import torch
@@ -87,22 +89,19 @@ class Batch:
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on a device."""
-        return Batch(
-            *(
-                tensor.to(device, non_blocking=non_blocking)
-                for tensor in (self.images, self.boxes, self.labels, self.ignored, self.counts)
-            ),
-            placements=self.placements,
-            names=self.names,
-        )
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory (the hook that torch's DataLoader calls)."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return Batch(
-            *(
-                tensor.pin_memory()
-                for tensor in (self.images, self.boxes, self.labels, self.ignored, self.counts)
-            ),
+            images=change(self.images),
+            boxes=change(self.boxes),
+            labels=change(self.labels),
+            ignored=change(self.ignored),
+            counts=change(self.counts),
             placements=self.placements,
             names=self.names,
         )
