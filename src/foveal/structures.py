@@ -8,7 +8,7 @@ background class. The frame (original or input pixels) is said where a structure
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -77,6 +77,8 @@ class Batch:
         counts: [B] int64, how many of the N are real.
         placements: one for each image.
         names: what people call each image.
+        has_ignored: whether any image holds a region to ignore, known on the host so that the
+            device need not be asked.
     """
 
     images: Tensor
@@ -86,6 +88,7 @@ class Batch:
     counts: Tensor
     placements: tuple[Placement, ...] = ()
     names: tuple[str, ...] = ()
+    has_ignored: bool = True
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on a device."""
@@ -96,14 +99,13 @@ class Batch:
         return self._map(lambda tensor: tensor.pin_memory())
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        return Batch(
+        return replace(
+            self,
             images=change(self.images),
             boxes=change(self.boxes),
             labels=change(self.labels),
             ignored=change(self.ignored),
             counts=change(self.counts),
-            placements=self.placements,
-            names=self.names,
         )
 
     def __len__(self) -> int:

@@ -100,7 +100,7 @@ class AnchorGrid:
 def _boxes(
     grid: AnchorGrid, height: int, width: int, level_sizes: LevelSizes, device: torch.device
 ) -> Tensor:
-    # Made as an ordinary tensor even when first asked for in inference: training reads the cache too.
+    # An ordinary tensor even when first asked for in inference: training reads the cache too.
     with torch.inference_mode(False):
         levels = []
         for level, (rows, columns) in enumerate(level_sizes):

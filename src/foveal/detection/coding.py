@@ -1,4 +1,4 @@
-"""Boxes as offsets from anchors and back (R-CNN, Girshick et al. 2014, appendix C, equations 6-9)."""
+"""Boxes as offsets from anchors and back (R-CNN, Girshick et al. 2014, equations 6-9)."""
 
 from __future__ import annotations
 

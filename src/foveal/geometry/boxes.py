@@ -1,4 +1,4 @@
-"""Boxes as tensors: areas, overlaps, clipping. Everywhere xyxy, float32, continuous pixels, no "+1"."""
+"""Boxes as tensors: areas, overlaps, clipping; xyxy in continuous pixels, no "+1"."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def generalized_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """IoU less the share of the enclosing box that neither covers (Rezatofighi et al. 2019, algorithm 1).
+    """IoU less the share of the hull that neither covers (Rezatofighi et al. 2019, algorithm 1).
 
     Args:
         boxes: [..., 4] xyxy.

@@ -1,0 +1,100 @@
+"""Which object each anchor stands for (paper, section 4), for a batch within bounded memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from foveal.geometry.boxes import areas, intersections
+
+BACKGROUND = -1
+"""An anchor that should see nothing."""
+IGNORED = -2
+"""An anchor that is taught nothing."""
+
+PAIRS_AT_ONCE = 1 << 20
+"""Anchor-object pairs held at a time on a CPU: temporaries of this size stay in its caches."""
+PAIRS_AT_ONCE_ON_DEVICE = 1 << 26
+
+
+def assign(
+    anchors: Tensor,
+    boxes: Tensor,
+    counts: Tensor,
+    *,
+    ignored: Tensor | None = None,
+    object_iou: float = 0.5,
+    background_iou: float = 0.4,
+    force_best: bool = True,
+    ignored_overlap: float = 0.5,
+) -> Tensor:
+    """Give each anchor the object that it overlaps most, or background, or nothing.
+
+    IoU >= object_iou is an object, < background_iou background, between the two ignored. With
+    `force_best` the anchors that reach an object's highest IoU (ties included) are never less than
+    an object, however low it is. An anchor without an object is ignored where a share
+    `ignored_overlap` of its area lies in one region to ignore.
+
+    Anchors are taken in blocks, so that the whole [B, N, A] matrix never exists.
+
+    Args:
+        anchors: [A, 4] xyxy, input pixels.
+        boxes: [B, N, 4] xyxy, input pixels, padded.
+        counts: [B], how many of the N are real.
+        ignored: [B, N] bool, regions to ignore; None where there are none in the batch.
+        object_iou, background_iou, force_best, ignored_overlap: see above.
+
+    Returns:
+        [B, A] int64: index of the object in 0..N-1, BACKGROUND or IGNORED.
+    """
+    batch, most, _ = boxes.shape
+    if most == 0:
+        return torch.full((batch, len(anchors)), BACKGROUND, device=boxes.device)
+    real = torch.arange(most, device=boxes.device) < counts[:, None]
+    objects = _without(boxes, ~real if ignored is None else ~real | ignored)
+    regions = None if ignored is None else _without(boxes, ~(real & ignored))
+
+    step = _block_length(anchors, pairs_each=batch * most)
+    blocks = torch.split(anchors, step)
+    found = []
+    best_of_object = torch.zeros(batch, most, device=boxes.device)
+    for block in blocks:
+        overlaps = _overlaps(objects, block)
+        best, index = overlaps.max(dim=1)
+        state = torch.where(best < background_iou, BACKGROUND, IGNORED)
+        if regions is not None:
+            inside = intersections(regions[:, :, None], block).amax(dim=1)
+            state = torch.where(inside >= ignored_overlap * areas(block), IGNORED, state)
+        found.append((torch.where(best >= object_iou, index, state), index))
+        best_of_object = torch.maximum(best_of_object, overlaps.amax(dim=2))
+    if not force_best:
+        return torch.cat([given for given, _ in found], dim=1)
+
+    # An object that touches no anchor has a best IoU of 0, which all anchors reach: it gets none.
+    sought = torch.where(best_of_object > 0, best_of_object, torch.inf)[:, :, None]
+    forced = []
+    for block, (given, index) in zip(blocks, found, strict=True):
+        reaches = (_overlaps(objects, block) >= sought).any(dim=1)
+        forced.append(torch.where(reaches, index, given))
+    return torch.cat(forced, dim=1)
+
+
+def _without(boxes: Tensor, left_out: Tensor) -> Tensor:
+    """The boxes with those left out made empty, so that they overlap nothing."""
+    return boxes.masked_fill(left_out[..., None], 0.0)
+
+
+def _overlaps(objects: Tensor, block: Tensor) -> Tensor:
+    """IoU of all objects [B, N, 4] with a block of anchors [C, 4]: [B, N, C].
+
+    Anchors run last: both maxima then run over memory in order. Written in place, since every
+    temporary here is as large as the block allows.
+    """
+    shared = intersections(objects[:, :, None], block)
+    union = (areas(objects)[:, :, None] + areas(block)).sub_(shared)
+    return shared.div_(union)
+
+
+def _block_length(anchors: Tensor, pairs_each: int) -> int:
+    pairs = PAIRS_AT_ONCE if anchors.device.type == "cpu" else PAIRS_AT_ONCE_ON_DEVICE
+    return max(1, min(len(anchors), pairs // pairs_each))

@@ -1,0 +1,140 @@
+"""From raw output and targets to the two losses: the one place that sums and divides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, distributed
+
+from foveal.detection.assignment import IGNORED, assign
+from foveal.detection.coding import decode_deltas, encode
+from foveal.detection.losses import giou_loss, smooth_l1, wrongness
+from foveal.structures import Batch, RawOutput
+
+
+class Losses(NamedTuple):
+    """What training minimises, and how many anchors stood for objects.
+
+    Attributes:
+        classification: scalar float32.
+        box: scalar float32, 0 with a gradient where the batch has no object.
+        assigned: scalar, anchors assigned to objects in this process's batch.
+    """
+
+    classification: Tensor
+    box: Tensor
+    assigned: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """Their sum (paper, section 4)."""
+        return self.classification + self.box
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """Assignment, focal loss and box loss for a whole batch at once.
+
+    Attributes:
+        object_iou, background_iou, force_best, ignored_overlap: as `assign`.
+        alpha: weight of objects in the classification loss; None leaves the balance out.
+        gamma: focusing parameter; 0 is cross entropy.
+        box: the box loss's kind; 'giou' compares decoded boxes, the others offsets.
+        beta: the bend of smooth L1, in offsets.
+        box_weight: factor on the box loss.
+        divide_by: 'batch' divides by the assigned anchors of the batch over all processes,
+            'image' each image by its own, then takes the mean.
+    """
+
+    object_iou: float = 0.5
+    background_iou: float = 0.4
+    force_best: bool = True
+    ignored_overlap: float = 0.5
+    alpha: float | None = 0.25
+    gamma: float = 2.0
+    box: Literal["smooth l1", "l1", "giou"] = "smooth l1"
+    beta: float = 0.11
+    box_weight: float = 1.0
+    divide_by: Literal["batch", "image"] = "batch"
+
+    def __call__(self, raw: RawOutput, anchors: Tensor, batch: Batch) -> Losses:
+        """Losses of one batch.
+
+        Args:
+            raw: the network's output, levels with A_1 + ... + A_L = A.
+            anchors: [A, 4] xyxy, input pixels.
+            batch: targets on the same device, input pixels.
+
+        Returns:
+            Losses in float32, whatever the type of raw.
+        """
+        with torch.no_grad():
+            matched = assign(
+                anchors,
+                batch.boxes,
+                batch.counts,
+                ignored=batch.ignored if batch.has_ignored else None,
+                object_iou=self.object_iou,
+                background_iou=self.background_iou,
+                force_best=self.force_best,
+                ignored_overlap=self.ignored_overlap,
+            )
+            assigned = (matched >= 0).sum(dim=1)
+            shares = self._shares(assigned)
+        classification = anchors.new_zeros(len(matched))
+        box = anchors.new_zeros(len(matched))
+        start = 0
+        for logits, deltas in zip(raw.logits, raw.deltas, strict=True):
+            level = slice(start, start + logits.shape[1])
+            start += logits.shape[1]
+            of_level = matched[:, level]
+            classification = classification + self._classification(logits, of_level, batch.labels)
+            box = box + self._box(deltas, anchors[level], of_level, batch.boxes)
+        return Losses(
+            (classification * shares).sum(),
+            (box * shares).sum() * self.box_weight,
+            assigned.sum(),
+        )
+
+    def _classification(self, logits: Tensor, matched: Tensor, labels: Tensor) -> Tensor:
+        """Summed loss of each image [B]: every class as background, then the objects put right."""
+        object_weight, background_weight = (
+            (1.0, 1.0) if self.alpha is None else (self.alpha, 1 - self.alpha)
+        )
+        as_background = wrongness(logits, self.gamma).sum(dim=-1) * background_weight
+        label = labels.gather(1, matched.clamp(min=0)) if labels.shape[1] else matched.clamp(min=0)
+        own = logits.gather(-1, label[..., None]).squeeze(-1)
+        change = (
+            wrongness(-own, self.gamma) * object_weight
+            - wrongness(own, self.gamma) * background_weight
+        )
+        loss = torch.where(matched >= 0, as_background + change, as_background)
+        return torch.where(matched == IGNORED, 0.0, loss).sum(dim=1)
+
+    def _box(self, deltas: Tensor, anchors: Tensor, matched: Tensor, boxes: Tensor) -> Tensor:
+        """Summed loss of each image [B] over the anchors that stand for objects."""
+        is_object = matched >= 0
+        if boxes.shape[1] == 0:
+            return (deltas.float() * 0.0).sum(dim=(1, 2))
+        index = matched.clamp(min=0)[..., None].expand(-1, -1, 4)
+        # An anchor without an object is compared with itself: no logarithm of an empty box.
+        expected = torch.where(is_object[..., None], boxes.gather(1, index), anchors)
+        if self.box == "giou":
+            loss = giou_loss(decode_deltas(deltas, anchors), expected)
+        else:
+            beta = self.beta if self.box == "smooth l1" else 0.0
+            loss = smooth_l1(deltas, encode(expected, anchors), beta=beta)
+        return torch.where(is_object, loss, 0.0).sum(dim=1)
+
+    def _shares(self, assigned: Tensor) -> Tensor:
+        """What each image's sum is multiplied by: [B] float32."""
+        if self.divide_by == "image":
+            return 1 / (assigned.clamp(min=1) * len(assigned))
+        total = assigned.sum().float()
+        if distributed.is_available() and distributed.is_initialized():
+            # Gradients are averaged over the processes: the sum over all, divided by their number.
+            distributed.all_reduce(total)
+            return (distributed.get_world_size() / total.clamp(min=1)).expand(len(assigned))
+        return (1 / total.clamp(min=1)).expand(len(assigned))
