@@ -15,7 +15,7 @@ SHARED = Path(os.environ.get("FOVEAL_SHARED", Path(__file__).resolve().parents[2
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real data and weights; tests that ask for it are skipped where it is absent."""
+    """The folder with real data and weights; tests that need it skip where it is absent."""
     if not (SHARED / "data").is_dir():
         pytest.skip(f"needs the data in {SHARED} (set FOVEAL_SHARED to another folder)")
     return SHARED

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -26,6 +27,22 @@ class Section(BaseModel):
     """A group of settings; unknown names are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_by_name(cls, values: Any) -> Any:
+        """Read "none" as None where a setting may be None: TOML has no null."""
+        if not isinstance(values, dict):
+            return values
+        optional = {
+            name
+            for name, field in cls.model_fields.items()
+            if NoneType in get_args(field.annotation)
+        }
+        return {
+            name: None if value == "none" and name in optional else value
+            for name, value in values.items()
+        }
 
 
 class ModelSettings(Section):
@@ -294,8 +311,14 @@ def parse_settings(values: dict[str, Any], *, where: str) -> Settings:
 
 
 def to_toml(settings: Settings) -> str:
-    """All settings as TOML; what is None is left out, since TOML has no null."""
-    return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
+    """All settings as TOML; None is written as "none", since TOML has no null."""
+    sections = settings.model_dump(mode="json")
+    return tomli_w.dumps(
+        {
+            section: {name: "none" if value is None else value for name, value in part.items()}
+            for section, part in sections.items()
+        }
+    )
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -329,8 +352,8 @@ def _parse_override(text: str) -> tuple[str, str, Any]:
 
 def _parse_value(text: str) -> Any:
     """A TOML or JSON value where it reads as one, else the text itself."""
-    if text in ("none", "None", "null"):
-        return "none" if text == "none" else None
+    if text in ("None", "null"):
+        return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -1,0 +1,157 @@
+"""Settings: presets, TOML, overrides, and mistakes that are named."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foveal.config import PRESETS, Settings, make_settings, parse_settings, to_toml
+from foveal.errors import SettingsError
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_valid_and_survives_toml(preset):
+    settings = make_settings(preset=preset)
+    assert parse_settings(tomllib.loads(to_toml(settings)), where="test") == settings
+
+
+def test_presets_say_what_the_table_of_differences_says():
+    paper, first, second = (make_settings(preset=n) for n in PRESETS if n != "standard")
+    assert not paper.assignment.force_best
+    assert (paper.loss.box, paper.loss.beta, paper.loss.divide_by) == ("smooth l1", 0.11, "batch")
+    assert (paper.preparation.shorter, paper.preparation.longer) == (800, 1333)
+    assert (first.model.p6_from, second.model.p6_from) == ("P5", "C5")
+    assert (first.loss.box, second.loss.box) == ("l1", "giou")
+    assert (first.model.norm_eps, second.model.norm) == (0.0, "live")
+    assert first.decoding.most == second.decoding.most == 300
+    assert first.anchors == second.anchors
+    assert first.anchors.order == "ratio-major"
+
+
+def test_the_standard_preset_is_the_defaults():
+    assert make_settings() == Settings()
+
+
+def test_later_sources_win(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('[training]\nepochs = 7\nbatch = 4\n[model]\nbackbone = "resnet18"\n')
+    settings = make_settings(preset="paper", file=file, overrides=["training.epochs=9"])
+    assert settings.training.epochs == 9
+    assert settings.training.batch == 4
+    assert settings.model.backbone == "resnet18"
+    assert settings.training.warmup_steps == 500
+
+
+def test_making_settings_leaves_the_presets_alone():
+    make_settings(preset="paper", overrides=["training.epochs=99"])
+    assert make_settings(preset="paper").training.epochs == 12
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "name", "value"),
+    [
+        ("training.epochs=20", "training", "epochs", 20),
+        ("training.learning_rate=1e-3", "training", "learning_rate", 1e-3),
+        ("training.learning_rate=None", "training", "learning_rate", None),
+        ("model.weights=none", "model", "weights", "none"),
+        ("model.weights=my weights/a.safetensors", "model", "weights", "my weights/a.safetensors"),
+        ("model.backbone=resnet18", "model", "backbone", "resnet18"),
+        ('model.backbone="resnet18"', "model", "backbone", "resnet18"),
+        ("model.relu_before_p7=false", "model", "relu_before_p7", False),
+        ("anchors.ratios=[0.5, 1, 2]", "anchors", "ratios", (0.5, 1.0, 2.0)),
+        ("loss.alpha=null", "loss", "alpha", None),
+        ("loss.alpha=none", "loss", "alpha", None),
+        ("loss.box=smooth l1", "loss", "box", "smooth l1"),
+        (" training.epochs = 20 ", "training", "epochs", 20),
+        ("augmentation.scale=[0.5, 2]", "augmentation", "scale", (0.5, 2.0)),
+    ],
+)
+def test_overrides_are_read_as_people_write_them(override, section, name, value):
+    settings = make_settings(overrides=[override])
+    assert getattr(getattr(settings, section), name) == value
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=3", r"training\.epoch is unknown.*epochs"),
+        ("trainin.epochs=3", r"trainin is unknown.*training"),
+        ("training.epochs=many", r"training\.epochs = 'many'"),
+        ("training.epochs=0", r"training\.epochs = 0"),
+        ("training.epochs=2.5", r"training\.epochs = 2\.5"),
+        ("training.epochs", r"expected section\.name=value"),
+        ("epochs=3", r"expected section\.name=value"),
+        ("decoding.threshold=1.5", r"decoding\.threshold = 1\.5"),
+        ("model.norm=batch", r"model\.norm = 'batch'.*frozen"),
+        ("anchors.sizes=[32]", r"sizes has 1 entries and strides 5"),
+        ("preparation.longer=10", r"longer \(10\) is below shorter"),
+        ("loss.alpha=1.0", r"loss\.alpha = 1\.0"),
+    ],
+)
+def test_a_wrong_override_names_itself(override, message):
+    with pytest.raises(SettingsError, match=message):
+        make_settings(overrides=[override])
+
+
+def test_every_wrong_setting_is_named_at_once():
+    with pytest.raises(SettingsError) as caught:
+        make_settings(overrides=["training.epochs=0", "model.fpn=3"])
+    assert "training.epochs" in str(caught.value)
+    assert "model.fpn" in str(caught.value)
+
+
+def test_an_unknown_preset_lists_the_known():
+    with pytest.raises(SettingsError, match=r"'papper' is unknown.*paper"):
+        make_settings(preset="papper")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs = 3\n", "'epochs' stands outside any section"),
+        ("[training\n", "no valid TOML"),
+        ("[training]\nepochs = 'x'\n", "training.epochs"),
+    ],
+)
+def test_a_wrong_file_names_itself(tmp_path, text, message):
+    file = tmp_path / "wrong.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=message) as caught:
+        make_settings(file=file)
+    assert "wrong.toml" in str(caught.value)
+
+
+def test_a_file_that_is_absent_or_no_text_names_itself(tmp_path):
+    with pytest.raises(SettingsError, match=r"absent\.toml: can't be read"):
+        make_settings(file=tmp_path / "absent.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match=r"binary\.toml: is no valid TOML"):
+        make_settings(file=tmp_path / "binary.toml")
+
+
+def test_settings_never_change():
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().training.epochs = 3
+
+
+@given(
+    epochs=st.integers(1, 10**6),
+    rate=st.one_of(st.none(), st.floats(1e-12, 1e3)),
+    alpha=st.one_of(st.none(), st.floats(0.01, 0.99)),
+    ratios=st.lists(st.floats(0.01, 100), max_size=5),
+    weights=st.text(),
+)
+def test_toml_loses_nothing(epochs, rate, alpha, ratios, weights):
+    settings = parse_settings(
+        {
+            "training": {"epochs": epochs, "learning_rate": rate},
+            "loss": {"alpha": alpha},
+            "anchors": {"ratios": ratios},
+            "model": {"weights": weights},
+        },
+        where="test",
+    )
+    assert parse_settings(tomllib.loads(to_toml(settings)), where="test") == settings
