@@ -1,0 +1,37 @@
+"""In which precision a network computes: bfloat16 where the hardware has it, else float32."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "float32", "bf16"]
+
+
+def choose_precision(wanted: Precision, device: torch.device | str) -> torch.dtype:
+    """The type to compute in: what is wanted, or for 'auto' bfloat16 where it is fast."""
+    if wanted == "auto":
+        return torch.bfloat16 if has_fast_bfloat16(torch.device(device)) else torch.float32
+    return torch.bfloat16 if wanted == "bf16" else torch.float32
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """True where the hardware multiplies bfloat16 itself instead of imitating it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return any(
+            getattr(torch.cpu, name, lambda: False)()
+            for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        )
+    return False
+
+
+def autocast(device: torch.device | str, precision: torch.dtype) -> torch.autocast:
+    """A context in which matrix products and convolutions run in `precision`."""
+    return torch.autocast(
+        torch.device(device).type,
+        dtype=torch.bfloat16,
+        enabled=precision is torch.bfloat16,
+    )

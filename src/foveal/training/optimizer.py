@@ -1,0 +1,75 @@
+"""The optimiser and which weights get which learning rate and decay."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+BACKBONE_PREFIX = "backbone."
+
+
+def make_optimizer(
+    model: nn.Module,
+    *,
+    name: Literal["sgd", "adamw"],
+    momentum: float,
+    weight_decay: float,
+    decay_norms: bool,
+    backbone_factor: float,
+) -> torch.optim.Optimizer:
+    """Build the optimiser in its fastest form for the device; learning rates are set every step.
+
+    Args:
+        model: only weights that need gradients now are trained.
+        name: which optimiser.
+        momentum: of SGD; AdamW's first beta.
+        weight_decay: of every weight, but see `decay_norms`.
+        decay_norms: whether norms and biases decay too.
+        backbone_factor: what the learning rate of the backbone is multiplied by (kept in each
+            group as `factor`).
+    """
+    groups = weight_groups(model, decay_norms=decay_norms)
+    settings: list[dict[str, Any]] = [
+        {
+            "params": weights,
+            "weight_decay": weight_decay if decays else 0.0,
+            "factor": backbone_factor if of_backbone else 1.0,
+        }
+        for (of_backbone, decays), weights in groups.items()
+        if weights
+    ]
+    fused = _can_fuse(next(model.parameters()).device)
+    if name == "sgd":
+        return torch.optim.SGD(settings, lr=0.0, momentum=momentum, fused=fused)
+    return torch.optim.AdamW(settings, lr=0.0, betas=(momentum, 0.999), fused=fused)
+
+
+def weight_groups(
+    model: nn.Module, *, decay_norms: bool
+) -> dict[tuple[bool, bool], list[nn.Parameter]]:
+    """The weights that need gradients, by (is the backbone's, decays), in the model's order."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {
+        (of_backbone, decays): [] for of_backbone in (True, False) for decays in (True, False)
+    }
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            decays = decay_norms or is_matrix(weight)
+            groups[name.startswith(BACKBONE_PREFIX), decays].append(weight)
+    return groups
+
+
+def is_matrix(weight: Tensor) -> bool:
+    """True for the weights of convolutions and linear layers, False for biases and norms."""
+    return weight.ndim > 1
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Give every group its share of the learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group["factor"]
+
+
+def _can_fuse(device: torch.device) -> bool:
+    return device.type in ("cpu", "cuda")

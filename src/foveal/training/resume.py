@@ -1,0 +1,243 @@
+"""The state of a run on disk, so that a killed run goes on as if it had never been killed.
+
+One safetensors file holds it all: tensors (weights, averages, optimiser) and, as JSON in its
+header, where the run was. There is no pickle. Random states are no part of it because none lives
+from one step to the next: data is drawn from (seed, epoch, image), the network's noise from (seed,
+step, process).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from foveal.errors import TrainingError
+
+if TYPE_CHECKING:
+    from foveal.config import Settings
+    from foveal.data.dataset import Record
+
+FORMAT = "foveal training state 1"
+
+FREE_TO_CHANGE = frozenset(
+    {"workers", "cache_megabytes", "trackers", "save_every_steps", "log_every", "bad_losses"}
+)
+"""Settings under [training] that change nothing in the weights: a resumed run may have others."""
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a run is: everything that decides how it goes on, apart from the tensors.
+
+    Attributes:
+        epoch: 0 .. epochs; the one under way.
+        step: steps of this epoch that are done.
+        bad_steps: how many steps in a row had a loss that was not finite.
+        averaged: how many updates the averaged weights have had.
+        best: the best result of a validation so far, and its epoch; None before the first.
+        best_epoch: the epoch (from 1) that gave it.
+        unimproved: evaluations since then.
+        sums: what this epoch's means are made of.
+        history: one entry an epoch, as in metrics.jsonl.
+        journal_bytes: how much of metrics.jsonl belongs to the run up to here.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    bad_steps: int = 0
+    averaged: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    unimproved: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    journal_bytes: int = 0
+
+
+def write_state(
+    path: Path, tensors: Mapping[str, Tensor], position: Position, *, fingerprint: Mapping[str, Any]
+) -> None:
+    """Write the state; until the new file is complete the old one stays.
+
+    Args:
+        path: the file.
+        tensors: on any device, in any memory format.
+        position: where the run is.
+        fingerprint: what must be the same when the run is resumed (see `fingerprint_of`).
+
+    Raises:
+        TrainingError: the file can't be written; the old one is still there.
+    """
+    header = {
+        "format": FORMAT,
+        "position": json.dumps(asdict(position)),
+        "fingerprint": json.dumps(fingerprint),
+    }
+    content = save(
+        {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, header
+    )
+    replace_atomically(path, lambda part: _write_bytes(part, content))
+
+
+def read_state(path: Path, *, fingerprint: Mapping[str, Any]) -> tuple[dict[str, Tensor], Position]:
+    """Read the state back.
+
+    Raises:
+        TrainingError: the file is missing or not ours, or belongs to a run with other settings or
+            other data (the message names them).
+    """
+    if not path.is_file():
+        raise TrainingError(
+            f"{path}: there is no state to resume from. Start the run without --resume."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise TrainingError(
+                    f"{path}: is no training state of this version. Expected {FORMAT!r}, "
+                    f"found {header.get('format')!r}. Start again in another run folder."
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(
+            f"{path}: can't be read ({error}). Start again in another run folder."
+        ) from None
+    check_same_run(json.loads(header["fingerprint"]), fingerprint, where=path)
+    return tensors, Position(**json.loads(header["position"]))
+
+
+def fingerprint_of(
+    settings: Settings, *, classes: Iterable[str], records: Iterable[Record], steps: int
+) -> dict[str, Any]:
+    """What a run and its continuation must have in common: settings, classes and training data.
+
+    Folders may move: of a path only the file's name counts.
+    """
+    values = settings.model_dump(mode="json")
+    values["training"] = {
+        name: value for name, value in values["training"].items() if name not in FREE_TO_CHANGE
+    }
+    digest = hashlib.sha256()
+    images = 0
+    for record in records:
+        digest.update(record.path.name.encode())
+        for part in (record.boxes, record.labels, record.ignored):
+            digest.update(part.tobytes())
+        images += 1
+    return {
+        "settings": values,
+        "classes": list(classes),
+        "images": images,
+        "data": digest.hexdigest(),
+        "steps an epoch": steps,
+    }
+
+
+def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], *, where: Path) -> None:
+    """Compare two fingerprints.
+
+    Raises:
+        TrainingError: they differ; the message has each difference.
+    """
+    settings_before, settings_now = _flat(before["settings"]), _flat(now["settings"])
+    lines = [
+        f"{name} was {settings_before.get(name)!r} and is now {settings_now.get(name)!r}"
+        for name in sorted(settings_before.keys() | settings_now.keys())
+        if settings_before.get(name) != settings_now.get(name)
+    ]
+    if before["classes"] != now["classes"]:
+        lines.append(f"the classes were {before['classes']} and are now {now['classes']}")
+    if before["images"] != now["images"]:
+        lines.append(f"there were {before['images']} training images and are now {now['images']}")
+    elif before["data"] != now["data"]:
+        lines.append("the training images' names, order or boxes have changed")
+    elif before["steps an epoch"] != now["steps an epoch"] and not lines:
+        lines.append(
+            f"an epoch had {before['steps an epoch']} steps and has now {now['steps an epoch']}"
+        )
+    if lines:
+        raise TrainingError(
+            f"{where}: this run can't be resumed, because "
+            + "; ".join(lines)
+            + ". Resume it with what it was started with, or start another run folder."
+        )
+
+
+def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` make a file beside `path`, then put it in its place at one stroke.
+
+    Raises:
+        TrainingError: it can't be written; what was at `path` is still there.
+    """
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(part)
+        _sync(part)
+        part.replace(path)
+        _sync(path.parent)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or error
+        raise TrainingError(
+            f"{path}: can't be written ({reason}). The last good one, if there was any, is still "
+            "there. Make room or mend the folder's permissions, then run again with --resume."
+        ) from error
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state by 'number of the weight.name of the value'."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": torch.as_tensor(value)
+        for index, values in state.items()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+
+
+def _sync(path: Path) -> None:
+    """Ask the system to bring a file or a folder's list of names to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
