@@ -1,0 +1,118 @@
+"""TIFFs that Pillow can't read: any number of bands, deep values; read by the optional tifffile."""
+
+from __future__ import annotations
+
+import logging
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from foveal.errors import ImageError, MissingExtraError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+SWAPPED = (5, 6, 7, 8)
+"""Orientations (EXIF, TIFF) that swap width and height."""
+
+
+def is_tiff(file: IO[bytes]) -> bool:
+    """Whether the content, whatever the file's name, is a TIFF or BigTIFF; rewinds the file."""
+    file.seek(0)
+    start = file.read(4)
+    file.seek(0)
+    return start in _MAGIC
+
+
+def check_pixels(width: int, height: int, most: int, path: Path) -> None:
+    """Refuse an image of more than `most` pixels.
+
+    Raises:
+        ImageError: it is too large.
+    """
+    if width * height > most:
+        raise ImageError(
+            f"{path}: has {width} x {height} pixels, more than the {most:,} that are decoded at "
+            "once. Cut it into tiles, or remove it if it is not what it should be."
+        )
+
+
+def orient(image: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Apply an EXIF orientation (1..8, else none) to [H, W, C]."""
+    if orientation in SWAPPED:
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image
+
+
+def read_shape(file: IO[bytes], *, path: Path) -> tuple[int, int, int, int]:
+    """Height, width, bands and bits a value of the first page, from its header.
+
+    Raises:
+        ImageError: the file has no such page.
+        MissingExtraError: tifffile is not installed.
+    """
+    file.seek(0)
+    with _tifffile().TiffFile(file) as pages:
+        page = _first_page(pages, path)
+        height, width = int(page.imagelength), int(page.imagewidth)
+        bits = int(np.max(page.bitspersample))
+        if _orientation(page) in SWAPPED:
+            height, width = width, height
+        return height, width, int(page.samplesperpixel), bits
+
+
+def read_tiff(file: IO[bytes], *, path: Path, most_pixels: int) -> NDArray[Any]:
+    """The first page's values as stored, [H, W, C].
+
+    Raises:
+        ImageError: the file has no such page, is too large or compressed in an unknown way.
+        MissingExtraError: tifffile is not installed.
+    """
+    file.seek(0)
+    with _tifffile().TiffFile(file) as pages:
+        page = _first_page(pages, path)
+        check_pixels(int(page.imagewidth), int(page.imagelength), most_pixels, path)
+        end = file.seek(0, 2)
+        parts = zip(page.dataoffsets, page.databytecounts, strict=False)
+        if any(start + size > end for start, size in parts):
+            raise ImageError(
+                f"{path}: is cut short: its pixels should go on behind the file's end. "
+                "Fetch it again or remove it."
+            )
+        values = np.asarray(page.asarray())
+        if values.ndim == 3 and page.planarconfig == 2:
+            values = np.moveaxis(values, 0, -1)
+        values = values.reshape(int(page.imagelength), int(page.imagewidth), -1)
+        return orient(values, _orientation(page))
+
+
+def _first_page(pages: Any, path: Path) -> Any:
+    if not len(pages.pages):
+        raise ImageError(f"{path}: holds no page. Fetch it again or remove it.")
+    page = pages.pages[0]
+    if page.imagewidth < 1 or page.imagelength < 1 or page.imagedepth != 1:
+        raise ImageError(f"{path}: its first page is no picture. Expected width x height pixels.")
+    return page
+
+
+def _orientation(page: Any) -> int:
+    tag = page.tags.get("Orientation")
+    return int(tag.value) if tag is not None and isinstance(tag.value, int) else 1
+
+
+def _tifffile() -> Any:
+    try:
+        import tifffile
+    except ImportError:
+        raise MissingExtraError(
+            "Reading a multi-band or deep TIFF needs tifffile: pip install 'foveal[tiff]'"
+        ) from None
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    return tifffile
