@@ -1,0 +1,105 @@
+"""From settings to a network."""
+
+from __future__ import annotations
+
+import torch
+
+from foveal.config import AnchorSettings, Settings
+from foveal.detection.anchors import AnchorGrid
+from foveal.errors import SettingsError
+from foveal.models.backbones import STRIDES, make_backbone
+from foveal.models.fpn import FeaturePyramid
+from foveal.models.heads import Head
+from foveal.models.norms import GROUPS
+from foveal.models.retinanet import RetinaNet
+
+
+def build_model(settings: Settings, classes: int) -> RetinaNet:
+    """Build the network that the settings describe, in channels_last memory.
+
+    Args:
+        settings: of the model, the anchors and the preparation.
+        classes: how many there are (K).
+
+    Raises:
+        SettingsError: settings that contradict one another, or an unknown backbone.
+        WeightsError: the backbone's weights can't be got, read or matched.
+    """
+    _check(settings, classes)
+    model = settings.model
+    grid = make_grid(settings.anchors)
+    backbone = make_backbone(
+        model.backbone,
+        weights=model.weights,
+        bands=model.bands,
+        norm=model.norm,
+        norm_eps=model.norm_eps,
+        frozen_stages=model.frozen_stages,
+    )
+    fpn = FeaturePyramid(
+        backbone.channels,
+        channels=model.fpn_channels,
+        levels=len(grid.strides),
+        p6_from=model.p6_from,
+        relu_before_p7=model.relu_before_p7,
+    )
+    classification, box = (
+        Head(
+            model.fpn_channels,
+            anchors=grid.per_place,
+            values=values,
+            depth=model.head_depth,
+            channels=model.head_channels,
+            norm=model.head_norm,
+            depthwise=model.head_depthwise,
+            prior=prior,
+        )
+        for values, prior in ((classes, model.prior), (4, None))
+    )
+    network = RetinaNet(
+        backbone=backbone,
+        fpn=fpn,
+        classification=classification,
+        box=box,
+        grid=grid,
+        mean=settings.preparation.mean,
+        std=settings.preparation.std,
+    )
+    return network.to(memory_format=torch.channels_last)
+
+
+def make_grid(anchors: AnchorSettings) -> AnchorGrid:
+    """The anchors that the settings describe."""
+    return AnchorGrid(
+        sizes=anchors.sizes,
+        strides=anchors.strides,
+        scales=anchors.scales,
+        ratios=anchors.ratios,
+        offset=anchors.offset,
+        rounding=anchors.rounding,
+        order=anchors.order,
+        stride_from=anchors.stride_from,
+    )
+
+
+def _check(settings: Settings, classes: int) -> None:
+    model, strides = settings.model, settings.anchors.strides
+    if classes < 1:
+        raise SettingsError(f"{classes} classes: expected at least one.")
+    expected = tuple(STRIDES[0] * 2**level for level in range(len(strides)))
+    if strides != expected or len(strides) < len(STRIDES):
+        raise SettingsError(
+            f"anchors.strides = {list(strides)}: the pyramid has strides 8, 16, 32 and so on, "
+            "each twice the last. Expected at least these three, such as [8, 16, 32, 64, 128]."
+        )
+    for name, values in (("mean", settings.preparation.mean), ("std", settings.preparation.std)):
+        if len(values) != model.bands:
+            raise SettingsError(
+                f"preparation.{name} has {len(values)} values and model.bands is {model.bands}. "
+                "Expected one value for each band."
+            )
+    if model.head_norm == "group" and model.head_channels % GROUPS:
+        raise SettingsError(
+            f"model.head_channels = {model.head_channels}: with head_norm 'group' expected a "
+            f"multiple of {GROUPS}."
+        )

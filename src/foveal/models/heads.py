@@ -1,0 +1,104 @@
+"""The two subnets (paper, section 4): convolutions shared by all levels, then the predictions."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from foveal.models.norms import GROUPS
+
+HeadNorm = Literal["none", "group"]
+
+
+class Head(nn.Module):
+    """One subnet: `depth` 3x3 convolutions with ReLU, then `values` numbers for each anchor.
+
+    Initialised as in the paper: normal with standard deviation 0.01 and bias 0. The two parts of
+    a depthwise convolution, which the paper does not have, keep their input's variance instead.
+
+    Args:
+        in_channels: of the pyramid.
+        anchors: how many stand at each place (A).
+        values: numbers for each anchor: K classes or 4 deltas.
+        depth: number of hidden convolutions.
+        channels: of the hidden convolutions; with group norm a multiple of 32.
+        norm: after each hidden convolution, which then has no bias.
+        depthwise: 3x3 in each channel, then 1x1, instead of full 3x3 convolutions.
+        prior: the probability that the outputs start with; None starts them at 0.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        anchors: int,
+        values: int,
+        depth: int = 4,
+        channels: int = 256,
+        norm: HeadNorm = "none",
+        depthwise: bool = False,
+        prior: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.values = values
+        self.tower = nn.Sequential(
+            *(
+                HiddenLayer(
+                    channels if index else in_channels, channels, norm=norm, depthwise=depthwise
+                )
+                for index in range(depth)
+            )
+        )
+        self.output = nn.Conv2d(channels if depth else in_channels, anchors * values, 3, padding=1)
+        nn.init.normal_(self.output.weight, std=0.01)
+        bias = 0.0 if prior is None else -math.log((1 - prior) / prior)
+        nn.init.constant_(self.output.bias, bias)  # type: ignore[arg-type]
+
+    def forward(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Map each level [B, C, H, W] to [B, H * W * anchors, values], row by row, place by place.
+
+        With channels_last memory the last step moves nothing.
+        """
+        return tuple(
+            self.output(self.tower(level)).permute(0, 2, 3, 1).reshape(len(level), -1, self.values)
+            for level in levels
+        )
+
+
+class HiddenLayer(nn.Module):
+    """Convolution, norm where there is one, ReLU; [B, C, H, W] keeps its size."""
+
+    def __init__(self, in_channels: int, channels: int, *, norm: HeadNorm, depthwise: bool) -> None:
+        super().__init__()
+        bias = norm == "none"
+        self.conv: nn.Module
+        if depthwise:
+            self.conv = nn.Sequential(
+                nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
+                nn.Conv2d(in_channels, channels, 1, bias=bias),
+            )
+        else:
+            self.conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=bias)
+        self.norm = nn.GroupNorm(GROUPS, channels) if norm == "group" else None
+        for module in self.conv.modules():
+            if isinstance(module, nn.Conv2d):
+                _initialise(module, gaussian=not depthwise)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map [B, in_channels, H, W] to [B, channels, H, W]."""
+        hidden: Tensor = self.conv(features)
+        if self.norm is not None:
+            hidden = self.norm(hidden)
+        return torch.relu_(hidden)
+
+
+def _initialise(conv: nn.Conv2d, *, gaussian: bool) -> None:
+    if gaussian:
+        nn.init.normal_(conv.weight, std=0.01)
+    else:
+        nn.init.kaiming_uniform_(conv.weight, a=1)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)

@@ -1,0 +1,114 @@
+"""What becomes of a backbone's batch norm: frozen, live or group norm."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Norm = Literal["frozen", "live", "group"]
+
+GROUPS = 32
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch norm with fixed statistics and a fixed scale and shift; all of them are buffers.
+
+    One fused call with float32 inside, also for bfloat16 activations; eps may be 0.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self, channels: int, *, eps: float = 1e-5, activation: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.activation = activation
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise [B, C, H, W], then apply the activation where there is one."""
+        normalised = nn.functional.batch_norm(
+            features,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            training=False,
+            eps=self.eps,
+        )
+        return normalised if self.activation is None else self.activation(normalised)
+
+    def extra_repr(self) -> str:
+        """The number of channels and eps, for printing."""
+        return f"{len(self.weight)}, eps={self.eps}"
+
+
+class ActivatedGroupNorm(nn.GroupNorm):
+    """Group norm followed by the activation of the batch norm that it replaces."""
+
+    def __init__(self, channels: int, *, eps: float, activation: nn.Module | None = None) -> None:
+        super().__init__(math.gcd(GROUPS, channels), channels, eps=eps)
+        self.activation = activation
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise [B, C, H, W], then apply the activation where there is one."""
+        normalised = super().forward(features)
+        return normalised if self.activation is None else self.activation(normalised)
+
+
+def set_norm(module: nn.Module, *, norm: Norm, eps: float | None = None) -> None:
+    """Turn every batch norm inside a module into the asked kind, keeping its values.
+
+    Layer norms, which transformers and ConvNeXt have, stay as they are. Group norm takes over
+    batch norm's scale and shift and has 32 groups, or the largest power of two below that
+    divides the channels.
+
+    Args:
+        module: changed in place; must not itself be a batch norm.
+        norm: 'frozen' fixes statistics, scale and shift; 'live' keeps batch norm.
+        eps: replaces the norms' own where it is not None.
+    """
+    for name, child in module.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            if eps is not None:
+                child.eps = eps
+            if norm != "live":
+                setattr(module, name, _replaced(child, norm))
+        else:
+            set_norm(child, norm=norm, eps=eps)
+
+
+def _replaced(batch_norm: nn.modules.batchnorm._BatchNorm, norm: Norm) -> nn.Module:
+    channels, activation = batch_norm.num_features, _activation_of(batch_norm)
+    replacement: FrozenBatchNorm | ActivatedGroupNorm
+    if norm == "frozen":
+        replacement = FrozenBatchNorm(channels, eps=batch_norm.eps, activation=activation)
+        names = ["weight", "bias", "running_mean", "running_var"]
+    else:
+        replacement = ActivatedGroupNorm(channels, eps=batch_norm.eps, activation=activation)
+        names = ["weight", "bias"]
+    with torch.no_grad():
+        for name in names:
+            value = getattr(batch_norm, name)
+            if value is not None:
+                getattr(replacement, name).copy_(value)
+    return replacement
+
+
+def _activation_of(batch_norm: nn.Module) -> nn.Module | None:
+    """What follows the norm inside timm's BatchNormAct2d: a dropout and an activation."""
+    parts = [getattr(batch_norm, name, None) for name in ("drop", "act")]
+    modules = [part for part in parts if part is not None and not isinstance(part, nn.Identity)]
+    if not modules:
+        return None
+    return modules[0] if len(modules) == 1 else nn.Sequential(*modules)

@@ -1,0 +1,90 @@
+"""RetinaNet (paper, section 4): backbone, feature pyramid and two subnets."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foveal.detection.anchors import AnchorGrid
+from foveal.models.backbones import Backbone
+from foveal.models.fpn import FeaturePyramid
+from foveal.models.heads import Head
+from foveal.structures import RawOutput
+
+MULTIPLE = 32
+"""Inputs are padded to a multiple of the coarsest stride of the backbone, at right and bottom."""
+
+
+class RetinaNet(nn.Module):
+    """The network: images in, a score for each class and a box for each anchor out.
+
+    Args:
+        backbone: gives C3, C4 and C5.
+        fpn: makes the pyramid of them.
+        classification, box: the two subnets, with K and with 4 values an anchor.
+        grid: the anchors, as many levels and anchors a place as the pyramid and the subnets have.
+        mean, std: of each band, in 0..1 of the range 0..255.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        fpn: FeaturePyramid,
+        classification: Head,
+        box: Head,
+        grid: AnchorGrid,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.fpn = fpn
+        self.classification = classification
+        self.box = box
+        self.grid = grid
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    @property
+    def classes(self) -> int:
+        """The number of classes (K)."""
+        return self.classification.values
+
+    def forward(self, images: Tensor) -> RawOutput:
+        """Compute the raw output for a batch.
+
+        A height or width that is no multiple of 32 is filled up with the mean colour at the right
+        and the bottom; the anchors follow.
+
+        Args:
+            images: [B, C, H, W], uint8 or floating point, 0..255, not normalised.
+
+        Returns:
+            For each level the logits [B, A_l, K] and the deltas [B, A_l, 4].
+        """
+        levels = self.fpn(self.backbone(self.normalise(images)))
+        return RawOutput(self.classification(levels), self.box(levels))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Bring [B, C, H, W] from 0..255 to mean 0 and variance 1, padded to multiples of 32."""
+        scale = (1 / (255 * self.std))[:, None, None]
+        shift = (-self.mean / self.std)[:, None, None]
+        normalised = torch.addcmul(shift, images.to(scale.dtype), scale)
+        height, width = images.shape[-2:]
+        if height % MULTIPLE or width % MULTIPLE:
+            normalised = F.pad(normalised, (0, -width % MULTIPLE, 0, -height % MULTIPLE))
+        return normalised.contiguous(memory_format=torch.channels_last)
+
+    def anchors(self, height: int, width: int) -> Tensor:
+        """The anchors for an input size: [A, 4] float32 xyxy, input pixels, on the model's device.
+
+        They are in the order of `forward`'s outputs, level after level; cached, not to be changed.
+        """
+        padded_height = height + -height % MULTIPLE
+        padded_width = width + -width % MULTIPLE
+        return self.grid.boxes(padded_height, padded_width, device=self.mean.device)
