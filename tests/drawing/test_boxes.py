@@ -109,10 +109,9 @@ def test_comparison_shows_found_missed_and_false() -> None:
     found, missed, false = (10, 10, 40, 40), (60, 10, 90, 40), (110, 10, 140, 40)
     picture = draw_comparison(
         grey(60, 160),
-        detections(found, false),
-        target(found, missed),
-        correct=np.asarray([True, False]),
-        found=np.asarray([True, False]),
+        found=detections(found),
+        false=detections(false),
+        missed=target(missed),
         labels=False,
         legend=False,
     )
@@ -126,9 +125,8 @@ def test_comparison_shows_found_missed_and_false() -> None:
 
 
 def test_comparison_of_nothing_with_nothing() -> None:
-    none = np.zeros(0, np.bool_)
     picture = draw_comparison(
-        grey(60, 60), detections(), Target.empty(), correct=none, found=none, legend=False
+        grey(60, 60), found=detections(), false=detections(), missed=Target.empty(), legend=False
     )
     assert (picture == 100).all()
 

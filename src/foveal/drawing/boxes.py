@@ -59,14 +59,11 @@ def draw_detections(
         ValueError: the image is not uint8 or has no pixels.
     """
     picture, zoom = _canvas(image, least_side)
+    words = _scored_names(detections) if labels else []
     boxes = detections.boxes * zoom
     drawn = [colours.class_colour(int(label)) for label in detections.labels]
-    words = [
-        f"{_name(detections.classes, int(label))} {score:.2f}"
-        for label, score in zip(detections.labels, detections.scores, strict=True)
-    ]
     rows = _class_rows(detections.labels, detections.classes) if legend else []
-    return _draw(picture, boxes, drawn, ["solid"] * len(boxes), words if labels else [], rows)
+    return _draw(picture, boxes, drawn, ["solid"] * len(boxes), words, rows)
 
 
 def draw_target(
@@ -119,23 +116,21 @@ def draw_target(
 
 def draw_comparison(
     image: NDArray[np.uint8],
-    detections: Detections,
-    target: Target,
     *,
-    correct: NDArray[np.bool_],
-    found: NDArray[np.bool_],
+    found: Detections,
+    false: Detections,
+    missed: Target,
     labels: bool = True,
     legend: bool = True,
     least_side: int = 0,
 ) -> NDArray[np.uint8]:
-    """Draw which objects were found (blue), missed (yellow, dashed) and which detections are false.
+    """Draw what was found (blue), missed (yellow, dashed) and falsely detected (red).
 
     Args:
         image: as for draw_detections.
-        detections: boxes in the image's pixels.
-        target: boxes in the image's pixels; regions to ignore are grey and dashed.
-        correct: [N] bool, the detections that found an object.
-        found: [M] bool, the objects that a detection found.
+        found: the detections that found an object, in the image's pixels.
+        false: those that did not.
+        missed: the objects that no detection found; its regions to ignore are drawn grey and dashed.
         labels: write the class of what is missed or false.
         legend: write how many were found, missed, false.
         least_side: as for draw_detections.
@@ -147,38 +142,24 @@ def draw_comparison(
         ValueError: the image is not uint8 or has no pixels.
     """
     picture, zoom = _canvas(image, least_side)
-    missed = ~found & ~target.ignored
-    names = detections.classes
-    false_words = [
-        f"{_name(names, int(label))} {score:.2f}"
-        for label, score in zip(
-            detections.labels[~correct], detections.scores[~correct], strict=True
-        )
+    objects, ignored = ~missed.ignored, missed.boxes[missed.ignored]
+    missed_words = [_name(false.classes, int(label)) for label in missed.labels[objects]]
+    groups: list[tuple[str, NDArray[np.float32], Colour, Style, list[str]]] = [
+        ("missed", missed.boxes[objects], colours.MISSED, "dashed", missed_words),
+        ("false", false.boxes, colours.FALSE, "solid", _scored_names(false)),
+        ("found", found.boxes, colours.FOUND, "solid", [""] * len(found)),
+        ("ignored", ignored, colours.IGNORED, "dashed", [""] * len(ignored)),
     ]
-    groups: list[tuple[NDArray[np.float32], Colour, Style, list[str]]] = [
-        (
-            target.boxes[missed],
-            colours.MISSED,
-            "dashed",
-            [_name(names, int(label)) for label in target.labels[missed]],
-        ),
-        (detections.boxes[~correct], colours.FALSE, "solid", false_words),
-        (detections.boxes[correct], colours.FOUND, "solid", [""] * int(correct.sum())),
-        (target.boxes[target.ignored], colours.IGNORED, "dashed", [""] * int(target.ignored.sum())),
-    ]
-    titles = ("missed", "false", "found", "ignored")
     rows = [
-        LegendRow(title, len(boxes), colour, style)
-        for title, (boxes, colour, style, _) in zip(titles, groups, strict=True)
-        if title != "ignored" or len(boxes)
+        LegendRow(title, len(boxes), colour, style) for title, boxes, colour, style, _ in groups
     ]
     return _draw(
         picture,
-        np.concatenate([boxes for boxes, *_ in groups]) * zoom,
-        [colour for boxes, colour, *_ in groups for _ in boxes],
-        [style for boxes, _, style, _ in groups for _ in boxes],
+        np.concatenate([boxes for _, boxes, *_ in groups]) * zoom,
+        [colour for _, boxes, colour, *_ in groups for _ in boxes],
+        [style for _, boxes, _, style, _ in groups for _ in boxes],
         [word for *_, words in groups for word in words] if labels else [],
-        [rows[2], rows[0], rows[1], *rows[3:]] if legend else [],
+        [rows[2], rows[0], rows[1], *(rows[3:] if len(ignored) else [])] if legend else [],
     )
 
 
@@ -280,6 +261,13 @@ def _runs(low: int, high: int, line: int) -> list[tuple[int, int]]:
 
 def _name(classes: Sequence[str], label: int) -> str:
     return classes[label] if label < len(classes) else f"class {label}"
+
+
+def _scored_names(detections: Detections) -> list[str]:
+    return [
+        f"{_name(detections.classes, int(label))} {score:.2f}"
+        for label, score in zip(detections.labels, detections.scores, strict=True)
+    ]
 
 
 def _class_rows(labels: NDArray[np.int64], classes: Sequence[str]) -> list[LegendRow]:
