@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from foveal import __version__
+from foveal.cli.data import data_app
 from foveal.errors import FovealError
 
 app = typer.Typer(
@@ -34,6 +35,9 @@ def root(
     ] = False,
 ) -> None:
     """RetinaNet end to end: from labelled images to a trained, measured object detector."""
+
+
+app.add_typer(data_app)
 
 
 def main() -> None:

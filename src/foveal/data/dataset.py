@@ -132,7 +132,9 @@ class Dataset:
             DataError: the share is not between 0 and 1.
         """
         if not 0 < share < 1:
-            raise DataError(f"A share to hold out of {share} makes no split. Expected 0 < share < 1.")
+            raise DataError(
+                f"A share to hold out of {share} makes no split. Expected 0 < share < 1."
+            )
         count = len(self)
         held = min(max(round(share * count), 1), count - 1) if count > 1 else 0
         keys = [blake2b(f"{seed}/{self._key(r)}".encode(), digest_size=8).digest() for r in self]
@@ -210,7 +212,9 @@ class Dataset:
         labels = np.concatenate([r.labels[~r.ignored] for r in self] or [np.zeros(0, np.int64)])
         counts = np.bincount(labels, minlength=len(self.classes))
         ignored = sum(int(record.ignored.sum()) for record in self)
-        objects = ", ".join(f"{int(n)} {name}" for name, n in zip(self.classes, counts, strict=True))
+        objects = ", ".join(
+            f"{int(n)} {name}" for name, n in zip(self.classes, counts, strict=True)
+        )
         empty = sum(bool(record.ignored.all()) for record in self)
         line = f"{len(self)} images, {len(labels)} objects ({objects or 'no classes'})"
         line += f", {empty} images without objects" if empty else ""

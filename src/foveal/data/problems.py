@@ -79,9 +79,7 @@ class Judge:
 
     def __post_init__(self) -> None:
         if self.bad_boxes not in ("drop", "stop", "keep"):
-            raise DataError(
-                f'bad_boxes is {self.bad_boxes!r}. Expected "drop", "stop" or "keep".'
-            )
+            raise DataError(f'bad_boxes is {self.bad_boxes!r}. Expected "drop", "stop" or "keep".')
 
     def report(self, problem: Problem) -> None:
         """Take note of a problem, or raise it as a DataError where the policy is to stop."""

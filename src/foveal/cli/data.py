@@ -1,0 +1,9 @@
+"""`foveal data`: the commands about data sets; each verb is a file of its own beside this one."""
+
+from __future__ import annotations
+
+import typer
+
+data_app = typer.Typer(
+    name="data", help="Check, convert and look at data sets.", no_args_is_help=True
+)

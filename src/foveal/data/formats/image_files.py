@@ -1,0 +1,142 @@
+"""Where the images named in annotations lie on disk: found by looking, never outside the data."""
+
+# Strings are several times as fast as Path objects, for thousands of names:
+# ruff: noqa: PTH100, PTH109, PTH113, PTH118
+from __future__ import annotations
+
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+IMAGE_FOLDERS = ("images", "JPEGImages", "image_2", "data", "imgs", "img")
+"""Folders beside or above annotations in which people keep images."""
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
+
+ANNOTATION_FOLDERS = frozenset({"annotations", "labels", "label_2", "imagesets", "annotation"})
+
+_DRIVE = re.compile(r"^[A-Za-z]:[/\\]")
+
+
+def data_root(annotations: Path) -> Path:
+    """The folder that a data set's images lie in or below: where its annotations are.
+
+    For a file in a folder that only holds annotations (`annotations/train.json`) it is the folder
+    above.
+    """
+    folder = annotations if annotations.is_dir() else annotations.parent
+    if folder.name.lower() in ANNOTATION_FOLDERS and folder.parent != folder:
+        return folder.parent
+    return folder
+
+
+class ImageFinder:
+    """Finds images by the names that annotations give them.
+
+    A name is looked up in the image folder if one was given, else beside the annotations, in
+    folders called `images` and the like, and in the working folder; a name that fails as written
+    is tried without its leading folders, since data sets move. Links are followed.
+
+    Attributes:
+        root: the data folder.
+        images: the image folder that the caller named, if any.
+    """
+
+    def __init__(
+        self, annotations: Path, *, images: Path | None = None, more: Iterable[Path] = ()
+    ) -> None:
+        self.root = data_root(annotations)
+        self.images = images
+        folder = annotations if annotations.is_dir() else annotations.parent
+        self._given = [*more, folder, self.root]
+        self._bases: list[str] | None = None
+        self._last = ""
+        if images is not None and not images.is_dir():
+            raise DataError(f"The image folder {images} does not exist or is not a folder.")
+
+    def find(self, name: object, *, file: Path, place: str) -> Path:
+        """The absolute path of an image; where there is none, the path where it was expected.
+
+        Args:
+            name: the image's name as the annotations write it.
+            file, place: where they write it, for messages.
+
+        Raises:
+            DataError: the name is not a file name, or it leads out of the data folder.
+        """
+        if not isinstance(name, str) or not name.strip() or "\0" in name:
+            raise DataError(f"{file}, {place}: {name!r} is not the name of an image file.")
+        if self._last and "/" not in name and "\\" not in name and name != "..":
+            direct = f"{self._last}/{name}"
+            if os.path.lexists(direct):
+                return Path(direct)
+        return self._search(name, file, place)
+
+    def _search(self, name: str, file: Path, place: str) -> Path:
+        text = name.replace("\\", "/")
+        parts = [part for part in os.path.normpath(text).split("/") if part not in ("", "..")]
+        if _DRIVE.match(text):
+            parts = parts[1:]
+        inside = not (text.startswith("/") or _DRIVE.match(text)) and ".." not in text.split("/")
+        exact = None if inside else self._inside(text)
+        if exact and os.path.isfile(exact):
+            return Path(exact)
+        if inside and "\\" in name and os.path.isfile(f"{self.bases[0]}/{name}"):
+            return Path(f"{self.bases[0]}/{name}")
+        for start in range(len(parts)):
+            tail = "/".join(parts[start:])
+            for base in ([self._last] if self._last else []) + self.bases:
+                if os.path.isfile(f"{base}/{tail}"):
+                    self._last = base if start == 0 and len(parts) == 1 else self._last
+                    return Path(f"{base}/{tail}")
+        if not inside and not exact:
+            raise DataError(
+                f"{file}, {place}: image {name!r} lies outside the data folder {self.root}, and "
+                "there is no file of that name inside it. Expected a path below it. Move the "
+                "image, or name its folder with images=FOLDER."
+            )
+        return Path(exact or f"{self.bases[0]}/{'/'.join(parts)}")
+
+    def _inside(self, text: str) -> str | None:
+        """A path that is absolute or climbs, made absolute, if it stays in a folder we may read."""
+        for base in self.bases:
+            path = os.path.normpath(os.path.join(base, text))
+            if any(path.startswith(folder.rstrip("/") + "/") for folder in self._allowed):
+                return path
+        return None
+
+    @cached_property
+    def _allowed(self) -> list[str]:
+        working = os.getcwd()
+        folders = [str(self.images)] if self.images else []
+        return [*folders, str(self.root), *([working] if working != os.path.sep else [])]
+
+    @property
+    def bases(self) -> list[str]:
+        """The folders in which names are looked up, best first."""
+        if self._bases is None:
+            if self.images is not None:
+                folders = [self.images]
+            else:
+                folders = [path for path in self._given if path.is_dir()]
+                roots = [*folders, self.root.parent] if self.root.parent != self.root else folders
+                folders += [root / name for root in roots for name in IMAGE_FOLDERS]
+                folders.append(Path.cwd())
+            self._bases = list(dict.fromkeys(os.path.abspath(p) for p in folders if p.is_dir()))
+        return self._bases
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files of a folder and the folders below it, sorted."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(parent, n) for n in names if n.lower().endswith(IMAGE_ENDINGS)]
+    return sorted(found)

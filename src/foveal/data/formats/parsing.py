@@ -1,0 +1,162 @@
+"""Opening annotation files written by strangers: every way in which one can be broken is named."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from foveal.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from xml.etree.ElementTree import Element
+
+LARGEST_JSON = 4 * 1024**3
+LARGEST_TEXT = 1024**3
+LARGEST_SMALL = 64 * 1024**2
+LARGEST_YAML = 1024**2
+"""Bytes: more than any honest file of its kind holds, and less than fills the memory."""
+
+
+def read_bytes(path: Path, largest: int) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DataError: it is missing, not a file, unreadable, empty or larger than `largest` bytes.
+    """
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise DataError(f"{path} {what}.")
+    try:
+        size = path.stat().st_size
+        if size > largest:
+            raise DataError(
+                f"{path} has {size:,} bytes. Expected at most {largest:,} in an annotation file."
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror or error}.") from error
+    if not content.strip():
+        raise DataError(f"{path} is empty. Expected annotations.")
+    return content
+
+
+def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark.
+
+    Raises:
+        DataError: as `read_bytes`, or it is not text.
+    """
+    content = read_bytes(path, largest)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}, byte {error.start}: it is not UTF-8 text. Expected a text file; "
+            "save it as UTF-8 if it is one."
+        ) from error
+    if "\0" in text:
+        raise DataError(f"{path}, byte {text.index(chr(0))}: it is binary. Expected a text file.")
+    return text
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file without blanks at their ends; an empty file has none.
+
+    Raises:
+        DataError: the file can't be read as text.
+    """
+    if path.is_file() and path.stat().st_size == 0:
+        return []
+    return [line.strip() for line in read_text(path, LARGEST_SMALL).splitlines()]
+
+
+def read_json(path: Path, largest: int = LARGEST_JSON) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        DataError: it can't be read, or it is not JSON; with line and column.
+    """
+    text = read_text(path, largest)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}, line {error.lineno}, column {error.colno}: it is not JSON ({error.msg}). "
+            "Is the file cut short?"
+        ) from error
+    except RecursionError as error:
+        raise DataError(f"{path}: its values are nested too deeply to be annotations.") from error
+    except ValueError as error:
+        raise DataError(f"{path}: it is not JSON ({error}).") from error
+
+
+def read_xml(path: Path) -> Element:
+    """The root element of an XML file; entities and outside references are refused.
+
+    Raises:
+        DataError: it can't be read, is not XML, or declares entities.
+    """
+    from defusedxml import DefusedXmlException
+    from defusedxml.ElementTree import ParseError, fromstring
+
+    content = read_bytes(path, LARGEST_TEXT)
+    try:
+        root: Element = fromstring(content)
+    except ParseError as error:
+        line, column = error.position
+        raise DataError(
+            f"{path}, line {line}, column {column + 1}: it is not XML ({error}). "
+            "Is the file cut short?"
+        ) from error
+    except DefusedXmlException as error:
+        raise DataError(
+            f"{path}: it declares XML entities, which annotations don't need and which can read "
+            "other files or fill the memory. Remove the <!DOCTYPE ...> part."
+        ) from error
+    except (ValueError, LookupError, RecursionError) as error:
+        raise DataError(f"{path}: it is not XML ({error}).") from error
+    return root
+
+
+def read_yaml(path: Path) -> Any:
+    """The value of a YAML file; aliases are refused, since a few lines of them fill the memory.
+
+    Raises:
+        DataError: it can't be read, is not plain YAML, or uses aliases.
+    """
+    import yaml
+
+    text = read_text(path, LARGEST_YAML)
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise DataError(f"{path}: it uses YAML aliases (*name). Write the values out.")
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        why = getattr(error, "problem", None) or error
+        raise DataError(f"{path}{where}: it is not plain YAML ({why}).") from error
+    except (RecursionError, ValueError) as error:
+        raise DataError(f"{path}: it is not plain YAML ({error}).") from error
+
+
+def expect(value: Any, kind: type | tuple[type, ...], *, file: Path, place: str, what: str) -> Any:
+    """The value itself if it is of the kind.
+
+    Raises:
+        DataError: it is of another kind; the message says which.
+    """
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds):
+        return value
+    words = {
+        dict: "an object",
+        list: "a list",
+        str: "text",
+        int: "a whole number",
+        float: "a number",
+    }
+    wanted = " or ".join(words.get(k, k.__name__) for k in kinds)
+    shown = repr(value) if len(repr(value)) < 60 else repr(value)[:57] + "..."
+    raise DataError(f"{file}, {place}: {what} is {shown}. Expected {wanted}.")

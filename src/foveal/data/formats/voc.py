@@ -1,0 +1,193 @@
+"""Pascal VOC: one XML file for each image, in a folder with ImageSets that name the splits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from foveal.data.dataset import Dataset
+from foveal.data.formats.columns import Columns, ImageRow, assemble
+from foveal.data.formats.image_files import ImageFinder
+from foveal.data.formats.parsing import read_lines, read_xml
+from foveal.data.problems import Judge, Problem
+from foveal.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from xml.etree.ElementTree import Element
+
+    from foveal.data.problems import BadBoxes
+
+Corners = Literal["edges", "pixels"]
+"""How corners are written.
+
+"edges": xmin and xmax are the edges of the box in continuous pixels, the image's left edge being
+0; so write LabelImg, CVAT and most converters. "pixels": they are the numbers of the first and the
+last pixel inside, counted from 1, as the PASCAL VOC challenge defined them; the box's left edge is
+xmin - 1.
+"""
+
+
+def read(
+    path: Path,
+    split: str | None = None,
+    *,
+    images: Path | None = None,
+    bad_boxes: BadBoxes = "drop",
+    problems: list[Problem] | None = None,
+    corners: Corners = "edges",
+) -> Dataset:
+    """Read a VOC folder: all of its annotations, or those that a split's list names.
+
+    Classes are those of `labels.txt` where there is one, else the names found in *all* the
+    folder's annotations, sorted, so that every split has the same. Objects marked `difficult`
+    become regions to ignore. Kept as flags: `difficult` and `truncated`.
+
+    Raises:
+        DataError: a file is not a VOC annotation, or the split does not exist.
+    """
+    if corners not in ("edges", "pixels"):
+        raise DataError(f'corners is {corners!r}. Expected "edges" or "pixels".')
+    judge = Judge(bad_boxes, problems)
+    root = path.parent if path.is_file() else path
+    folder = annotation_folder(root, split)
+    files = [path] if path.is_file() else _files_of_split(root, folder, split)
+    everything = files if path.is_file() else sorted(folder.glob("*.xml"))
+    trees = {file: _annotation(file) for file in dict.fromkeys([*files, *everything])}
+    classes = class_file(root) or _names(trees)
+    finder = ImageFinder(root, images=images, more=[root / "JPEGImages", folder])
+    columns = Columns("object", flags={"difficult": [], "truncated": []})
+    shift = 1.0 if corners == "pixels" else 0.0
+    rows: list[ImageRow] = []
+    for file in files:
+        _objects(trees[file], file, len(rows), columns, classes, judge, shift)
+        rows.append(_image(trees[file], file, finder))
+    records = assemble(rows, columns, judge)
+    judge.close()
+    return Dataset(records, classes, images or root)
+
+
+def annotation_folder(root: Path, split: str | None) -> Path:
+    """Where the XML files lie: `Annotations`, the split's own folder, or the folder itself."""
+    choices = [root / "Annotations", root / "annotations"]
+    if split is not None:
+        choices = [root / split / "Annotations", *choices, root / split]
+    for folder in (*choices, root):
+        if folder.is_dir() and any(folder.glob("*.xml")):
+            return folder
+    raise DataError(
+        f"{root}: no VOC annotations. Expected XML files in {root / 'Annotations'} or in it."
+    )
+
+
+def class_file(root: Path) -> tuple[str, ...]:
+    """The class names of `labels.txt` or `classes.txt`, one in a line; none without such a file."""
+    for name in ("labels.txt", "classes.txt"):
+        if (root / name).is_file():
+            lines = [line for line in read_lines(root / name) if line]
+            return tuple(dict.fromkeys(x for x in lines if x not in ("__ignore__", "_background_")))
+    return ()
+
+
+def _files_of_split(root: Path, folder: Path, split: str | None) -> list[Path]:
+    if split is None or split in (folder.name, folder.parent.name):
+        return sorted(folder.glob("*.xml"))
+    lists = [root / "ImageSets" / "Main" / f"{split}.txt", root / "ImageSets" / f"{split}.txt"]
+    found = next((file for file in (*lists, root / f"{split}.txt") if file.is_file()), None)
+    if found is None:
+        there = sorted({f.stem for f in root.glob("ImageSets/**/*.txt")})
+        raise DataError(
+            f"{root}: no split {split!r}. Expected {lists[0].relative_to(root)} or a folder "
+            f"{split}. Splits there: {', '.join(there) or 'none'}."
+        )
+    files = []
+    for number, line in enumerate(read_lines(found), 1):
+        if not line:
+            continue
+        name, _, mark = line.rpartition(" ")
+        if mark == "-1" and name:
+            continue  # the lists of one class say -1 for images without it
+        name = name.strip() if mark in ("0", "1") and name else line
+        file = folder / f"{name}.xml"
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{found}, line {number}: {line!r} leads out of the data folder.")
+        if not file.is_file():
+            raise DataError(f"{found}, line {number}: {file} does not exist.")
+        files.append(file)
+    return list(dict.fromkeys(files))
+
+
+def _annotation(file: Path) -> Element:
+    tree = read_xml(file)
+    if tree.tag != "annotation":
+        raise DataError(f"{file}: the root element is <{tree.tag}>. Expected <annotation>.")
+    return tree
+
+
+def _names(trees: dict[Path, Element]) -> tuple[str, ...]:
+    names = {(o.findtext("name") or "").strip() for t in trees.values() for o in t.iter("object")}
+    return tuple(sorted(names - {""}))
+
+
+def _image(tree: Element, file: Path, finder: ImageFinder) -> ImageRow:
+    name = (tree.findtext("filename") or "").strip() or f"{file.stem}.jpg"
+    path = finder.find(name, file=file, place="<filename>")
+    if not path.is_file():
+        path = _beside(path, file, finder)
+    size = []
+    for side in ("width", "height"):
+        text = (tree.findtext(f"size/{side}") or "0").strip()
+        try:
+            size.append(int(float(text)))
+        except (ValueError, OverflowError):
+            size.append(-1)
+        if not 0 <= size[-1] < 2**31:
+            raise DataError(f"{file}, <{side}>: {text!r} is not a size in pixels.")
+    return ImageRow(path, size[0], size[1], file.stem)
+
+
+def _beside(path: Path, file: Path, finder: ImageFinder) -> Path:
+    """The image called as its XML file, where <filename> names none that exists."""
+    for ending in (path.suffix or ".jpg", ".jpg", ".png", ".jpeg", ".tif", ".tiff", ".bmp"):
+        other = finder.find(f"{file.stem}{ending}", file=file, place="<filename>")
+        if other.is_file():
+            return other
+    return path
+
+
+def _objects(
+    tree: Element,
+    file: Path,
+    image: int,
+    columns: Columns,
+    classes: tuple[str, ...],
+    judge: Judge,
+    shift: float,
+) -> None:
+    for number, item in enumerate(tree.iter("object"), 1):
+        place = f"object {number}"
+        name = (item.findtext("name") or "").strip()
+        if name not in classes:
+            message = f"class {name!r} is not one of {', '.join(map(repr, classes)) or 'none'}."
+            judge.report(Problem("unknown class", file, place, message))
+            continue
+        corners = [item.findtext(f"bndbox/{k}") for k in ("xmin", "ymin", "xmax", "ymax")]
+        try:
+            x1, y1, x2, y2 = (float(text or "") for text in corners)
+        except ValueError:
+            message = f"<bndbox> holds {corners}. Expected numbers in xmin, ymin, xmax, ymax."
+            judge.report(Problem("not a box", file, place, message))
+            continue
+        difficult, truncated = (
+            (item.findtext(k) or "0").strip().lower() in ("1", "true")
+            for k in ("difficult", "truncated")
+        )
+        columns.add(
+            image,
+            (x1 - shift, y1 - shift, x2, y2),
+            classes.index(name),
+            file=file,
+            number=number,
+            ignored=difficult,
+            difficult=difficult,
+            truncated=truncated,
+        )
