@@ -1,0 +1,140 @@
+"""What the benchmarks share: contestants in turn in one run, memory peaks, and where results go."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """The machine in words, and the versions that matter."""
+    import torch
+
+    packages = ("torch", "torchvision", "timm", "opencv-python-headless", "numpy")
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    return {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "versions": versions,
+        "commit": _commit(),
+    }
+
+
+def interleave(
+    contestants: dict[str, Callable[[], object]], *, rounds: int = 7, warmup: int = 1
+) -> dict[str, dict[str, float]]:
+    """Run the contestants in turn, so that a drifting machine touches all of them alike.
+
+    Returns:
+        For each name the seconds of its runs: min, median, max.
+    """
+    import torch
+
+    def run(contestant: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        contestant()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    for _ in range(warmup):
+        for contestant in contestants.values():
+            run(contestant)
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, contestant in contestants.items():
+            seconds[name].append(run(contestant))
+    return {
+        name: {"min": min(runs), "median": statistics.median(runs), "max": max(runs)}
+        for name, runs in seconds.items()
+    }
+
+
+def peak_megabytes(function: Callable[..., object], *arguments: Any) -> float:
+    """How far a function's memory rises above where it began, in a process of its own (Linux).
+
+    `function(*arguments)` makes the inputs and returns what is to be measured, a callable.
+    """
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=_measure_peak, args=(queue, function, arguments))
+    process.start()
+    peak: float = queue.get()
+    process.join()
+    return peak
+
+
+def _measure_peak(queue: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    import torch
+
+    work = function(*arguments)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        queue.put((torch.cuda.max_memory_allocated() - before) / 2**20)
+        return
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    work()
+    queue.put((_status("VmHWM") - before) / 1024)
+
+
+def _status(key: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1])
+    raise RuntimeError(f"no {key} in /proc/self/status")
+
+
+def write_result(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
+    """Write a benchmark's rows as JSON beside the machine that they were measured on."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    content = {"benchmark": name, "machine": machine(), **more, "rows": rows}
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Rows of one kind as a plain table."""
+    columns = list(rows[0])
+    cells = [[_text(row[column]) for column in columns] for row in rows]
+    widths = [max(len(name), *(len(row[i]) for row in cells)) for i, name in enumerate(columns)]
+    for line in [columns, *cells]:
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _commit() -> str:
+    call = ["git", "rev-parse", "--short", "HEAD"]
+    found = subprocess.run(call, capture_output=True, text=True, cwd=Path(__file__).parent)
+    return found.stdout.strip() or "unknown"

@@ -1,0 +1,58 @@
+import math
+
+import pytest
+import torch
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+
+from foveal.detection.anchors import AnchorGrid
+from foveal.geometry.boxes import areas
+
+TORCHVISION = AnchorGrid(
+    offset=0.0, rounding="torchvision", order="ratio-major", stride_from="feature size"
+)
+
+
+def test_shapes_have_the_papers_areas_and_ratios():
+    shapes = AnchorGrid().shapes(0)
+    sides = shapes[:, 2:] - shapes[:, :2]
+    expected = [32.0**2 * factor for factor in (1, 4 ** (1 / 3), 16 ** (1 / 3)) for _ in range(3)]
+    torch.testing.assert_close(areas(shapes), torch.tensor(expected))
+    ratios = sides[:, 1] / sides[:, 0]
+    torch.testing.assert_close(ratios, torch.tensor([0.5, 1.0, 2.0] * 3))
+    # The paper's range: 32 to 813 pixels.
+    assert math.sqrt(areas(AnchorGrid().shapes(4)).max()) == pytest.approx(813, abs=0.5)
+
+
+def test_places_by_hand():
+    grid = AnchorGrid(sizes=(4.0,), strides=(8,), scales=(1.0,), ratios=(1.0,))
+    expected = [[2, 2, 6, 6], [10, 2, 14, 6], [2, 10, 6, 14], [10, 10, 14, 14]]
+    assert grid.boxes(16, 16).tolist() == expected
+    assert grid.boxes(9, 17).shape == (2 * 3, 4)
+
+
+@pytest.mark.parametrize("size", [(320, 320), (800, 1344), (224, 96)])
+def test_equals_torchvisions_generator(size):
+    level_sizes = AnchorGrid().level_sizes(*size)
+    sizes = tuple(
+        (x, int(x * 2 ** (1 / 3)), int(x * 2 ** (2 / 3))) for x in (32, 64, 128, 256, 512)
+    )
+    generator = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 5)
+    images = ImageList(torch.zeros(1, 3, *size), [size])
+    expected = generator(images, [torch.zeros(1, 1, *level) for level in level_sizes])[0]
+    assert torch.equal(TORCHVISION.boxes(*size, level_sizes=level_sizes), expected)
+
+
+def test_number_of_anchors_of_the_paper():
+    # "About 100,000 an image" at 600 pixels and above; exactly 9 a place here.
+    assert len(AnchorGrid().boxes(640, 896)) == 9 * sum(
+        math.ceil(640 / s) * math.ceil(896 / s) for s in (8, 16, 32, 64, 128)
+    )
+
+
+def test_cached_and_usable_in_training_after_inference():
+    grid = AnchorGrid(sizes=(16.0,), strides=(8,))
+    with torch.inference_mode():
+        first = grid.boxes(32, 32)
+    assert grid.boxes(32, 32) is first
+    (first * torch.ones(1, requires_grad=True)).sum().backward()

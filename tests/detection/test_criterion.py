@@ -1,0 +1,169 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from foveal.detection.anchors import AnchorGrid
+from foveal.detection.assignment import BACKGROUND, IGNORED, assign
+from foveal.detection.coding import encode
+from foveal.detection.criterion import Criterion
+from foveal.detection.losses import balanced_focal_loss
+from foveal.structures import Batch, RawOutput
+
+GRID = AnchorGrid(sizes=(16.0, 32.0), strides=(8, 16), ratios=(1.0,))
+SIZE = 64
+CLASSES = 3
+
+
+def raw_output(batch: int, seed: int = 0) -> RawOutput:
+    generator = torch.Generator().manual_seed(seed)
+    lengths = [3 * rows * columns for rows, columns in GRID.level_sizes(SIZE, SIZE)]
+    return RawOutput(
+        tuple(
+            torch.randn(batch, n, CLASSES, generator=generator).requires_grad_() for n in lengths
+        ),
+        tuple(torch.randn(batch, n, 4, generator=generator).requires_grad_() for n in lengths),
+    )
+
+
+def make_batch(objects: list[list[tuple[float, ...]]], ignored: list[list[bool]] | None = None):
+    most = max((len(image) for image in objects), default=0)
+    boxes = torch.zeros(len(objects), most, 4)
+    labels = torch.zeros(len(objects), most, dtype=torch.int64)
+    regions = torch.zeros(len(objects), most, dtype=torch.bool)
+    for image, found in enumerate(objects):
+        for index, (*box, label) in enumerate(found):
+            boxes[image, index] = torch.tensor(box)
+            labels[image, index] = int(label)
+            regions[image, index] = bool(ignored and ignored[image][index])
+    return Batch(
+        images=torch.zeros(len(objects), 3, SIZE, SIZE, dtype=torch.uint8),
+        boxes=boxes,
+        labels=labels,
+        ignored=regions,
+        counts=torch.tensor([len(found) for found in objects]),
+        has_ignored=ignored is not None,
+    )
+
+
+OBJECTS = [
+    [(3.0, 5.0, 20.0, 19.0, 0), (30.0, 28.0, 62.0, 60.0, 2), (40.0, 2.0, 55.0, 20.0, 1)],
+    [],
+    [(10.0, 10.0, 40.0, 44.0, 1)],
+]
+
+
+def slow_losses(raw: RawOutput, batch: Batch, ignored: torch.Tensor | None = None):
+    """The definition: dense one-hot targets, image by image."""
+    anchors = GRID.boxes(SIZE, SIZE)
+    logits, deltas = torch.cat(raw.logits, 1), torch.cat(raw.deltas, 1)
+    matched = assign(anchors, batch.boxes, batch.counts, ignored=ignored)
+    sums = []
+    for image, of_image in enumerate(matched):
+        targets = torch.zeros_like(logits[image])
+        objects = of_image >= 0
+        targets[objects, batch.labels[image][of_image[objects]]] = 1
+        loss = balanced_focal_loss(logits[image], targets, alpha=0.25, gamma=2)
+        expected = encode(batch.boxes[image][of_image[objects]], anchors[objects])
+        sums.append(
+            (
+                loss[of_image != IGNORED].sum(),
+                functional.smooth_l1_loss(
+                    deltas[image][objects], expected, beta=0.11, reduction="sum"
+                ),
+                int(objects.sum()),
+            )
+        )
+    return sums
+
+
+def test_equals_the_slow_definition_and_its_gradient():
+    raw, batch = raw_output(3), make_batch(OBJECTS)
+    sums = slow_losses(raw, batch)
+    assigned = sum(count for _, _, count in sums)
+    classification = sum(value for value, _, _ in sums) / assigned
+    box = sum(value for _, value, _ in sums) / assigned
+    losses = Criterion()(raw, GRID.boxes(SIZE, SIZE), batch)
+    torch.testing.assert_close(losses.classification, classification)
+    torch.testing.assert_close(losses.box, box)
+    assert losses.assigned == assigned
+    slow = torch.autograd.grad(classification + box, [*raw.logits, *raw.deltas])
+    fast = torch.autograd.grad(losses.total, [*raw.logits, *raw.deltas])
+    for expected, got in zip(slow, fast, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_divided_image_by_image():
+    raw, batch = raw_output(3), make_batch(OBJECTS)
+    sums = slow_losses(raw, batch)
+    losses = Criterion(divide_by="image")(raw, GRID.boxes(SIZE, SIZE), batch)
+    expected = sum(value / max(1, count) for value, _, count in sums) / 3
+    torch.testing.assert_close(losses.classification, expected)
+    expected = sum(value / max(1, count) for _, value, count in sums) / 3
+    torch.testing.assert_close(losses.box, expected)
+
+
+@pytest.mark.parametrize("box", ["smooth l1", "l1", "giou"])
+@pytest.mark.parametrize("objects", [[[], []], [[], [(3.0, 5.0, 20.0, 19.0, 0)]]])
+def test_batches_without_objects_have_losses_and_gradients(box, objects):
+    raw, batch = raw_output(2), make_batch(objects)
+    losses = Criterion(box=box)(raw, GRID.boxes(SIZE, SIZE), batch)
+    if objects == [[], []]:
+        assert losses.box == 0
+        assert losses.classification > 0
+    gradients = torch.autograd.grad(losses.total, [*raw.logits, *raw.deltas])
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    assert any(gradient.abs().sum() > 0 for gradient in gradients[:2])
+
+
+def test_regions_to_ignore_teach_nothing():
+    raw = raw_output(1)
+    anchors = GRID.boxes(SIZE, SIZE)
+    batch = make_batch([[(0.0, 0.0, 64.0, 64.0, 0)]], ignored=[[True]])
+    losses = Criterion()(raw, anchors, batch)
+    inside = ((anchors[:, :2] >= 0) & (anchors[:, 2:] <= SIZE)).all(dim=1)
+    gradient = torch.cat(torch.autograd.grad(losses.total, raw.logits), dim=1)[0]
+    assert inside.any()
+    assert (gradient[inside] == 0).all()
+    assert losses.assigned == 0
+
+
+def test_alpha_none_is_the_unbalanced_loss():
+    raw, batch = raw_output(1), make_batch([[]])
+    losses = Criterion(alpha=None, gamma=0.0)(raw, GRID.boxes(SIZE, SIZE), batch)
+    expected = functional.softplus(torch.cat(raw.logits, 1)).sum()
+    torch.testing.assert_close(losses.classification, expected)
+
+
+def test_low_precision_output_is_summed_in_float32():
+    raw = raw_output(3)
+    low = RawOutput(
+        tuple(part.detach().bfloat16() for part in raw.logits),
+        tuple(part.detach().bfloat16() for part in raw.deltas),
+    )
+    anchors = GRID.boxes(SIZE, SIZE)
+    exact = RawOutput(
+        tuple(part.float() for part in low.logits), tuple(part.float() for part in low.deltas)
+    )
+    losses = Criterion()(low, anchors, make_batch(OBJECTS))
+    torch.testing.assert_close(losses, Criterion()(exact, anchors, make_batch(OBJECTS)))
+    assert losses.total.dtype == torch.float32
+
+
+def test_one_anchor_by_hand():
+    grid = AnchorGrid(sizes=(8.0,), strides=(8,), scales=(1.0,), ratios=(1.0,))
+    raw = RawOutput((torch.zeros(1, 1, 1),), (torch.zeros(1, 1, 4),))
+    batch = make_batch([[(0.0, 0.0, 8.0, 8.0, 0)]])
+    losses = Criterion()(raw, grid.boxes(8, 8), batch)
+    assert losses.classification.item() == pytest.approx(0.25 * 0.25 * math.log(2))
+    assert losses.box == 0
+    assert assign(grid.boxes(8, 8), batch.boxes, batch.counts).tolist() == [[0]]
+    assert BACKGROUND < 0
+
+
+def test_compiles_whole():
+    raw, batch = raw_output(3), make_batch(OBJECTS)
+    anchors = GRID.boxes(SIZE, SIZE)
+    compiled = torch.compile(Criterion(), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(raw, anchors, batch), Criterion()(raw, anchors, batch))
