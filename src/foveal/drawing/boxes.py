@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _MOST_LABELS = 150
 _MOST_ROWS = 8
+_GAP = (0, 0, 0, 110)
+"""Darkens what lies between dashes, so that they show on bright ground too."""
 Style = Literal["solid", "dashed"]
 
 
@@ -130,7 +132,7 @@ def draw_comparison(
         image: as for draw_detections.
         found: the detections that found an object, in the image's pixels.
         false: those that did not.
-        missed: the objects that no detection found; its regions to ignore are drawn grey and dashed.
+        missed: the objects that no detection found; its regions to ignore are grey, dashed.
         labels: write the class of what is missed or false.
         legend: write how many were found, missed, false.
         least_side: as for draw_detections.
@@ -235,6 +237,7 @@ def _draw_box(
     if style == "solid":
         draw.rectangle((x0, y0, x1, y1), outline=(*colour, 255), width=line)
         return
+    draw.rectangle((x0, y0, x1, y1), outline=_GAP, width=line)
     for piece in _dashes(x0, y0, x1, y1, line):
         draw.rectangle(piece, fill=(*colour, 255))
 
