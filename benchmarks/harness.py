@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import platform
+import resource
 import statistics
 import subprocess
 import time
@@ -67,18 +68,22 @@ def interleave(
     }
 
 
-def peak_megabytes(function: Callable[..., object], *arguments: Any) -> float:
+def peak_megabytes(function: Callable[..., object], *arguments: Any) -> tuple[float, bool]:
     """How far a function's memory rises above where it began, in a process of its own (Linux).
 
-    `function(*arguments)` makes the inputs and returns what is to be measured, a callable.
+    `function(*arguments)` makes the inputs and returns what is to be measured, a callable. On a CPU
+    it may take three quarters of the memory that is free.
+
+    Returns:
+        Megabytes, and whether it came to its end: where not, it asked for more than these.
     """
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     process = context.Process(target=_measure_peak, args=(queue, function, arguments))
     process.start()
-    peak: float = queue.get()
+    peak, complete = queue.get()
     process.join()
-    return peak
+    return peak, complete
 
 
 def _measure_peak(queue: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
@@ -90,19 +95,28 @@ def _measure_peak(queue: Any, function: Callable[..., Any], arguments: tuple[Any
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         work()
-        queue.put((torch.cuda.max_memory_allocated() - before) / 2**20)
+        queue.put(((torch.cuda.max_memory_allocated() - before) / 2**20, True))
         return
     Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    work()
-    queue.put((_status("VmHWM") - before) / 1024)
+    before = _kilobytes("/proc/self/status", "VmRSS")
+    spare = _kilobytes("/proc/meminfo", "MemAvailable") * 3 // 4
+    size = (_kilobytes("/proc/self/status", "VmSize") + spare) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    try:
+        work()
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        queue.put((spare / 1024, False))
+        return
+    queue.put(((_kilobytes("/proc/self/status", "VmHWM") - before) / 1024, True))
 
 
-def _status(key: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
+def _kilobytes(file: str, key: str) -> int:
+    for line in Path(file).read_text().splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1])
-    raise RuntimeError(f"no {key} in /proc/self/status")
+    raise RuntimeError(f"no {key} in {file}")
 
 
 def write_result(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
