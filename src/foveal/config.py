@@ -174,6 +174,8 @@ class AugmentationSettings(Section):
     """Share of samples made of four images."""
     least_visible: Share = 0.25
     """Boxes with less of their area left in the picture are dropped."""
+    rotated_boxes: Literal["corners", "ellipse"] = "corners"
+    """A rotated box encloses its corners, or the ellipse within it (tighter for round things)."""
 
 
 class TrainingSettings(Section):
@@ -218,7 +220,10 @@ class TrainingSettings(Section):
     """Share held out where no validation data is given."""
     bad_losses: PositiveCount = 20
     """Stop after so many steps in a row whose loss is not finite."""
+    log_every: PositiveCount = 10
+    """Steps from one line in metrics.jsonl to the next."""
     trackers: tuple[str, ...] = ()
+    """Where the numbers go besides metrics.jsonl: 'tensorboard', 'wandb', 'mlflow', ..."""
     seed: int = 0
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import cv2
 import numpy as np
 
+from foveal.data.resampling import resize_into
 from foveal.geometry.placement import Placement
 from foveal.structures import Sample, Target
 
@@ -120,19 +120,6 @@ def fill_values(fill: tuple[int, ...], bands: int) -> NDArray[np.uint8]:
     if len(fill) != bands:
         fill = (round(sum(fill) / len(fill)),) * bands if fill else (0,) * bands
     return np.array(fill, np.uint8)
-
-
-def resize_into(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Resize [H, W, C] into the size of `out`, by area where it shrinks, else linearly."""
-    height, width = out.shape[:2]
-    if image.shape[:2] == (height, width):
-        out[...] = image
-        return
-    shrinks = height < image.shape[0] or width < image.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized: Any = cv2.resize(image, (width, height), dst=out, interpolation=how)
-    if not np.shares_memory(resized, out):
-        out[...] = resized.reshape(out.shape)
 
 
 def _round_up(value: int, step: int) -> int:

@@ -1,0 +1,136 @@
+"""The two ways in which pixels move: resizing along the axes, and one affine warp.
+
+OpenCV resizes and warps at most four bands at once; here there may be any number.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+_BANDS_AT_ONCE = 4
+_MARGIN = 2
+"""Pixels kept around the part of an image that a linear warp reads."""
+
+
+def resize_into(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Resize [H, W, C] into the size of `out`, by area where it shrinks, else linearly."""
+    height, width = out.shape[:2]
+    if image.shape[:2] == (height, width):
+        out[...] = image
+        return
+    shrinks = height < image.shape[0] or width < image.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    _by_bands(
+        lambda part, into, _: cv2.resize(part, (width, height), dst=into, interpolation=how),
+        image,
+        out,
+    )
+
+
+def mirror_into(
+    image: NDArray[np.uint8],
+    out: NDArray[np.uint8],
+    *,
+    transpose: bool,
+    mirror_x: bool,
+    mirror_y: bool,
+) -> None:
+    """Transpose [H, W, C], then mirror it left-right and top-bottom, into `out`."""
+    moved: Any = cv2.transpose(image) if transpose else image
+    if mirror_x or mirror_y:
+        moved = cv2.flip(moved, -1 if mirror_x and mirror_y else int(mirror_x))
+    out[...] = moved.reshape(out.shape)
+
+
+def warp_into(
+    image: NDArray[np.uint8],
+    out: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    *,
+    fill: NDArray[np.uint8],
+) -> None:
+    """Warp [H, W, C] into `out` by linear interpolation, without aliasing where it shrinks.
+
+    An image that shrinks to half or less is first reduced by a whole factor, by area.
+
+    Args:
+        image: [H, W, C].
+        out: [h, w, C], where the warped image goes.
+        matrix: [2, 3] from continuous pixels of `image` to those of `out`, invertible.
+        fill: [C], the value of places that the image does not cover.
+    """
+    image, matrix = _visible_part(image, out.shape, matrix)
+    if image.size == 0:
+        out[...] = fill
+        return
+    image, matrix = _reduced(image, matrix)
+    height, width = out.shape[:2]
+    centred = matrix.copy()  # OpenCV counts from a pixel's centre
+    centred[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
+    _by_bands(
+        lambda part, into, bands: cv2.warpAffine(
+            part, centred, (width, height), dst=into, flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT, borderValue=tuple(int(value) for value in fill[bands]),
+        ),
+        image,
+        out,
+    )  # fmt: skip
+
+
+def _by_bands(
+    function: Callable[[NDArray[np.uint8], NDArray[np.uint8] | None, slice], Any],
+    image: NDArray[np.uint8],
+    out: NDArray[np.uint8],
+) -> None:
+    """Let an OpenCV function fill `out`, four bands at a time."""
+    bands = image.shape[2]
+    if bands <= _BANDS_AT_ONCE:
+        result = function(image, out, slice(0, bands))
+        if not np.shares_memory(result, out):
+            out[...] = result.reshape(out.shape)
+        return
+    for start in range(0, bands, _BANDS_AT_ONCE):
+        part = slice(start, start + _BANDS_AT_ONCE)
+        result = function(np.ascontiguousarray(image[:, :, part]), None, part)
+        out[:, :, part] = result.reshape(out[:, :, part].shape)
+
+
+def _visible_part(
+    image: NDArray[np.uint8], shape: tuple[int, ...], matrix: NDArray[np.float64]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Only the part of the image that can be seen in the output, and the matrix from there."""
+    height, width = shape[:2]
+    inverse = np.linalg.inv(matrix[:, :2])
+    corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64)
+    places = (corners - matrix[:, 2]) @ inverse.T
+    left, top = (math.floor(value) - _MARGIN for value in places.min(axis=0))
+    right, bottom = (math.ceil(value) + _MARGIN for value in places.max(axis=0))
+    left, top = max(0, left), max(0, top)
+    moved = matrix.copy()
+    moved[:, 2] += matrix[:, :2] @ (left, top)
+    return image[top : max(top, bottom), left : max(left, right)], moved
+
+
+def _reduced(
+    image: NDArray[np.uint8], matrix: NDArray[np.float64]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The image shrunk by the largest whole factor that leaves something to the warp."""
+    factor = int(1 / math.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if factor < 2:
+        return image, matrix
+    height, width = (max(1, side // factor) for side in image.shape[:2])
+    small = np.empty((height, width, image.shape[2]), np.uint8)
+    resize_into(image, small)
+    scaled = matrix.copy()
+    scaled[:, 0] *= image.shape[1] / width
+    scaled[:, 1] *= image.shape[0] / height
+    return small, scaled
