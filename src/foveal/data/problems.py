@@ -33,11 +33,12 @@ Kind = Literal[
     "id twice",
     "image twice",
     "not a box",
+    "no box",
     "image not readable",
 ]
 
 BOX_KINDS: frozenset[str] = frozenset(
-    {"box without area", "box not finite", "box leaves image", "box outside image"}
+    {"box without area", "box not finite", "box leaves image", "box outside image", "no box"}
 )
 """The kinds that `bad_boxes` decides about; every other kind stops reading unless collected."""
 

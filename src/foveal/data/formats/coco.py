@@ -10,6 +10,7 @@ from foveal.data.dataset import Dataset
 from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.parsing import expect, read_json
+from foveal.data.formats.sizes import measured
 from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
@@ -43,7 +44,7 @@ def read(
     rows, image_index = _images(document, file, ImageFinder(file, images=images), judge)
     classes, class_index = _categories(document, file, judge)
     columns = _annotations(document, file, image_index, class_index, judge)
-    records = assemble(rows, columns, judge)
+    records = assemble(measured(rows), columns, judge)
     judge.close()
     root = images or ImageFinder(file).root
     return Dataset(records, classes, root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
-from foveal.data.formats import coco
+from foveal.data.formats import kitti
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
     from foveal.data.dataset import Dataset
     from foveal.data.problems import BadBoxes, Problem
+
+_LOOKED_AT = 8
+"""Files of each kind that are opened in a folder; the first may be empty or something else."""
+
+_BESIDE = ("classes.csv", "class_mapping.csv", "class-descriptions-boxable.csv", "images.csv")
+"""Files beside annotations that hold none."""
 
 FORMATS = ("coco", "voc", "yolo", "csv", "kitti", "labelme", "openimages", "cvat")
 
@@ -114,10 +120,31 @@ def _is_labelme(file: Path) -> bool:
 
 def _in_folder(folder: Path) -> Iterator[str]:
     for pattern in ("*.yaml", "*.yml", "*.data", "*.csv", "*.json", "*.xml"):
-        for file in sorted(folder.glob(pattern))[:8]:
+        for file in sorted(folder.glob(pattern))[:_LOOKED_AT]:
+            if file.name not in _BESIDE:
+                yield from _in_file(file)
+    for pattern in ("[Aa]nnotations/*.xml", "*/[Aa]nnotations/*.xml", "*/*.xml", "*/*.json"):
+        for file in sorted(folder.glob(pattern))[:_LOOKED_AT]:
             yield from _in_file(file)
-    for pattern in ("[Aa]nnotations/*.xml", "*/Annotations/*.xml", "*/*.xml"):
-        for file in sorted(folder.glob(pattern))[:1]:
-            yield from _in_file(file)
-    for file in coco.candidates(folder)[:8]:
-        yield from _in_file(file)
+    folders = [folder / top / name for top in ("", "training") for name in kitti.LABEL_FOLDERS]
+    for place in (*folders, *folder.glob("labels/*/"), folder):
+        for file in sorted(place.glob("*.txt"))[:_LOOKED_AT]:
+            yield from _in_label_file(file)
+
+
+def _in_label_file(file: Path) -> Iterator[str]:
+    """YOLO's lines are all numbers; KITTI's begin with a name and go on with 14 numbers."""
+    words = _head(file).partition(b"\n")[0].split()
+    numbers = [word for word in words if _is_number(word)]
+    if len(words) >= 5 and len(numbers) == len(words):
+        yield "yolo"
+    elif len(words) in (15, 16) and len(numbers) == len(words) - 1:
+        yield "kitti"
+
+
+def _is_number(word: bytes) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +141,41 @@ def read_yaml(path: Path) -> Any:
         raise DataError(f"{path}{where}: it is not plain YAML ({why}).") from error
     except (RecursionError, ValueError) as error:
         raise DataError(f"{path}: it is not plain YAML ({error}).") from error
+
+
+def read_table(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows of a CSV file that are not blank, each with the number of its line.
+
+    Cells are separated by commas, or by semicolons where the first line has no comma.
+
+    Raises:
+        DataError: it can't be read as CSV.
+    """
+    text = read_text(path)
+    first = text.lstrip().partition("\n")[0]
+    delimiter = ";" if ";" in first and "," not in first else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows = []
+    try:
+        for cells in reader:
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                rows.append((reader.line_num, stripped))
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: it is not CSV ({error}).") from error
+    return rows
+
+
+def parse_number(text: str | None) -> float | None:
+    """The number that a text writes, with a comma or a point for its decimals; None if none."""
+    if text is None:
+        return None
+    if "," in text and "." not in text:
+        text = text.replace(",", ".", 1)
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def expect(value: Any, kind: type | tuple[type, ...], *, file: Path, place: str, what: str) -> Any:

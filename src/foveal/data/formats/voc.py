@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from foveal.data.dataset import Dataset
+from foveal.data.formats.class_names import Labels, class_file, found_classes
 from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder
-from foveal.data.formats.parsing import read_lines, read_xml
+from foveal.data.formats.parsing import parse_number, read_lines, read_xml
+from foveal.data.formats.sizes import measured
 from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
@@ -53,15 +55,20 @@ def read(
     files = [path] if path.is_file() else _files_of_split(root, folder, split)
     everything = files if path.is_file() else sorted(folder.glob("*.xml"))
     trees = {file: _annotation(file) for file in dict.fromkeys([*files, *everything])}
-    classes = class_file(root) or _names(trees)
+    names = (
+        (item.findtext("name") or "").strip() for t in trees.values() for item in t.iter("object")
+    )
+    classes = class_file(root) or found_classes(names)
+    labels = Labels(classes, judge)
     finder = ImageFinder(root, images=images, more=[root / "JPEGImages", folder])
     columns = Columns("object", flags={"difficult": [], "truncated": []})
     shift = 1.0 if corners == "pixels" else 0.0
     rows: list[ImageRow] = []
     for file in files:
-        _objects(trees[file], file, len(rows), columns, classes, judge, shift)
-        rows.append(_image(trees[file], file, finder))
-    records = assemble(rows, columns, judge)
+        row = _image(trees[file], file, finder)
+        _objects(trees[file], len(rows), row, file, columns, labels, judge, shift)
+        rows.append(row)
+    records = assemble(measured(rows), columns, judge)
     judge.close()
     return Dataset(records, classes, images or root)
 
@@ -77,15 +84,6 @@ def annotation_folder(root: Path, split: str | None) -> Path:
     raise DataError(
         f"{root}: no VOC annotations. Expected XML files in {root / 'Annotations'} or in it."
     )
-
-
-def class_file(root: Path) -> tuple[str, ...]:
-    """The class names of `labels.txt` or `classes.txt`, one in a line; none without such a file."""
-    for name in ("labels.txt", "classes.txt"):
-        if (root / name).is_file():
-            lines = [line for line in read_lines(root / name) if line]
-            return tuple(dict.fromkeys(x for x in lines if x not in ("__ignore__", "_background_")))
-    return ()
 
 
 def _files_of_split(root: Path, folder: Path, split: str | None) -> list[Path]:
@@ -123,11 +121,6 @@ def _annotation(file: Path) -> Element:
     return tree
 
 
-def _names(trees: dict[Path, Element]) -> tuple[str, ...]:
-    names = {(o.findtext("name") or "").strip() for t in trees.values() for o in t.iter("object")}
-    return tuple(sorted(names - {""}))
-
-
 def _image(tree: Element, file: Path, finder: ImageFinder) -> ImageRow:
     name = (tree.findtext("filename") or "").strip() or f"{file.stem}.jpg"
     path = finder.find(name, file=file, place="<filename>")
@@ -156,26 +149,25 @@ def _beside(path: Path, file: Path, finder: ImageFinder) -> Path:
 
 def _objects(
     tree: Element,
-    file: Path,
     image: int,
+    row: ImageRow,
+    file: Path,
     columns: Columns,
-    classes: tuple[str, ...],
+    labels: Labels,
     judge: Judge,
     shift: float,
 ) -> None:
     for number, item in enumerate(tree.iter("object"), 1):
         place = f"object {number}"
-        name = (item.findtext("name") or "").strip()
-        if name not in classes:
-            message = f"class {name!r} is not one of {', '.join(map(repr, classes)) or 'none'}."
-            judge.report(Problem("unknown class", file, place, message))
-            continue
         corners = [item.findtext(f"bndbox/{k}") for k in ("xmin", "ymin", "xmax", "ymax")]
-        try:
-            x1, y1, x2, y2 = (float(text or "") for text in corners)
-        except ValueError:
+        box = [value for text in corners if (value := parse_number(text)) is not None]
+        if len(box) < 4:
             message = f"<bndbox> holds {corners}. Expected numbers in xmin, ymin, xmax, ymax."
-            judge.report(Problem("not a box", file, place, message))
+            judge.report(Problem("not a box", file, place, message, row.path))
+            continue
+        name = (item.findtext("name") or "").strip()
+        label = labels.of(name, file=file, place=place, image=row.path)
+        if label is None:
             continue
         difficult, truncated = (
             (item.findtext(k) or "0").strip().lower() in ("1", "true")
@@ -183,11 +175,11 @@ def _objects(
         )
         columns.add(
             image,
-            (x1 - shift, y1 - shift, x2, y2),
-            classes.index(name),
+            (box[0] - shift, box[1] - shift, box[2], box[3]),
+            label,
             file=file,
             number=number,
-            ignored=difficult,
+            ignored=difficult or label < 0,
             difficult=difficult,
             truncated=truncated,
         )

@@ -1,0 +1,183 @@
+"""CVAT for images: one XML with an element for each image and its boxes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from foveal.data.dataset import Dataset
+from foveal.data.formats.class_names import Labels, found_classes
+from foveal.data.formats.columns import Columns, ImageRow, assemble
+from foveal.data.formats.image_files import ImageFinder
+from foveal.data.formats.parsing import parse_number, read_xml
+from foveal.data.formats.sizes import measured
+from foveal.data.problems import Judge, Problem
+from foveal.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from xml.etree.ElementTree import Element
+
+    from foveal.data.problems import BadBoxes
+
+_SHAPES = ("box", "polygon", "mask", "ellipse", "polyline", "points", "cuboid", "skeleton")
+
+
+def read(
+    path: Path,
+    split: str | None = None,
+    *,
+    images: Path | None = None,
+    bad_boxes: BadBoxes = "drop",
+    problems: list[Problem] | None = None,
+) -> Dataset:
+    """Read a CVAT file, or the `annotations.xml` of a folder; a split is an image's `subset`.
+
+    Classes are in the order of the file's labels, else the names found, sorted. `__ignore__` marks
+    regions to ignore whatever the class, and an attribute `ignored` one of its class. Of a rotated
+    box, a polygon, an ellipse or a mask the extent is taken; points and lines have none. Kept as a
+    flag: `occluded`.
+
+    Raises:
+        DataError: it is not such a file, the split does not exist, or an object can't be right.
+    """
+    file = annotation_file(path)
+    judge = Judge(bad_boxes, problems)
+    tree = read_xml(file)
+    if tree.tag != "annotations":
+        raise DataError(f"{file}: the root element is <{tree.tag}>. Expected <annotations>.")
+    if tree.find("track") is not None:
+        raise DataError(
+            f"{file}: it holds tracks of a video. Export it as 'CVAT for images' instead."
+        )
+    everything = tree.findall("image")
+    listed = ((n.text or "").strip() for n in tree.iterfind("meta//labels/label/name"))
+    names = (s.get("label", "") for e in everything for s in e if s.tag in _SHAPES)
+    classes = tuple(dict.fromkeys(n for n in listed if n != "__ignore__")) or found_classes(names)
+    elements = _of_split(everything, split, file)
+    finder = ImageFinder(file, images=images)
+    labels = Labels(classes, judge)
+    columns = Columns("shape", flags={"occluded": []})
+    rows: list[ImageRow] = []
+    number = 0
+    for element in elements:
+        row = _row(element, file, finder)
+        for shape in element:
+            if shape.tag in _SHAPES:
+                number += 1
+                place = f"image {element.get('name')!r}, shape {number}"
+                _object(shape, len(rows), row, file, number, place, columns, labels, judge)
+        rows.append(row)
+    records = assemble(measured(rows), columns, judge)
+    judge.close()
+    return Dataset(records, classes, images or finder.root)
+
+
+def annotation_file(path: Path) -> Path:
+    """The CVAT file of a folder.
+
+    Raises:
+        DataError: there is none.
+    """
+    if path.is_file():
+        return path
+    found = [path / "annotations.xml"] if (path / "annotations.xml").is_file() else []
+    found = found or sorted(path.glob("*.xml"))
+    if len(found) != 1:
+        raise DataError(f"{path}: {len(found)} XML files. Expected annotations.xml.")
+    return found[0]
+
+
+def _of_split(elements: list[Element], split: str | None, file: Path) -> list[Element]:
+    if split is None:
+        return elements
+    chosen = [element for element in elements if element.get("subset") == split]
+    if not chosen:
+        there = sorted({element.get("subset") or "" for element in elements} - {""})
+        raise DataError(
+            f"{file}: no image has the subset {split!r}. There are: {', '.join(there) or 'none'}."
+        )
+    return chosen
+
+
+def _row(element: Element, file: Path, finder: ImageFinder) -> ImageRow:
+    name = element.get("name")
+    place = f"image {element.get('id', name)}"
+    path = finder.find(name, file=file, place=place)
+    size = []
+    for side in ("width", "height"):
+        value = parse_number(element.get(side, "0"))
+        if value is None or not 0 <= value < 2**31:
+            raise DataError(f"{file}, {place}: {side} is {element.get(side)!r}. Expected pixels.")
+        size.append(int(value))
+    return ImageRow(path, size[0], size[1], element.get("id"))
+
+
+def _object(
+    shape: Element,
+    image: int,
+    row: ImageRow,
+    file: Path,
+    number: int,
+    place: str,
+    columns: Columns,
+    labels: Labels,
+    judge: Judge,
+) -> None:
+    if shape.tag in ("polyline", "points", "cuboid", "skeleton"):
+        message = f"a {shape.tag} has no box. Expected a box or polygon."
+        judge.report(Problem("no box", file, place, message, row.path))
+        return
+    box = _box(shape)
+    if box is None:
+        message = f"<{shape.tag}> has {dict(shape.attrib)}. Expected the numbers of a box."
+        judge.report(Problem("not a box", file, place, message[:300], row.path))
+        return
+    label = labels.of(shape.get("label", ""), file=file, place=place, image=row.path)
+    if label is not None:
+        marks = {a.get("name"): (a.text or "").strip() for a in shape.iter("attribute")}
+        ignored = label < 0 or marks.get("ignored", "").lower() in ("true", "1")
+        occluded = shape.get("occluded") == "1"
+        columns.add(image, box, label, file=file, number=number, ignored=ignored, occluded=occluded)
+
+
+def _numbers(shape: Element, *names: str) -> list[float] | None:
+    values = [parse_number(shape.get(name)) for name in names]
+    return None if None in values else values  # type: ignore[return-value]
+
+
+def _box(shape: Element) -> tuple[float, ...] | None:
+    """The extent of a shape in pixels, None where its numbers are missing."""
+    if shape.tag == "box":
+        corners = _numbers(shape, "xtl", "ytl", "xbr", "ybr")
+        angle = parse_number(shape.get("rotation", "0"))
+        return None if corners is None or angle is None else _turned(corners, angle)
+    if shape.tag == "ellipse":
+        values = _numbers(shape, "cx", "cy", "rx", "ry")
+        if values is None:
+            return None
+        x, y, rx, ry = values
+        return x - rx, y - ry, x + rx, y + ry
+    if shape.tag == "mask":
+        values = _numbers(shape, "left", "top", "width", "height")
+        if values is None:
+            return None
+        left, top, width, height = values
+        return left, top, left + width, top + height
+    points = [p.split(",") for p in shape.get("points", "").split(";") if p]
+    values = [v for p in points for t in p if (v := parse_number(t)) is not None]
+    if len(points) < 3 or len(values) != 2 * len(points):
+        return None
+    return min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
+
+
+def _turned(corners: list[float], degrees: float) -> tuple[float, ...]:
+    """The extent of a box turned about its centre."""
+    if not degrees or not math.isfinite(degrees):
+        return tuple(corners)
+    left, top, right, bottom = corners
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    half_x = ((right - left) * cos + (bottom - top) * sin) / 2
+    half_y = ((right - left) * sin + (bottom - top) * cos) / 2
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return x - half_x, y - half_y, x + half_x, y + half_y

@@ -1,0 +1,144 @@
+"""KITTI: a text file for each image with 15 columns an object, of which the rectangle is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from foveal.data.dataset import Dataset
+from foveal.data.formats.class_names import IGNORE, Labels, class_file, found_classes
+from foveal.data.formats.columns import Columns, ImageRow, assemble
+from foveal.data.formats.image_files import IMAGE_ENDINGS, ImageFinder
+from foveal.data.formats.parsing import parse_number, read_lines
+from foveal.data.formats.sizes import measured
+from foveal.data.problems import Judge, Problem
+from foveal.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from foveal.data.problems import BadBoxes
+
+DONT_CARE = "DontCare"
+LABEL_FOLDERS = ("label_2", "labels", "label")
+_COLUMNS = 15
+
+
+def read(
+    path: Path,
+    split: str | None = None,
+    *,
+    images: Path | None = None,
+    bad_boxes: BadBoxes = "drop",
+    problems: list[Problem] | None = None,
+) -> Dataset:
+    """Read a KITTI folder: `label_2` beside `image_2`, in it or in the split's own folder.
+
+    A split is a folder (`training`) or a list of names in ImageSets. Classes are those of
+    `labels.txt` where there is one, else the names found in all label files, sorted. `DontCare`
+    marks regions to ignore whatever the class. Corners are edges in continuous pixels; sizes come
+    from the images' headers. Kept as flags: `truncated`, `occluded`, and as `kitti` alpha, the
+    three dimensions, the location and the rotation.
+
+    Raises:
+        DataError: there are no label files, the split does not exist, or an object can't be right.
+    """
+    judge = Judge(bad_boxes, problems)
+    folder = label_folder(path, split)
+    everything = sorted(folder.glob("*.txt"))
+    files = _files_of_split(path, folder, everything, split)
+    texts = {file: _split_lines(file) for file in dict.fromkeys([*files, *everything])}
+    names = (words[0] for lines in texts.values() for _, words in lines)
+    root = folder.parent
+    classes = (
+        class_file(root) or class_file(path) or found_classes(n for n in names if n != DONT_CARE)
+    )
+    labels = Labels(classes, judge)
+    finder = ImageFinder(root, images=images, more=[root / "image_2", root / "images", folder])
+    rows = measured([ImageRow(_picture(file, finder), image_id=file.stem) for file in files])
+    columns = Columns("line", flags={"truncated": [], "occluded": [], "kitti": []})
+    for image, (file, row) in enumerate(zip(files, rows, strict=True)):
+        for number, words in texts[file]:
+            _object(words, image, row, file, number, columns, labels, judge)
+    records = assemble(rows, columns, judge)
+    judge.close()
+    return Dataset(records, classes, images or path)
+
+
+def label_folder(path: Path, split: str | None = None) -> Path:
+    """Where the label files lie.
+
+    Raises:
+        DataError: there are none.
+    """
+    tops = [path / split] if split and (path / split).is_dir() else []
+    tops += [path, path / "training"]
+    for top in tops:
+        for folder in (*(top / name for name in LABEL_FOLDERS), top):
+            if folder.is_dir() and any(folder.glob("*.txt")) and folder != path / "ImageSets":
+                return folder
+    raise DataError(f"{path}: no KITTI labels. Expected .txt files in {path / 'label_2'}.")
+
+
+def _files_of_split(
+    path: Path, folder: Path, everything: list[Path], split: str | None
+) -> list[Path]:
+    everything = [f for f in everything if f.name not in ("labels.txt", "classes.txt")]
+    if split is None or split in (folder.name, folder.parent.name):
+        return everything
+    listed = path / "ImageSets" / f"{split}.txt"
+    if not listed.is_file():
+        raise DataError(
+            f"{path}: no split {split!r}. Expected a folder {split} or {listed.relative_to(path)}."
+        )
+    by_name = {file.stem: file for file in everything}
+    files = []
+    for number, line in enumerate(read_lines(listed), 1):
+        if line and line not in by_name:
+            raise DataError(f"{listed}, line {number}: {folder / line}.txt does not exist.")
+        if line:
+            files.append(by_name[line])
+    return list(dict.fromkeys(files))
+
+
+def _split_lines(file: Path) -> list[tuple[int, list[str]]]:
+    return [(number, line.split()) for number, line in enumerate(read_lines(file), 1) if line]
+
+
+def _picture(file: Path, finder: ImageFinder) -> Path:
+    paths = [finder.find(file.stem + e, file=file, place="name") for e in (".png", *IMAGE_ENDINGS)]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def _object(
+    words: list[str],
+    image: int,
+    row: ImageRow,
+    file: Path,
+    number: int,
+    columns: Columns,
+    labels: Labels,
+    judge: Judge,
+) -> None:
+    place = f"line {number}"
+    values = [value for word in words[1:] if (value := parse_number(word)) is not None]
+    if len(words) not in (_COLUMNS, _COLUMNS + 1) or len(values) != len(words) - 1:
+        message = (
+            f"{' '.join(words)[:60]!r} has {len(words)} columns. Expected a class and 14 numbers: "
+            "truncated, occluded, alpha, 4 corners, 3 dimensions, 3 of location, rotation."
+        )
+        judge.report(Problem("not a box", file, place, message, row.path))
+        return
+    name = IGNORE if words[0] == DONT_CARE else words[0]
+    label = labels.of(name, file=file, place=place, image=row.path)
+    if label is not None:
+        columns.add(
+            image,
+            values[3:7],
+            label,
+            file=file,
+            number=number,
+            ignored=label < 0,
+            truncated=values[0],
+            occluded=values[1],
+            kitti=(values[2], *values[7:14]),
+        )

@@ -1,0 +1,159 @@
+"""LabelMe: one JSON for each image; a rectangle is a box, and so is the extent of a polygon."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal.data.dataset import Dataset
+from foveal.data.formats.class_names import Labels, class_file, found_classes
+from foveal.data.formats.columns import Columns, ImageRow, assemble
+from foveal.data.formats.image_files import ImageFinder
+from foveal.data.formats.parsing import LARGEST_TEXT, expect, read_json
+from foveal.data.formats.sizes import measured
+from foveal.data.problems import Judge, Problem
+from foveal.errors import DataError
+
+if TYPE_CHECKING:
+    from foveal.data.problems import BadBoxes
+
+_EXTENTS = ("rectangle", "polygon", "mask", "rotation", "oriented_rectangle")
+
+
+def read(
+    path: Path,
+    split: str | None = None,
+    *,
+    images: Path | None = None,
+    bad_boxes: BadBoxes = "drop",
+    problems: list[Problem] | None = None,
+) -> Dataset:
+    """Read a LabelMe file, or all those of a folder and the folders below it.
+
+    A split is a folder below. Classes are those of `labels.txt` where there is one, else the names
+    found in all files, sorted. `__ignore__` marks regions to ignore whatever the class, and a
+    shape's flag `ignored` or `difficult` one of its class. Points and lines have no box. Polygons
+    are kept as the flag `segmentation`.
+
+    Raises:
+        DataError: a file is not LabelMe's, the split does not exist, or a shape can't be right.
+    """
+    judge = Judge(bad_boxes, problems)
+    root = path.parent if path.is_file() else path
+    everything = [path] if path.is_file() else sorted(root.rglob("*.json"))
+    files = everything
+    if split is not None:
+        files = [file for file in everything if (root / split) in file.parents]
+    if not files:
+        where = root if split is None else root / split
+        raise DataError(f"{where}: no LabelMe files. Expected .json files with shapes.")
+    documents = {file: _document(file) for file in everything}
+    names = (str(shape.get("label", "")) for d in documents.values() for shape in d["shapes"])
+    classes = class_file(root) or found_classes(names)
+    labels = Labels(classes, judge)
+    finder = ImageFinder(root, images=images)
+    columns = Columns("shape")
+    rows: list[ImageRow] = []
+    segments: list[Any] = []
+    for file in files:
+        row = _row(documents[file], file, images, finder)
+        _objects(documents[file], len(rows), row, file, columns, segments, labels, judge)
+        rows.append(row)
+    if any(segments):
+        columns.flags["segmentation"] = segments
+    records = assemble(measured(rows), columns, judge)
+    judge.close()
+    return Dataset(records, classes, images or root)
+
+
+def _document(file: Path) -> dict[str, Any]:
+    document = expect(
+        read_json(file, LARGEST_TEXT), dict, file=file, place="top level", what="the file"
+    )
+    document.pop("imageData", None)
+    shapes = expect(document.get("shapes"), list, file=file, place="shapes", what='"shapes"')
+    for number, shape in enumerate(shapes, 1):
+        expect(shape, dict, file=file, place=f"shape {number}", what="the entry")
+    return document  # type: ignore[no-any-return]
+
+
+def _row(
+    document: dict[str, Any], file: Path, images: Path | None, finder: ImageFinder
+) -> ImageRow:
+    name = document.get("imagePath") or f"{file.stem}.jpg"
+    expect(name, str, file=file, place="imagePath", what="the image's name")
+    beside = file.parent / Path(name.replace("\\", "/")).name
+    if images is None and beside.is_file():
+        path = beside
+    else:
+        path = finder.find(name, file=file, place="imagePath")
+    size = []
+    for side in ("imageWidth", "imageHeight"):
+        value = document.get(side) or 0
+        expect(value, (int, float), file=file, place=side, what="the size")
+        if not 0 <= value < 2**31:
+            raise DataError(f"{file}, {side}: {value} is not a size in pixels.")
+        size.append(int(value))
+    return ImageRow(path, size[0], size[1], file.stem)
+
+
+def _objects(
+    document: dict[str, Any],
+    image: int,
+    row: ImageRow,
+    file: Path,
+    columns: Columns,
+    segments: list[Any],
+    labels: Labels,
+    judge: Judge,
+) -> None:
+    for number, shape in enumerate(document["shapes"], 1):
+        place = f"shape {number}"
+        kind = shape.get("shape_type") or "polygon"
+        points = _points(shape.get("points"))
+        if kind not in (*_EXTENTS, "circle"):
+            message = f"a {kind} has no box. Expected a rectangle or polygon."
+            judge.report(Problem("no box", file, place, message, row.path))
+            continue
+        if points is None or len(points) < 2:
+            message = f"points {str(shape.get('points'))[:60]}. Expected two or more [x, y]."
+            judge.report(Problem("not a box", file, place, message, row.path))
+            continue
+        name = shape.get("label")
+        expect(name, str, file=file, place=place, what="the label")
+        label = labels.of(name, file=file, place=place, image=row.path)
+        if label is None:
+            continue
+        flags = shape.get("flags") if isinstance(shape.get("flags"), dict) else {}
+        ignored = label < 0 or bool(flags.get("ignored") or flags.get("difficult"))
+        columns.add(image, _box(kind, points), label, file=file, number=number, ignored=ignored)
+        outline = [value for point in points for value in point]
+        segments.append([outline] if kind == "polygon" else None)
+
+
+def _points(value: Any) -> list[tuple[float, float]] | None:
+    if not isinstance(value, list):
+        return None
+    points = []
+    for point in value:
+        if not isinstance(point, list) or len(point) != 2:
+            return None
+        if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in point):
+            return None
+        if any(isinstance(v, int) and abs(v) >= 2**63 for v in point):
+            return None
+        points.append((float(point[0]), float(point[1])))
+    return points
+
+
+def _box(kind: str, points: list[tuple[float, float]]) -> tuple[float, float, float, float]:
+    """The box of a shape; a circle is written as its centre and a point on it."""
+    if kind == "circle":
+        (x, y), edge = points[:2]
+        radius = math.dist((x, y), edge)
+        return x - radius, y - radius, x + radius, y + radius
+    xs, ys = [p[0] for p in points], [p[1] for p in points]
+    if any(map(math.isnan, (*xs, *ys))):
+        return math.nan, math.nan, math.nan, math.nan
+    return min(xs), min(ys), max(xs), max(ys)

@@ -1,0 +1,165 @@
+"""OpenImages: a CSV with ImageID, LabelName, XMin, XMax, YMin, YMax, as shares of the size."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from foveal.data.dataset import Dataset
+from foveal.data.formats.class_names import Labels, found_classes
+from foveal.data.formats.columns import Columns, ImageRow, assemble
+from foveal.data.formats.csv import annotation_file
+from foveal.data.formats.image_files import IMAGE_ENDINGS, ImageFinder
+from foveal.data.formats.parsing import parse_number, read_table
+from foveal.data.formats.sizes import measured, report_unreadable
+from foveal.data.problems import Judge, Problem
+from foveal.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from foveal.data.problems import BadBoxes
+
+NAMES = "class-descriptions-boxable.csv"
+IMAGES = "images.csv"
+_NO_DATA = (NAMES, IMAGES, "classes.csv", "class-descriptions.csv")
+_NEEDED = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
+_FLAGS = {"IsOccluded": "occluded", "IsTruncated": "truncated", "IsGroupOf": "group_of"}
+
+
+def read(
+    path: Path,
+    split: str | None = None,
+    *,
+    images: Path | None = None,
+    bad_boxes: BadBoxes = "drop",
+    problems: list[Problem] | None = None,
+) -> Dataset:
+    """Read an OpenImages file, or the one of a folder whose name begins with the split.
+
+    `class-descriptions-boxable.csv` beside it gives names and order; without it, names are those
+    found, sorted. `images.csv` beside it names images without objects. Boxes of groups
+    (`IsGroupOf` is 1) become regions to ignore. Sizes come from the images' headers. Kept as flags
+    where a file has them: `occluded`, `truncated`, `group_of` (1, 0, or -1 for not known).
+
+    Raises:
+        DataError: it is not such a file, or an object can't be right.
+    """
+    file = annotation_file(path, split, no_data=_NO_DATA)
+    judge = Judge(bad_boxes, problems)
+    place, rows = _table(file, _NEEDED)
+    finder = ImageFinder(file, images=images)
+    index: dict[str, int] = {}
+    pictures: list[ImageRow] = []
+    for source, line, name in _image_names(file, rows, place):
+        if name not in index:
+            index[name] = len(pictures)
+            pictures.append(ImageRow(_find(name, finder, source, f"line {line}"), image_id=name))
+    pictures = measured(pictures)
+    described = _descriptions(file.parent / NAMES)
+    names = [cells[place["LabelName"]] for _, cells in rows]
+    classes = tuple(dict.fromkeys(described.values())) or found_classes(names)
+    labels = Labels(classes, judge)
+    columns = _columns(file, rows, place, index, pictures, described, labels, judge)
+    records = assemble(pictures, columns, judge)
+    judge.close()
+    return Dataset(records, classes, images or finder.root)
+
+
+def _table(
+    file: Path, needed: tuple[str, ...]
+) -> tuple[dict[str, int], list[tuple[int, list[str]]]]:
+    rows = read_table(file)
+    place = {name: i for i, name in enumerate(rows[0][1])}
+    missing = [name for name in needed if name not in place]
+    if missing:
+        raise DataError(
+            f"{file}, line {rows[0][0]}: no column {', '.join(missing)}. Expected "
+            f"{','.join(needed)}, in any order."
+        )
+    for line, cells in rows[1:]:
+        if len(cells) != len(rows[0][1]):
+            raise DataError(
+                f"{file}, line {line}: {len(cells)} columns. Expected {len(rows[0][1])}, as in "
+                "the header."
+            )
+    return place, rows[1:]
+
+
+def _image_names(
+    file: Path, rows: list[tuple[int, list[str]]], place: dict[str, int]
+) -> list[tuple[Path, int, str]]:
+    """Every image with the place that names it: those of images.csv, then those with objects."""
+    names = []
+    listed = file.parent / IMAGES
+    if listed.is_file():
+        where, entries = _table(listed, ("ImageID",))
+        names = [(listed, line, cells[where["ImageID"]]) for line, cells in entries]
+    return names + [(file, line, cells[place["ImageID"]]) for line, cells in rows]
+
+
+def _find(name: str, finder: ImageFinder, file: Path, place: str) -> Path:
+    """The image of an id, which has an ending or not."""
+    path = finder.find(name, file=file, place=place)
+    if path.is_file() or name.lower().endswith(IMAGE_ENDINGS):
+        return path
+    for ending in IMAGE_ENDINGS:
+        other = finder.find(name + ending, file=file, place=place)
+        if other.is_file():
+            return other
+    return path.with_name(path.name + ".jpg")
+
+
+def _descriptions(file: Path) -> dict[str, str]:
+    """The name that stands for each label, none without the file."""
+    names = {}
+    for line, cells in read_table(file) if file.is_file() else []:
+        if len(cells) != 2 or not all(cells):
+            raise DataError(f"{file}, line {line}: {cells}. Expected a label and its name.")
+        names[cells[0]] = cells[1]
+    return names
+
+
+def _columns(
+    file: Path,
+    rows: list[tuple[int, list[str]]],
+    place: dict[str, int],
+    index: dict[str, int],
+    pictures: list[ImageRow],
+    described: dict[str, str],
+    labels: Labels,
+    judge: Judge,
+) -> Columns:
+    columns = Columns("line")
+    flags = [name for name in _FLAGS if name in place and any(c[place[name]] for _, c in rows)]
+    unreadable = set()
+    for line, cells in rows:
+        where = f"line {line}"
+        row = pictures[index[cells[place["ImageID"]]]]
+        if not (row.width and row.height):
+            if row.path not in unreadable:
+                report_unreadable(row, judge, file=file, place=where)
+            unreadable.add(row.path)
+            continue
+        written = [cells[place[name]] for name in ("XMin", "YMin", "XMax", "YMax")]
+        shares = [number for text in written if (number := parse_number(text)) is not None]
+        if len(shares) < 4 or 2 < max(map(abs, shares)) < math.inf:
+            message = f"corners {written}. Expected four shares of the image's size, 0 to 1."
+            judge.report(Problem("not a box", file, where, message, row.path))
+            continue
+        name = cells[place["LabelName"]]
+        label = labels.of(described.get(name, name), file=file, place=where, image=row.path)
+        if label is None:
+            continue
+        box = [share * side for share, side in zip(shares, row[1:3] * 2, strict=True)]
+        values = {_FLAGS[flag]: int(parse_number(cells[place[flag]]) or 0) for flag in flags}
+        columns.add(
+            index[cells[place["ImageID"]]],
+            box,
+            label,
+            file=file,
+            number=line,
+            ignored=values.get("group_of") == 1 or label < 0,
+            **values,
+        )
+    return columns

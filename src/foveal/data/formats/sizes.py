@@ -1,0 +1,49 @@
+"""Sizes of images whose annotations do not say them, from the images' headers."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from foveal.data.problems import Problem
+from foveal.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from foveal.data.formats.columns import ImageRow
+    from foveal.data.problems import Judge
+
+
+def measured(rows: Sequence[ImageRow]) -> list[ImageRow]:
+    """The rows, those without a size given the one of their image; 0 where it can't be read."""
+    if all(row.width and row.height for row in rows):
+        return list(rows)
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(_measured, rows))
+
+
+def report_unreadable(row: ImageRow, judge: Judge, *, file: Path, place: str) -> None:
+    """Report an image whose size is needed to place its boxes and can't be read."""
+    from foveal.data.images import image_size
+
+    try:
+        image_size(row.path)
+        why = "its size is not known"
+    except ImageError as error:
+        why = str(error)
+    message = f"boxes are written as shares of the image's size, and {why}"
+    judge.report(Problem("image not readable", file, place, message, row.path))
+
+
+def _measured(row: ImageRow) -> ImageRow:
+    from foveal.data.images import image_size
+
+    if row.width and row.height:
+        return row
+    try:
+        width, height = image_size(row.path)
+    except ImageError:
+        return row
+    return row._replace(width=width, height=height)

@@ -1,0 +1,311 @@
+"""YOLO: a text file for each image, a line for each object: class, then shares of the size.
+
+A line is `class x_centre y_centre width height`, or `class x1 y1 x2 y2 x3 y3 ...`, the corners of a
+polygon. `data.yaml` (or Darknet's `obj.data`) names the classes and the splits.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal.data.dataset import Dataset
+from foveal.data.formats.class_names import class_file
+from foveal.data.formats.columns import Columns, ImageRow, assemble
+from foveal.data.formats.image_files import ImageFinder, images_in
+from foveal.data.formats.parsing import expect, read_lines, read_yaml
+from foveal.data.formats.sizes import measured, report_unreadable
+from foveal.data.problems import Judge, Problem
+from foveal.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from foveal.data.problems import BadBoxes
+
+SPLITS = ("train", "val", "test")
+_ALIASES = {"valid": "val", "validation": "val"}
+_LARGEST_SHARE = 2.0
+"""A coordinate above it is no share of the image's size gone astray but a number of pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What data.yaml says: class names, folders or lists of images by split, where they lie."""
+
+    file: Path
+    classes: tuple[str, ...]
+    splits: dict[str, list[str]]
+    bases: list[Path]
+
+
+def read(
+    path: Path,
+    split: str | None = None,
+    *,
+    images: Path | None = None,
+    bad_boxes: BadBoxes = "drop",
+    problems: list[Problem] | None = None,
+) -> Dataset:
+    """Read a YOLO data set: its data.yaml or obj.data, or the folder that holds one.
+
+    Classes are in the order of the header. An image without a label file has no objects; without a
+    split, all splits are read as one. Image sizes come from the images' headers.
+
+    Raises:
+        DataError: the header names no classes, the split does not exist, no image has a label
+            file, or an object can't be right.
+        ImageError: an image with objects can't be read.
+    """
+    judge = Judge(bad_boxes, problems)
+    header = read_header(path)
+    finder = ImageFinder(header.file, images=images, more=header.bases)
+    pairs = [pair for name in _chosen(header, split) for pair in _pairs(header, name, finder)]
+    pairs = list(dict(pairs).items())
+    if pairs and not any(label.is_file() for _, label in pairs):
+        raise DataError(
+            f"{header.file}: none of the {len(pairs)} images has a label file. Expected for "
+            f"example {pairs[0][1]}."
+        )
+    rows = measured([ImageRow(image) for image, _ in pairs])
+    columns = Columns("line")
+    segments: list[Any] = []
+    for index, (row, (_, label)) in enumerate(zip(rows, pairs, strict=True)):
+        if label.is_file():
+            _objects(label, index, row, header, columns, segments, judge)
+    if any(segments):
+        columns.flags["segmentation"] = segments
+    records = assemble(rows, columns, judge)
+    judge.close()
+    return Dataset(records, header.classes, images or finder.root)
+
+
+def header_file(folder: Path) -> Path | None:
+    """The file of a folder that names classes and splits."""
+    for name in ("data.yaml", "data.yml", "dataset.yaml", "obj.data"):
+        if (folder / name).is_file():
+            return folder / name
+    others = [*folder.glob("*.yaml"), *folder.glob("*.yml"), *folder.glob("*.data")]
+    return others[0] if len(others) == 1 else None
+
+
+def read_header(path: Path) -> _Header:
+    """Read data.yaml or obj.data; for a folder without one, its classes.txt.
+
+    Raises:
+        DataError: there is none, or it does not name the classes.
+    """
+    file = path if path.is_file() else header_file(path)
+    if file is None:
+        classes = class_file(path)
+        if not classes:
+            raise DataError(
+                f"{path}: no class names. Expected a data.yaml with names, or a classes.txt with "
+                "one name in each line."
+            )
+        folder = "images" if (path / "images").is_dir() else "."
+        below = [s for s in (*SPLITS, *_ALIASES) if (path / folder / s).is_dir()]
+        splits = {_ALIASES.get(s, s): [f"{folder}/{s}"] for s in below} or {"all": [folder]}
+        return _Header(path / "classes.txt", classes, splits, [path])
+    return _darknet(file) if file.suffix == ".data" else _yaml(file)
+
+
+def _yaml(file: Path) -> _Header:
+    document = expect(read_yaml(file), dict, file=file, place="top level", what="the file")
+    names = document.get("names")
+    if isinstance(names, dict):
+        whole = all(isinstance(key, int) for key in names)
+        if not whole or sorted(names) != list(range(len(names))):
+            raise DataError(f"{file}, names: the ids are {list(names)[:20]}. Expected 0, 1, 2, ...")
+        names = [names[i] for i in range(len(names))]
+    expect(names, list, file=file, place="names", what="the list of class names")
+    classes = tuple(str(name) for name in names)
+    _expect_classes(file, classes, document.get("nc"))
+    splits: dict[str, list[str]] = {}
+    for key in (*SPLITS, *_ALIASES):
+        value = document.get(key)
+        if value is None:
+            continue
+        entries = value if isinstance(value, list) else [value]
+        for entry in entries:
+            expect(entry, str, file=file, place=key, what="the folder or list of images")
+        splits.setdefault(_ALIASES.get(key, key), []).extend(entries)
+    base = document.get("path")
+    bases = []
+    if base is not None:
+        expect(base, str, file=file, place="path", what="the folder of the data set")
+        bases = [file.parent / base, Path.cwd() / base]
+    return _Header(file, classes, splits, bases)
+
+
+def _darknet(file: Path) -> _Header:
+    entries = {}
+    for number, line in enumerate(read_lines(file), 1):
+        key, equals, value = line.partition("=")
+        if line and not line.startswith("#") and not equals:
+            raise DataError(f"{file}, line {number}: {line[:60]!r}. Expected key = value.")
+        entries[key.strip()] = value.strip()
+    if "names" not in entries:
+        raise DataError(f"{file}: it has no names. Expected names = FILE with the class names.")
+    names = _inside(entries["names"], file, [])
+    if names is None:
+        raise DataError(f"{file}, names: {entries['names']} does not exist in {file.parent}.")
+    classes = tuple(line for line in read_lines(names) if line)
+    count = entries.get("classes", "")
+    _expect_classes(file, classes, int(count) if count.isdigit() else None)
+    splits = {_ALIASES.get(k, k): [v] for k, v in entries.items() if k in (*SPLITS, *_ALIASES)}
+    return _Header(file, classes, splits, [])
+
+
+def _expect_classes(file: Path, classes: tuple[str, ...], count: object) -> None:
+    if count is not None and count != len(classes):
+        raise DataError(f"{file}: nc says {count} classes and names lists {len(classes)}.")
+    twice = sorted({name for name in classes if classes.count(name) > 1})
+    if twice:
+        raise DataError(f"{file}, names: {', '.join(map(repr, twice))} is there twice.")
+    if "" in classes:
+        raise DataError(f"{file}, names: class {classes.index('')} has no name.")
+
+
+def _chosen(header: _Header, split: str | None) -> list[str]:
+    if split is None:
+        return list(header.splits)
+    name = split if split in header.splits else _ALIASES.get(split, split)
+    if name not in header.splits:
+        there = ", ".join(header.splits) or "none"
+        raise DataError(f"{header.file}: no split {split!r}. Splits there: {there}.")
+    return [name]
+
+
+def _inside(entry: str, file: Path, bases: list[Path]) -> Path | None:
+    """The file or folder that a header's entry names, never outside the data folder.
+
+    An entry that fails as written is tried without its leading folders, as `../train/images` and
+    paths of another machine need it.
+    """
+    parts = [part for part in entry.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    roots = [file.parent, Path.cwd()]
+    for base in [*bases, *roots]:
+        path = Path(os.path.normpath(base / entry))
+        if path.exists() and any(path.is_relative_to(root) for root in roots):
+            return path
+    for start in range(len(parts)):
+        path = file.parent.joinpath(*parts[start:])
+        if path.exists():
+            return path
+    return None
+
+
+def _pairs(header: _Header, name: str, finder: ImageFinder) -> Iterator[tuple[Path, Path]]:
+    """The images of a split with their label files, which need not exist."""
+    for entry in header.splits[name]:
+        place = _inside(entry, header.file, header.bases)
+        if place is None:
+            raise DataError(
+                f"{header.file}, {name}: {entry!r} does not exist in the data folder "
+                f"{header.file.parent}. Expected a folder of images or a .txt that lists them."
+            )
+        if place.is_dir():
+            yield from _pairs_of_folder(place, finder)
+        else:
+            for number, line in enumerate(read_lines(place), 1):
+                if line:
+                    image = finder.find(line, file=place, place=f"line {number}")
+                    yield image, _label_file(image, line, place.parent)
+
+
+def _pairs_of_folder(folder: Path, finder: ImageFinder) -> Iterator[tuple[Path, Path]]:
+    pictures = images_in(folder)
+    for image in pictures:
+        yield image, _label_file(image, image.name, folder)
+    if not pictures and finder.images:
+        labels = Path(_images_to_labels(str(folder) + os.sep))
+        elsewhere = {image.stem: image for image in images_in(finder.images)}
+        for label in sorted((labels if labels.is_dir() else folder).glob("*.txt")):
+            if label.stem in elsewhere:
+                yield elsewhere[label.stem], label
+
+
+def _images_to_labels(path: str) -> str:
+    """`.../images/...` as `.../labels/...`, the last of several."""
+    head, found, tail = path.rpartition(f"{os.sep}images{os.sep}")
+    return f"{head}{os.sep}labels{os.sep}{tail}" if found else path
+
+
+def _label_file(image: Path, written: str, folder: Path) -> Path:
+    """The label file of an image: in `labels` beside `images`, beside it, or where a list says."""
+    choices = [Path(_images_to_labels(str(image))).with_suffix(".txt"), image.with_suffix(".txt")]
+    parts = [part for part in written.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    named = [folder.joinpath(*parts[i:]).with_suffix(".txt") for i in range(len(parts))]
+    swapped = [Path(_images_to_labels(str(path))) for path in named]
+    for choice in (*choices, *named, *swapped):
+        if choice.is_file():
+            return choice
+    return choices[0]
+
+
+def _objects(
+    file: Path,
+    image: int,
+    row: ImageRow,
+    header: _Header,
+    columns: Columns,
+    segments: list[Any],
+    judge: Judge,
+) -> None:
+    lines = [(number, line.split()) for number, line in enumerate(read_lines(file), 1) if line]
+    if lines and not (row.width and row.height):
+        report_unreadable(row, judge, file=file, place=f"line {lines[0][0]}")
+        return
+    for number, words in lines:
+        place = f"line {number}"
+        try:
+            key, *values = (float(word) for word in words)
+        except ValueError:
+            message = f"{' '.join(words)[:60]!r}. Expected numbers: class x y width height."
+            judge.report(Problem("not a box", file, place, message, row.path))
+            continue
+        fault = _fault(values)
+        if fault:
+            judge.report(Problem("not a box", file, place, fault, row.path))
+        elif not (key.is_integer() and 0 <= key < len(header.classes)):
+            message = (
+                f"class {words[0]} has no name. Expected 0 to {len(header.classes) - 1}, the "
+                f"names in {header.file.name}."
+            )
+            judge.report(Problem("unknown class", file, place, message, row.path))
+        else:
+            box, polygon = _in_pixels(values, row)
+            columns.add(image, box, int(key), file=file, number=number)
+            segments.append(polygon)
+
+
+def _fault(values: list[float]) -> str:
+    if len(values) != 4 and (len(values) < 6 or len(values) % 2):
+        return (
+            f"{len(values) + 1} numbers. Expected class x y width height, or class and the corners "
+            "of a polygon."
+        )
+    largest = max(map(abs, values))
+    if _LARGEST_SHARE < largest < math.inf:
+        return (
+            f"{largest:g} is not a share of the image's size. Expected numbers from 0 to 1; "
+            "divide pixels by width and height."
+        )
+    return ""
+
+
+def _in_pixels(values: list[float], row: ImageRow) -> tuple[tuple[float, ...], Any]:
+    """The box in pixels, and the polygon if it was one, as COCO writes it."""
+    if len(values) == 4:
+        x, y, width, height = values
+        left, top, right, bottom = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+        box = (left * row.width, top * row.height, right * row.width, bottom * row.height)
+        return box, None
+    xs = [value * row.width for value in values[::2]]
+    ys = [value * row.height for value in values[1::2]]
+    polygon = [number for corner in zip(xs, ys, strict=True) for number in corner]
+    return (min(xs), min(ys), max(xs), max(ys)), [polygon]
