@@ -33,5 +33,9 @@ class TrainingError(FovealError):
     """A training run can't start, go on or be resumed."""
 
 
+class TrainingInterrupted(TrainingError):  # noqa: N818
+    """A run was stopped by a signal, after it wrote what resuming it needs."""
+
+
 class MissingExtraError(FovealError):
     """An optional package is needed; the message is the line that installs it."""

@@ -57,12 +57,12 @@ def test_norms_and_biases_do_not_decay(name):
 
 
 def test_norms_decay_where_asked():
-    model, optimizer = make(decay_norms=True)
+    _model, optimizer = make(decay_norms=True)
     assert all(group["weight_decay"] == 0.1 for group in optimizer.param_groups)
 
 
 def test_learning_rate_follows_the_group():
-    model, optimizer = make()
+    _model, optimizer = make()
     set_learning_rate(optimizer, 0.2)
     rates = {group["factor"]: group["lr"] for group in optimizer.param_groups}
     assert rates == {0.5: 0.1, 1.0: 0.2}

@@ -19,7 +19,7 @@ def choose_precision(wanted: Precision, device: torch.device | str) -> torch.dty
 def has_fast_bfloat16(device: torch.device) -> bool:
     """True where the hardware multiplies bfloat16 itself instead of imitating it."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return any(
             getattr(torch.cpu, name, lambda: False)()

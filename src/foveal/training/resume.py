@@ -35,6 +35,8 @@ FREE_TO_CHANGE = frozenset(
 )
 """Settings under [training] that change nothing in the weights: a resumed run may have others."""
 
+HOW_TO_GO_ON = "Make room or mend the folder's permissions, then run again with --resume."
+
 
 @dataclass(slots=True)
 class Position:
@@ -63,6 +65,11 @@ class Position:
     sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     journal_bytes: int = 0
+
+    def add(self, **values: float) -> None:
+        """Add to the epoch's sums."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
 
 
 def write_state(
@@ -194,7 +201,7 @@ def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
         reason = getattr(error, "strerror", None) or error
         raise TrainingError(
             f"{path}: can't be written ({reason}). The last good one, if there was any, is still "
-            "there. Make room or mend the folder's permissions, then run again with --resume."
+            f"there. {HOW_TO_GO_ON}"
         ) from error
 
 
@@ -210,10 +217,18 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Put back what `optimizer_tensors` gave, each value in its weight's memory format.
+
+    Fused optimisers walk through memory without looking at strides, so that a channels_last weight
+    needs a channels_last momentum.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
+        weight = weights[int(index)]
+        if value.shape == weight.shape and value.ndim > 0:
+            value = torch.empty_like(weight, dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

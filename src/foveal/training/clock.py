@@ -1,0 +1,76 @@
+"""How fast a run goes, how long it waits for data, and how much memory it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+
+import torch
+
+WINDOW = 30
+"""Steps that the shown speed is a mean of."""
+
+
+class Clock:
+    """Counts images and time of one epoch in this process; time outside training is left out."""
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[float, int]] = deque(maxlen=WINDOW)
+        self.start()
+
+    def start(self) -> None:
+        """An epoch, or what is left of it, starts."""
+        self._began = self._last = time.perf_counter()
+        self._waited = 0.0
+        self._images = 0
+
+    def count(self, images: int) -> None:
+        """A step over so many images is done."""
+        now = time.perf_counter()
+        self._steps.append((now - self._last, images))
+        self._last = now
+        self._images += images
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside, the time counts as waiting for data."""
+        began = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - began
+
+    @property
+    def images_per_second(self) -> float:
+        """Over the last steps."""
+        return sum(images for _, images in self._steps) / max(1e-9, self._seconds)
+
+    def seconds_left(self, steps: int) -> float | None:
+        """How long so many steps will take; None before the first one is done."""
+        return steps * self._seconds / len(self._steps) if self._steps else None
+
+    def summary(self) -> dict[str, float]:
+        """Seconds, images a second and share of waiting since `start`."""
+        seconds = max(1e-9, self._last - self._began)
+        return {
+            "seconds": seconds,
+            "images_per_second": self._images / seconds,
+            "waiting": self._waited / seconds,
+        }
+
+    @property
+    def _seconds(self) -> float:
+        return sum(seconds for seconds, _ in self._steps)
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes in use so far: on a GPU by torch, else by this process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return usage if sys.platform == "darwin" else usage * 1024

@@ -1,0 +1,302 @@
+"""One step of training: losses, gradients and new weights for one batch, on whatever device."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, distributed, nn
+
+from foveal.detection.criterion import Criterion, Losses
+from foveal.errors import TrainingError
+from foveal.models.precision import autocast
+from foveal.structures import Batch
+from foveal.training.averaging import AveragedModel
+from foveal.training.optimizer import BACKBONE_PREFIX, set_learning_rate
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from foveal.models.retinanet import RetinaNet
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step gave, the same in all processes.
+
+    Attributes:
+        classification, box: losses of the whole batch, over all processes and accumulated parts.
+        gradient_norm: before clipping.
+        applied: False where something was not finite and the weights stayed as they were.
+        stop: True where any process was asked to stop.
+    """
+
+    classification: float
+    box: float
+    gradient_norm: float
+    applied: bool
+    stop: bool
+
+    @property
+    def loss(self) -> float:
+        """The sum of the two losses."""
+        return self.classification + self.box
+
+
+class LossModule(nn.Module):
+    """The network and its criterion as one module, for torch.compile and several processes."""
+
+    def __init__(self, model: RetinaNet, criterion: Criterion) -> None:
+        super().__init__()
+        self.model = model
+        self.criterion = criterion
+
+    def forward(self, batch: Batch, anchors: Tensor) -> Losses:
+        """The losses of a batch; anchors [A, 4] of its input size."""
+        return self.criterion(self.model(batch.images), anchors, batch)
+
+
+class Engine:
+    """The network with all that changes its weights.
+
+    Args:
+        model: on the accelerator's device.
+        criterion: gives the losses.
+        optimizer: holds every weight that is ever trained.
+        accelerator: device and processes.
+        precision: type of the matrix products.
+        accumulate: parts that a batch is computed in, one after the other; the result is that of
+            the whole batch.
+        clip_gradient: largest norm; 0 leaves clipping out.
+        average: decay of the averaged weights; 0 leaves averaging out.
+        compiled: whether torch.compile is used.
+        seed: of the network's own noise (dropped paths).
+    """
+
+    def __init__(
+        self,
+        model: RetinaNet,
+        criterion: Criterion,
+        optimizer: torch.optim.Optimizer,
+        *,
+        accelerator: Accelerator,
+        precision: torch.dtype,
+        accumulate: int = 1,
+        clip_gradient: float = 0.0,
+        average: float = 0.0,
+        compiled: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.model = model
+        self.criterion = criterion
+        self.optimizer = optimizer
+        self.accelerator = accelerator
+        self.precision = precision
+        self.accumulate = accumulate
+        self.clip_gradient = clip_gradient
+        self.averaged = AveragedModel(model, decay=average) if average else None
+        self.compiled = compiled
+        self.seed = seed
+        self._trained = [weight for weight in model.parameters() if weight.requires_grad]
+        self._backbone = [
+            weight
+            for name, weight in model.named_parameters()
+            if weight.requires_grad and name.startswith(BACKBONE_PREFIX)
+        ]
+        self._statistics = running_statistics(model)
+        self._backbone_trained = True
+        self._losses = self._wrap()
+
+    @property
+    def best_known(self) -> RetinaNet:
+        """The model to evaluate and to keep: the averaged one where there is one."""
+        return self.averaged.model if self.averaged else self.model
+
+    def train_backbone(self, trained: bool) -> None:
+        """Train the backbone's weights from now on, or leave them as they are."""
+        if trained == self._backbone_trained:
+            return
+        self._backbone_trained = trained
+        for weight in self._backbone:
+            weight.requires_grad_(trained)
+        self._losses = self._wrap()
+
+    def step(
+        self, batch: Batch, learning_rate: float, *, number: int = 0, stop: bool = False
+    ) -> StepResult:
+        """Lower the loss of a batch a little.
+
+        Args:
+            batch: this process's part of the batch, on the host or on the device.
+            learning_rate: of the new layers; each group has its factor on it.
+            number: the step's number in the run, for the network's own noise.
+            stop: whether this process was asked to stop.
+
+        Raises:
+            TrainingError: the device's memory is too small.
+        """
+        self._prepare_step(number)
+        kept = [value.clone() for value in self._statistics]
+        try:
+            losses = self._gradients(batch)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._memory_error(batch) from error
+        norm = self._gradient_norm()
+        classification, box, gradient_norm, stops = self._read(losses, norm, stop=stop)
+        applied = math.isfinite(classification + box + gradient_norm)
+        if applied:
+            self._clip(gradient_norm)
+            set_learning_rate(self.optimizer, learning_rate)
+            self.optimizer.step()
+            if self.averaged:
+                self.averaged.update(self.model)
+        else:
+            for value, before in zip(self._statistics, kept, strict=True):
+                value.copy_(before)
+        self.optimizer.zero_grad(set_to_none=True)
+        return StepResult(classification, box, gradient_norm, applied, stops)
+
+    def _prepare_step(self, number: int) -> None:
+        self.model.train()
+        if not self._backbone_trained:
+            self.model.backbone.eval()
+        process = self.accelerator.process_index
+        torch.manual_seed((self.seed * 1_000_003 + number) * 1_009 + process)
+
+    def _gradients(self, batch: Batch) -> Tensor:
+        """Leave the batch's gradients in the weights; give [classification, box] on the device.
+
+        Each part's losses were divided by the part's own number of assigned anchors. They are
+        multiplied by it again, and the sum over the parts is divided by the number of all.
+        """
+        parts = split_batch(batch, self.accumulate)
+        if len(parts) == 1:
+            losses = self._part_losses(parts[0])
+            losses.total.backward()  # type: ignore[no-untyped-call]
+            return torch.stack([losses.classification, losses.box]).detach()
+        sums = torch.zeros(2, device=self.accelerator.device)
+        divisor = torch.zeros((), device=self.accelerator.device)
+        for number, part in enumerate(parts, start=1):
+            last = number == len(parts)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self._losses):
+                losses = self._part_losses(part)
+                weight, share = self._weight_of(losses, images=len(part))
+                (losses.total * weight).backward()  # type: ignore[no-untyped-call]
+            sums += torch.stack([losses.classification, losses.box]).detach() * weight
+            divisor += share
+        divisor.clamp_(min=1)
+        torch._foreach_div_(self._gradients_now(), divisor)
+        return sums / divisor
+
+    def _part_losses(self, part: Batch) -> Losses:
+        device = self.accelerator.device
+        part = part.to(device, non_blocking=True)
+        anchors = self.model.anchors(*part.images.shape[-2:])
+        with autocast(device, self.precision):
+            losses: Losses = self._losses(part, anchors)
+        return losses
+
+    def _weight_of(self, losses: Losses, *, images: int) -> tuple[Tensor, Tensor]:
+        """What a part's losses were divided by, and its share of the whole batch's divisor."""
+        if self.criterion.divide_by == "image":
+            weight = torch.tensor(float(images), device=losses.box.device)
+            return weight, weight
+        assigned = losses.assigned.float()
+        if self.accelerator.num_processes > 1:
+            distributed.all_reduce(assigned)
+        return assigned.clamp(min=1), assigned
+
+    def _gradients_now(self) -> list[Tensor]:
+        return [weight.grad for weight in self._trained if weight.grad is not None]
+
+    def _gradient_norm(self) -> Tensor:
+        return torch.nn.utils.get_total_norm(self._gradients_now())
+
+    def _clip(self, norm: float) -> None:
+        if self.clip_gradient and norm > self.clip_gradient:
+            torch._foreach_mul_(self._gradients_now(), self.clip_gradient / norm)
+
+    def _read(
+        self, losses: Tensor, norm: Tensor, *, stop: bool
+    ) -> tuple[float, float, float, bool]:
+        """Bring a step's numbers to the host at once, the same in all processes."""
+        values = torch.cat([losses, losses.new_tensor([float(stop)]), norm.reshape(1)])
+        if self.accelerator.num_processes > 1:
+            distributed.all_reduce(values)
+            values /= self.accelerator.num_processes
+        classification, box, stops, gradient_norm = values.tolist()
+        return classification, box, gradient_norm, stops > 0
+
+    def _wrap(self) -> nn.Module:
+        """The losses' module, spread over the processes and compiled where that is asked for."""
+        module: nn.Module = LossModule(self.model, self.criterion)
+        if self.accelerator.num_processes > 1:
+            device = self.accelerator.device
+            module = nn.parallel.DistributedDataParallel(
+                module,
+                device_ids=[device] if device.type == "cuda" else None,
+                broadcast_buffers=bool(self._statistics),
+                gradient_as_bucket_view=True,
+            )
+        if self.compiled:
+            module.compile(dynamic=False)
+        return module
+
+    def _memory_error(self, batch: Batch) -> TrainingError:
+        images, _, height, width = batch.images.shape
+        part = max(1, math.ceil(images / self.accumulate))
+        if part > 1:
+            advice = (
+                f"Lower it by training.accumulate={2 * self.accumulate} (it is "
+                f"{self.accumulate}): the same result in parts of {math.ceil(part / 2)} images. "
+                f"Or halve training.batch"
+            )
+        else:
+            advice = (
+                "A step holds one image already: lower preparation.shorter and longer by a quarter"
+            )
+        return TrainingError(
+            f"The memory of {self.accelerator.device} is too small for {part} image(s) of "
+            f"{width} x {height} pixels at once. {advice}, or choose a smaller model.backbone; "
+            "training.precision=bf16 needs about half of what float32 does."
+        )
+
+
+def split_batch(batch: Batch, parts: int) -> list[Batch]:
+    """Cut a batch into at most so many parts of nearly the same number of images."""
+    if parts == 1:
+        return [batch]
+    size = math.ceil(len(batch) / parts)
+    return [
+        replace(
+            batch,
+            images=batch.images[first : first + size],
+            boxes=batch.boxes[first : first + size],
+            labels=batch.labels[first : first + size],
+            ignored=batch.ignored[first : first + size],
+            counts=batch.counts[first : first + size],
+            placements=batch.placements[first : first + size],
+            names=batch.names[first : first + size],
+        )
+        for first in range(0, len(batch), size)
+    ]
+
+
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """The buffers that a forward pass in training changes: those of live batch norms."""
+    return [
+        buffer
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for buffer in module.buffers(recurse=False)
+    ]
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """True where a device or the host had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

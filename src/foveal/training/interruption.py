@@ -1,0 +1,68 @@
+"""Stopping when asked: SIGINT and SIGTERM end the step under way, not the program."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StoppedError(Exception):
+    """Raised in the middle of work that may be broken off, where a signal arrives."""
+
+
+class Interruption:
+    """While it is entered, the first signal is kept as a wish; the second one ends the program.
+
+    Outside the main thread, where Python handles no signals, it does nothing.
+
+    Attributes:
+        requested: whether a signal has come.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._at_once = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    @contextlib.contextmanager
+    def breaks_off(self) -> Iterator[None]:
+        """Inside, a signal raises StoppedError at once: for work that can be done again."""
+        self._at_once = True
+        try:
+            if self.requested:
+                raise StoppedError
+            yield
+        finally:
+            self._at_once = False
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self.requested:
+            self._restore()
+            raise KeyboardInterrupt
+        self.requested = True
+        if self._at_once:
+            raise StoppedError
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

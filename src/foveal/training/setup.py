@@ -1,0 +1,162 @@
+"""From settings to the parts of a run: device and processes, criterion, engine, trackers."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from foveal.detection.criterion import Criterion
+from foveal.errors import MissingExtraError, SettingsError
+from foveal.models.precision import choose_precision
+from foveal.training.engine import Engine
+from foveal.training.optimizer import make_optimizer
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from foveal.config import Settings
+    from foveal.models.retinanet import RetinaNet
+
+STEPS_WORTH_COMPILING = 1000
+"""torch.compile takes a minute or two: shorter runs end sooner without it."""
+
+TRACKER_PACKAGES = {
+    "aim": "aim",
+    "clearml": "clearml",
+    "comet_ml": "comet_ml",
+    "dvclive": "dvclive",
+    "mlflow": "mlflow",
+    "swanlab": "swanlab",
+    "tensorboard": "tensorboard",
+    "trackio": "trackio",
+    "wandb": "wandb",
+}
+
+
+def make_accelerator(trackers: tuple[str, ...] = (), *, folder: Path | None = None) -> Accelerator:
+    """The device, the processes (as torchrun or accelerate launch started them) and the trackers.
+
+    Raises:
+        SettingsError: a tracker's name is unknown, or it needs a run folder and there is none.
+        MissingExtraError: a tracker's package is not installed.
+    """
+    from accelerate import Accelerator
+
+    check_trackers(trackers)
+    if trackers and folder is None:
+        raise SettingsError(
+            f"training.trackers = {list(trackers)}: trackers need a run folder. Give one (--out)."
+        )
+    has_device = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return Accelerator(
+        cpu=not has_device,
+        log_with=list(trackers) or None,
+        project_dir=str(folder) if folder else None,
+    )
+
+
+def check_trackers(trackers: tuple[str, ...]) -> None:
+    """See whether each tracker is known and installed.
+
+    Raises:
+        SettingsError, MissingExtraError: one is not.
+    """
+    for name in trackers:
+        if name not in TRACKER_PACKAGES:
+            raise SettingsError(
+                f"training.trackers: {name!r} is unknown. "
+                f"Expected some of: {', '.join(TRACKER_PACKAGES)}."
+            )
+        package = TRACKER_PACKAGES[name]
+        if importlib.util.find_spec(package) is None:
+            wanted = "'foveal[tensorboard]'" if name == "tensorboard" else package
+            raise MissingExtraError(
+                f"training.trackers: {name!r} needs the package {package}. "
+                f"Install it with: pip install {wanted}"
+            )
+
+
+def make_criterion(settings: Settings) -> Criterion:
+    """The losses that the settings describe."""
+    assignment, loss = settings.assignment, settings.loss
+    return Criterion(
+        object_iou=assignment.object_iou,
+        background_iou=assignment.background_iou,
+        force_best=assignment.force_best,
+        ignored_overlap=assignment.ignored_overlap,
+        alpha=loss.alpha,
+        gamma=loss.gamma if loss.classification == "focal" else 0.0,
+        box=loss.box,
+        beta=loss.beta,
+        box_weight=loss.box_weight,
+        divide_by=loss.divide_by,
+    )
+
+
+def make_engine(
+    model: RetinaNet, settings: Settings, *, accelerator: Accelerator, compiled: bool = False
+) -> Engine:
+    """Bring the model to the accelerator's device and give it all that changes its weights."""
+    training = settings.training
+    device = accelerator.device
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = make_optimizer(
+        model,
+        name=training.optimizer,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        decay_norms=training.decay_norms,
+        backbone_factor=training.backbone_learning_rate,
+    )
+    return Engine(
+        model,
+        make_criterion(settings),
+        optimizer,
+        accelerator=accelerator,
+        precision=choose_precision(training.precision, device),
+        accumulate=training.accumulate,
+        clip_gradient=training.clip_gradient,
+        average=training.average,
+        compiled=compiled,
+        seed=training.seed,
+    )
+
+
+def choose_compile(wanted: str, device: torch.device, *, steps: int) -> tuple[bool, str]:
+    """Whether to use torch.compile, and what to tell the user about it ('' for nothing).
+
+    Args:
+        wanted: 'auto', 'on' or 'off'; 'auto' compiles long runs on a GPU.
+        device: to train on.
+        steps: of the whole run.
+    """
+    if wanted == "off" or (
+        wanted == "auto" and (device.type != "cuda" or steps < STEPS_WORTH_COMPILING)
+    ):
+        return False, ""
+    lacking = lacking_compiler(device)
+    if lacking:
+        return False, f"torch.compile is left out: {lacking}."
+    return True, "torch.compile is used: the first steps take a minute or two longer."
+
+
+def lacking_compiler(device: torch.device) -> str:
+    """What torch.compile lacks on this machine; '' where it lacks nothing."""
+    if not any(shutil.which(name) for name in ("cc", "gcc", "clang", "g++", "cl")):
+        return "no C compiler was found (on Debian or Ubuntu: apt install build-essential)"
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    return ""
+
+
+def flat_settings(settings: Settings) -> dict[str, Any]:
+    """Every setting by section.name, as the plain values that trackers take."""
+    return {
+        f"{section}.{name}": value if isinstance(value, bool | int | float | str) else str(value)
+        for section, part in settings.model_dump(mode="json").items()
+        for name, value in part.items()
+    }
