@@ -1,0 +1,1 @@
+"""Pages that say what came out, assembled from results, data, curves and pictures."""

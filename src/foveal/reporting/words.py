@@ -1,0 +1,44 @@
+"""How numbers are written in a report; NaN, which means undefined, is a dash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from foveal.evaluation.results import ClassResult, Evaluation, Interval
+
+MOST_CLASSES = 8
+"""So many classes at most have a curve or chart of their own."""
+
+
+def percent(value: float, places: int = 0) -> str:
+    """A share in 0..1 as per cent, a dash where it is undefined."""
+    return f"{100 * value:.{places}f} %" if value == value else "–"
+
+
+def decimal(value: float, places: int = 3) -> str:
+    """The number with fixed places, a dash where it is undefined."""
+    return f"{value:.{places}f}" if value == value else "–"
+
+
+def plain_number(value: float, *, signed: bool = False) -> str:
+    """Two places below ten, one above; a dash where it is undefined."""
+    if value != value:
+        return "–"
+    places = 2 if abs(value) < 10 else 1
+    return f"{value:+.{places}f}" if signed else f"{value:.{places}f}"
+
+
+def between(interval: Interval, *, places: int = 3, name: str = "95 % interval ") -> str:
+    """The interval in words, a dash where it is undefined."""
+    if interval.low != interval.low or interval.high != interval.high:
+        return "–" if not name else ""
+    return f"{name}{interval.low:.{places}f} to {interval.high:.{places}f}"
+
+
+def largest_classes(evaluation: Evaluation, *, most: int) -> Sequence[tuple[int, ClassResult]]:
+    """The classes with the most objects, in the classes' order."""
+    numbered = list(enumerate(evaluation.per_class))
+    chosen = sorted(numbered, key=lambda pair: -pair[1].objects)[:most]
+    return sorted(chosen, key=lambda pair: pair[0])
