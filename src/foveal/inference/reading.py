@@ -1,0 +1,118 @@
+"""Reading images a little ahead of the network: from files to inputs, in threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foveal.errors import ImageError
+from foveal.inference.pictures import ImageLike, describe, to_pixels
+from foveal.structures import Sample, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from foveal.data.preparation import Preparation
+    from foveal.geometry.placement import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One way to look at an image: at some scale, mirrored or not."""
+
+    preparation: Preparation
+    flipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One view of an image, ready for the network.
+
+    Attributes:
+        index: the image's place among the images.
+        view: the view's place among the views.
+        sample: the pixels, in the input's frame.
+        placement: where the image, mirrored if the view is, lies in the input.
+        flipped: whether the view is mirrored.
+        path: the image's file, where it came from one.
+    """
+
+    index: int
+    view: int
+    sample: Sample
+    placement: Placement
+    flipped: bool
+    path: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Makes each image's inputs.
+
+    Attributes:
+        views: the ways in which each image is looked at.
+        bands, band_low, band_high: as for `foveal.inference.pictures.to_pixels`.
+        workers: threads.
+        ahead: how many images are read before they are asked for.
+    """
+
+    views: Sequence[View]
+    bands: int
+    band_low: tuple[float, ...]
+    band_high: tuple[float, ...]
+    workers: int
+    ahead: int
+
+    def read(
+        self,
+        images: Iterable[ImageLike],
+        on_error: Callable[[int, ImageError], None] | None,
+    ) -> Iterator[list[Input]]:
+        """Yield each image's inputs, in the images' order.
+
+        Args:
+            images: looked at one after another, never all at once.
+            on_error: is told of each image that can't be read, which is then left out.
+
+        Raises:
+            ImageError: an image can't be read, and there is no `on_error`.
+        """
+        numbered = enumerate(images)
+        pool = ThreadPoolExecutor(max(1, self.workers), thread_name_prefix="foveal-images")
+        ahead: deque[tuple[int, Future[list[Input]]]] = deque()
+        try:
+            while True:
+                for index, image in islice(numbered, self.ahead + 1 - len(ahead)):
+                    ahead.append((index, pool.submit(self._inputs, index, image)))
+                if not ahead:
+                    return
+                index, future = ahead.popleft()
+                try:
+                    inputs = future.result()
+                except ImageError as error:
+                    if on_error is None:
+                        raise
+                    on_error(index, error)
+                else:
+                    yield inputs
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _inputs(self, index: int, image: ImageLike) -> list[Input]:
+        pixels = to_pixels(
+            image, bands=self.bands, band_low=self.band_low, band_high=self.band_high
+        )
+        path = Path(image) if isinstance(image, Path | str) else None
+        inputs = []
+        for number, view in enumerate(self.views):
+            seen = np.ascontiguousarray(pixels[:, ::-1]) if view.flipped else pixels
+            sample = Sample(seen, Target.empty(), describe(image, index))
+            inputs.append(Input(index, number, *view.preparation(sample), view.flipped, path))
+        return inputs
