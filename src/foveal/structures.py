@@ -79,6 +79,7 @@ class Batch:
         names: what people call each image.
         has_ignored: whether any image holds a region to ignore, known on the host so that the
             device need not be asked.
+        indices: each image's position in its data set, where it came from one.
     """
 
     images: Tensor
@@ -89,6 +90,7 @@ class Batch:
     placements: tuple[Placement, ...] = ()
     names: tuple[str, ...] = ()
     has_ignored: bool = True
+    indices: tuple[int, ...] = ()
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on a device."""

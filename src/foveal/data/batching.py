@@ -23,6 +23,7 @@ def make_batch(
     prepared: Sequence[tuple[Sample, Placement]],
     *,
     images: NDArray[np.uint8] | None = None,
+    indices: Sequence[int] = (),
 ) -> Batch:
     """Put prepared samples of one input size together.
 
@@ -31,6 +32,7 @@ def make_batch(
     Args:
         prepared: samples in input pixels, all images [H, W, C] of one size, and placements.
         images: [B, H, W, C] that holds the samples' images already; saves a copy.
+        indices: each image's position in its data set.
 
     Returns:
         Images [B, C, H, W] channels_last, boxes in input pixels.
@@ -63,6 +65,7 @@ def make_batch(
         torch.tensor(counts, dtype=torch.int64),
         placements=tuple(placement for _, placement in prepared),
         names=tuple(sample.name for sample in samples),
+        has_ignored=bool(ignored.any()),
     )
 
 
