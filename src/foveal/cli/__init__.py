@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from foveal import __version__
+from foveal.cli.anchors import anchors
 from foveal.cli.data import data_app
+from foveal.cli.export_weights import export_weights
+from foveal.cli.import_ import import_checkpoint
 from foveal.errors import FovealError
 
 app = typer.Typer(
@@ -38,6 +41,9 @@ def root(
 
 
 app.add_typer(data_app)
+app.command()(anchors)
+app.command("import")(import_checkpoint)
+app.command("export-weights")(export_weights)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from foveal.config import AnchorSettings
 
 SIZE_LIMITS = (16.0, 32.0, 96.0)
-SIZE_NAMES = ("under 16 px", "16 to 32 px", "32 to 96 px", "96 px and above")
+SIZE_NAMES = ("under 16 px", "16 - 32 px", "32 - 96 px", "96 px or more")
 MOST_ASSIGNED_IMAGES = 60
 """In how many images, drawn by seed, anchors are assigned to count the positives."""
 

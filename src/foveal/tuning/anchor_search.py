@@ -32,6 +32,7 @@ LEAST_OF_CLASS = 200
 SMALLEST_IN_STRIDES = 1.0
 """A level's smallest anchor, in strides: smaller ones lie between the places of their own level."""
 LARGEST_IN_STRIDES = 8.0
+"""And its largest: more than that is seen better from the next level."""
 SOFTNESS = 0.03
 """IoU distance over which an object counts as half within reach."""
 MEAN_WEIGHT = 0.1
@@ -89,7 +90,7 @@ class _Landscape:
         largest = np.exp(point.sizes + point.scales.max())
         return bool(
             (smallest >= SMALLEST_IN_STRIDES * self.strides * 0.999).all()
-            and (largest <= LARGEST_IN_STRIDES * self.strides * 2).all()
+            and (largest <= LARGEST_IN_STRIDES * self.strides * 1.001).all()
             and (np.diff(point.sizes) > 0.2).all()
         )
 

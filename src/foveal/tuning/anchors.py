@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 
 WANTED_RECALL = 0.98
 WORTH_RECALL = 0.005
-"""By how much the search must raise the recall (or the mean IoU) to be preferred to the default."""
+WORTH_IOU = 0.05
+"""What the search must gain, in recall or in mean best IoU, to be preferred to the default."""
 ENLARGEMENTS = (1.25, 1.5, 2.0, 3.0, 4.0)
 
 
@@ -240,9 +241,7 @@ def _is_better(search: AnchorQuality, default: AnchorQuality) -> bool:
     ):
         return False
     gain = search.recall - default.recall
-    return gain >= WORTH_RECALL or (
-        gain >= 0 and search.mean_iou - default.mean_iou >= WORTH_RECALL
-    )
+    return gain >= WORTH_RECALL or (gain >= 0 and search.mean_iou - default.mean_iou >= WORTH_IOU)
 
 
 def _placer(

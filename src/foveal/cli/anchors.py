@@ -1,0 +1,206 @@
+"""`foveal anchors`: sizes, scales and ratios that fit a data set, and the recall that they give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from foveal.config import PreparationSettings
+    from foveal.tuning.anchors import AnchorFit
+
+
+def anchors(
+    data: Annotated[str, typer.Argument(help="A data set: PATH or PATH:SPLIT.")],
+    size: Annotated[
+        str | None,
+        typer.Option(help="Shorter side of the network's input, or 'native' for unscaled images."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the anchors as settings, for --config.")
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="Write a picture (.svg, .png); with --out it is beside it by default."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="A class that marks regions to ignore; may be given several times."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings to start from, TOML.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="section.name=value; several times.")
+    ] = None,
+    data_format: Annotated[
+        str | None, typer.Option("--format", help="The data's format, where looking can't tell.")
+    ] = None,
+) -> None:
+    """Fit anchors to a data set and say how many objects they reach."""
+    from rich.console import Console
+
+    from foveal.config import make_settings
+    from foveal.data.formats import read
+    from foveal.tuning.anchors import fit_anchors
+
+    settings = make_settings(file=config, overrides=overrides or [])
+    preparation = _preparation(size, settings.preparation)
+    dataset = read(data, data_format)
+    if ignore:
+        dataset = dataset.ignoring(ignore)
+    fit = fit_anchors(
+        dataset,
+        anchors=settings.anchors,
+        preparation=preparation,
+        assignment=settings.assignment,
+        count_positives=True,
+        seed=settings.training.seed,
+    )
+    console = Console(highlight=False, emoji=False)
+    scaled = "unscaled" if preparation is None else f"scaled to {preparation.shorter} px"
+    console.print(f"{data}: {len(dataset)} images ({scaled}), {len(fit.objects)} objects\n")
+    if len(fit.objects):
+        _print_fit(console, fit)
+    console.print(fit.text[0].upper() + fit.text[1:] + ".", soft_wrap=True)
+    _print_advice(console, fit)
+    _write(console, fit, out, picture or (out and out.with_suffix(".svg")), data)
+
+
+def _preparation(size: str | None, given: PreparationSettings) -> PreparationSettings | None:
+    from foveal.errors import SettingsError
+
+    if size is None:
+        return given
+    if size == "native":
+        return None
+    if not size.isdecimal() or not 32 <= int(size) <= 16384:
+        raise SettingsError(f"--size {size}: expected pixels from 32 to 16384, or 'native'.")
+    shorter = int(size)
+    longer = max(shorter, round(given.longer * shorter / given.shorter))
+    return given.model_copy(update={"shorter": shorter, "longer": longer})
+
+
+def _print_fit(console: Console, fit: AnchorFit) -> None:
+    console.print(_shape_table(fit))
+    console.print(_quality_table(fit))
+    console.print(_settings_table(fit))
+
+
+def _shape_table(fit: AnchorFit) -> Table:
+    table = _table("Mean shapes (input pixels) and the rule of thumb", "class")
+    for name in ("objects", "height", "width", "ratio", "base size", "scale"):
+        table.add_column(name, justify="right")
+    for shape in fit.shapes:
+        table.add_row(
+            shape.name,
+            f"{shape.objects:,}",
+            f"{shape.height:.1f}",
+            f"{shape.width:.1f}",
+            f"{shape.ratio:.2f}",
+            f"{shape.base_size:g}",
+            f"{shape.scale:.3g}",
+        )
+    return table
+
+
+def _quality_table(fit: AnchorFit) -> Table:
+    """Recall, mean IoU and positives of the three options: overall, by size, class and level."""
+    table = _table(
+        f"Recall at IoU {fit.object_iou:g}, mean best IoU, positives per object", "objects"
+    )
+    table.add_column("count", justify="right")
+    for option in fit.options:
+        table.add_column(option.name, justify="right", no_wrap=True)
+    for groups in ("by_size", "by_class"):
+        rows = [getattr(option.quality, groups) for option in fit.options]
+        if groups == "by_size":
+            rows = [
+                (option.quality.total, *row) for option, row in zip(fit.options, rows, strict=True)
+            ]
+        for same in zip(*rows, strict=True):
+            if same[0].objects:
+                cells = (
+                    f"{_share(g.recall)} {g.mean_iou:.2f} {_number(g.positives)}" for g in same
+                )
+                table.add_row(same[0].name, f"{same[0].objects:,}", *cells)
+        table.add_section()
+    for level, stride in enumerate(fit.default.settings.strides):
+        cells = (_number(option.quality.positives_by_level[level]) for option in fit.options)
+        table.add_row(f"on stride {stride}", "", *cells)
+    return table
+
+
+def _settings_table(fit: AnchorFit) -> Table:
+    table = _table("Anchors", "")
+    for name in ("sizes", "scales", "ratios"):
+        table.add_column(name)
+    for option in fit.options:
+        found = option.settings
+        cells = (" ".join(f"{x:.3g}" for x in v) for v in (found.sizes, found.scales, found.ratios))
+        table.add_row(option.name, *cells)
+    return table
+
+
+def _share(value: float) -> str:
+    return f"{value:5.0%}" if value in (0, 1) else f"{value:5.1%}"
+
+
+def _number(value: float) -> str:
+    if value != value:
+        return "   -"
+    return f"{value:4.0f}" if value >= 99.95 else f"{value:4.1f}"
+
+
+def _table(title: str, first: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column(first, no_wrap=True)
+    return table
+
+
+def _print_advice(console: Console, fit: AnchorFit) -> None:
+    """Where too few objects are within reach: why, and what would help."""
+    from foveal.tuning.anchors import WANTED_RECALL, find_enlargement
+
+    recall = fit.chosen.quality.recall
+    if not len(fit.objects) or recall >= WANTED_RECALL:
+        return
+    console.print(
+        f"{1 - recall:.1%} of the objects have no anchor with an IoU of {fit.object_iou:g}. Places "
+        f"of anchors are {fit.settings.strides[0]} px apart: anchors of no shape could reach more "
+        f"than {fit.reachable:.1%}. Training gives each object its best anchor all the same.",
+        soft_wrap=True,
+    )
+    if (larger := find_enlargement(fit)) is not None and larger.factor > 1:
+        console.print(
+            f"An input {larger.factor:g} times as large would help: anchors fitted there reach "
+            f"{larger.recall:.1%} (a larger --size, then preparation.shorter; or smaller tiles).",
+            soft_wrap=True,
+        )
+
+
+def _write(
+    console: Console, fit: AnchorFit, out: Path | None, picture: Path | None, data: str
+) -> None:
+    from foveal.errors import DataError
+    from foveal.tuning.anchor_picture import draw_anchors
+    from foveal.tuning.anchors import anchors_to_toml
+
+    try:
+        for path in (out, picture):
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+        if out is not None:
+            out.write_text(anchors_to_toml(fit.settings), encoding="utf-8")
+            console.print(f"Wrote {out}: foveal train DATA --config {out}", soft_wrap=True)
+    except OSError as error:
+        raise DataError(f"{error.filename}: can't be written ({error.strerror}).") from None
+    if picture is not None and len(fit.objects):
+        draw_anchors(fit, picture, title=f"Anchors for {data}")
+        console.print(f"Wrote {picture}", soft_wrap=True)
