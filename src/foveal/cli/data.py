@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from foveal.cli.data_convert import convert
+
 data_app = typer.Typer(
     name="data", help="Check, convert and look at data sets.", no_args_is_help=True
 )
+
+data_app.command("convert")(convert)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.data.formats.finding import FORMATS, find_format, load_format
+from foveal.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from foveal.data.dataset import Dataset
+    from foveal.data.formats.writing import ImageMode
     from foveal.data.problems import BadBoxes, Problem
-__all__ = ["FORMATS", "read", "split_address"]
+__all__ = ["FORMATS", "read", "read_splits", "split_address", "write"]
 
 
 def read(
@@ -38,18 +43,78 @@ def read(
     Raises:
         DataError: nothing is there, no format fits, or the annotations can't be right.
     """
+    return read_splits(address, format, images=images, bad_boxes=bad_boxes, problems=problems)[0]
+
+
+def read_splits(
+    address: str | os.PathLike[str],
+    format: str | None = None,  # noqa: A002
+    *,
+    images: str | os.PathLike[str] | None = None,
+    bad_boxes: BadBoxes = "drop",
+    problems: list[Problem] | None = None,
+) -> tuple[Dataset, dict[str, list[int]] | None]:
+    """Read as `read` does, and say which images belong to which split; None if none is named."""
     path, splits = split_address(address)
     name = find_format(path) if format is None else format
     reader = load_format(name)
+    if not path.exists():
+        raise DataError(f"{path} does not exist. Expected annotations there.")
     folder = None if images is None else Path(images).absolute()
     parts = [
         reader.read(path, split, images=folder, bad_boxes=bad_boxes, problems=problems)
         for split in splits
     ]
-    data = parts[0]
+    data, indices, start = parts[0], {}, 0
+    for split, part in zip(splits, parts, strict=True):
+        indices[split or ""] = list(range(start, start + len(part)))
+        start += len(part)
     for part in parts[1:]:
         data = data.merge(part)
-    return replace(data, name=os.fspath(address))
+    named = None if splits == [None] else indices
+    return replace(data, name=os.fspath(address)), named
+
+
+def write(
+    data: Dataset,
+    folder: str | os.PathLike[str],
+    format: str,  # noqa: A002
+    *,
+    images: ImageMode = "copy",
+    splits: Mapping[str, Sequence[int]] | None = None,
+) -> None:
+    """Write a data set into a new folder, whole or not at all.
+
+    Args:
+        data: the data set; its images are copied or linked to.
+        folder: where it goes; it may not hold anything yet.
+        format: one of FORMATS.
+        images: "copy", or "link" for symbolic links.
+        splits: the indices of the images of each split; without it all images are one.
+
+    Raises:
+        DataError: the folder is not empty, or the format can't hold the data.
+        ImageError: an image does not exist.
+    """
+    writer = load_format(format)
+    dest = Path(folder).absolute()
+    if dest.is_symlink() or (dest.exists() and not (dest.is_dir() and not any(dest.iterdir()))):
+        raise DataError(f"{dest} is there already. Expected a new or an empty folder.")
+    try:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        part = dest.with_name(f".{dest.name}.{os.getpid()}.part")
+        part.mkdir()
+    except OSError as error:
+        raise DataError(f"{dest} can't be made: {error.strerror or error}.") from error
+    try:
+        writer.write(data, part, images=images, splits=splits)
+        if dest.exists():
+            dest.rmdir()
+        part.rename(dest)
+    except OSError as error:
+        raise DataError(f"{dest} can't be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def split_address(address: str | os.PathLike[str]) -> tuple[Path, list[str | None]]:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.data.dataset import Dataset
+from foveal.data.dataset import ANY_CLASS, Dataset
 from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.parsing import expect, read_json
 from foveal.data.formats.sizes import measured
+from foveal.data.formats.writing import image_names, parts, place_images, tidy
 from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from foveal.data.dataset import Record
+    from foveal.data.formats.writing import ImageMode
     from foveal.data.problems import BadBoxes, Kind
 
 _FAULTS = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
@@ -48,6 +55,79 @@ def read(
     judge.close()
     root = images or ImageFinder(file).root
     return Dataset(records, classes, root)
+
+
+def write(
+    data: Dataset,
+    folder: Path,
+    *,
+    images: ImageMode = "copy",
+    splits: Mapping[str, Sequence[int]] | None = None,
+) -> None:
+    """Write `images/` and `annotations.json`, or one .json for each split.
+
+    Regions to ignore are written as crowd; one that concerns every class once for each class.
+
+    Raises:
+        ImageError: an image does not exist.
+    """
+    names = image_names(data.records)
+    place_images(data.records, names, folder / "images", images=images)
+    ids = [record.image_id for record in data]
+    if not all(isinstance(key, int) for key in ids) or len(set(ids)) < len(ids):
+        ids = list(range(1, len(data) + 1))
+    for part, indices in parts(data, splits, "annotations").items():
+        document = {
+            "info": {"description": "written by foveal"},
+            "images": [
+                {
+                    "id": ids[i],
+                    "file_name": names[i],
+                    "width": data.records[i].width,
+                    "height": data.records[i].height,
+                }
+                for i in indices
+            ],
+            "annotations": [
+                {"id": number, "image_id": ids[i], **entry}
+                for number, (i, entry) in enumerate(
+                    ((i, e) for i in indices for e in _entries(data.records[i], len(data.classes))),
+                    1,
+                )
+            ],
+            "categories": [{"id": n, "name": name} for n, name in enumerate(data.classes, 1)],
+        }
+        text = json.dumps(document, ensure_ascii=False)
+        (folder / f"{part}.json").write_text(text, encoding="utf-8")
+
+
+def _entries(record: Record, classes: int) -> Iterator[dict[str, Any]]:
+    """The annotations of one image without their ids."""
+    for i, (x1, y1, x2, y2) in enumerate(record.boxes):
+        left, top = tidy(x1), tidy(y1)
+        width, height = _side(left, x1, x2), _side(top, y1, y2)
+        area = (float(x2) - float(x1)) * (float(y2) - float(y1))
+        entry: dict[str, Any] = {
+            "bbox": [left, top, width, height],
+            "area": area if record.areas is None else float(record.areas[i]),
+            "iscrowd": int(record.ignored[i]),
+        }
+        flags = {name: column[i] for name, column in record.flags.items() if name != "crowd"}
+        for name in ("segmentation", "attributes"):
+            if flags.get(name) is not None:
+                entry[name] = flags[name]
+            flags.pop(name, None)
+        if flags:
+            entry["attributes"] = {**entry.get("attributes", {}), **flags}
+        label = int(record.labels[i])
+        for category in range(classes) if label == ANY_CLASS else (label,):
+            yield {**entry, "category_id": category + 1}
+
+
+def _side(start: float, first: np.float32, last: np.float32) -> float:
+    """The width that, added to where the box is written to start, gives the same float32."""
+    short = tidy(last - first)
+    return short if np.float32(start + short) == last else float(last) - start
 
 
 def annotation_file(path: Path, split: str | None) -> Path:
@@ -177,11 +257,8 @@ def _columns(
         flags["crowd"] = crowd
     if any(item.get("segmentation") for item in listed):
         flags["segmentation"] = [item.get("segmentation") for item in listed]
-    areas = None
-    if any("area" in item for item in listed):
-        sides = boxes[:, 2:] - boxes[:, :2]
-        areas = np.array([item.get("area", np.nan) for item in listed], np.float64)
-        areas = np.where(np.isfinite(areas) & (areas >= 0), areas, sides[:, 0] * sides[:, 1])
+    if any(item.get("attributes") for item in listed):
+        flags["attributes"] = [item.get("attributes") for item in listed]
     return Columns(
         "annotation",
         image=np.array([images[item["image_id"]] for item in listed], np.int64),
@@ -190,9 +267,20 @@ def _columns(
         ignored=[c or bool(item.get("ignore", 0)) for c, item in zip(crowd, listed, strict=True)],
         files=[file] * len(listed),
         numbers=numbers,
-        areas=areas,
+        areas=_areas(listed, boxes),
         flags=flags,
     )
+
+
+def _areas(listed: list[dict[str, Any]], boxes: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The stated areas, None where they are the areas of the boxes as we keep them."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        kept = boxes.astype(np.float32).astype(np.float64)
+        sides = kept[:, 2:] - kept[:, :2]
+        own = sides[:, 0] * sides[:, 1]
+    stated = np.array([item.get("area", np.nan) for item in listed], np.float64)
+    stated = np.where(np.isfinite(stated) & (stated >= 0), stated, own)
+    return None if np.array_equal(stated, own) else stated
 
 
 def _sound(

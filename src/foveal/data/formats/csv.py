@@ -12,14 +12,17 @@ from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import Labels, class_file, found_classes
 from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder
-from foveal.data.formats.parsing import parse_number, read_table
+from foveal.data.formats.parsing import parse_number, read_table, write_table
 from foveal.data.formats.sizes import measured
+from foveal.data.formats.writing import class_name, image_names, parts, place_images, text_of
 from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from foveal.data.formats.writing import ImageMode
     from foveal.data.problems import BadBoxes
 
 _COLUMNS = {
@@ -71,6 +74,40 @@ def read(
     return Dataset(records, classes, images or finder.root)
 
 
+def write(
+    data: Dataset,
+    folder: Path,
+    *,
+    images: ImageMode = "copy",
+    splits: Mapping[str, Sequence[int]] | None = None,
+) -> None:
+    """Write `images/`, `classes.csv` and `annotations.csv`, or one CSV for each split.
+
+    The CSV has a header; a column `ignored` is written where there are regions to ignore.
+
+    Raises:
+        ImageError: an image does not exist.
+    """
+    names = image_names(data.records)
+    place_images(data.records, names, folder / "images", images=images)
+    ignoring = any(record.ignored.any() for record in data)
+    header = ["image_path", "xmin", "ymin", "xmax", "ymax", "label"]
+    for part, indices in parts(data, splits, "annotations").items():
+        rows = [header + ["ignored"] * ignoring]
+        for i in indices:
+            record, name = data.records[i], f"images/{names[i]}"
+            for box, label, ignored in zip(
+                record.boxes, record.labels, record.ignored, strict=True
+            ):
+                corners = [text_of(value) for value in box]
+                row = [name, *corners, class_name(int(label), data.classes)]
+                rows.append(row + [str(int(ignored))] * ignoring)
+            if not len(record):
+                rows.append([name] + [""] * (len(rows[0]) - 1))
+        write_table(folder / f"{part}.csv", rows)
+    write_table(folder / "classes.csv", [[name, str(i)] for i, name in enumerate(data.classes)])
+
+
 def annotation_file(path: Path, split: str | None, *, no_data: tuple[str, ...] = _NO_DATA) -> Path:
     """The CSV file of a folder and split.
 
@@ -84,7 +121,7 @@ def annotation_file(path: Path, split: str | None, *, no_data: tuple[str, ...] =
                 "the folder that holds it."
             )
         return path
-    found = sorted(file for file in path.glob("*.csv") if file.name not in no_data)
+    found = sorted(file for file in path.glob("*.csv") if not file.name.endswith(no_data))
     chosen = found
     if split is not None:
         exact = [file for file in found if file.stem == split]

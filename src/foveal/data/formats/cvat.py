@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import Labels, found_classes
@@ -11,15 +12,19 @@ from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.parsing import parse_number, read_xml
 from foveal.data.formats.sizes import measured
+from foveal.data.formats.writing import class_name, image_names, parts, place_images, text_of
 from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
-    from xml.etree.ElementTree import Element
 
+    from foveal.data.dataset import Record
+    from foveal.data.formats.writing import ImageMode
     from foveal.data.problems import BadBoxes
 
+_CORNERS = ("xtl", "ytl", "xbr", "ybr")
 _SHAPES = ("box", "polygon", "mask", "ellipse", "polyline", "points", "cuboid", "skeleton")
 
 
@@ -71,6 +76,49 @@ def read(
     records = assemble(measured(rows), columns, judge)
     judge.close()
     return Dataset(records, classes, images or finder.root)
+
+
+def write(
+    data: Dataset,
+    folder: Path,
+    *,
+    images: ImageMode = "copy",
+    splits: Mapping[str, Sequence[int]] | None = None,
+) -> None:
+    """Write `images/` and `annotations.xml`, a split as the images' `subset`.
+
+    A region to ignore has an attribute `ignored`.
+
+    Raises:
+        ImageError: an image does not exist.
+    """
+    names = image_names(data.records)
+    place_images(data.records, names, folder / "images", images=images)
+    subsets = {i: part for part, indices in parts(data, splits, "").items() for i in indices}
+    tree = Element("annotations")
+    SubElement(tree, "version").text = "1.1"
+    labels = SubElement(SubElement(SubElement(tree, "meta"), "task"), "labels")
+    for name in data.classes:
+        SubElement(SubElement(labels, "label"), "name").text = name
+    for i, record in enumerate(data):
+        element = SubElement(tree, "image", {"id": str(i), "name": names[i]})
+        element.attrib |= {"width": str(record.width), "height": str(record.height)}
+        if subsets.get(i):
+            element.set("subset", subsets[i])
+        _add_boxes(element, record, data.classes)
+    indent(tree)
+    ElementTree(tree).write(folder / "annotations.xml", encoding="utf-8", xml_declaration=True)
+
+
+def _add_boxes(element: Element, record: Record, classes: tuple[str, ...]) -> None:
+    occluded = record.flags.get("occluded", (False,) * len(record))
+    for i, box in enumerate(record.boxes):
+        item = SubElement(element, "box", {"label": class_name(int(record.labels[i]), classes)})
+        item.set("occluded", str(int(float(occluded[i]) > 0)))
+        for key, value in zip(_CORNERS, box, strict=True):
+            item.set(key, text_of(value))
+        if record.ignored[i]:
+            SubElement(item, "attribute", {"name": "ignored"}).text = "true"
 
 
 def annotation_file(path: Path) -> Path:
@@ -149,7 +197,7 @@ def _numbers(shape: Element, *names: str) -> list[float] | None:
 def _box(shape: Element) -> tuple[float, ...] | None:
     """The extent of a shape in pixels, None where its numbers are missing."""
     if shape.tag == "box":
-        corners = _numbers(shape, "xtl", "ytl", "xbr", "ybr")
+        corners = _numbers(shape, *_CORNERS)
         angle = parse_number(shape.get("rotation", "0"))
         return None if corners is None or angle is None else _turned(corners, angle)
     if shape.tag == "ellipse":

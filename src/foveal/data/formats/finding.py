@@ -9,10 +9,11 @@ from foveal.data.formats import kitti
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from foveal.data.dataset import Dataset
+    from foveal.data.formats.writing import ImageMode
     from foveal.data.problems import BadBoxes, Problem
 
 _LOOKED_AT = 8
@@ -37,6 +38,17 @@ class Format(Protocol):
         problems: list[Problem] | None = None,
     ) -> Dataset:
         """Read a data set of this format."""
+        ...
+
+    def write(
+        self,
+        data: Dataset,
+        folder: Path,
+        *,
+        images: ImageMode = "copy",
+        splits: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        """Write a data set into an empty folder."""
         ...
 
 
@@ -121,7 +133,7 @@ def _is_labelme(file: Path) -> bool:
 def _in_folder(folder: Path) -> Iterator[str]:
     for pattern in ("*.yaml", "*.yml", "*.data", "*.csv", "*.json", "*.xml"):
         for file in sorted(folder.glob(pattern))[:_LOOKED_AT]:
-            if file.name not in _BESIDE:
+            if not file.name.endswith(_BESIDE):
                 yield from _in_file(file)
     for pattern in ("[Aa]nnotations/*.xml", "*/[Aa]nnotations/*.xml", "*/*.xml", "*/*.json"):
         for file in sorted(folder.glob(pattern))[:_LOOKED_AT]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.data.dataset import Dataset
@@ -10,17 +11,22 @@ from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import IMAGE_ENDINGS, ImageFinder
 from foveal.data.formats.parsing import parse_number, read_lines
 from foveal.data.formats.sizes import measured
+from foveal.data.formats.writing import expect_line_names, image_names, parts, place_images, text_of
 from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from foveal.data.dataset import Record
+    from foveal.data.formats.writing import ImageMode
     from foveal.data.problems import BadBoxes
 
 DONT_CARE = "DontCare"
 LABEL_FOLDERS = ("label_2", "labels", "label")
 _COLUMNS = 15
+_UNKNOWN = (-10.0, -1.0, -1.0, -1.0, -1000.0, -1000.0, -1000.0, -10.0)
+"""Alpha, dimensions, location and rotation, as KITTI writes them where they are not known."""
 
 
 def read(
@@ -62,6 +68,50 @@ def read(
     records = assemble(rows, columns, judge)
     judge.close()
     return Dataset(records, classes, images or path)
+
+
+def write(
+    data: Dataset,
+    folder: Path,
+    *,
+    images: ImageMode = "copy",
+    splits: Mapping[str, Sequence[int]] | None = None,
+) -> None:
+    """Write `image_2/`, `label_2/`, `labels.txt`, and `ImageSets/` where there are splits.
+
+    Regions to ignore are written as `DontCare`, without their class. What KITTI knows of a third
+    dimension is written as not known where a data set does not say it.
+
+    Raises:
+        ImageError: an image does not exist.
+        DataError: a class name has a blank.
+    """
+    expect_line_names(data.classes, blanks=False, format_name="KITTI")
+    names = image_names(data.records)
+    place_images(data.records, names, folder / "image_2", images=images)
+    (folder / "label_2").mkdir(parents=True)
+    for record, name in zip(data, names, strict=True):
+        text = "".join(_lines(record, data.classes))
+        (folder / "label_2" / name).with_suffix(".txt").write_text(text, encoding="utf-8")
+    text = "".join(f"{name}\n" for name in data.classes)
+    (folder / "labels.txt").write_text(text, encoding="utf-8")
+    for part, indices in (parts(data, splits, "") if splits else {}).items():
+        (folder / "ImageSets").mkdir(exist_ok=True)
+        text = "".join(f"{Path(names[i]).stem}\n" for i in indices)
+        (folder / "ImageSets" / f"{part}.txt").write_text(text, encoding="utf-8")
+
+
+def _lines(record: Record, classes: tuple[str, ...]) -> Iterator[str]:
+    count = len(record)
+    truncated = record.flags.get("truncated", (0.0,) * count)
+    occluded = record.flags.get("occluded", (0,) * count)
+    rest = record.flags.get("kitti", (_UNKNOWN,) * count)
+    for i, box in enumerate(record.boxes):
+        name = DONT_CARE if record.ignored[i] else classes[record.labels[i]]
+        alpha, *space = rest[i]
+        before = [f"{float(truncated[i]):g}", f"{float(occluded[i]):g}", f"{alpha:.6g}"]
+        words = [name, *before, *map(text_of, box), *(f"{value:.6g}" for value in space)]
+        yield " ".join(words) + "\n"
 
 
 def label_folder(path: Path, split: str | None = None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,22 @@ from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.parsing import LARGEST_TEXT, expect, read_json
 from foveal.data.formats.sizes import measured
+from foveal.data.formats.writing import (
+    class_name,
+    expect_line_names,
+    image_names,
+    parts,
+    place_images,
+    tidy,
+)
 from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from foveal.data.dataset import Record
+    from foveal.data.formats.writing import ImageMode
     from foveal.data.problems import BadBoxes
 
 _EXTENTS = ("rectangle", "polygon", "mask", "rotation", "oriented_rectangle")
@@ -65,6 +78,53 @@ def read(
     records = assemble(measured(rows), columns, judge)
     judge.close()
     return Dataset(records, classes, images or root)
+
+
+def write(
+    data: Dataset,
+    folder: Path,
+    *,
+    images: ImageMode = "copy",
+    splits: Mapping[str, Sequence[int]] | None = None,
+) -> None:
+    """Write each image with a JSON beside it, in a folder for each split, and `labels.txt`.
+
+    Boxes are written as rectangles; a region to ignore has the flag `ignored`.
+
+    Raises:
+        ImageError: an image does not exist.
+    """
+    expect_line_names(data.classes, blanks=True, format_name="LabelMe")
+    names = image_names(data.records)
+    for part, indices in parts(data, splits, "").items():
+        records = [data.records[i] for i in indices]
+        place_images(records, [names[i] for i in indices], folder / part, images=images)
+        for i, record in zip(indices, records, strict=True):
+            document: dict[str, Any] = {
+                "version": "5.0.0",
+                "flags": {},
+                "shapes": list(_shapes(record, data.classes)),
+                "imagePath": names[i],
+                "imageData": None,
+                "imageHeight": record.height,
+                "imageWidth": record.width,
+            }
+            text = json.dumps(document, ensure_ascii=False, indent=1)
+            (folder / part / names[i]).with_suffix(".json").write_text(text, encoding="utf-8")
+    text = "".join(f"{name}\n" for name in data.classes)
+    (folder / "labels.txt").write_text(text, encoding="utf-8")
+
+
+def _shapes(record: Record, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    for box, label, ignored in zip(record.boxes, record.labels, record.ignored, strict=True):
+        x1, y1, x2, y2 = map(tidy, box)
+        yield {
+            "label": class_name(int(label), classes),
+            "points": [[x1, y1], [x2, y2]],
+            "group_id": None,
+            "shape_type": "rectangle",
+            "flags": {"ignored": True} if ignored else {},
+        }
 
 
 def _document(file: Path) -> dict[str, Any]:

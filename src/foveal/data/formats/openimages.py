@@ -10,18 +10,23 @@ from foveal.data.formats.class_names import Labels, found_classes
 from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.csv import annotation_file
 from foveal.data.formats.image_files import IMAGE_ENDINGS, ImageFinder
-from foveal.data.formats.parsing import parse_number, read_table
+from foveal.data.formats.parsing import parse_number, read_table, write_table
 from foveal.data.formats.sizes import measured, report_unreadable
+from foveal.data.formats.writing import class_name, expect_sizes, image_names, parts, place_images
 from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from foveal.data.dataset import Record
+    from foveal.data.formats.writing import ImageMode
     from foveal.data.problems import BadBoxes
 
 NAMES = "class-descriptions-boxable.csv"
 IMAGES = "images.csv"
+BOXES = "annotations-bbox.csv"
 _NO_DATA = (NAMES, IMAGES, "classes.csv", "class-descriptions.csv")
 _NEEDED = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 _FLAGS = {"IsOccluded": "occluded", "IsTruncated": "truncated", "IsGroupOf": "group_of"}
@@ -51,7 +56,7 @@ def read(
     finder = ImageFinder(file, images=images)
     index: dict[str, int] = {}
     pictures: list[ImageRow] = []
-    for source, line, name in _image_names(file, rows, place):
+    for source, line, name in _image_names(file, split, rows, place):
         if name not in index:
             index[name] = len(pictures)
             pictures.append(ImageRow(_find(name, finder, source, f"line {line}"), image_id=name))
@@ -64,6 +69,43 @@ def read(
     records = assemble(pictures, columns, judge)
     judge.close()
     return Dataset(records, classes, images or finder.root)
+
+
+def write(
+    data: Dataset,
+    folder: Path,
+    *,
+    images: ImageMode = "copy",
+    splits: Mapping[str, Sequence[int]] | None = None,
+) -> None:
+    """Write `images/`, names, images and boxes, one CSV of boxes for each split.
+
+    Regions to ignore are written as groups (`IsGroupOf` is 1).
+
+    Raises:
+        ImageError: an image does not exist.
+    """
+    expect_sizes(data.records)
+    names = image_names(data.records)
+    place_images(data.records, names, folder / "images", images=images)
+    header = ["ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax"]
+    header += [*_FLAGS, "IsDepiction", "IsInside"]
+    for part, indices in parts(data, splits, "").items():
+        prefix = f"{part}-" if part else ""
+        rows = [row for i in indices for row in _rows(data.records[i], names[i], data.classes)]
+        write_table(folder / f"{prefix}{BOXES}", [header, *rows])
+        write_table(folder / f"{prefix}{IMAGES}", [["ImageID"], *([names[i]] for i in indices)])
+    write_table(folder / NAMES, [[name, name] for name in data.classes])
+
+
+def _rows(record: Record, name: str, classes: tuple[str, ...]) -> Iterator[list[str]]:
+    unknown = (-1,) * len(record)
+    occluded, truncated = (record.flags.get(k, unknown) for k in ("occluded", "truncated"))
+    for i, (x1, y1, x2, y2) in enumerate(record.boxes.tolist()):
+        shares = (x1 / record.width, x2 / record.width, y1 / record.height, y2 / record.height)
+        flags = (int(occluded[i]), int(truncated[i]), int(record.ignored[i]), -1, -1)
+        label = class_name(int(record.labels[i]), classes)
+        yield [name, "", label, "1", *(f"{s:.12g}" for s in shares), *map(str, flags)]
 
 
 def _table(
@@ -87,11 +129,11 @@ def _table(
 
 
 def _image_names(
-    file: Path, rows: list[tuple[int, list[str]]], place: dict[str, int]
+    file: Path, split: str | None, rows: list[tuple[int, list[str]]], place: dict[str, int]
 ) -> list[tuple[Path, int, str]]:
     """Every image with the place that names it: those of images.csv, then those with objects."""
     names = []
-    listed = file.parent / IMAGES
+    listed = file.parent / (f"{split}-{IMAGES}" if split else IMAGES)
     if listed.is_file():
         where, entries = _table(listed, ("ImageID",))
         names = [(listed, line, cells[where["ImageID"]]) for line, cells in entries]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
     from xml.etree.ElementTree import Element
 
@@ -70,7 +71,7 @@ def read_lines(path: Path) -> list[str]:
     """
     if path.is_file() and path.stat().st_size == 0:
         return []
-    return [line.strip() for line in read_text(path, LARGEST_SMALL).splitlines()]
+    return [line.strip() for line in read_text(path, LARGEST_SMALL).split("\n")]
 
 
 def read_json(path: Path, largest: int = LARGEST_JSON) -> Any:
@@ -164,6 +165,12 @@ def read_table(path: Path) -> list[tuple[int, list[str]]]:
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: it is not CSV ({error}).") from error
     return rows
+
+
+def write_table(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    """Write a CSV file as `read_table` reads it."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows(rows)
 
 
 def parse_number(text: str | None) -> float | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import Labels, class_file, found_classes
@@ -10,14 +12,25 @@ from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.parsing import parse_number, read_lines, read_xml
 from foveal.data.formats.sizes import measured
+from foveal.data.formats.writing import (
+    class_name,
+    expect_line_names,
+    image_names,
+    parts,
+    place_images,
+    text_of,
+)
 from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-    from xml.etree.ElementTree import Element
+    from collections.abc import Mapping, Sequence
 
+    from foveal.data.dataset import Record
+    from foveal.data.formats.writing import ImageMode
     from foveal.data.problems import BadBoxes
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 Corners = Literal["edges", "pixels"]
 """How corners are written.
@@ -73,6 +86,60 @@ def read(
     return Dataset(records, classes, images or root)
 
 
+def write(
+    data: Dataset,
+    folder: Path,
+    *,
+    images: ImageMode = "copy",
+    splits: Mapping[str, Sequence[int]] | None = None,
+    corners: Corners = "edges",
+) -> None:
+    """Write `JPEGImages/`, `Annotations/`, `labels.txt`, and `ImageSets/Main/` for splits.
+
+    Regions to ignore are marked `difficult`. Corners are written as `read` expects them.
+
+    Raises:
+        ImageError: an image does not exist.
+    """
+    names = image_names(data.records)
+    place_images(data.records, names, folder / "JPEGImages", images=images)
+    (folder / "Annotations").mkdir(parents=True)
+    stems = [Path(name).stem for name in names]
+    for record, name, stem in zip(data, names, stems, strict=True):
+        tree = ElementTree(
+            _element(record, name, data.classes, 1.0 if corners == "pixels" else 0.0)
+        )
+        indent(tree)
+        tree.write(folder / "Annotations" / f"{stem}.xml", encoding="utf-8")
+    expect_line_names(data.classes, blanks=True, format_name="VOC")
+    lines = "".join(f"{name}\n" for name in data.classes)
+    (folder / "labels.txt").write_text(lines, encoding="utf-8")
+    for part, indices in (parts(data, splits, "") if splits else {}).items():
+        (folder / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
+        text = "".join(f"{stems[i]}\n" for i in indices)
+        (folder / "ImageSets" / "Main" / f"{part}.txt").write_text(text, encoding="utf-8")
+
+
+def _element(record: Record, name: str, classes: tuple[str, ...], shift: float) -> Element:
+    tree = Element("annotation")
+    SubElement(tree, "folder").text = "JPEGImages"
+    SubElement(tree, "filename").text = name
+    size = SubElement(tree, "size")
+    for tag, value in (("width", record.width), ("height", record.height), ("depth", 3)):
+        SubElement(size, tag).text = str(value)
+    truncated = record.flags.get("truncated", (False,) * len(record))
+    for i, (x1, y1, x2, y2) in enumerate(record.boxes):
+        item = SubElement(tree, "object")
+        SubElement(item, "name").text = class_name(int(record.labels[i]), classes)
+        SubElement(item, "pose").text = "Unspecified"
+        SubElement(item, "truncated").text = str(int(float(truncated[i]) > 0))
+        SubElement(item, "difficult").text = str(int(record.ignored[i]))
+        box = SubElement(item, "bndbox")
+        for tag, value in zip(_CORNERS, (x1 + shift, y1 + shift, x2, y2), strict=True):
+            SubElement(box, tag).text = text_of(value)
+    return tree
+
+
 def annotation_folder(root: Path, split: str | None) -> Path:
     """Where the XML files lie: `Annotations`, the split's own folder, or the folder itself."""
     choices = [root / "Annotations", root / "annotations"]
@@ -102,10 +169,11 @@ def _files_of_split(root: Path, folder: Path, split: str | None) -> list[Path]:
         if not line:
             continue
         name, _, mark = line.rpartition(" ")
-        if mark == "-1" and name:
-            continue  # the lists of one class say -1 for images without it
-        name = name.strip() if mark in ("0", "1") and name else line
-        file = folder / f"{name}.xml"
+        file = folder / f"{line}.xml"
+        if name and mark in ("-1", "0", "1") and not file.is_file():
+            if mark == "-1":
+                continue  # the lists of one class say -1 for images without it
+            file = folder / f"{name.strip()}.xml"
         if not file.resolve().is_relative_to(folder.resolve()):
             raise DataError(f"{found}, line {number}: {line!r} leads out of the data folder.")
         if not file.is_file():
@@ -159,7 +227,7 @@ def _objects(
 ) -> None:
     for number, item in enumerate(tree.iter("object"), 1):
         place = f"object {number}"
-        corners = [item.findtext(f"bndbox/{k}") for k in ("xmin", "ymin", "xmax", "ymax")]
+        corners = [item.findtext(f"bndbox/{k}") for k in _CORNERS]
         box = [value for text in corners if (value := parse_number(text)) is not None]
         if len(box) < 4:
             message = f"<bndbox> holds {corners}. Expected numbers in xmin, ymin, xmax, ymax."

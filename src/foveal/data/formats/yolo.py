@@ -6,11 +6,14 @@ polygon. `data.yaml` (or Darknet's `obj.data`) names the classes and the splits.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import class_file
@@ -18,13 +21,18 @@ from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder, images_in
 from foveal.data.formats.parsing import expect, read_lines, read_yaml
 from foveal.data.formats.sizes import measured, report_unreadable
+from foveal.data.formats.writing import expect_sizes, image_names, parts, place_images
 from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from foveal.data.dataset import Record
+    from foveal.data.formats.writing import ImageMode
     from foveal.data.problems import BadBoxes
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 _ALIASES = {"valid": "val", "validation": "val"}
@@ -81,6 +89,54 @@ def read(
     records = assemble(rows, columns, judge)
     judge.close()
     return Dataset(records, header.classes, images or finder.root)
+
+
+def write(
+    data: Dataset,
+    folder: Path,
+    *,
+    images: ImageMode = "copy",
+    splits: Mapping[str, Sequence[int]] | None = None,
+) -> None:
+    """Write `images/`, `labels/`, `data.yaml`, and a list of images for each split.
+
+    YOLO has no regions to ignore: they are left out, and a warning counts them.
+
+    Raises:
+        ImageError: an image does not exist.
+    """
+    expect_sizes(data.records)
+    names = image_names(data.records)
+    place_images(data.records, names, folder / "images", images=images)
+    (folder / "labels").mkdir(parents=True)
+    for record, name in zip(data, names, strict=True):
+        file = (folder / "labels" / name).with_suffix(".txt")
+        file.write_text("".join(_lines(record)), encoding="utf-8")
+    header: dict[str, Any] = {}
+    for part, indices in (parts(data, splits, "") if splits else {}).items():
+        header[_ALIASES.get(part, part)] = f"{part}.txt"
+        text = "".join(f"./images/{names[i]}\n" for i in indices)
+        (folder / f"{part}.txt").write_text(text, encoding="utf-8")
+    header = (header or {"train": "images"}) | {"names": dict(enumerate(data.classes))}
+    text = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
+    (folder / "data.yaml").write_text(text, encoding="utf-8")
+    ignored = sum(int(record.ignored.sum()) for record in data)
+    if ignored:
+        log.warning("%d regions to ignore are left out: YOLO has no place for them.", ignored)
+
+
+def _lines(record: Record) -> Iterator[str]:
+    for (x1, y1, x2, y2), label, ignored in zip(
+        record.boxes.tolist(), record.labels.tolist(), record.ignored.tolist(), strict=True
+    ):
+        if not ignored:
+            shares = (
+                (x1 + x2) / 2 / record.width,
+                (y1 + y2) / 2 / record.height,
+                (x2 - x1) / record.width,
+                (y2 - y1) / record.height,
+            )
+            yield f"{label} {' '.join(f'{share:.12g}' for share in shares)}\n"
 
 
 def header_file(folder: Path) -> Path | None:

@@ -1,0 +1,140 @@
+"""What every writer shares: images placed under names of their own, numbers written exactly."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from foveal.data.dataset import ANY_CLASS
+from foveal.data.formats.class_names import IGNORE
+from foveal.errors import DataError, ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from foveal.data.dataset import Dataset, Record
+
+ImageMode = Literal["copy", "link"]
+"""Whether images are copied, or symbolic links to them are made."""
+
+Splits = dict[str, list[int]]
+"""The indices of the images of each split."""
+
+
+def image_names(records: Sequence[Record]) -> list[str]:
+    """A file name for each image: its own, with the names of folders before it where two agree.
+
+    No two have the same stem, whatever the case of letters, so that a label file can be called
+    after its image.
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    for record in records:
+        folders = [part for part in record.path.parent.parts if part not in ("/", os.sep)]
+        name = _plain(record.path.name)
+        while _stem(name) in taken and folders:
+            name = f"{_plain(folders.pop())}_{name}"
+        first, number = name, 2
+        while _stem(name) in taken:
+            name, number = f"{number}_{first}", number + 1
+        taken.add(_stem(name))
+        names.append(name)
+    return names
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0].casefold()  # noqa: PTH122
+
+
+def _plain(name: str) -> str:
+    """A name without what a list of names, one in a line, can't hold."""
+    return "".join(c if c.isprintable() and c not in '\\/"' else "_" for c in name).strip() or "_"
+
+
+def place_images(
+    records: Sequence[Record], names: Sequence[str], folder: Path, *, images: ImageMode
+) -> None:
+    """Copy images into a folder, or link to them.
+
+    Raises:
+        ImageError: an image does not exist or can't be copied.
+        DataError: the mode is unknown.
+    """
+    if images not in ("copy", "link"):
+        raise DataError(f'images is {images!r}. Expected "copy" or "link".')
+    folder.mkdir(parents=True, exist_ok=True)
+    for record, name in zip(records, names, strict=True):
+        if not record.path.is_file():
+            raise ImageError(f"{record.path}: the image does not exist, so it can't be written.")
+        try:
+            if images == "copy":
+                shutil.copyfile(record.path, folder / name)
+            else:
+                (folder / name).symlink_to(record.path.resolve())
+        except OSError as error:
+            raise ImageError(
+                f"{record.path}: can't {images} the image to {folder / name}: "
+                f"{error.strerror or error}."
+            ) from error
+
+
+def expect_sizes(records: Iterable[Record]) -> None:
+    """Make sure that every image with objects has a size.
+
+    Raises:
+        ImageError: the size of an image is not known.
+    """
+    for record in records:
+        if len(record) and not (record.width and record.height):
+            raise ImageError(
+                f"{record.path}: the image's size is neither in the annotations nor readable, and "
+                "boxes are to be written as shares of it."
+            )
+
+
+def parts(data: Dataset, splits: Mapping[str, Sequence[int]] | None, whole: str) -> Splits:
+    """The images of each split; all of them, under the name `whole`, where there are no splits.
+
+    Raises:
+        DataError: a split's name is not one for a file.
+    """
+    if splits is None:
+        return {whole: list(range(len(data)))}
+    for name in splits:
+        if not name or name != _plain(name) or name.startswith("."):
+            raise DataError(f"{name!r} is no name for a split. Expected one for a file.")
+    return {name: list(indices) for name, indices in splits.items()}
+
+
+def class_name(label: int, classes: Sequence[str]) -> str:
+    """The name of a label, IGNORE for a region to ignore whatever the class."""
+    return IGNORE if label == ANY_CLASS else classes[label]
+
+
+def tidy(value: np.float32 | float) -> float:
+    """The float64 with the fewest digits that is the same float32: 61.87 and not 61.8699989."""
+    return float(str(np.float32(value)))
+
+
+def text_of(value: np.float32 | float) -> str:
+    """A coordinate as text that reads back as the same float32, whole numbers without a point."""
+    number = tidy(value)
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
+def expect_line_names(classes: Sequence[str], *, blanks: bool, format_name: str) -> None:
+    """Make sure that class names can stand in a format of lines.
+
+    Raises:
+        DataError: a name has a line break, or a blank where the format separates by blanks.
+    """
+    for name in classes:
+        if name != name.strip() or not name.isprintable() or (not blanks and " " in name):
+            raise DataError(
+                f"{format_name} can't hold the class name {name!r}. Give it another one with "
+                "rename(), or choose another format."
+            )
