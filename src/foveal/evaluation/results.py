@@ -81,11 +81,11 @@ class Counts:
     """Predicted against true number of objects in each image, at the chosen threshold.
 
     Attributes:
-        true, predicted: [I] int64, objects in each image; detections in regions to ignore are left out.
+        true, predicted: [I] int64, objects in each image, without what lies in regions to ignore.
         bias: mean of predicted - true, objects an image.
         mean_absolute_error: mean of |predicted - true|, objects an image.
         relative_error: sum of |predicted - true| / sum of true; NaN where there are no objects.
-        r2: share of the variance of the true counts that is explained; NaN where they are all equal.
+        r2: explained share of the variance of the true counts; NaN where they are equal.
         bias_interval, mean_absolute_error_interval: 95 %, by resampling the images.
     """
 
@@ -108,7 +108,7 @@ class ClassResult:
         images: how many images show it.
         objects: how many objects, regions to ignore left out.
         coco: the twelve numbers.
-        voc2007, voc2012: Pascal VOC's AP at the IoU 0.5, by 11 points and by the area under the curve.
+        voc2007, voc2012: Pascal VOC's AP at the IoU 0.5, by 11 points and by area.
         ap_interval, ap50_interval: 95 %, by resampling the images.
         precision, recall, f1: at the chosen threshold, IoU 0.5.
         curve: precision, recall and F1.
@@ -156,7 +156,7 @@ class Errors:
         duplicate: right class and place, but a better detection has the object.
         background: no object near (IoU under 0.1).
         missed: an object that no detection finds and no other error accounts for.
-        false_positive, false_negative: the cost of all false detections, and of all objects not found.
+        false_positive, false_negative: the cost of all false detections, of all objects not found.
         ap50: the mean over the classes from which the costs are counted.
     """
 
@@ -218,7 +218,7 @@ class Confusion:
     Attributes:
         names: the K class names, then "background".
         matrix: [K + 1, K + 1] int64; the row is the true class, the column the predicted one; the
-            last column counts objects without a detection, the last row detections without an object.
+            last column counts objects not found, the last row detections of nothing.
     """
 
     names: tuple[str, ...]

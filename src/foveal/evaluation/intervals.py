@@ -1,0 +1,140 @@
+"""How sure a number is, given these few images: 95 % intervals by resampling the images.
+
+Images are drawn with replacement, as many as there are; a draw is a weight for each image, how often
+it came up. The matches within an image do not depend on other images, so they are computed once and
+only the sums over images are done again for each draw.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foveal.evaluation.average_precision import RECALLS
+from foveal.evaluation.results import Interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from foveal.evaluation.matching import Matches, Pool
+
+CELLS = 1_000_000
+"""Most numbers in one temporary array."""
+
+
+def draw_weights(images: int, *, draws: int, seed: int) -> NDArray[np.float32]:
+    """How often each image comes up in each draw, [R, I]; a row sums to the number of images."""
+    generator = np.random.default_rng(seed)
+    if images == 0:
+        return np.zeros((draws, 0), np.float32)
+    return generator.multinomial(images, np.full(images, 1 / images), size=draws).astype(np.float32)
+
+
+def interval(values: NDArray[np.float64]) -> Interval:
+    """The middle 95 % of the values that are defined."""
+    defined = values[~np.isnan(values)]
+    if defined.size == 0:
+        return Interval(float("nan"), float("nan"))
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return Interval(float(low), float(high))
+
+
+def weighted_class_aps(
+    pool: Pool, matches: Matches, weights: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """AP of each class at each IoU threshold, each image counted as often as its weight says.
+
+    With all weights 1 these are COCO's.
+
+    Args:
+        pool: all images.
+        matches: at T thresholds.
+        weights: [R, I] float32, whole numbers.
+
+    Returns:
+        [R, K, T]; NaN where a class has no objects in a draw.
+    """
+    aps = np.full((len(weights), pool.classes, len(matches.ious)), np.nan)
+    right, skipped = matches.right, matches.skipped
+    for label in np.flatnonzero(pool.objects_of_class(matches.counted)).tolist():
+        own = matches.counted & (pool.object_labels == label)
+        shown = np.bincount(pool.object_image[own], minlength=pool.images)
+        objects = weights @ shown.astype(np.float32)
+        order = pool.of_class(label)
+        image = pool.image[order]
+        step = max(1, CELLS // max(1, len(order)))
+        for start in range(0, len(weights), step):
+            draw = slice(start, start + step)
+            aps[draw, label] = _weighted_aps(
+                weights[draw].take(image, axis=1), objects[draw], right[:, order], skipped[:, order]
+            )
+    return aps
+
+
+def _weighted_aps(
+    weights: NDArray[np.float32],
+    objects: NDArray[np.float32],
+    right: NDArray[np.bool_],
+    skipped: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """AP [R, T] of one class.
+
+    Precision rises at right detections only, so that it is needed there only; and it is needed as
+    the highest from each of the 101 recalls on.
+
+    Args:
+        weights: [R, D] of each detection's image, best detection first.
+        objects: [R] weighted number.
+        right, skipped: [T, D].
+    """
+    aps = np.zeros((len(weights), len(right)))
+    everything = np.cumsum(weights, axis=1)
+    needed = _hits_needed(objects)
+    for level, (hit, skip) in enumerate(zip(right, skipped, strict=True)):
+        places = np.flatnonzero(hit)
+        if len(places) == 0:
+            continue
+        counted = everything.take(places, axis=1)
+        if skip.any():
+            out = np.flatnonzero(skip)
+            gone = np.cumsum(weights.take(out, axis=1), axis=1)
+            before = np.searchsorted(out, places)
+            counted[:, before > 0] -= gone.take(before[before > 0] - 1, axis=1)
+        hits = np.cumsum(weights.take(places, axis=1), axis=1, dtype=np.float64)
+        aps[:, level] = _mean_best(hits, hits / np.maximum(counted, 1), needed)
+    aps[objects == 0] = np.nan
+    return aps
+
+
+def _hits_needed(objects: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The least number of right detections that reaches each recall of `RECALLS`, [R, 101]."""
+    total = np.maximum(objects.astype(np.float64), 1)[:, None]
+    needed = np.ceil(RECALLS * total)
+    # hits / total >= recall must hold as computed: rounding may be off by one either way.
+    needed = np.where((needed - 1) / total >= RECALLS, needed - 1, needed)
+    return np.asarray(np.where(needed / total < RECALLS, needed + 1, needed))
+
+
+def _mean_best(
+    hits: NDArray[np.float64], precision: NDArray[np.float64], needed: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean over the needed hits of the best precision from there on, [R]; 0 where not reached.
+
+    All rows are searched at once, laid end to end and each raised above the one before.
+
+    Args:
+        hits: [R, N] rising.
+        precision: [R, N] at those hits.
+        needed: [R, 101] rising from 0.
+    """
+    rows, columns = hits.shape
+    first = np.arange(rows)[:, None]
+    height = max(float(hits[:, -1].max()), float(needed.max())) + 1
+    line = (hits + first * height).ravel()
+    places = np.searchsorted(line, needed + first * height, side="left") - first * columns
+    # One more column, without precision, is where recalls that are not reached end up.
+    padded = np.pad(precision, ((0, 0), (0, 1))).ravel()
+    between = np.maximum.reduceat(padded, (places + first * (columns + 1)).ravel())
+    best = np.maximum.accumulate(between.reshape(needed.shape)[:, ::-1], axis=1)
+    return np.asarray(best.mean(axis=1))
