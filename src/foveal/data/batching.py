@@ -66,6 +66,7 @@ def make_batch(
         placements=tuple(placement for _, placement in prepared),
         names=tuple(sample.name for sample in samples),
         has_ignored=bool(ignored.any()),
+        indices=tuple(indices),
     )
 
 
