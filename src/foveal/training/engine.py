@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -68,8 +69,6 @@ class Engine:
         optimizer: holds every weight that is ever trained.
         accelerator: device and processes.
         precision: type of the matrix products.
-        accumulate: parts that a batch is computed in, one after the other; the result is that of
-            the whole batch.
         clip_gradient: largest norm; 0 leaves clipping out.
         average: decay of the averaged weights; 0 leaves averaging out.
         compiled: whether torch.compile is used.
@@ -84,7 +83,6 @@ class Engine:
         *,
         accelerator: Accelerator,
         precision: torch.dtype,
-        accumulate: int = 1,
         clip_gradient: float = 0.0,
         average: float = 0.0,
         compiled: bool = False,
@@ -95,7 +93,6 @@ class Engine:
         self.optimizer = optimizer
         self.accelerator = accelerator
         self.precision = precision
-        self.accumulate = accumulate
         self.clip_gradient = clip_gradient
         self.averaged = AveragedModel(model, decay=average) if average else None
         self.compiled = compiled
@@ -125,12 +122,13 @@ class Engine:
         self._losses = self._wrap()
 
     def step(
-        self, batch: Batch, learning_rate: float, *, number: int = 0, stop: bool = False
+        self, parts: Sequence[Batch], learning_rate: float, *, number: int = 0, stop: bool = False
     ) -> StepResult:
         """Lower the loss of a batch a little.
 
         Args:
-            batch: this process's part of the batch, on the host or on the device.
+            parts: what this process computes of the batch, one part after the other (gradient
+                accumulation); the result is that of the whole batch. On the host or the device.
             learning_rate: of the new layers; each group has its factor on it.
             number: the step's number in the run, for the network's own noise.
             stop: whether this process was asked to stop.
@@ -141,11 +139,11 @@ class Engine:
         self._prepare_step(number)
         kept = [value.clone() for value in self._statistics]
         try:
-            losses = self._gradients(batch)
+            losses = self._gradients(parts)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            raise self._memory_error(batch) from error
+            raise memory_error(parts, self.accelerator.device) from error
         norm = self._gradient_norm()
         classification, box, gradient_norm, stops = self._read(losses, norm, stop=stop)
         applied = math.isfinite(classification + box + gradient_norm)
@@ -168,13 +166,12 @@ class Engine:
         process = self.accelerator.process_index
         torch.manual_seed((self.seed * 1_000_003 + number) * 1_009 + process)
 
-    def _gradients(self, batch: Batch) -> Tensor:
+    def _gradients(self, parts: Sequence[Batch]) -> Tensor:
         """Leave the batch's gradients in the weights; give [classification, box] on the device.
 
         Each part's losses were divided by the part's own number of assigned anchors. They are
         multiplied by it again, and the sum over the parts is divided by the number of all.
         """
-        parts = split_batch(batch, self.accumulate)
         if len(parts) == 1:
             losses = self._part_losses(parts[0])
             losses.total.backward()  # type: ignore[no-untyped-call]
@@ -247,44 +244,25 @@ class Engine:
             module.compile(dynamic=False)
         return module
 
-    def _memory_error(self, batch: Batch) -> TrainingError:
-        images, _, height, width = batch.images.shape
-        part = max(1, math.ceil(images / self.accumulate))
-        if part > 1:
-            advice = (
-                f"Lower it by training.accumulate={2 * self.accumulate} (it is "
-                f"{self.accumulate}): the same result in parts of {math.ceil(part / 2)} images. "
-                f"Or halve training.batch"
-            )
-        else:
-            advice = (
-                "A step holds one image already: lower preparation.shorter and longer by a quarter"
-            )
-        return TrainingError(
-            f"The memory of {self.accelerator.device} is too small for {part} image(s) of "
-            f"{width} x {height} pixels at once. {advice}, or choose a smaller model.backbone; "
-            "training.precision=bf16 needs about half of what float32 does."
-        )
 
-
-def split_batch(batch: Batch, parts: int) -> list[Batch]:
-    """Cut a batch into at most so many parts of nearly the same number of images."""
-    if parts == 1:
-        return [batch]
-    size = math.ceil(len(batch) / parts)
-    return [
-        replace(
-            batch,
-            images=batch.images[first : first + size],
-            boxes=batch.boxes[first : first + size],
-            labels=batch.labels[first : first + size],
-            ignored=batch.ignored[first : first + size],
-            counts=batch.counts[first : first + size],
-            placements=batch.placements[first : first + size],
-            names=batch.names[first : first + size],
+def memory_error(parts: Sequence[Batch], device: torch.device) -> TrainingError:
+    """What to say when the memory is too small for a step: which setting to lower, and to what."""
+    images, _, height, width = parts[0].images.shape
+    if images > 1:
+        advice = (
+            f"Set training.accumulate={2 * len(parts)} (it is {len(parts)}): the same result in "
+            f"parts of {math.ceil(images / 2)} image(s). Or halve training.batch"
         )
-        for first in range(0, len(batch), size)
-    ]
+    else:
+        advice = (
+            "There is one image at a time already: lower preparation.shorter and "
+            "preparation.longer by a quarter"
+        )
+    return TrainingError(
+        f"The memory of {device} is too small to train on {images} image(s) of {width} x {height} "
+        f"pixels at once. {advice}, or choose a smaller model.backbone. "
+        "training.precision=bf16 needs about half of what float32 does."
+    )
 
 
 def running_statistics(model: nn.Module) -> list[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -57,8 +57,8 @@ class Batches(Protocol):
     def steps(self) -> int:
         """Batches an epoch."""
 
-    def epoch(self, epoch: int, *, start_step: int = 0) -> Iterator[Batch]:
-        """This process's part of each batch of an epoch, from one of its steps on."""
+    def epoch(self, epoch: int, *, start_step: int = 0) -> Iterator[Sequence[Batch]]:
+        """For each step of an epoch, from one on, what this process computes, part by part."""
 
 
 def train(
@@ -214,17 +214,17 @@ class Run:
         batches = self.batches.epoch(position.epoch, start_step=position.step)
         while position.step < self.batches.steps:
             with self.teller.clock.waiting():
-                batch = self._next(batches)
+                parts = self._next(batches)
             learning_rate = self.learning_rate(self._steps_done)
             result = self.engine.step(
-                batch,
+                parts,
                 learning_rate,
                 number=self._steps_done,
                 stop=self.interruption.requested,
             )
             position.step += 1
-            self.teller.clock.count(len(batch) * self.accelerator.num_processes)
-            self._count(result, batch)
+            self.teller.clock.count(sum(map(len, parts)) * self.accelerator.num_processes)
+            self._count(result, parts)
             self.teller.step(
                 result, epoch=position.epoch, step=position.step, learning_rate=learning_rate
             )
@@ -269,7 +269,7 @@ class Run:
     def _steps_done(self) -> int:
         return self.position.epoch * self.batches.steps + self.position.step
 
-    def _next(self, batches: Iterator[Batch]) -> Batch:
+    def _next(self, batches: Iterator[Sequence[Batch]]) -> Sequence[Batch]:
         try:
             return next(batches)
         except (RuntimeError, OSError):
@@ -278,7 +278,7 @@ class Run:
                 self._stop()
             raise
 
-    def _count(self, result: StepResult, batch: Batch) -> None:
+    def _count(self, result: StepResult, parts: Sequence[Batch]) -> None:
         """Add a step to the epoch's sums, or name its images if it was left out.
 
         Raises:
@@ -290,7 +290,7 @@ class Run:
             position.add(classification=result.classification, box=result.box, steps=1)
             return
         position.bad_steps += 1
-        names = self._names_everywhere(batch)
+        names = self._names_everywhere(parts)
         self.teller.skipped(names, epoch=position.epoch, step=position.step)
         if position.bad_steps >= self.training.bad_losses:
             raise TrainingError(
@@ -299,8 +299,8 @@ class Run:
                 "training.learning_rate, or set training.precision=float32."
             )
 
-    def _names_everywhere(self, batch: Batch) -> list[str]:
-        names = list(batch.names)
+    def _names_everywhere(self, parts: Sequence[Batch]) -> list[str]:
+        names = [name for part in parts for name in part.names]
         if self.accelerator.num_processes > 1:
             from accelerate.utils import gather_object
 

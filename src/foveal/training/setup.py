@@ -118,7 +118,6 @@ def make_engine(
         optimizer,
         accelerator=accelerator,
         precision=choose_precision(training.precision, device),
-        accumulate=training.accumulate,
         clip_gradient=training.clip_gradient,
         average=training.average,
         compiled=compiled,

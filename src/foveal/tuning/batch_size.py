@@ -1,0 +1,33 @@
+"""The batch-size finder: double the batch until it no longer fits into the device's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from foveal.errors import TrainingError
+
+MOST = 1024
+
+
+def find_batch_size(fits: Callable[[int], bool], *, start: int = 1, most: int = MOST) -> int:
+    """The largest batch that fits among `start`, twice that, four times that and so on.
+
+    Powers of two leave some memory free, which images with more objects need.
+
+    Args:
+        fits: trains one step on so many images; False where the memory is too small.
+        start: the first batch tried; the other ones are multiples of it.
+        most: no larger batch is tried.
+
+    Raises:
+        TrainingError: not even `start` images fit.
+    """
+    if not fits(start):
+        raise TrainingError(
+            f"Not even a batch of {start} fits into the memory. Lower preparation.shorter and "
+            "preparation.longer, or choose a smaller model.backbone."
+        )
+    size = start
+    while 2 * size <= most and fits(2 * size):
+        size *= 2
+    return size
