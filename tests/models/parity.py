@@ -11,7 +11,8 @@ import torchvision.models.detection as foreign_models
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from foveal.models.imports.torchvision import BACKGROUND_LOGIT, import_torchvision
+from foveal.models.exports.torchvision import BACKGROUND_LOGIT
+from foveal.models.imports.torchvision import import_torchvision
 from foveal.models.model_file import LoadedModel
 from foveal.structures import RawOutput
 
@@ -35,7 +36,7 @@ class Pair:
         done here.
         """
         height, width = images.shape[-2:]
-        mean, std = (images.new_tensor(part)[:, None, None] for part in (MEAN, STD))
+        mean, std = (torch.tensor(part)[:, None, None].to(images) for part in (MEAN, STD))
         normalised = (images / 255 - mean) / std
         padded = nn.functional.pad(normalised, (0, -width % 32, 0, -height % 32))
         out = self.foreign.head(list(self.foreign.backbone(padded).values()))
@@ -70,7 +71,8 @@ def make_foreign(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = make(weights=None, weights_backbone=None, num_classes=num_classes)
-        images = torch.randn(1, 3, 160, 160)
+        mean, std = (torch.tensor(part)[:, None, None] for part in (MEAN, STD))
+        images = (torch.rand(1, 3, 160, 160) - mean) / std
         _randomise_norms(model, images)
         if version == "v1":
             _freeze_norms(model)

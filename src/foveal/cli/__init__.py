@@ -12,6 +12,7 @@ from foveal.cli.anchors import anchors
 from foveal.cli.data import data_app
 from foveal.cli.export_weights import export_weights
 from foveal.cli.import_ import import_checkpoint
+from foveal.cli.predict import predict
 from foveal.errors import FovealError
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ def root(
 
 app.add_typer(data_app)
 app.command()(anchors)
+app.command()(predict)
 app.command("import")(import_checkpoint)
 app.command("export-weights")(export_weights)
 

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 from foveal.errors import WeightsError
 from foveal.models.checkpoints import read_state_dict, strip_prefix
-from foveal.models.hub import published_weights
 
 logger = logging.getLogger(__name__)
 
 
 def load_backbone_weights(
-    body: nn.Module, full: nn.Module, *, name: str, weights: str, bands: int
+    body: nn.Module, full: nn.Module, *, name: str, path: Path, bands: int
 ) -> tuple[str, ...]:
     """Load weights into a backbone.
 
@@ -28,28 +27,24 @@ def load_backbone_weights(
         body: the network that gives feature maps; changed in place.
         full: the same network as timm makes it for classification, which the file's names are of.
         name: timm's name of it.
-        weights: 'pretrained' or the path of a file.
+        path: a safetensors or torch file.
         bands: of the images.
 
     Returns:
         The names of the body's tensors that the file lacked; they keep their initial values.
 
     Raises:
-        WeightsError: the file can't be got or read, or most of the tensors don't match.
+        WeightsError: the file can't be read, or most of the tensors don't match.
     """
-    path = published_weights(name) if weights == "pretrained" else Path(weights).expanduser()
     expected = full.state_dict()
     state = _in_timm_names(read_state_dict(path), full, name=name)
     _adapt_first_convolutions(state, expected, name=name, bands=bands)
-    sources = {key: _source(key, expected) for key in body.state_dict()}
+    own = {key: value for key, value in body.state_dict().items() if not _is_counter(key)}
+    sources = {key: _source(key, expected) for key in own}
     found = {key: state[source] for key, source in sources.items() if source in state}
-    _check_match(path, name, found, body.state_dict(), state)
+    _check_match(path, name, found, own, state)
     body.load_state_dict(found, strict=False)
-    missing = tuple(
-        source
-        for key, source in sources.items()
-        if key not in found and not key.endswith("num_batches_tracked")
-    )
+    missing = tuple(source for key, source in sources.items() if key not in found)
     if missing:
         logger.warning(
             "%s lacks %d of %d tensors of %s, which start with random values: %s",
@@ -107,6 +102,11 @@ def _adapt_first_convolutions(
         key = f"{convolution}.weight"
         if key in state and key in expected and state[key].shape != expected[key].shape:
             state[key] = adapt_bands(state[key], bands)
+
+
+def _is_counter(key: str) -> bool:
+    """True for live batch norm's count of batches, which nothing depends on."""
+    return key.endswith("num_batches_tracked")
 
 
 def _source(key: str, expected: Mapping[str, Tensor]) -> str:

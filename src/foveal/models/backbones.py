@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import logging
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from foveal.errors import SettingsError
 from foveal.models.backbone_weights import load_backbone_weights
+from foveal.models.hub import published_weights
 from foveal.models.norms import Norm, set_norm
 
 STRIDES = (8, 16, 32)
-
-logger = logging.getLogger(__name__)
+PROBE = (96, 160)
+"""Height and width of the input with which a network's strides are measured."""
 
 
 class Backbone(nn.Module):
@@ -25,8 +26,9 @@ class Backbone(nn.Module):
     Attributes:
         body: timm's network without its classifier.
         channels: of C3, C4 and C5.
-        stages: the parts of the network in order, as (name, modules); a stage ends with a feature
-            map that timm offers: ResNet's are the stem, layer1, layer2, layer3 and layer4.
+        ends: the names of the modules that end the stages. A stage ends with each feature map that
+            timm offers: ResNet's five are the stem and layer1 to layer4.
+        frozen_stages: how many of them are frozen now; `freeze` changes it.
         initialised: parts of the network that the weights file lacked.
     """
 
@@ -43,7 +45,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.body = body
         self.channels = channels
-        self.channels_come_last = str(getattr(body, "output_fmt", "NCHW")).endswith("NHWC")
+        self.channels_come_last = _channels_come_last(body)
         self.ends = ends
         self.frozen_stages = 0
         self.initialised: tuple[str, ...] = ()
@@ -75,7 +77,7 @@ class Backbone(nn.Module):
                 f"which end with {', '.join(self.ends)}. Expected 0 to {self.stage_count}."
             )
         self.frozen_stages = stages
-        for stage, module in self._leaves():
+        for stage, module in self._by_stage():
             for parameter in module.parameters(recurse=False):
                 parameter.requires_grad_(stage >= stages)
         self.train(self.training)
@@ -84,26 +86,20 @@ class Backbone(nn.Module):
         """Switch between training and evaluation; frozen stages always evaluate."""
         super().train(mode)
         if self.frozen_stages:
-            for stage, module in self._leaves():
+            for stage, module in self._by_stage():
                 if stage < self.frozen_stages:
-                    module.eval()
+                    module.training = False  # eval() would reach the later stages in a container
         return self
 
-    def _leaves(self) -> list[tuple[int, nn.Module]]:
-        """Every module that is not a mere container, in order, with its stage from 0."""
+    def _by_stage(self) -> list[tuple[int, nn.Module]]:
+        """Every module inside the body, in order, with its stage from 0."""
         found: list[tuple[int, nn.Module]] = []
         stage, inside = 0, False
         for name, module in self.body.named_modules():
-            if not name:
-                continue
-            end = self.ends[min(stage, self.stage_count - 1)]
-            at_end = name == end or name.startswith(end + ".")
-            if inside and not at_end:
-                stage, inside = stage + 1, False
-                end = self.ends[min(stage, self.stage_count - 1)]
-                at_end = name == end or name.startswith(end + ".")
-            inside = inside or at_end
-            found.append((min(stage, self.stage_count - 1), module))
+            if inside and not _is_within(name, self.ends[stage]):
+                stage = min(stage + 1, self.stage_count - 1)
+            inside = _is_within(name, self.ends[stage])
+            found.append((stage, module))
         return found
 
 
@@ -130,28 +126,24 @@ def make_backbone(
         SettingsError: the name is unknown or the network does not give strides 8, 16 and 32.
         WeightsError: the weights can't be got, read or matched.
     """
+    _check_name(name)
+    path = _weights_file(name, weights)
     indices, ends = _find_strides(name)
     body: Any = timm.create_model(
         name,
-        pretrained=False,
         features_only=True,
         out_indices=indices,
         in_chans=bands,
         **_options(name),
     )
+    if norm == "frozen":
+        _wake_residual_branches(body)
     initialised: tuple[str, ...] = ()
-    if weights != "none":
-        full = timm.create_model(
-            name, pretrained=False, num_classes=0, in_chans=bands, **_options(name)
-        )
-        initialised = load_backbone_weights(body, full, name=name, weights=weights, bands=bands)
+    if path is not None:
+        full = timm.create_model(name, num_classes=0, in_chans=bands, **_options(name))
+        initialised = load_backbone_weights(body, full, name=name, path=path, bands=bands)
     set_norm(body, norm=norm, eps=norm_eps)
-    names = {module_name for module_name, _ in body.named_modules()}
-    backbone = Backbone(
-        body,
-        channels=tuple(body.feature_info.channels()),
-        ends=tuple(end if end in names else end.replace(".", "_", 1) for end in ends),
-    )
+    backbone = Backbone(body, channels=tuple(body.feature_info.channels()), ends=ends)
     backbone.initialised = initialised
     backbone.freeze(frozen_stages)
     return backbone
@@ -170,27 +162,81 @@ def backbone_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, .
     return tuple(config.mean), tuple(config.std)
 
 
+def _weights_file(name: str, weights: str) -> Path | None:
+    if weights == "none":
+        return None
+    return published_weights(name) if weights == "pretrained" else Path(weights).expanduser()
+
+
+def _wake_residual_branches(body: nn.Module) -> None:
+    """Raise the zero scale with which residual branches start, as frozen norms could never do.
+
+    At 0.5 a branch adds a quarter of the variance of what it is added to.
+    """
+    for module in body.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.any():
+            nn.init.constant_(module.weight, 0.5)
+
+
 def _find_strides(name: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Indices of the feature maps at strides 8, 16, 32, and the modules that end the stages."""
-    _check_name(name)
     try:
         with torch.device("meta"):
             body: Any = timm.create_model(name, features_only=True, **_options(name))
-        maps: list[dict[str, Any]] = body.feature_info.info
-    except (RuntimeError, AttributeError, TypeError, AssertionError, NotImplementedError) as error:
+            maps: list[dict[str, Any]] = body.feature_info.info
+            indices = _deepest([entry["reduction"] for entry in maps])
+            if indices:
+                body = timm.create_model(
+                    name, features_only=True, out_indices=indices, **_options(name)
+                )
+                sides = _sides(body, *PROBE)
+    except (RuntimeError, AttributeError, TypeError, AssertionError, ValueError) as error:
         raise SettingsError(
-            f"model.backbone = {name!r}: gives no feature maps ({error}). "
-            "Expected a network with feature maps at strides 8, 16 and 32, such as resnet50."
+            f"model.backbone = {name!r}: gives no feature maps for any input size "
+            f"({_first_line(error)}). Expected feature maps at strides 8, 16 and 32, "
+            "as resnet50 gives."
         ) from None
-    strides = [entry["reduction"] for entry in maps]
-    if not set(STRIDES) <= set(strides):
+    if not indices:
+        strides = sorted({entry["reduction"] for entry in maps})
         raise SettingsError(
             f"model.backbone = {name!r}: gives feature maps at strides "
-            f"{', '.join(map(str, sorted(set(strides))))}. Expected 8, 16 and 32, as resnet50 does."
+            f"{', '.join(map(str, strides))}. Expected 8, 16 and 32, as resnet50 gives."
         )
-    # The deepest map of each stride, since it has seen the most layers.
-    indices = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES)
-    return indices, tuple(entry["module"] for entry in maps[: indices[-1] + 1])
+    expected = [tuple(side // stride for side in PROBE) for stride in STRIDES]
+    if sides != expected:
+        raise SettingsError(
+            f"model.backbone = {name!r}: gives feature maps of {sides} for an input of {PROBE}. "
+            f"Expected {expected}, the strides 8, 16 and 32, as resnet50 gives."
+        )
+    names = {module_name for module_name, _ in body.named_modules()}
+    candidates = (entry["module"] for entry in maps[: indices[-1] + 1])
+    ends = (end if end in names else end.replace(".", "_", 1) for end in candidates)
+    return indices, tuple(end for end in ends if end in names)
+
+
+def _deepest(strides: list[int]) -> tuple[int, ...]:
+    """The last map of each wanted stride, since it has seen the most layers; () if one lacks."""
+    if not set(STRIDES) <= set(strides):
+        return ()
+    return tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES)
+
+
+def _sides(body: nn.Module, height: int, width: int) -> list[tuple[int, ...]]:
+    maps = body.eval()(torch.empty(1, 3, height, width))
+    last = _channels_come_last(body)
+    return [tuple(feature.shape[1:3] if last else feature.shape[2:4]) for feature in maps]
+
+
+def _channels_come_last(body: nn.Module) -> bool:
+    return str(getattr(body, "output_fmt", "NCHW")).endswith("NHWC")
+
+
+def _is_within(name: str, module: str) -> bool:
+    return name == module or name.startswith(module + ".")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _check_name(name: str) -> None:
@@ -205,4 +251,4 @@ def _check_name(name: str) -> None:
 
 def _options(name: str) -> dict[str, Any]:
     """What a family needs to take any input size."""
-    return {"strict_img_size": False} if name.startswith(("swin", "swinv2")) else {}
+    return {"strict_img_size": False} if name.startswith("swin") else {}

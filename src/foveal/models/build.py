@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from foveal.config import AnchorSettings, Settings
@@ -13,13 +15,16 @@ from foveal.models.heads import Head
 from foveal.models.norms import GROUPS
 from foveal.models.retinanet import RetinaNet
 
+logger = logging.getLogger(__name__)
 
-def build_model(settings: Settings, classes: int) -> RetinaNet:
+
+def build_model(settings: Settings, classes: int, *, empty: bool = False) -> RetinaNet:
     """Build the network that the settings describe, in channels_last memory.
 
     Args:
         settings: of the model, the anchors and the preparation.
         classes: how many there are (K).
+        empty: leave the backbone's weights out, since a whole model's will follow.
 
     Raises:
         SettingsError: settings that contradict one another, or an unknown backbone.
@@ -27,10 +32,15 @@ def build_model(settings: Settings, classes: int) -> RetinaNet:
     """
     _check(settings, classes)
     model = settings.model
+    if model.weights == "none" and model.norm == "frozen" and not empty:
+        logger.warning(
+            "model.norm is 'frozen' and there are no weights whose statistics it could keep: "
+            "nothing normalises the backbone. To train it from the start, --set model.norm=group."
+        )
     grid = make_grid(settings.anchors)
     backbone = make_backbone(
         model.backbone,
-        weights=model.weights,
+        weights="none" if empty else model.weights,
         bands=model.bands,
         norm=model.norm,
         norm_eps=model.norm_eps,

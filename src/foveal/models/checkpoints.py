@@ -1,21 +1,37 @@
-"""Reading state dicts out of other people's files, without ever unpickling code."""
+"""State dicts in files: read without ever unpickling code, written whole or not at all."""
 
 from __future__ import annotations
 
+import os
 import pickle
-from collections.abc import Collection, Mapping
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from foveal.errors import WeightsError
 
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "model_ema", "network", "weights")
 """Where training programs keep the weights inside a checkpoint, in the order of looking."""
+
+_UNREADABLE = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    KeyError,
+    AttributeError,
+    IndexError,
+)
+"""What torch and safetensors are known to raise for files that are cut short or something else."""
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -32,7 +48,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except _UNREADABLE as error:
         raise WeightsError(
             f"{path}: can't be read as {path.suffix or 'torch'} weights ({_first_line(error)}). "
             "Expected a safetensors file, or a torch file that holds only tensors and plain "
@@ -45,6 +61,43 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"plain or under one of: {', '.join(NESTED_UNDER)}."
         )
     return state
+
+
+def write_state_dict(path: Path, state: dict[str, Tensor]) -> None:
+    """Write tensors, as safetensors where the file is called so, else as torch.
+
+    Raises:
+        WeightsError: the file can't be written.
+    """
+    try:
+        with replacing(path) as temporary:
+            if path.suffix == ".safetensors":
+                save_file(state, temporary)
+            else:
+                torch.save(state, temporary)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(f"{path}: can't be written ({_first_line(error)}).") from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside `path` that takes its place once it is complete on the disk.
+
+    Raises:
+        OSError: the folder or the file can't be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def strip_prefix(state: Mapping[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
@@ -66,6 +119,12 @@ def strip_prefix(state: Mapping[str, Tensor], expected: Collection[str]) -> dict
         return dict(state)
     start = len(best) + 1
     return {key[start:]: value for key, value in state.items() if key.startswith(best + ".")}
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
 
 
 def _named_tensors(content: Any) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ def _cached(repository: str, files: tuple[str, ...]) -> Path | None:
 
 def _fetch(name: str, repository: str, files: tuple[str, ...]) -> Path:
     from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     endpoint = constants.ENDPOINT.rstrip("/")
     address = f"{endpoint}/{repository}/resolve/main/{files[0]}"
@@ -55,9 +55,10 @@ def _fetch(name: str, repository: str, files: tuple[str, ...]) -> Path:
         for file in files:
             try:
                 return Path(hf_hub_download(repository, file))
-            except EntryNotFoundError:
-                continue
             except Exception as error:  # the hub's client raises its transport's errors as well
+                absent = isinstance(error, EntryNotFoundError)
+                if absent and not isinstance(error, LocalEntryNotFoundError):
+                    continue
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 break
     raise WeightsError(

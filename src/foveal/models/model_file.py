@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from torch import Tensor
 from foveal.config import Settings, parse_settings
 from foveal.errors import ModelFileError, SettingsError
 from foveal.models.build import build_model
+from foveal.models.checkpoints import replacing
 from foveal.models.retinanet import RetinaNet
 
 FORMAT_VERSION = 1
@@ -65,7 +64,11 @@ def save(
         "notes": notes or {},
     }
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    _write(path, state, {"foveal": json.dumps(description, ensure_ascii=False)})
+    try:
+        with replacing(path) as temporary:
+            save_file(state, temporary, {"foveal": json.dumps(description, ensure_ascii=False)})
+    except (OSError, SafetensorError) as error:
+        raise ModelFileError(f"{path}: can't be written ({error}).") from None
 
 
 def load(path: Path | str) -> LoadedModel:
@@ -78,9 +81,8 @@ def load(path: Path | str) -> LoadedModel:
     path = Path(path)
     description, state = _read(path)
     settings, classes = _settings(path, description), tuple(description["classes"])
-    untrained = settings.model.model_copy(update={"weights": "none"})
     try:
-        model = build_model(settings.model_copy(update={"model": untrained}), len(classes))
+        model = build_model(settings, len(classes), empty=True)
     except SettingsError as error:
         raise ModelFileError(f"{path}: its settings can't be built. {error}") from None
     problems = _differences(model, state)
@@ -142,32 +144,6 @@ def _settings(path: Path, description: dict[str, Any]) -> Settings:
         raise ModelFileError(
             f"{error} The file was written by another version of foveal."
         ) from None
-
-
-def _write(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise ModelFileError(f"{path}: can't be written ({error.strerror}).") from None
-    temporary = Path(name)
-    try:
-        os.close(handle)
-        save_file(state, temporary, metadata=metadata)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelFileError(f"{path}: can't be written ({error}).") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -1,26 +1,21 @@
-"""Weights to and from torchvision's RetinaNet, both of its versions."""
+"""Weights of torchvision's RetinaNet, both of its versions."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from foveal.config import AnchorSettings, Settings, make_settings
+from foveal.config import Settings, make_settings
 from foveal.errors import WeightsError
 from foveal.models.build import build_model
 from foveal.models.checkpoints import read_state_dict
 from foveal.models.imports.coco_names import COCO_NAMES
 from foveal.models.model_file import LoadedModel
 from foveal.models.retinanet import RetinaNet
-
-BACKGROUND_LOGIT = -100.0
-"""Bias of the background channel that torchvision has and never uses: a score of 4e-44."""
 
 CLASS_LAYER = "head.classification_head.cls_logits"
 BOX_LAYER = "head.regression_head.bbox_reg"
@@ -51,19 +46,6 @@ NAMES = (
 """Our names and torchvision's; those of the backbone are the same."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class TorchvisionWeights:
-    """A state dict for torchvision, and how the network that takes it is made there.
-
-    Attributes:
-        state: for `load_state_dict(state, strict=True)`.
-        constructor: the function or the call that makes the network.
-    """
-
-    state: dict[str, Tensor]
-    constructor: str
 
 
 def import_torchvision(
@@ -99,40 +81,19 @@ def import_torchvision(
     names, background = _class_names(path, channels, classes)
     if background:
         for key in (f"{CLASS_LAYER}.weight", f"{CLASS_LAYER}.bias"):
-            state[key] = _by_anchor(state[key], per_place)[:, 1:].flatten(0, 1)
-    model = build_model(settings, len(names))
+            state[key] = by_anchor(state[key], per_place)[:, 1:].flatten(0, 1)
+    model = build_model(settings, len(names), empty=True)
     _load(path, model, state)
     return LoadedModel(model.eval(), settings, names, {"imported": f"torchvision, {path.name}"})
 
 
-def export_torchvision(model: RetinaNet, settings: Settings) -> TorchvisionWeights:
-    """Turn a model into weights for torchvision, which gives the same detections there.
-
-    torchvision counts classes from 1: a background channel that never fires comes before ours.
-
-    Raises:
-        WeightsError: torchvision's RetinaNet has no place for something the model has.
-    """
-    _check_exportable(settings)
-    per_place = model.grid.per_place
-    state = {
-        _foreign_name(key): value.detach().cpu().contiguous().clone()
-        for key, value in model.state_dict().items()
-        if key not in OWN_BUFFERS
-    }
-    for name, fill in (("weight", 0.0), ("bias", BACKGROUND_LOGIT)):
-        own = _by_anchor(state[f"{CLASS_LAYER}.{name}"], per_place)
-        background = torch.full_like(own[:, :1], fill)
-        state[f"{CLASS_LAYER}.{name}"] = torch.cat([background, own], dim=1).flatten(0, 1)
-    return TorchvisionWeights(state, _constructor(settings, model.classes + 1))
-
-
-def _by_anchor(tensor: Tensor, per_place: int) -> Tensor:
+def by_anchor(tensor: Tensor, per_place: int) -> Tensor:
     """See the class layer's [A * K, ...] as [A, K, ...]."""
     return tensor.reshape(per_place, -1, *tensor.shape[1:])
 
 
-def _foreign_name(key: str) -> str:
+def foreign_name(key: str) -> str:
+    """Our name of a tensor as torchvision has it."""
     for pattern, replacement in NAMES:
         key, count = re.subn(pattern, replacement, key)
         if count:
@@ -227,7 +188,7 @@ def _class_names(
 
 def _load(path: Path, model: RetinaNet, state: Mapping[str, Tensor]) -> None:
     own = model.state_dict()
-    foreign = {key: _foreign_name(key) for key in own if key not in OWN_BUFFERS}
+    foreign = {key: foreign_name(key) for key in own if key not in OWN_BUFFERS}
     lacking = _without_counters(name for name in foreign.values() if name not in state)
     unknown = _without_counters(name for name in state if name not in set(foreign.values()))
     reshaped = [
@@ -256,56 +217,3 @@ def _load(path: Path, model: RetinaNet, state: Mapping[str, Tensor]) -> None:
 def _without_counters(names: Iterable[str]) -> list[str]:
     """Live batch norm counts its batches, frozen has no such tensor, and nothing depends on it."""
     return [name for name in names if not name.endswith("num_batches_tracked")]
-
-
-def _check_exportable(settings: Settings) -> None:
-    model, anchors = settings.model, settings.anchors
-    wanted = make_settings(preset="torchvision").anchors
-    rules: dict[str, tuple[object, object]] = {
-        f"anchors.{name}": (getattr(anchors, name), getattr(wanted, name))
-        for name in ("offset", "rounding", "order", "stride_from", "strides")
-    }
-    rules |= {
-        "model.bands": (model.bands, 3),
-        "model.fpn_channels": (model.fpn_channels, 256),
-        "model.head_channels": (model.head_channels, 256),
-        "model.head_depth": (model.head_depth, 4),
-        "model.head_depthwise": (model.head_depthwise, False),
-        "model.relu_before_p7": (model.relu_before_p7, True),
-    }
-    wrong = [
-        f"{name} is {value!r} instead of {expected!r}"
-        for name, (value, expected) in rules.items()
-        if value != expected
-    ]
-    backbone = model.backbone.partition(".")[0]
-    if backbone not in RESNETS.values():
-        wrong.append(f"model.backbone is {backbone!r} instead of {' or '.join(RESNETS.values())}")
-    if model.norm == "group":
-        wrong.append("model.norm is 'group' instead of 'frozen' or 'live'")
-    if wrong:
-        raise WeightsError(
-            f"torchvision's RetinaNet can't hold this model: {'; '.join(wrong)}. "
-            "Train with --preset torchvision or 'torchvision v2' for a model that it can."
-        )
-
-
-def _constructor(settings: Settings, channels: int) -> str:
-    model = settings.model
-    layout = (model.backbone.partition(".")[0], model.p6_from, model.head_norm)
-    builders = {
-        ("resnet50", "P5", "none"): "retinanet_resnet50_fpn",
-        ("resnet50", "C5", "group"): "retinanet_resnet50_fpn_v2",
-    }
-    name = builders.get(layout)
-    if name is None:
-        call = f"RetinaNet on {layout[0]}, P6 from {layout[1]}, head norm {layout[2]!r}"
-    else:
-        call = f"{name}(weights=None, weights_backbone=None, num_classes={channels})"
-    default = AnchorSettings()
-    shapes = [
-        f"{part}={list(getattr(settings.anchors, part))}"
-        for part in ("sizes", "scales", "ratios")
-        if getattr(settings.anchors, part) != getattr(default, part)
-    ]
-    return call + (f" with an AnchorGenerator for {', '.join(shapes)}" if shapes else "")

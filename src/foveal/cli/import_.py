@@ -1,0 +1,62 @@
+"""`foveal import`: turn a foreign checkpoint into a model file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Source(StrEnum):
+    """The libraries whose checkpoints can be read."""
+
+    TORCHVISION = "torchvision"
+
+
+def import_checkpoint(
+    checkpoint: Annotated[Path, typer.Argument(help="The file to read; no code in it is run.")],
+    out: Annotated[Path, typer.Option("--out", help="The model file to write.")],
+    source: Annotated[
+        Source, typer.Option("--from", help="The library that the checkpoint comes from.")
+    ] = Source.TORCHVISION,
+    classes: Annotated[
+        Path | None, typer.Option(help="A text file with one class name a line.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="section.name=value, more than once if need be."),
+    ] = None,
+) -> None:
+    """Turn a foreign checkpoint into a model that gives the same detections.
+
+    torchvision: state dicts of retinanet_resnet50_fpn and retinanet_resnet50_fpn_v2, plain or
+    inside a training program's checkpoint. With 91 classes the names are COCO's.
+    """
+    from foveal.models import model_file
+    from foveal.models.imports.torchvision import import_torchvision
+
+    names = _read_names(classes) if classes else None
+    match source:
+        case Source.TORCHVISION:
+            loaded = import_torchvision(checkpoint, classes=names, overrides=overrides or ())
+    model_file.save(out, loaded.model, loaded.settings, loaded.classes, loaded.notes)
+    shown = ", ".join(loaded.classes[:5]) + (" ..." if len(loaded.classes) > 5 else "")
+    typer.echo(f"{out}: {loaded.settings.model.backbone}, {len(loaded.classes)} classes ({shown})")
+
+
+def _read_names(path: Path) -> list[str]:
+    from foveal.errors import DataError
+
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: class names can't be read ({error}). Expected a text file, one name a line."
+        ) from None
+    names = [name for name in names if name]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"{path}: {', '.join(repeated)} stand there more than once.")
+    return names
