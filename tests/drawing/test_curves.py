@@ -23,9 +23,7 @@ CHARTS: dict[str, Callable[[], str]] = {
     "calibration": lambda: curves.draw_calibration(
         np.array([0.1, NAN, 0.9]), np.array([0.2, NAN, 0.8]), np.array([5, 0, 90])
     ),
-    "counts": lambda: curves.draw_counts(
-        np.array([1, 2, 2]), np.array([1, 3, 3]), name="<b>cells</b>"
-    ),
+    "counts": lambda: curves.draw_counts(np.array([1, 2, 2]), np.array([1, 3, 3])),
     "confusion": lambda: curves.draw_confusion(
         [*NAMES, "background"], np.diag([3, 0, 7, 0]).astype(np.int64)
     ),
@@ -44,9 +42,7 @@ NOTHING: dict[str, Callable[[], str]] = {
     "calibration": lambda: curves.draw_calibration(
         np.full(3, NAN), np.full(3, NAN), np.zeros(3, np.int64)
     ),
-    "counts": lambda: curves.draw_counts(
-        np.zeros(0, np.int64), np.zeros(0, np.int64), name="cells"
-    ),
+    "counts": lambda: curves.draw_counts(np.zeros(0, np.int64), np.zeros(0, np.int64)),
     "confusion": lambda: curves.draw_confusion(["background"], np.zeros((1, 1), np.int64)),
     "errors": lambda: curves.draw_error_costs({}),
     "sizes": lambda: curves.draw_by_size([], [], []),
@@ -89,6 +85,11 @@ def test_names_are_shown_letter_for_letter() -> None:
     assert "pl$at$elet" in shown
     assert "größer & mehr" in shown
     assert any(word.startswith("<script>") for word in shown)
+
+
+def test_letters_of_any_script_and_control_characters() -> None:
+    svg = curves.draw_f1([Line("细胞\x01\n核", X, X, 0)], threshold=0.5)
+    assert "细胞 核" in words(svg)
 
 
 def test_confusion_writes_its_numbers() -> None:

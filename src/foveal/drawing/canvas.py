@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,7 +32,7 @@ LINE_COLOURS = (
     "#a0522d",
 )
 """The classes' colours in pictures, darkened where white ground asks for it."""
-Place = Literal["best", "lower left", "lower center", "lower right", "upper left", "upper right"]
+Place = Literal["best", "below", "upper left"]
 _FONTS = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 
@@ -65,15 +66,19 @@ def new_axes(
 def legend(axes: Axes, *, where: Place) -> None:
     """A frameless legend, where there is anything to name."""
     handles, _ = axes.get_legend_handles_labels()
-    if handles:
-        axes.legend(
-            loc=where,
-            fontsize=8.5,
-            labelcolor=INK,
-            frameon=False,
-            handlelength=1.4,
-            ncols=1 if len(handles) <= 6 else 2,
-        )
+    if not handles:
+        return
+    below = where == "below"
+    axes.legend(
+        loc="upper center" if where == "below" else where,
+        bbox_to_anchor=(0.5, -0.17) if below else None,
+        ncols=min(3, len(handles)) if below else 1,
+        fontsize=8.5,
+        labelcolor=INK,
+        frameon=False,
+        handlelength=1.4,
+        columnspacing=1.4,
+    )
 
 
 def bars(axes: Axes, names: Sequence[str], values: Sequence[float], *, written: str) -> None:
@@ -122,7 +127,9 @@ def to_svg(axes: Axes) -> str:
     buffer = io.StringIO()
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "foveal"}
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # The browser has letters that the font for measuring lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         axes.figure.savefig(buffer, format="svg", metadata=nothing)  # type: ignore[union-attr]
     text = buffer.getvalue()
     text = text[text.index("<svg") :].rstrip()

@@ -52,20 +52,20 @@ class Line:
 
 def draw_precision_recall(lines: Sequence[Line]) -> str:
     """Precision (y) over recall (x), one line a class, both in 0..1."""
-    axes = new_axes(5.2, 4.0, x="share of the objects found (recall)", y="share right (precision)")
+    axes = new_axes(4.3, 3.5, x="share of the objects found (recall)", y="share right (precision)")
     _unit(axes)
     _draw_lines(axes, lines)
-    legend(axes, where="lower left")
+    legend(axes, where="below")
     return to_svg(axes)
 
 
 def draw_f1(lines: Sequence[Line], *, threshold: float) -> str:
     """F1 (y) over the score threshold (x), one line a class; the chosen threshold is marked."""
-    axes = new_axes(5.2, 4.0, x="score threshold", y="F1")
+    axes = new_axes(4.3, 3.5, x="score threshold", y="F1")
     _unit(axes)
     _draw_lines(axes, lines)
     _mark(axes, threshold, f"chosen: {threshold:.2f}")
-    legend(axes, where="lower center")
+    legend(axes, where="below")
     return to_svg(axes)
 
 
@@ -81,7 +81,7 @@ def draw_calibration(
         precisions: [bins] in 0..1, NaN where a bin is empty.
         numbers: [bins] how many detections.
     """
-    axes = new_axes(5.2, 4.0, x="score", y="share that is right")
+    axes = new_axes(4.3, 3.5, x="score", y="share that is right")
     _unit(axes)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="ideal")
     known = np.isfinite(mean_scores) & np.isfinite(precisions)
@@ -102,7 +102,7 @@ def draw_calibration(
     return to_svg(axes)
 
 
-def draw_counts(true: NDArray[np.int64], predicted: NDArray[np.int64], *, name: str) -> str:
+def draw_counts(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> str:
     """Predicted (y) against true (x) number of objects, one dot an image.
 
     Where several images coincide the dot is larger.
@@ -110,9 +110,8 @@ def draw_counts(true: NDArray[np.int64], predicted: NDArray[np.int64], *, name: 
     Args:
         true: [I] objects in each image.
         predicted: [I] detections in each image.
-        name: what is counted.
     """
-    axes = new_axes(4.0, 4.0, x=f"true number: {name}", y="predicted number")
+    axes = new_axes(3.1, 3.1, x="true number", y="predicted number")
     pairs, many = np.unique(
         np.stack([true, predicted], axis=1).reshape(-1, 2), axis=0, return_counts=True
     )
@@ -121,7 +120,7 @@ def draw_counts(true: NDArray[np.int64], predicted: NDArray[np.int64], *, name: 
     axes.scatter(
         pairs[:, 0],
         pairs[:, 1],
-        s=22 * np.sqrt(many),
+        s=20 * np.sqrt(many),
         color=ACCENT,
         alpha=0.6,
         linewidths=0,
@@ -142,7 +141,7 @@ def draw_confusion(names: Sequence[str], matrix: NDArray[np.int64]) -> str:
         matrix: [M, M] how many.
     """
     size = len(names)
-    side = min(9.0, 2.2 + 0.55 * size)
+    side = min(9.0, 1.8 + 0.55 * size)
     axes = new_axes(side + 0.4, side, x="predicted", y="true", grid=False)
     totals = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     shares = np.where(matrix.sum(axis=1, keepdims=True) > 0, matrix / totals, 0.0)
@@ -175,14 +174,14 @@ def draw_confusion(names: Sequence[str], matrix: NDArray[np.int64]) -> str:
 
 def draw_error_costs(costs: Mapping[str, float]) -> str:
     """How much AP50 each kind of error costs, as bars; values in 0..1."""
-    axes = new_axes(5.2, 0.9 + 0.38 * max(1, len(costs)), x="AP50 lost", grid="x")
+    axes = new_axes(4.3, 0.9 + 0.36 * max(1, len(costs)), x="AP50 lost", grid="x")
     bars(axes, list(costs), list(costs.values()), written="{:.3f}")
     return to_svg(axes)
 
 
 def draw_by_size(names: Sequence[str], values: Sequence[float], objects: Sequence[int]) -> str:
     """AP of objects by their size, with how many there are; values in 0..1."""
-    axes = new_axes(5.2, 0.9 + 0.42 * max(1, len(names)), x="AP", grid="x")
+    axes = new_axes(4.3, 0.9 + 0.4 * max(1, len(names)), x="AP", grid="x")
     rows = [f"{name}  ({count:,})" for name, count in zip(names, objects, strict=True)]
     bars(axes, rows, values, written="{:.3f}")
     axes.set_xlim(0, 1.08)
@@ -201,7 +200,7 @@ def draw_history(
         logarithmic: whether y is.
         best: an x to mark.
     """
-    axes = new_axes(5.2, 3.2, x=x, y=y)
+    axes = new_axes(4.3, 3.0, x=x, y=y)
     _draw_lines(axes, lines)
     if logarithmic and any((np.asarray(line.y, float) > 0).any() for line in lines):
         axes.set_yscale("log")

@@ -45,8 +45,8 @@ def text_height(width: int, height: int) -> int:
 
 
 def shorten(text: str, longest: int = _LONGEST) -> str:
-    """The text without line breaks, its end replaced by an ellipsis where it is too long."""
-    text = " ".join(text.split())
+    """The text in one line, without control characters, an ellipsis where it is too long."""
+    text = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

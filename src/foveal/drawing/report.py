@@ -12,11 +12,12 @@ import io
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
@@ -62,27 +63,29 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text or bars; the first column names the row.
+    """Rows of text or bars; the first column names the row, numbers stand to the right.
 
     Attributes:
         columns: the headings.
         rows: each as long as columns.
         caption: what is to be known about it.
+        texts: so many columns, from the left, hold words.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str | Bar]]
     caption: str = ""
+    texts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """An `<svg>` element that foveal drew, with its title and what to see in it."""
+    """An `<svg>` element that foveal drew, its title, what to see in it, and the room it needs."""
 
     title: str
     svg: str
     caption: str = ""
-    wide: bool = False
+    size: Literal["small", "normal", "wide"] = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +149,12 @@ def write_report(path: Path, report: Report) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(render_report(report), encoding="utf-8")
+        # File names may hold bytes that are no text.
+        partial.write_bytes(render_report(report).encode("utf-8", "replace"))
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise FovealError(
             f"{path}: can't be written ({error.strerror}). Choose another folder or make room."
         ) from error
@@ -215,21 +220,20 @@ def _render_number(number: Number) -> str:
 
 
 def _render_table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
-    rows = "".join(
-        "<tr>"
-        + "".join(
-            f'<th scope="row">{_render_cell(cell)}</th>'
-            if index == 0
-            else f"<td>{_render_cell(cell)}</td>"
-            for index, cell in enumerate(row)
-        )
-        + "</tr>"
-        for row in table.rows
-    )
+    def line(cells: Sequence[str | Bar], *, heading: bool) -> str:
+        text = ""
+        for index, cell in enumerate(cells):
+            name = "th" if heading or index == 0 else "td"
+            scope = f' scope="{"col" if heading else "row"}"' if name == "th" else ""
+            kind = ' class="text"' if index < table.texts else ""
+            text += f"<{name}{scope}{kind}>{_render_cell(cell)}</{name}>"
+        return f"<tr>{text}</tr>"
+
+    head = line(table.columns, heading=True)
+    rows = "".join(line(row, heading=False) for row in table.rows)
     caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
     return (
-        f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        f'<div class="table"><table><thead>{head}</thead><tbody>{rows}</tbody></table>'
         f"</div>{caption}"
     )
 
@@ -252,11 +256,10 @@ def _render_cell(cell: str | Bar) -> str:
 
 def _render_chart(chart: Chart) -> str:
     caption = f"<p>{escape(chart.caption)}</p>" if chart.caption else ""
-    kind = ' class="wide"' if chart.wide else ""
     label = escape(chart.title, quote=True)
     svg = chart.svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
     return (
-        f"<figure{kind}><figcaption>{escape(chart.title)}</figcaption>"
+        f'<figure class="{chart.size}"><figcaption>{escape(chart.title)}</figcaption>'
         f"{_follow_theme(svg)}{caption}</figure>"
     )
 

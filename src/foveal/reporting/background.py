@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from foveal.drawing import curves
 from foveal.drawing.report import Bar, Chart, Part, Section, Table
+from foveal.reporting.words import decimal, percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -132,8 +134,8 @@ def data_section(datasets: Mapping[str, Dataset | None]) -> Section | None:
         return None
     general = [_data_row(use, dataset) for use, dataset in given.items()]
     columns = (
+        "data set",
         "images",
-        "number",
         "without objects",
         "objects",
         "to ignore",
@@ -166,8 +168,8 @@ def anchors_section(fit: AnchorFitLike | None) -> Section | None:
     def row(groups: Sequence[GroupLike]) -> list[str | Bar]:
         cells: list[str | Bar] = [groups[0].name, f"{groups[0].objects:,}"]
         for group in groups:
-            cells.append(Bar(_share(group.recall), group.recall))
-            cells.append(f"{group.mean_iou:.2f}" if group.mean_iou == group.mean_iou else "–")
+            cells.append(Bar(percent(group.recall, 1), group.recall))
+            cells.append(decimal(group.mean_iou, 2))
         return cells
 
     qualities = [option.quality for option in options]
@@ -222,7 +224,7 @@ def _data_row(use: str, dataset: Dataset) -> tuple[str, ...]:
         [record.boxes[~record.ignored] for record in dataset] or [np.zeros((0, 4), np.float32)]
     )
     sides = np.sqrt(np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1))
-    name = f"{use}: {dataset.name}" if dataset.name else use
+    name = f"{use}: {Path(dataset.name).name}" if dataset.name else use
     return (
         name,
         f"{len(dataset):,}",
@@ -257,7 +259,3 @@ def _class_counts(dataset: Dataset) -> dict[str, int]:
     labels = [record.labels[~record.ignored] for record in dataset] or [np.zeros(0, np.int64)]
     numbers = np.bincount(np.concatenate(labels), minlength=len(dataset.classes))
     return {name: int(number) for name, number in zip(dataset.classes, numbers, strict=True)}
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.1f} %" if value == value else "–"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.drawing.report import Report, Section, write_report
@@ -24,8 +25,6 @@ from foveal.reporting.results import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from foveal.data.dataset import Dataset
     from foveal.evaluation.results import Evaluation
 
@@ -87,13 +86,13 @@ def make_report(
     """The report's sections; those without content are left out. Arguments as above."""
     from foveal import __version__
 
-    where = dataset.name if dataset is not None and dataset.name else "the test images"
+    where = Path(dataset.name).name if dataset is not None and dataset.name else "the test images"
     candidates = (
         summary_section(evaluation),
         classes_section(evaluation),
         counting_section(evaluation),
-        pictures_section(evaluation, dataset, most=pictures),
         errors_section(evaluation),
+        pictures_section(evaluation, dataset, most=pictures),
         curves_section(evaluation),
         training_section(history),
         data_section({"evaluated": dataset, "trained on": training}),

@@ -91,7 +91,7 @@ def errors_section(evaluation: Evaluation) -> Section | None:
                 "Which class is taken for which",
                 curves.draw_confusion(evaluation.confusion.names, evaluation.confusion.matrix),
                 "Last column: missed objects. Last row: detections where there is no object.",
-                wide=len(evaluation.confusion.names) > 12,
+                size="wide" if len(evaluation.confusion.names) > 12 else "normal",
             )
         )
     rows = [
@@ -105,7 +105,7 @@ def errors_section(evaluation: Evaluation) -> Section | None:
         for words, (meaning, kind) in kinds.items()
     ]
     columns = ("kind", "meaning", "AP50 lost", "at the threshold", "at any score")
-    return Section("Errors", [_costliest(costs), charts, Table(columns, rows)])
+    return Section("Errors", [_costliest(costs), charts, Table(columns, rows, texts=2)])
 
 
 def curves_section(evaluation: Evaluation) -> Section | None:

@@ -9,6 +9,7 @@ from foveal.drawing import curves
 from foveal.drawing.report import Bar, Chart, Folded, Number, Part, Section, Table
 from foveal.reporting.words import (
     MOST_CLASSES,
+    UNDEFINED,
     between,
     decimal,
     largest_classes,
@@ -57,13 +58,13 @@ def summary_section(evaluation: Evaluation) -> Section:
         Number(
             "AP50",
             decimal(evaluation.ap50),
-            between(evaluation.ap50_interval),
+            _range(evaluation.ap50_interval),
             "Quality over all score thresholds; a box may be off by a good deal. 1 is perfect.",
         ),
         Number(
             "AP",
             decimal(evaluation.ap),
-            between(evaluation.ap_interval),
+            _range(evaluation.ap_interval),
             "The same, where boxes must also fit tightly: COCO's main number.",
         ),
         Number(
@@ -97,7 +98,8 @@ def classes_section(evaluation: Evaluation) -> Section | None:
         for one in evaluation.per_class
     ]
     caption = (
-        "The marks on the bars show where 95 % of the values lie when the images are drawn anew. "
+        "The marks on the bars are intervals: 95% of the values lie there when the images are "
+        "drawn anew. "
         f"Found, right, F1 and the count error (objects an image) are those at the score threshold "
         f"{evaluation.threshold:.2f}."
     )
@@ -117,7 +119,7 @@ def counting_section(evaluation: Evaluation) -> Section | None:
         "predicted",
         "bias an image",
         "mean error an image",
-        "95 % interval",
+        "95% interval",
         "relative error",
         "R²",
     )
@@ -128,7 +130,7 @@ def counting_section(evaluation: Evaluation) -> Section | None:
             f"{int(counts.predicted.sum()):,}",
             plain_number(counts.bias, signed=True),
             plain_number(counts.mean_absolute_error),
-            between(counts.mean_absolute_error_interval, places=2, name=""),
+            between(counts.mean_absolute_error_interval, places=2),
             percent(counts.relative_error, 1),
             decimal(counts.r2, 2),
         )
@@ -139,7 +141,7 @@ def counting_section(evaluation: Evaluation) -> Section | None:
         most = largest_classes(evaluation, most=MOST_CLASSES - 1)
         shown += [(one.name, one.counts) for _, one in most]
     charts = [
-        Chart(name, curves.draw_counts(counts.true, counts.predicted, name=name))
+        Chart(name, curves.draw_counts(counts.true, counts.predicted), size="small")
         for name, counts in shown
     ]
     text = (
@@ -172,7 +174,7 @@ def numbers_section(evaluation: Evaluation) -> Section:
     headings = ("class", *(_COCO_NAMES[name][0] for name in names), "VOC 2007", "VOC 2012")
     parts: list[Part] = [
         f"At most {evaluation.most} detections an image; a dash: there are no such objects.",
-        Table(("number", "meaning", "value"), rows),
+        Table(("number", "meaning", "value"), rows, texts=2),
         Folded("Each class", Table(headings, per_class)),
     ]
     return Section("All numbers", parts)
@@ -185,6 +187,11 @@ def settings_section(settings: str) -> Section | None:
 
 def _bar(value: float, interval: Interval) -> Bar:
     return Bar(decimal(value), value, interval.low, interval.high)
+
+
+def _range(interval: Interval) -> str:
+    words = between(interval)
+    return words if words == UNDEFINED else f"{words} (95% interval)"
 
 
 def _story(evaluation: Evaluation) -> str:

@@ -8,33 +8,35 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from foveal.evaluation.results import ClassResult, Evaluation, Interval
 
+UNDEFINED = "–"
 MOST_CLASSES = 8
 """So many classes at most have a curve or chart of their own."""
 
 
 def percent(value: float, places: int = 0) -> str:
-    """A share in 0..1 as per cent, a dash where it is undefined."""
-    return f"{100 * value:.{places}f} %" if value == value else "–"
+    """A share in 0..1 as per cent."""
+    return f"{100 * value:.{places}f}%" if value == value else UNDEFINED
 
 
 def decimal(value: float, places: int = 3) -> str:
-    """The number with fixed places, a dash where it is undefined."""
-    return f"{value:.{places}f}" if value == value else "–"
+    """The number with fixed places."""
+    return f"{value:.{places}f}" if value == value else UNDEFINED
 
 
 def plain_number(value: float, *, signed: bool = False) -> str:
-    """Two places below ten, one above; a dash where it is undefined."""
+    """Two places below ten, one above."""
     if value != value:
-        return "–"
+        return UNDEFINED
     places = 2 if abs(value) < 10 else 1
-    return f"{value:+.{places}f}" if signed else f"{value:.{places}f}"
+    text = f"{value:+.{places}f}" if signed else f"{value:.{places}f}"
+    return text.replace("-", "−")
 
 
-def between(interval: Interval, *, places: int = 3, name: str = "95 % interval ") -> str:
-    """The interval in words, a dash where it is undefined."""
+def between(interval: Interval, *, places: int = 3) -> str:
+    """Where the interval begins and ends."""
     if interval.low != interval.low or interval.high != interval.high:
-        return "–" if not name else ""
-    return f"{name}{interval.low:.{places}f} to {interval.high:.{places}f}"
+        return UNDEFINED
+    return f"{interval.low:.{places}f} to {interval.high:.{places}f}"
 
 
 def largest_classes(evaluation: Evaluation, *, most: int) -> Sequence[tuple[int, ClassResult]]:
