@@ -29,7 +29,7 @@ FORBIDDEN = re.compile(
     r"""
     (?<![\w.])/(?:work|root|home/\w+|Users/\w+|opt/\w+|mnt/\w+)/   # a path of one machine
     | (?:pypi|pythonhosted|npmjs|anaconda|conda)\.(?:org|com)       # a package registry's host
-    | download\.pytorch\.org | registry\.\w+\.\w+ | (?:index|simple)-url
+    | download\.pytorch\.org | registry\.\w+\.\w+ | (?<!no-emit-)(?:index|simple)-url
     """,
     re.VERBOSE | re.IGNORECASE,
 )

@@ -44,7 +44,7 @@ def loaded() -> LoadedModel:
     settings = tiny_settings()
     model = build_model(settings, len(CLASSES)).eval()
     with torch.no_grad():
-        for head, spread in ((model.classification, 4.0), (model.box, 0.3)):
+        for head, spread in ((model.classification, 2.0), (model.box, 0.3)):
             level = torch.randn(2, 3, 96, 160).mul_(60).add_(120).clamp_(0, 255)
             raw = model(level)
             values = raw.logits if head is model.classification else raw.deltas

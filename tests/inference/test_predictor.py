@@ -3,17 +3,236 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from foveal.errors import ImageError
+from foveal.data.images import read_image
+from foveal.detection.decoding import decode
+from foveal.errors import ImageError, SettingsError
 from foveal.inference.loading import make_predictor
+from foveal.inference.predictor import choose_device
+from foveal.structures import Detections, Sample, Target
 
 
-def test_something_is_found(predictor, picture_folder):
-    found = predictor.detect(picture_folder / "smear_0.png")
-    assert 3 < len(found) <= 100
-    print(len(found), found.scores[:5])
+def assert_same(found: Detections, expected: Detections, *, pixels: float = 0.01) -> None:
+    assert len(found) == len(expected)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=pixels)
+
+
+@pytest.fixture(scope="session")
+def paths(picture_folder: Path) -> list[Path]:
+    return sorted(picture_folder.iterdir())
+
+
+def test_found_objects_lie_inside_the_image_best_first(predictor, paths):
+    for path in paths:
+        found = predictor.detect(path)
+        with Image.open(path) as picture:
+            assert (found.width, found.height) == picture.size
+        assert found.path == path
+        assert 3 < len(found) <= 100
+        assert (np.diff(found.scores) <= 0).all()
+        assert (found.scores > 0.05).all()
+        assert (found.boxes >= 0).all()
+        assert (found.boxes[:, 2] <= found.width).all()
+        assert (found.boxes[:, 3] <= found.height).all()
+        assert (found.boxes.dtype, found.scores.dtype) == (np.float32, np.float32)
+        assert found.labels.dtype == np.int64
+
+
+def test_detect_is_what_the_parts_give(predictor, paths):
+    """The same by hand: resize by hand, decode, divide by the scale."""
+    image = read_image(paths[2])  # 64 x 64, shown at 96 x 96
+    assert image.shape == (64, 64, 3)
+    resized = predictor.preparation(Sample(image, Target.empty()))[0].image
+    assert resized.shape == (96, 96, 3)
+    with torch.inference_mode():
+        raw = predictor.model(torch.from_numpy(resized).permute(2, 0, 1)[None])
+        padded = decode(raw, predictor.model.anchors(96, 96), threshold=0.05)
+    count = int(padded.counts[0])
+    found = replace(predictor, precision="float32").detect(paths[2])
+    assert len(found) == count
+    expected = (padded.boxes[0, :count].numpy() * 64 / 96).clip(0, 64)
+    np.testing.assert_allclose(found.scores, padded.scores[0, :count].numpy(), atol=1e-5)
+    inside = (expected > 0).all(axis=1) & (expected < 64).all(axis=1)
+    assert inside.any()
+    np.testing.assert_allclose(found.boxes[inside], expected[inside], atol=0.01)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("batch", [2, 3, 8])
+def test_a_batch_gives_the_same_as_one_by_one(predictor, paths, batch, precision):
+    alone = replace(predictor, precision=precision, batch=1)
+    together = replace(predictor, precision=precision, batch=batch)
+    for found, path in zip(together.detect_many(paths), paths, strict=True):
+        assert_same(found, alone.detect(path))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_batch_gives_the_same_as_one_by_one_on_a_gpu(loaded, paths, precision):
+    predictor = replace(make_predictor(loaded, device="cuda"), precision=precision)
+    try:
+        together = predictor.detect_many(paths)
+        for found, path in zip(together, paths, strict=True):
+            assert_same(found, predictor.detect(path))
+    finally:
+        loaded.model.cpu()
+
+
+def test_the_order_of_images_changes_nothing(predictor, paths):
+    forwards = predictor.detect_many(paths)
+    backwards = predictor.detect_many(paths[::-1])[::-1]
+    for found, expected in zip(forwards, backwards, strict=True):
+        assert_same(found, expected)
+        assert found.path == expected.path
+
+
+def test_every_kind_of_image_gives_the_same(predictor, paths):
+    pixels = read_image(paths[0])
+    with Image.open(paths[0]) as picture:
+        picture.load()
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    expected = predictor.detect(paths[0])
+    for image in (
+        str(paths[0]),
+        picture,
+        pixels,
+        tensor,
+        tensor.float() / 255,
+        tensor.double() / 255,
+        pixels.astype(np.uint16) * 257,
+        np.dstack([pixels, pixels[..., :1]]),
+        np.asfortranarray(pixels),
+    ):
+        assert_same(predictor.detect(image), expected, pixels=0)
+
+
+def test_a_stack_of_tensors_is_several_images(predictor):
+    stack = torch.randint(0, 255, (3, 3, 64, 80), dtype=torch.uint8)
+    found = predictor.detect_many(stack)
+    assert [each.path for each in found] == [None] * 3
+    assert_same(found[1], predictor.detect(stack[1]))
+
+
+def test_no_images_give_no_detections(predictor):
+    assert predictor.detect_many([]) == []
+
+
+def test_nothing_found_is_an_ordinary_answer(predictor, paths):
+    found = replace(predictor, threshold=1.0).detect(paths[0])
+    assert len(found) == 0
+    assert found.boxes.shape == (0, 4)
+    assert found.counts() == {"normal": 0, "infected": 0, "platelet": 0}
+
+
+def test_a_generator_is_not_read_far_ahead(predictor):
+    asked = []
+
+    def images():
+        for index in range(100):
+            asked.append(index)
+            yield np.full((64, 64, 3), index, np.uint8)
+
+    stream = replace(predictor, batch=2, workers=1).stream(images())
+    assert next(stream)[0] == 0
+    assert len(asked) <= 6
+    stream.close()
+    assert len(asked) <= 6
+
+
+def test_many_sizes_do_not_pile_up(predictor):
+    sizes = [(32 + 40 * (index % 9), 100) for index in range(40)]
+    images = [np.full((*size, 3), 128, np.uint8) for size in sizes]
+    found = replace(predictor, batch=3).detect_many(images)
+    assert [(each.height, each.width) for each in found] == sizes
+
+
+def test_a_broken_image_is_named(predictor, paths, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    with pytest.raises(ImageError, match=r"broken\.jpg"):
+        predictor.detect_many([paths[0], broken])
+    errors = {}
+    found = dict(predictor.stream([paths[0], broken, paths[1]], on_error=errors.__setitem__))
+    assert set(found) == {0, 2}
+    assert "broken.jpg" in str(errors[1])
+
+
+def test_the_model_keeps_its_modes(loaded, paths):
+    predictor = make_predictor(loaded, device=None)
+    model = predictor.model
+    try:
+        model.train()
+        model.backbone.eval()
+        modes = [module.training for module in model.modules()]
+        assert_same(predictor.detect(paths[0]), predictor.detect(paths[0]), pixels=0)
+        assert [module.training for module in model.modules()] == modes
+    finally:
+        model.eval()
+
+
+def test_a_mirrored_image_has_mirrored_objects(predictor, paths):
+    """Flip averaging is symmetric: an image and its mirror image give mirrored boxes."""
+    both = replace(predictor, flip=True, precision="float32")
+    image = read_image(paths[0])
+    found = both.detect(image)
+    mirrored = both.detect(np.ascontiguousarray(image[:, ::-1]))
+    assert len(found) == len(mirrored)
+    back = mirrored.boxes.copy()
+    back[:, [0, 2]] = found.width - mirrored.boxes[:, [2, 0]]
+    np.testing.assert_allclose(mirrored.scores, found.scores, atol=1e-4)
+    np.testing.assert_allclose(back, found.boxes, atol=0.05)
+
+
+def test_several_scales_are_merged_without_duplicates(predictor, paths):
+    looks = replace(predictor, scales=(0.75, 1.0, 1.5), flip=True)
+    alone = predictor.detect(paths[0])
+    found = looks.detect(paths[0])
+    assert found.scores[0] >= alone.scores[0]
+    for label in range(3):
+        boxes = torch.from_numpy(found.boxes[found.labels == label])
+        ious = pairwise_iou(boxes)
+        assert (ious.fill_diagonal_(0) <= 0.5).all()
+    for each, path in zip(looks.detect_many(paths), paths, strict=True):
+        assert_same(each, looks.detect(path))
+
+
+def pairwise_iou(boxes: torch.Tensor) -> torch.Tensor:
+    low = torch.maximum(boxes[:, None, :2], boxes[:, :2])
+    high = torch.minimum(boxes[:, None, 2:], boxes[:, 2:])
+    shared = (high - low).clamp(min=0).prod(dim=2)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+    return shared / (area[:, None] + area - shared)
+
+
+def test_settings_reach_the_predictor(loaded):
+    predictor = make_predictor(loaded, threshold=0.4, most=7, nms_iou=0.3, class_agnostic=True)
+    assert (predictor.threshold, predictor.most, predictor.nms_iou) == (0.4, 7, 0.3)
+    assert predictor.class_agnostic
+    assert make_predictor(loaded).threshold == loaded.settings.decoding.threshold
+    assert predictor.preparation.shorter == 96
+    assert predictor.preparation.fill == (124, 116, 104)
+
+
+def test_zero_is_a_threshold_too(loaded):
+    assert make_predictor(loaded, threshold=0.0).threshold == 0.0
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(SettingsError, match=r"'gpu'.*Expected auto, cpu or cuda"):
+        choose_device("gpu")
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+def test_an_impossible_batch_is_refused(predictor):
+    with pytest.raises(ValueError, match="must be positive"):
+        replace(predictor, batch=0)
+    with pytest.raises(ValueError, match="must be positive"):
+        replace(predictor, scales=())

@@ -18,6 +18,7 @@ import torch
 
 from foveal.data.batching import make_batch
 from foveal.detection.decoding import decode
+from foveal.errors import SettingsError
 from foveal.inference.merging import merge
 from foveal.inference.reading import Input, Reader, View
 from foveal.models.precision import Precision, autocast, choose_precision
@@ -221,10 +222,22 @@ class Predictor:
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device that is wanted; for 'auto' a GPU where there is one, else the CPU."""
-    if wanted != "auto":
-        return torch.device(wanted)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device that is wanted; for 'auto' a GPU where there is one, else the CPU.
+
+    Raises:
+        SettingsError: there is no such device.
+    """
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise SettingsError(
+            f"device {wanted!r} can't be used here ({reason}). Expected auto, cpu or cuda."
+        ) from None
+    return device
 
 
 def _extent(placement: Placement) -> NDArray[np.float32]:

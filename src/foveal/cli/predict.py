@@ -1,0 +1,233 @@
+"""`foveal predict`: find objects in images."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from foveal.errors import FovealError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from foveal.errors import ImageError
+    from foveal.inference.predictor import Predictor
+    from foveal.structures import Detections
+
+Precision = Literal["auto", "float32", "bf16"]
+
+_THRESHOLD = 0.3
+"""Where the model file names none: pictures drawn at the network's own 0.05 can't be read."""
+_LEAST_SIDE = 480
+"""Smaller pictures are enlarged to about this side, so that words fit into them."""
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model file (.safetensors).", show_default=False)],
+    images: Annotated[
+        list[str], typer.Argument(help="Images, folders or globs.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="The folder for pictures and tables.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Least score; without it the one chosen on validation data, else 0.3.",
+            show_default=False,
+        ),
+    ] = None,
+    nms: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Overlap (IoU) above which the lesser of two goes."),
+    ] = None,
+    most: Annotated[int | None, typer.Option(min=1, help="Most detections of an image.")] = None,
+    class_agnostic: Annotated[
+        bool, typer.Option("--class-agnostic", help="Let overlapping classes suppress each other.")
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 8,
+    flip: Annotated[bool, typer.Option("--flip", help="Look at mirrored images too.")] = False,
+    scales: Annotated[
+        str, typer.Option(help="Scales to look at, such as 0.8,1,1.25; all are merged.")
+    ] = "1",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="How to compute.")] = "auto",
+    pictures: Annotated[bool, typer.Option(help="Draw what was found.")] = True,
+) -> None:
+    """Find objects in images: pictures, detections.json (COCO), detections.csv and counts.csv.
+
+    An image that can't be read is named and left out; then the exit code is 1.
+    """
+    from foveal.inference.explanation import explain_nothing
+    from foveal.inference.finding import find_images
+
+    paths = find_images(images, leave_out=out)
+    with _explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+    predictor = _predictor(
+        model,
+        threshold=threshold,
+        nms_iou=nms,
+        most=most,
+        class_agnostic=class_agnostic,
+        device=device,
+        batch=batch,
+        flip=flip,
+        scales=_parse_scales(scales),
+        precision=precision,
+    )
+    found = _detect(predictor, paths, pictures=out / "pictures" if pictures else None)
+    _write(found, out)
+    _tell(found, out, pictures=pictures)
+    if found and not any(map(len, found)):
+        typer.echo(explain_nothing(predictor, [str(each.path) for each in found]))
+    broken = len(paths) - len(found)
+    if broken:
+        typer.echo(f"{broken} of {len(paths)} images can't be read: named above.", err=True)
+        raise typer.Exit(1)
+
+
+def _predictor(
+    path: Path,
+    *,
+    threshold: float | None,
+    nms_iou: float | None,
+    most: int | None,
+    class_agnostic: bool,
+    device: str,
+    batch: int,
+    flip: bool,
+    scales: tuple[float, ...],
+    precision: Precision,
+) -> Predictor:
+    from foveal.inference.loading import make_predictor
+    from foveal.models import model_file
+
+    loaded = model_file.load(path)
+    if threshold is None:
+        threshold = loaded.notes.get("threshold", _THRESHOLD)
+        where = "chosen on validation data" if "threshold" in loaded.notes else "by default"
+        typer.echo(f"Threshold {threshold:g}, {where} (--threshold sets another).")
+    predictor = make_predictor(
+        loaded,
+        threshold=threshold,
+        nms_iou=nms_iou,
+        most=most,
+        class_agnostic=class_agnostic or None,
+        device=device,
+    )
+    return replace(predictor, batch=batch, flip=flip, scales=scales, precision=precision)
+
+
+def _parse_scales(text: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(0.1 <= scale <= 10 for scale in scales):
+        raise SettingsError(
+            f"--scales {text}: expected numbers from 0.1 to 10, such as 0.8,1,1.25."
+        )
+    return scales
+
+
+def _detect(predictor: Predictor, paths: list[Path], *, pictures: Path | None) -> list[Detections]:
+    """What was found in each image that can be read, in the paths' order; draws it too."""
+    from foveal.inference.finding import picture_names
+
+    names = picture_names(paths)
+    found: dict[int, Detections] = {}
+    with _progress(len(paths)) as (advance, say):
+
+        def skip(_index: int, error: ImageError) -> None:
+            say(f"skipped: {error}")
+            advance()
+
+        for index, detections in predictor.stream(paths, on_error=skip):
+            found[index] = detections
+            if pictures is not None:
+                _draw(predictor, detections, pictures / names[index])
+            advance()
+    return [found[index] for index in sorted(found)]
+
+
+def _draw(predictor: Predictor, detections: Detections, path: Path) -> None:
+    from PIL import Image
+
+    from foveal.drawing.boxes import draw_detections
+    from foveal.inference.pictures import to_pixels
+
+    assert detections.path is not None
+    pixels = to_pixels(
+        detections.path,
+        bands=predictor.bands,
+        band_low=predictor.band_low,
+        band_high=predictor.band_high,
+    )
+    drawn = draw_detections(pixels, detections, least_side=_LEAST_SIDE)
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn).save(path, quality=92)
+
+
+def _write(found: list[Detections], out: Path) -> None:
+    from foveal.inference.results import write_coco, write_counts, write_csv
+
+    write_coco(out / "detections.json", found)
+    write_csv(out / "detections.csv", found)
+    write_counts(out / "counts.csv", found)
+
+
+def _tell(found: list[Detections], out: Path, *, pictures: bool) -> None:
+    total = sum(map(len, found))
+    classes = found[0].classes if found else ()
+    counts = {name: sum(each.counts()[name] for each in found) for name in classes}
+    of_class = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    typer.echo(f"{total} found in {len(found)} images" + (f": {of_class}." if total else "."))
+    written = ["detections.json", "detections.csv", "counts.csv"]
+    if pictures and found:
+        written.insert(0, "pictures/")
+    typer.echo(f"In {out}: {', '.join(written)}")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn a full disk or a folder that can't be written into an error that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise FovealError(
+            f"{path}: can't be written ({error.strerror or error}). Choose another --out."
+        ) from None
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[tuple[Callable[[], None], Callable[[str], None]]]:
+    """A bar on a terminal, a line now and then elsewhere: (advance by one, say a line)."""
+    if not sys.stderr.isatty():
+        done = 0
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            if done * 10 // total > (done - 1) * 10 // total:
+                typer.echo(f"{done} of {total} images", err=True)
+
+        yield advance, lambda line: typer.echo(line, err=True)
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("images", total=total)
+        yield (
+            lambda: bar.advance(task),
+            lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+        )

@@ -1,0 +1,183 @@
+"""Detections as files that other tools read: COCO JSON, CSV, counts; and as supervision's.
+
+`write_coco` writes a COCO data set whose annotations carry a `score`. It says by itself which
+image is which, so COCO tools, annotation tools and `foveal.read` open it like any data set, for
+example to correct detections into annotations. Its list of annotations alone is what COCO calls
+results: pycocotools' `loadRes` takes it as it is, where image and category ids agree.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foveal.errors import FovealError, MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from foveal.structures import Detections
+
+_HUNDREDTHS = 2
+"""Decimals of a pixel that are written."""
+
+
+def write_coco(
+    path: Path,
+    found: Sequence[Detections],
+    *,
+    image_ids: Sequence[int] = (),
+    category_ids: Sequence[int] = (),
+) -> None:
+    """Write detections as a COCO data set with scores; boxes are [x, y, width, height].
+
+    Args:
+        path: the file. Images are named relative to its folder.
+        found: one for each image, boxes in original pixels, all of the same classes.
+        image_ids, category_ids: COCO's ids, where they are not 1, 2, 3 ...
+
+    Raises:
+        FovealError: the file can't be written.
+    """
+    image_ids = image_ids or range(1, len(found) + 1)
+    classes = found[0].classes if found else ()
+    category_ids = category_ids or range(1, len(classes) + 1)
+    annotations: list[dict[str, Any]] = []
+    for image_id, detections in zip(image_ids, found, strict=True):
+        for box, score, label in _rows(detections):
+            x, y, right, bottom = (round(float(value), _HUNDREDTHS) for value in box)
+            width, height = round(right - x, _HUNDREDTHS), round(bottom - y, _HUNDREDTHS)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": category_ids[label],
+                    "bbox": [x, y, width, height],
+                    "area": round(width * height, _HUNDREDTHS),
+                    "iscrowd": 0,
+                    "score": score,
+                }
+            )
+    document = {
+        "info": {"description": "Detections, not checked by a person"},
+        "images": [
+            {
+                "id": image_id,
+                "file_name": _relative(detections.path, path.parent) or f"image {number}",
+                "width": detections.width,
+                "height": detections.height,
+            }
+            for number, (image_id, detections) in enumerate(zip(image_ids, found, strict=True))
+        ],
+        "categories": [
+            {"id": number, "name": name} for number, name in zip(category_ids, classes, strict=True)
+        ],
+        "annotations": annotations,
+    }
+    _write(path, json.dumps(document, ensure_ascii=False, indent=1))
+
+
+def write_csv(path: Path, found: Sequence[Detections]) -> None:
+    """Write one line for each detection: image, corners in original pixels, class, score.
+
+    `foveal.read` and tools that read such annotations take it too.
+
+    Args:
+        path: the file. Images are named relative to its folder.
+        found: one for each image.
+
+    Raises:
+        FovealError: the file can't be written.
+    """
+    lines: list[Sequence[Any]] = [
+        ("image", "xmin", "ymin", "xmax", "ymax", "label", "score", "width", "height")
+    ]
+    for number, detections in enumerate(found):
+        name = _relative(detections.path, path.parent) or f"image {number}"
+        size = (detections.width, detections.height)
+        for box, score, label in _rows(detections):
+            corners = (f"{float(value):.{_HUNDREDTHS}f}" for value in box)
+            lines.append((name, *corners, detections.classes[label], score, *size))
+    _write_lines(path, lines)
+
+
+def write_counts(path: Path, found: Sequence[Detections]) -> None:
+    """Write one line for each image: how many of each class were found, and of all.
+
+    Raises:
+        FovealError: the file can't be written.
+    """
+    classes = found[0].classes if found else ()
+    lines: list[Sequence[Any]] = [("image", *classes, "total")]
+    for number, detections in enumerate(found):
+        name = _relative(detections.path, path.parent) or f"image {number}"
+        lines.append((name, *detections.counts().values(), len(detections)))
+    _write_lines(path, lines)
+
+
+def to_supervision(detections: Detections) -> Any:
+    """The detections as `supervision.Detections`, names under `data["class_name"]`.
+
+    Raises:
+        MissingExtraError: supervision is not installed.
+    """
+    try:
+        import supervision
+    except ImportError:
+        raise MissingExtraError(
+            "supervision is not installed. Install it: pip install 'foveal[supervision]'"
+        ) from None
+    return supervision.Detections(
+        xyxy=detections.boxes.astype(np.float32).reshape(-1, 4),
+        confidence=detections.scores,
+        class_id=detections.labels,
+        data={"class_name": np.array(detections.names, dtype=str)},
+    )
+
+
+def _rows(detections: Detections) -> list[tuple[NDArray[np.float32], float, int]]:
+    """Each detection's box, score and label; scores with the digits that a float32 has."""
+    return [
+        (box, float(f"{float(score):.6g}"), int(label))
+        for box, score, label in zip(
+            detections.boxes, detections.scores, detections.labels, strict=True
+        )
+    ]
+
+
+def _relative(image: Path | None, folder: Path) -> str:
+    """The image's path from the folder, with slashes; nothing where there is none."""
+    if image is None:
+        return ""
+    try:
+        return Path(os.path.relpath(image.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # on another drive
+        return image.resolve().as_posix()
+
+
+def _write_lines(path: Path, lines: list[Sequence[Any]]) -> None:
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(lines)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> FovealError:
+    return FovealError(
+        f"{path}: can't be written ({error.strerror}). Choose another folder, or make room in it."
+    )

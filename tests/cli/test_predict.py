@@ -1,0 +1,154 @@
+"""`foveal predict`, from files to files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from foveal import cli
+from foveal.config import parse_settings
+from foveal.models import model_file
+from foveal.models.build import build_model
+
+CLASSES = ("normal", "infected")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    settings = parse_settings(
+        {
+            "model": {
+                "backbone": "resnet18",
+                "weights": "none",
+                "fpn_channels": 16,
+                "head_channels": 16,
+                "head_depth": 1,
+            },
+            "preparation": {"shorter": 64, "longer": 96},
+        },
+        where="test",
+    )
+    network = build_model(settings, len(CLASSES))
+    with torch.no_grad():
+        network.classification.output.bias.fill_(0.0)
+    path = tmp_path_factory.mktemp("model") / "cells.safetensors"
+    model_file.save(path, network, settings, CLASSES, notes={"threshold": 0.25})
+    return path
+
+
+@pytest.fixture
+def smears(tmp_path) -> Path:
+    folder = tmp_path / "smears"
+    (folder / "deep").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for name in ("a.png", "b.png", "deep/a.png"):
+        pixels = generator.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def foveal(monkeypatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["foveal", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    return exit_.value.code or 0
+
+
+def test_a_folder_gives_pictures_and_tables(monkeypatch, capsys, model, smears, tmp_path):
+    out = tmp_path / "found"
+    assert foveal(monkeypatch, "predict", model, smears, "--out", out) == 0
+    shown = capsys.readouterr()
+    assert "Threshold 0.25, chosen on validation data" in shown.out
+    assert "found in 3 images" in shown.out
+    assert "3 of 3 images" in shown.err
+    document = json.loads((out / "detections.json").read_text())
+    assert [image["file_name"] for image in document["images"]] == [
+        "../smears/a.png",
+        "../smears/b.png",
+        "../smears/deep/a.png",
+    ]
+    assert document["annotations"]
+    assert min(each["score"] for each in document["annotations"]) > 0.25
+    with (out / "detections.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(document["annotations"])
+    with (out / "counts.csv").open(newline="") as file:
+        counts = [int(line["total"]) for line in csv.DictReader(file)]
+    assert sum(counts) == len(document["annotations"])
+    for name in ("a.jpg", "b.jpg", "deep/a.jpg"):
+        with Image.open(out / "pictures" / name) as picture:
+            assert picture.format == "JPEG"
+            assert picture.width / picture.height == 64 / 48
+    assert foveal(monkeypatch, "predict", model, tmp_path, "--out", out) == 0
+    assert "found in 3 images" in capsys.readouterr().out
+
+
+def test_options_reach_the_network(monkeypatch, capsys, model, smears, tmp_path):
+    out = tmp_path / "found"
+    options = ["--threshold", 0.3, "--most", 2, "--nms", 0.4, "--batch", 1, "--no-pictures"]
+    options += ["--flip", "--scales", "1,1.5", "--class-agnostic", "--device", "cpu"]
+    options += ["--precision", "float32"]
+    assert foveal(monkeypatch, "predict", model, f"{smears}/*.png", "--out", out, *options) == 0
+    document = json.loads((out / "detections.json").read_text())
+    assert len(document["images"]) == 2
+    assert len(document["annotations"]) == 4
+    assert not (out / "pictures").exists()
+    assert "Threshold" not in capsys.readouterr().out
+
+
+def test_a_broken_image_is_named_and_skipped(monkeypatch, capsys, model, smears, tmp_path):
+    (smears / "c.jpg").write_bytes(b"\xff\xd8 cut short")
+    out = tmp_path / "found"
+    assert foveal(monkeypatch, "predict", model, smears, "--out", out) == 1
+    shown = capsys.readouterr()
+    assert "skipped: " in shown.err
+    assert "c.jpg" in shown.err
+    assert "1 of 4 images can't be read" in shown.err
+    assert len(json.loads((out / "detections.json").read_text())["images"]) == 3
+
+
+def test_broken_images_only(monkeypatch, capsys, model, tmp_path):
+    broken = tmp_path / "c.jpg"
+    broken.write_bytes(b"")
+    assert foveal(monkeypatch, "predict", model, broken, "--out", tmp_path / "found") == 1
+    assert "0 found in 0 images" in capsys.readouterr().out
+
+
+def test_nothing_found_is_explained(monkeypatch, capsys, model, smears, tmp_path):
+    out = tmp_path / "found"
+    assert foveal(monkeypatch, "predict", model, smears, "--out", out, "--threshold", 0.999) == 0
+    shown = capsys.readouterr().out
+    assert "0 found in 3 images" in shown
+    assert "No score is above the threshold 0.999" in shown
+    assert "highest scores: " in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.safetensors", "{smears}"], "absent.safetensors: no such file"),
+        (["{model}", "absent.png"], "absent.png: no such file or folder"),
+        (["{model}", "{smears}", "--scales", "1,x"], "--scales 1,x: expected numbers"),
+        (["{model}", "{smears}", "--device", "gpu"], "device 'gpu' can't be used"),
+    ],
+)
+def test_mistakes_are_explained(monkeypatch, capsys, model, smears, tmp_path, arguments, message):
+    filled = [text.format(model=model, smears=smears) for text in arguments]
+    assert foveal(monkeypatch, "predict", *filled, "--out", tmp_path / "found") == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ")
+    assert message in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_a_folder_that_can_not_be_made_is_explained(monkeypatch, capsys, model, smears):
+    out = smears / "a.png" / "found"
+    assert foveal(monkeypatch, "predict", model, smears, "--out", out) == 2
+    assert "can't be written" in capsys.readouterr().err
