@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -64,22 +63,6 @@ def make_fake_batch(seed: int, *, images: int = 4, size: int = 64) -> Batch:
     )
 
 
-def split_batch(batch: Batch, parts: int) -> list[Batch]:
-    """The images of a batch in at most so many parts."""
-    size = math.ceil(len(batch) / parts)
-    return [
-        Batch(
-            *(
-                value[first : first + size]
-                for value in (batch.images, batch.boxes, batch.labels, batch.ignored, batch.counts)
-            ),
-            names=batch.names[first : first + size],
-            has_ignored=batch.has_ignored,
-        )
-        for first in range(0, len(batch), size)
-    ]
-
-
 class FakeBatches:
     """The same batches for the same epoch and step, as the real loader gives."""
 
@@ -90,6 +73,9 @@ class FakeBatches:
     def epoch(self, epoch, *, start_step=0):
         for step in range(start_step, self.steps):
             yield [self.change(make_fake_batch(100 * epoch + step), epoch, step)]
+
+    def close(self):
+        pass
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@ import math
 
 import pytest
 import torch
-from tests.training.conftest import make_fake_batch, split_batch, tiny_settings
+from tests.training.conftest import make_fake_batch, tiny_settings
 
 from foveal.errors import TrainingError
 from foveal.models.build import build_model
+from foveal.training.batches import split_batch
 from foveal.training.engine import is_out_of_memory, running_statistics
 from foveal.training.setup import make_accelerator, make_engine
 

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
 from foveal.errors import TrainingError, TrainingInterrupted
 from foveal.structures import Batch
+from foveal.training.batches import make_batches
 from foveal.training.engine import Engine, StepResult
 from foveal.training.folder import RunFolder
 from foveal.training.interruption import Interruption, StoppedError
@@ -48,17 +49,6 @@ class TrainingResult:
     best_epoch: int
     best: Mapping[str, float]
     folder: Path | None
-
-
-class Batches(Protocol):
-    """Where a run's batches come from."""
-
-    @property
-    def steps(self) -> int:
-        """Batches an epoch."""
-
-    def epoch(self, epoch: int, *, start_step: int = 0) -> Iterator[Sequence[Batch]]:
-        """For each step of an epoch, from one on, what this process computes, part by part."""
 
 
 def train(
@@ -178,6 +168,8 @@ class Run:
             keep_bytes=self.position.journal_bytes,
             config=flat_settings(self.settings),
         )
+        if not resume:
+            self._save()
 
     def go(self) -> None:
         """Train until the last epoch, or until patience is at its end."""
@@ -203,6 +195,7 @@ class Run:
 
     def close(self) -> None:
         """Close what is open."""
+        self.batches.close()
         self.teller.close()
 
     # An epoch --------------------------------------------------------------------------------
@@ -215,6 +208,8 @@ class Run:
         while position.step < self.batches.steps:
             with self.teller.clock.waiting():
                 parts = self._next(batches)
+            if parts is None:
+                break
             learning_rate = self.learning_rate(self._steps_done)
             result = self.engine.step(
                 parts,
@@ -269,9 +264,10 @@ class Run:
     def _steps_done(self) -> int:
         return self.position.epoch * self.batches.steps + self.position.step
 
-    def _next(self, batches: Iterator[Sequence[Batch]]) -> Sequence[Batch]:
+    def _next(self, batches: Iterator[Sequence[Batch]]) -> Sequence[Batch] | None:
+        """What to compute next; None where an epoch ends early since its last images are broken."""
         try:
-            return next(batches)
+            return next(batches, None)
         except (RuntimeError, OSError):
             # Loading processes get the terminal's Ctrl-C too, and may end before we ask them.
             if self.interruption.requested and self.accelerator.num_processes == 1:
@@ -372,11 +368,6 @@ class Run:
             f"{where}; the state is in {self.keeper.folder.state}. "
             "Go on with the same command and --resume."
         )
-
-
-def make_batches(settings: Settings, data: Dataset, *, accelerator: Accelerator) -> Batches:
-    """This process's part of the run's batches."""
-    raise NotImplementedError
 
 
 def _devices(accelerator: Accelerator) -> list[torch.device]:
