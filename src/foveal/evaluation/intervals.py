@@ -1,6 +1,6 @@
 """How sure a number is, given these few images: 95 % intervals by resampling the images.
 
-Images are drawn with replacement, as many as there are; a draw is a weight for each image, how often
+Images are drawn with replacement, as many as there are; a draw is a weight of each image, how often
 it came up. The matches within an image do not depend on other images, so they are computed once and
 only the sums over images are done again for each draw.
 """

@@ -1,0 +1,124 @@
+"""Counting objects: predicted against true numbers in each image, and the threshold to count at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from foveal.evaluation.average_precision import best_threshold, f1_after
+from foveal.evaluation.intervals import interval
+from foveal.evaluation.matching import make_pool, match
+from foveal.evaluation.results import Counts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from foveal.evaluation.matching import Matches, Pool
+    from foveal.structures import Detections, Target
+
+
+def choose_threshold(
+    detections: Sequence[Detections],
+    targets: Sequence[Target],
+    classes: Sequence[str],
+    *,
+    by: Literal["f1", "count"] = "f1",
+    most: int = 100,
+) -> float:
+    """The score from which detections should count, chosen on validation data.
+
+    Args:
+        detections: one for each image, with low scores still in; original pixels.
+        targets: one for each image, original pixels.
+        classes: the K class names.
+        by: "f1" for the best F1 of all classes together at the IoU 0.5; "count" for the least mean
+            absolute error of the counts of each class in each image.
+        most: how many detections of each image and class take part.
+
+    Returns:
+        In 0..1 (just above 1 where no detection should count though some score 1); 0.5 where
+        there are no detections.
+
+    Raises:
+        DataError: detections and targets do not fit together.
+    """
+    pool = make_pool(detections, targets, classes=len(classes), most=most)
+    return threshold_of(pool, match(pool, ious=(0.5,)), by=by)
+
+
+def threshold_of(pool: Pool, matches: Matches, *, by: Literal["f1", "count"]) -> float:
+    """Like `choose_threshold`, from matches whose first threshold is the IoU 0.5."""
+    counted = np.flatnonzero(~matches.skipped[0])
+    order = counted[np.argsort(-pool.scores[counted], kind="stable")]
+    if by == "f1":
+        value = f1_after(matches.right[0][order], int(matches.counted.sum()))
+    else:
+        value = -_count_errors(pool, matches, order)
+    return best_threshold(pool.scores[order], value)
+
+
+def _count_errors(pool: Pool, matches: Matches, order: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sum of |predicted - true| over images and classes when the 0, 1, ... D best count, [D + 1].
+
+    A detection lessens the error by one while its image and class still lack some, and adds one
+    afterwards.
+    """
+    groups = pool.images * pool.classes
+    own = pool.object_image * pool.classes + pool.object_labels
+    true = np.bincount(own[matches.counted], minlength=groups)
+    group = (pool.image * pool.classes + pool.labels)[order]
+    by_group = np.argsort(group, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[by_group] = np.arange(len(order)) - np.searchsorted(group[by_group], group[by_group])
+    change = np.where(place < true[group], -1.0, 1.0)
+    return np.asarray(true.sum() + np.append(0.0, np.cumsum(change)))
+
+
+def count_table(
+    pool: Pool, matches: Matches, *, threshold: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """True and predicted numbers in each image, both [K, I], without regions to ignore.
+
+    Args:
+        pool: all images.
+        matches: at the IoU 0.5 first, all areas.
+        threshold: the score from which detections count.
+    """
+    kept = ~matches.skipped[0] & (pool.scores >= np.float32(threshold))
+    shape = (pool.classes, pool.images)
+    size = pool.classes * pool.images
+    own = pool.object_labels * pool.images + pool.object_image
+    found = pool.labels * pool.images + pool.image
+    true = np.bincount(own[matches.counted], minlength=size).reshape(shape)
+    return true, np.bincount(found[kept], minlength=size).reshape(shape)
+
+
+def summarize_counts(
+    true: NDArray[np.int64], predicted: NDArray[np.int64], *, weights: NDArray[np.float32]
+) -> Counts:
+    """Errors of the counts.
+
+    Args:
+        true, predicted: [I].
+        weights: [R, I] draws of the images for the intervals; R may be 0.
+    """
+    difference = (predicted - true).astype(np.float64)
+    absolute = np.abs(difference)
+    images, objects = len(true), int(true.sum())
+    spread = float(((true - true.mean()) ** 2).sum()) if images else 0.0
+    undefined = float("nan")
+    return Counts(
+        true=true,
+        predicted=predicted,
+        bias=float(difference.mean()) if images else undefined,
+        mean_absolute_error=float(absolute.mean()) if images else undefined,
+        relative_error=float(absolute.sum()) / objects if objects else undefined,
+        r2=1 - float((difference**2).sum()) / spread if spread else undefined,
+        bias_interval=interval(weights @ difference / images if images else np.zeros(0)),
+        mean_absolute_error_interval=interval(
+            weights @ absolute / images if images else np.zeros(0)
+        ),
+    )

@@ -1,0 +1,221 @@
+"""What kinds of errors a detector makes and what each costs (Bolya et al. 2020, "TIDE").
+
+Every detection that counts and finds nothing is given one kind, and every object that is not found
+is missed unless a detection of the kinds "localisation" or "wrong class" stands for it. The cost of
+a kind is the AP50 gained by mending it alone (section 2.3): a misplaced or misnamed detection
+becomes right where its object is free, the others go; missed objects are no longer asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foveal.evaluation.average_precision import mean_over_classes, precision_at_recalls
+from foveal.evaluation.matching import LEAST_IOU, match_any_class
+from foveal.evaluation.results import Confusion, ErrorKind, Errors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from foveal.evaluation.matching import Matches, Pool
+
+FOUND_IOU = 0.5
+"""From which overlap on a detection has an object."""
+
+
+class Kind(IntEnum):
+    """What is wrong with a detection."""
+
+    NONE = 0
+    LOCALISATION = 1
+    WRONG_CLASS = 2
+    DUPLICATE = 3
+    BACKGROUND = 4
+    BOTH = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Verdict:
+    """Each detection's kind of error and the object it stands for, [D]; missed objects, [G]."""
+
+    kinds: NDArray[np.int64]
+    stands_for: NDArray[np.int64]
+    missed: NDArray[np.bool_]
+
+
+def find_errors(pool: Pool, matches: Matches, *, threshold: float) -> Errors:
+    """Kinds, numbers and costs of all errors.
+
+    Args:
+        pool: all images.
+        matches: at the IoU 0.5 first, all areas.
+        threshold: the score from which detections count in `number_at_threshold`.
+    """
+    everything = np.ones(len(pool.scores), np.bool_)
+    verdict = _judge(pool, matches, everything)
+    above = _judge(pool, matches, pool.scores >= np.float32(threshold))
+    right, wrong = matches.right[0], matches.wrong[0]
+    ap50 = _mean_ap(pool, pool.labels, right, wrong, matches.counted)
+
+    def gain(mended: float) -> float:
+        return max(mended - ap50, 0.0) if ap50 == ap50 else float("nan")
+
+    def kind(which: Kind) -> ErrorKind:
+        labels, fixed = _mend(pool, matches, verdict, which)
+        left = wrong & (verdict.kinds != which)
+        return ErrorKind(
+            gain(_mean_ap(pool, labels, right | fixed, left, matches.counted)),
+            int((verdict.kinds == which).sum()),
+            int((above.kinds == which).sum()),
+        )
+
+    found = np.zeros(len(pool.ignored), np.bool_)
+    found[matches.found[0][right]] = True
+    wanted = matches.counted & ~verdict.missed
+    missed = ErrorKind(
+        gain(_mean_ap(pool, pool.labels, right, wrong, wanted, was=matches.counted)),
+        int(verdict.missed.sum()),
+        int(above.missed.sum()),
+    )
+    return Errors(
+        wrong_class=kind(Kind.WRONG_CLASS),
+        localisation=kind(Kind.LOCALISATION),
+        both=kind(Kind.BOTH),
+        duplicate=kind(Kind.DUPLICATE),
+        background=kind(Kind.BACKGROUND),
+        missed=missed,
+        false_positive=gain(
+            _mean_ap(pool, pool.labels, right, np.zeros_like(wrong), matches.counted)
+        ),
+        false_negative=gain(_mean_ap(pool, pool.labels, right, wrong, found, was=matches.counted)),
+        ap50=ap50,
+    )
+
+
+def _judge(pool: Pool, matches: Matches, kept: NDArray[np.bool_]) -> _Verdict:
+    """Name the error of each kept detection; the first kind that fits, in TIDE's order."""
+    right, wrong = matches.right[0] & kept, matches.wrong[0] & kept
+    real = matches.counted[pool.pair_object]
+    same = pool.same_class
+    own_object, own = _best_pair(pool, real & same)
+    other_object, other = _best_pair(pool, real & ~same)
+    near_own, near_other = own >= LEAST_IOU, other >= LEAST_IOU
+    kinds = np.select(
+        [
+            ~wrong,
+            near_own & (own < FOUND_IOU),
+            other >= FOUND_IOU,
+            own >= FOUND_IOU,
+            ~near_own & ~near_other,
+        ],
+        [Kind.NONE, Kind.LOCALISATION, Kind.WRONG_CLASS, Kind.DUPLICATE, Kind.BACKGROUND],
+        Kind.BOTH,
+    ).astype(np.int64)
+    stands_for = np.full(len(kinds), -1, np.int64)
+    for kind, objects in ((Kind.LOCALISATION, own_object), (Kind.WRONG_CLASS, other_object)):
+        stands_for[kinds == kind] = objects[kinds == kind]
+    missed = matches.counted.copy()
+    missed[matches.found[0][right]] = False
+    missed[stands_for[stands_for >= 0]] = False
+    return _Verdict(kinds, stands_for, missed)
+
+
+def _best_pair(pool: Pool, use: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The object that each detection overlaps most among some pairs, -1 for none; the IoU; [D]."""
+    target = np.full(len(pool.scores), -1, np.int64)
+    iou = np.zeros(len(pool.scores))
+    order = np.flatnonzero(use)
+    order = order[np.argsort(pool.pair_iou[order], kind="stable")]
+    target[pool.pair_detection[order]] = pool.pair_object[order]
+    iou[pool.pair_detection[order]] = pool.pair_iou[order]
+    return target, iou
+
+
+def _mend(
+    pool: Pool, matches: Matches, verdict: _Verdict, kind: Kind
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Labels, [D], and which detections become right, [D], when errors of one kind are mended.
+
+    Of those that stand for one object only the best score is mended, and only where nothing else
+    has found the object.
+    """
+    labels, fixed = pool.labels.copy(), np.zeros(len(pool.labels), np.bool_)
+    taken = np.zeros(len(pool.ignored), np.bool_)
+    taken[matches.found[0][matches.right[0]]] = True
+    able = np.flatnonzero((verdict.kinds == kind) & (verdict.stands_for >= 0))
+    able = able[~taken[verdict.stands_for[able]]]
+    able = able[np.argsort(-pool.scores[able], kind="stable")]
+    chosen = able[np.unique(verdict.stands_for[able], return_index=True)[1]]
+    fixed[chosen] = True
+    labels[chosen] = pool.object_labels[verdict.stands_for[chosen]]
+    return labels, fixed
+
+
+def _mean_ap(
+    pool: Pool,
+    labels: NDArray[np.int64],
+    right: NDArray[np.bool_],
+    wrong: NDArray[np.bool_],
+    wanted: NDArray[np.bool_],
+    *,
+    was: NDArray[np.bool_] | None = None,
+) -> float:
+    """Mean AP50 over classes with objects, from detections with these labels and verdicts.
+
+    Args:
+        pool: all images.
+        labels, right, wrong: [D].
+        wanted: [G] the objects to find.
+        was: [G] the objects there were before some were taken away: a class that has lost all of
+            them has nothing left to find, and an AP of 1 unless something wrong is found.
+    """
+    objects = pool.objects_of_class(wanted)
+    before = objects if was is None else pool.objects_of_class(was)
+    used = np.flatnonzero(right | wrong)
+    used = used[np.lexsort((-pool.scores[used], labels[used]))]
+    starts = np.searchsorted(labels[used], np.arange(pool.classes + 1))
+    aps = np.full(pool.classes, np.nan)
+    for label in np.flatnonzero(before).tolist():
+        order = used[starts[label] : starts[label + 1]]
+        if objects[label]:
+            hit, miss = right[order][None], wrong[order][None]
+            aps[label] = precision_at_recalls(hit, miss, int(objects[label])).mean()
+        else:
+            aps[label] = 0.0 if len(order) else 1.0
+    return mean_over_classes(aps)
+
+
+def find_confusion(
+    pool: Pool, matches: Matches, classes: tuple[str, ...], *, threshold: float
+) -> Confusion:
+    """Which class is taken for which.
+
+    Detections that found an object of their own class come first, so that the diagonal holds what
+    the other numbers call right; what is left is matched whatever the class.
+
+    Args:
+        pool: all images.
+        matches: at the IoU 0.5 first, all areas.
+        classes: the K class names.
+        threshold: the score from which detections count.
+    """
+    kept = pool.scores >= np.float32(threshold)
+    right, wrong = matches.right[0] & kept, matches.wrong[0] & kept
+    free = matches.counted.copy()
+    free[matches.found[0][right]] = False
+    other = match_any_class(pool, wrong, free, iou=FOUND_IOU)
+    confused = other >= 0
+    free[other[confused]] = False
+    background = len(classes)
+    matrix = np.zeros((background + 1, background + 1), np.int64)
+    np.add.at(matrix, (pool.labels[right], pool.labels[right]), 1)
+    np.add.at(matrix, (pool.object_labels[other[confused]], pool.labels[confused]), 1)
+    matrix[:background, background] = pool.objects_of_class(free)
+    matrix[background, :background] = np.bincount(
+        pool.labels[wrong & ~confused], minlength=background
+    )
+    return Confusion((*classes, "background"), matrix)

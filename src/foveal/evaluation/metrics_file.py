@@ -1,0 +1,183 @@
+"""An evaluation as `metrics.json`: what people and programs compare, null where undefined."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from foveal.errors import FovealError
+from foveal.evaluation.coco_numbers import twelve
+from foveal.evaluation.evaluation import NAMES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from foveal.evaluation.results import (
+        ClassResult,
+        CocoNumbers,
+        Counts,
+        Curve,
+        ErrorKind,
+        Errors,
+        Evaluation,
+        Interval,
+    )
+
+
+def write_metrics(path: Path, evaluation: Evaluation) -> None:
+    """Write an evaluation as JSON, at once: a reader never sees half of it.
+
+    Raises:
+        FovealError: the file can't be written; what was there before is still there.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    text = json.dumps(to_metrics(evaluation), ensure_ascii=False, indent=2, allow_nan=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise FovealError(
+            f"{path}: can't be written ({error.strerror or error}). "
+            "Choose another folder, or make room there."
+        ) from error
+
+
+def to_metrics(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation as plain JSON values; what is undefined is None."""
+    values = {
+        **_coco(evaluation.coco),
+        f"AR{evaluation.most}": evaluation.coco.ar_most,
+        "AP_interval": _interval(evaluation.ap_interval),
+        "AP50_interval": _interval(evaluation.ap50_interval),
+        "VOC2007": evaluation.voc2007,
+        "VOC2012": evaluation.voc2012,
+        "images": evaluation.images,
+        "objects": evaluation.objects,
+        "detections": evaluation.detections,
+        "most": evaluation.most,
+        "threshold": evaluation.threshold,
+        "threshold_chosen_here": evaluation.threshold_chosen_here,
+        "precision": evaluation.precision,
+        "recall": evaluation.recall,
+        "f1": evaluation.f1,
+        "counts": _counts(evaluation.counts),
+        "per_class": {result.name: _class(result) for result in evaluation.per_class},
+        "by_size": [
+            {
+                "name": size.name,
+                "low": size.low,
+                "high": size.high,
+                "objects": size.objects,
+                "AP": size.ap,
+                "AP50": size.ap50,
+                "AR": size.ar,
+            }
+            for size in evaluation.by_size
+        ],
+        "errors": _errors(evaluation.errors),
+        "confusion": {
+            "names": list(evaluation.confusion.names),
+            "matrix": evaluation.confusion.matrix.tolist(),
+        },
+        "calibration": {
+            "error": evaluation.calibration.error,
+            "edges": evaluation.calibration.edges.tolist(),
+            "numbers": evaluation.calibration.numbers.tolist(),
+            "mean_scores": evaluation.calibration.mean_scores.tolist(),
+            "precisions": evaluation.calibration.precisions.tolist(),
+        },
+    }
+    cleaned = _without_nan(values)
+    assert isinstance(cleaned, dict)
+    return cleaned
+
+
+def _coco(numbers: CocoNumbers) -> dict[str, float]:
+    return dict(zip(NAMES, twelve(numbers), strict=True))
+
+
+def _interval(interval: Interval) -> list[float]:
+    return [interval.low, interval.high]
+
+
+def _class(result: ClassResult) -> dict[str, Any]:
+    return {
+        **_coco(result.coco),
+        "AP_interval": _interval(result.ap_interval),
+        "AP50_interval": _interval(result.ap50_interval),
+        "VOC2007": result.voc2007,
+        "VOC2012": result.voc2012,
+        "images": result.images,
+        "objects": result.objects,
+        "precision": result.precision,
+        "recall": result.recall,
+        "f1": result.f1,
+        "best_f1": result.curve.best_f1,
+        "best_threshold": result.curve.best_threshold,
+        "counts": _counts(result.counts),
+        "curve": _curve(result.curve),
+    }
+
+
+def _counts(counts: Counts) -> dict[str, Any]:
+    return {
+        "true": int(counts.true.sum()),
+        "predicted": int(counts.predicted.sum()),
+        "bias": counts.bias,
+        "bias_interval": _interval(counts.bias_interval),
+        "mean_absolute_error": counts.mean_absolute_error,
+        "mean_absolute_error_interval": _interval(counts.mean_absolute_error_interval),
+        "relative_error": counts.relative_error,
+        "r2": counts.r2,
+        "true_in_each_image": counts.true.tolist(),
+        "predicted_in_each_image": counts.predicted.tolist(),
+    }
+
+
+def _curve(curve: Curve) -> dict[str, list[float]]:
+    return {
+        "recall": curve.recall.tolist(),
+        "precision": curve.precision.tolist(),
+        "thresholds": curve.thresholds.tolist(),
+        "precision_at": curve.precision_at.tolist(),
+        "recall_at": curve.recall_at.tolist(),
+        "f1_at": curve.f1_at.tolist(),
+    }
+
+
+def _errors(errors: Errors) -> dict[str, Any]:
+    def kind(one: ErrorKind) -> dict[str, float]:
+        return {
+            "cost": one.cost,
+            "number": one.number,
+            "number_at_threshold": one.number_at_threshold,
+        }
+
+    return {
+        "wrong_class": kind(errors.wrong_class),
+        "localisation": kind(errors.localisation),
+        "both": kind(errors.both),
+        "duplicate": kind(errors.duplicate),
+        "background": kind(errors.background),
+        "missed": kind(errors.missed),
+        "false_positive": errors.false_positive,
+        "false_negative": errors.false_negative,
+        "AP50": errors.ap50,
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    """The same values with None for every number that is not finite."""
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
