@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from foveal.data import formats
 from foveal.data.dataset import Dataset, Record
 from foveal.errors import DataError
 from foveal.structures import Sample, Target
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.random import Generator
     from numpy.typing import NDArray
 
@@ -76,40 +77,35 @@ def draw_dataset(
     The same arguments give the same files. Some images show no object.
 
     Args:
-        folder: made if absent; files of the same names are replaced.
+        folder: a new or empty one; it holds all of the data set in the end, or is not made.
         splits: how many images each split has.
         size: sides of the square images in pixels, at least 48.
         seed: of every random choice.
         classes: which kinds of object to draw, of `normal`, `infected` and `platelet`.
 
     Returns:
-        The data set of each split, as `foveal.read` would give it.
+        The data set of each split, as `foveal.read` gives it.
 
     Raises:
-        DataError: an unknown class, too small a size, or a folder that can't be written.
+        DataError: an unknown class, too small a size, a folder that is not empty or can't be made.
     """
-    from foveal.data.formats import coco
-
     unknown = [name for name in classes if name not in CLASSES]
     if unknown or not classes:
         raise DataError(f"classes {unknown}: can't be drawn. Expected some of {list(CLASSES)}.")
     if size < _LEAST_SIZE:
         raise DataError(f"size {size} is too small for a smear. Expected {_LEAST_SIZE} or more.")
-    datasets = {}
-    for index, (split, count) in enumerate(splits.items()):
-        records = [
-            _write_image(
-                folder / "images" / f"{split}_{number:04d}.jpg",
-                draw_smear(
-                    np.random.default_rng((seed, index, number)), size=size, classes=classes
-                ),
-                number,
-            )
-            for number in range(count)
-        ]
-        datasets[split] = Dataset(tuple(records), tuple(classes), folder, name=split)
-        coco.write(datasets[split], folder / f"{split}.json")
-    return datasets
+    records: list[Record] = []
+    indices = {}
+    with TemporaryDirectory() as scratch:
+        for place, (split, count) in enumerate(splits.items()):
+            indices[split] = range(len(records), len(records) + count)
+            for number in range(count):
+                generator = np.random.default_rng((seed, place, number))
+                sample = draw_smear(generator, size=size, classes=classes)
+                records.append(_write_image(Path(scratch) / f"{split}_{number:04d}.jpg", sample))
+        drawn = Dataset(tuple(records), tuple(classes), Path(scratch))
+        formats.write(drawn, folder, "coco", splits=indices)
+    return {split: formats.read(Path(folder) / f"{split}.json") for split in splits}
 
 
 def draw_smear(
@@ -141,30 +137,21 @@ def draw_smear(
     return Sample(_expose(density, generator), target)
 
 
-def _write_image(path: Path, sample: Sample, number: int) -> Record:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _, encoded = cv2.imencode(
-            ".jpg",
-            cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR),
-            [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111],
-        )
-        path.write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise DataError(
-            f"{path}: can't be written ({error.strerror}). Choose another folder."
-        ) from None
+def _write_image(path: Path, sample: Sample) -> Record:
+    _, encoded = cv2.imencode(
+        ".jpg",
+        cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR),
+        [
+            cv2.IMWRITE_JPEG_QUALITY,
+            95,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        ],
+    )
+    path.write_bytes(encoded.tobytes())
     height, width = sample.image.shape[:2]
     target = sample.target
-    return Record(
-        path.resolve(),
-        width,
-        height,
-        target.boxes,
-        target.labels,
-        target.ignored,
-        image_id=number + 1,
-    )
+    return Record(path, width, height, target.boxes, target.labels, target.ignored)
 
 
 def _place(generator: Generator, size: int, classes: Sequence[str]) -> list[tuple[str, _Shape]]:

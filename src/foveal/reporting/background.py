@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from foveal.data.statistics import Statistics, measure_dataset
 from foveal.drawing import curves
 from foveal.drawing.report import Bar, Chart, Part, Section, Table
-from foveal.reporting.words import decimal, percent
+from foveal.reporting.words import UNDEFINED, decimal, percent
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from foveal.data.dataset import Dataset
 
 _MOST_POINTS = 300
@@ -129,10 +128,11 @@ def data_section(datasets: Mapping[str, Dataset | None]) -> Section | None:
     Args:
         datasets: by what they were used for; None is left out.
     """
-    given = {use: dataset for use, dataset in datasets.items() if dataset is not None}
+    given = {
+        use: measure_dataset(dataset) for use, dataset in datasets.items() if dataset is not None
+    }
     if not given:
         return None
-    general = [_data_row(use, dataset) for use, dataset in given.items()]
     columns = (
         "data set",
         "images",
@@ -143,17 +143,24 @@ def data_section(datasets: Mapping[str, Dataset | None]) -> Section | None:
         "image sides, px",
         "object size, px",
     )
-    names = list(dict.fromkeys(name for dataset in given.values() for name in dataset.classes))
-    counts = {use: _class_counts(dataset) for use, dataset in given.items()}
-    classes = Table(
-        ("class", *(f"objects {use}" for use in given)),
-        [(name, *(f"{counts[use].get(name, 0):,}" for use in given)) for name in names],
-    )
+    rows = [_data_row(use, one) for use, one in given.items()]
+    counts = {use: {each.name: each for each in one.classes} for use, one in given.items()}
+    names = list(dict.fromkeys(name for known in counts.values() for name in known))
+    headings = ["class", *(f"{what} {use}" for use in given for what in ("objects", "images"))]
+    classes = [
+        [name]
+        + [
+            f"{getattr(known[name], what):,}" if name in known else UNDEFINED
+            for known in counts.values()
+            for what in ("objects", "images")
+        ]
+        for name in names
+    ]
     caption = (
-        "Median and, in brackets, the range of nine tenths. An object's size is the square root "
-        "of its box's area."
+        "An object's size is the square root of its box's area: the median and, in brackets, the "
+        "range of nine tenths."
     )
-    return Section("Data", [Table(columns, general, caption), classes])
+    return Section("Data", [Table(columns, rows, caption), Table(headings, classes)])
 
 
 def anchors_section(fit: AnchorFitLike | None) -> Section | None:
@@ -217,45 +224,18 @@ def _line(
     return curves.Line(y.replace("_", " "), points[:, 0], points[:, 1], label)
 
 
-def _data_row(use: str, dataset: Dataset) -> tuple[str, ...]:
-    per_image = np.asarray([int((~record.ignored).sum()) for record in dataset], float)
-    ignored = sum(int(record.ignored.sum()) for record in dataset)
-    boxes = np.concatenate(
-        [record.boxes[~record.ignored] for record in dataset] or [np.zeros((0, 4), np.float32)]
-    )
-    sides = np.sqrt(np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1))
-    name = f"{use}: {Path(dataset.name).name}" if dataset.name else use
+def _data_row(use: str, one: Statistics) -> tuple[str, ...]:
+    sizes = one.image_sizes
+    shown = f"{sizes[0][0]} x {sizes[0][1]}" if sizes and sizes[0][0] else UNDEFINED
     return (
-        name,
-        f"{len(dataset):,}",
-        f"{int((per_image == 0).sum()):,}",
-        f"{len(boxes):,}",
-        f"{ignored:,}",
-        _spread(per_image),
-        _image_sides(dataset),
-        _spread(sides),
+        f"{use}: {Path(one.name).name}" if one.name else use,
+        f"{one.images:,}",
+        f"{one.without_objects:,}",
+        f"{one.objects:,}",
+        f"{one.ignored:,}",
+        f"{one.objects_per_image:.1f} (most {one.most_objects:,})",
+        shown + (f" and {len(sizes) - 1} other" if len(sizes) > 1 else ""),
+        f"{one.sides[2]:.0f} ({one.sides[0]:.0f} to {one.sides[-1]:.0f})"
+        if one.sides
+        else UNDEFINED,
     )
-
-
-def _image_sides(dataset: Dataset) -> str:
-    known = {(record.width, record.height) for record in dataset if record.width}
-    if not known:
-        return "–"
-    if len(known) == 1:
-        width, height = known.pop()
-        return f"{width} x {height}"
-    smallest, largest = (order(known, key=lambda size: size[0] * size[1]) for order in (min, max))
-    return f"{smallest[0]} x {smallest[1]} to {largest[0]} x {largest[1]}"
-
-
-def _spread(values: NDArray[Any]) -> str:
-    if not len(values):
-        return "–"
-    low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
-    return f"{middle:.0f} ({low:.0f} to {high:.0f})"
-
-
-def _class_counts(dataset: Dataset) -> dict[str, int]:
-    labels = [record.labels[~record.ignored] for record in dataset] or [np.zeros(0, np.int64)]
-    numbers = np.bincount(np.concatenate(labels), minlength=len(dataset.classes))
-    return {name: int(number) for name, number in zip(dataset.classes, numbers, strict=True)}
