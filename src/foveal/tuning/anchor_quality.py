@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from foveal.data.reach import centre_gaps, level_places, reachable_ious
 from foveal.detection.anchors import AnchorGrid
 from foveal.detection.assignment import assign
 
@@ -178,17 +179,17 @@ def anchor_sides(settings: AnchorSettings) -> NDArray[np.float64]:
 def best_ious(objects: Objects, settings: AnchorSettings) -> NDArray[np.float64]:
     """[N, L, A]: each object's IoU with each shape at that shape's best place."""
     sides = anchor_sides(settings)
-    gaps = centre_gaps(objects, settings)
+    gaps = object_gaps(objects, settings)
     levels = [iou_at(objects.sides, gaps[:, level], sides[level]) for level in range(len(sides))]
     return np.stack(levels, axis=1)
 
 
-def centre_gaps(objects: Objects, settings: AnchorSettings) -> NDArray[np.float64]:
+def object_gaps(objects: Objects, settings: AnchorSettings) -> NDArray[np.float64]:
     """[N, L, 2]: distance in x and y from each object's centre to each level's nearest place."""
-    steps, counts = _steps(objects, settings)
-    centres = (objects.boxes[:, None, :2] + objects.boxes[:, None, 2:]) / 2
-    nearest = np.rint(centres / steps - settings.offset).clip(0, counts - 1)
-    return np.abs((nearest + settings.offset) * steps - centres)
+    steps, counts = level_places(
+        objects.inputs, settings.strides, nominal=settings.stride_from == "nominal"
+    )
+    return centre_gaps(objects.boxes, steps=steps, counts=counts, offset=settings.offset)
 
 
 def iou_at(sides: NDArray[Any], gaps: NDArray[Any], shapes: NDArray[Any]) -> NDArray[Any]:
@@ -228,21 +229,8 @@ def reachable_recall(objects: Objects, settings: AnchorSettings, *, iou: float =
     """
     if not len(objects):
         return float("nan")
-    sides, gaps = objects.sides, centre_gaps(objects, settings)
-    best = np.zeros(len(objects))
-    # Along one side the best length is between those where the shorter of the two is just covered.
-    steps = np.linspace(-1.0, 1.0, 9)
-    for level in range(gaps.shape[1]):
-        overlaps, lengths = [], []
-        for axis in (0, 1):
-            side, gap = sides[:, axis, None], gaps[:, level, axis, None]
-            length = np.maximum(side + 2 * gap * steps, 1e-3)
-            overlaps.append(np.minimum(np.minimum(side, length), (side + length) / 2 - gap).clip(0))
-            lengths.append(length)
-        shared = overlaps[0][:, :, None] * overlaps[1][:, None, :]
-        areas = lengths[0][:, :, None] * lengths[1][:, None, :] + sides.prod(axis=1)[:, None, None]
-        best = np.maximum(best, (shared / (areas - shared)).max(axis=(1, 2)))
-    return float((best >= iou).mean())
+    reachable = reachable_ious(objects.sides, object_gaps(objects, settings))
+    return float((reachable >= iou).mean())
 
 
 def assigned_anchors(
@@ -299,15 +287,3 @@ def _shape_recall(objects: Objects, settings: AnchorSettings, iou: float) -> flo
     shapes = anchor_sides(settings).reshape(-1, 2)
     best = iou_at(objects.sides, np.zeros((len(objects), 2)), shapes).max(axis=1)
     return float((best >= iou).mean())
-
-
-def _steps(
-    objects: Objects, settings: AnchorSettings
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """[N, L, 2] the distances between places in x and y, and how many places there are."""
-    strides = np.array(settings.strides, np.float64)[:, None]
-    inputs = objects.inputs[:, None].astype(np.float64)
-    counts = np.ceil(inputs / strides)
-    if settings.stride_from == "nominal":
-        return np.broadcast_to(strides, counts.shape).astype(np.float64), counts
-    return np.floor(inputs / counts), counts

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveal.tuning.anchor_quality import Objects, best_ious, centre_gaps, iou_at
+from foveal.tuning.anchor_quality import Objects, best_ious, iou_at, object_gaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,7 +77,7 @@ class _Landscape:
         self.objects = objects.select(chosen)
         self.weights = np.full(len(chosen), 1 / len(chosen)) if weights is None else weights
         self.sides = self.objects.sides.astype(np.float32)
-        self.gaps = centre_gaps(self.objects, settings).astype(np.float32)
+        self.gaps = object_gaps(self.objects, settings).astype(np.float32)
         self.strides = np.array(settings.strides, np.float64)
         self.iou = iou
         self.members = [self.objects.labels == label for label in np.unique(self.objects.labels)]

@@ -1,0 +1,101 @@
+"""What the doctor says: findings, each with a count, the first places and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foveal.data.statistics import Statistics
+
+Level = Literal["fault", "doubt", "information"]
+"""A fault can't be right: reading drops or changes it, or training suffers from it. A doubt may be
+meant so. Information is neither."""
+
+SHOWN_PLACES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One kind of thing that the doctor found.
+
+    Attributes:
+        kind: a stable name for programs, such as "missing image".
+        level: how bad it is.
+        count: how many there are.
+        what: one sentence, the count included.
+        places: the first few, each a line.
+        advice: what to do; empty for information that asks for nothing.
+    """
+
+    kind: str
+    level: Level
+    count: int
+    what: str
+    places: tuple[str, ...] = ()
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """All that the doctor found in a data set.
+
+    Attributes:
+        statistics: of the data set, then of the validation data where it was given.
+        findings: faults first, then doubts, then information; the most frequent first.
+        opened: whether the images themselves were decoded.
+    """
+
+    statistics: tuple[Statistics, ...]
+    findings: tuple[Finding, ...]
+    opened: bool
+
+    def of_level(self, level: Level) -> tuple[Finding, ...]:
+        """The findings of one level."""
+        return tuple(finding for finding in self.findings if finding.level == level)
+
+    @property
+    def has_faults(self) -> bool:
+        """Whether anything was found that can't be right."""
+        return bool(self.of_level("fault"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The diagnosis as plain data for JSON; what is undefined is None."""
+        plain: dict[str, Any] = _without_nan(asdict(self))
+        plain["faults"] = len(self.of_level("fault"))
+        plain["doubts"] = len(self.of_level("doubt"))
+        return plain
+
+
+def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Faults first, then doubts, then information; within a level the most frequent first."""
+    levels = ("fault", "doubt", "information")
+    return tuple(sorted(findings, key=lambda f: (levels.index(f.level), -f.count, f.kind)))
+
+
+def make_finding(
+    kind: str, level: Level, what: str, places: Sequence[str], *, advice: str
+) -> list[Finding]:
+    """One finding of as many places as there are, none where there are none.
+
+    Args:
+        kind, level, advice: see Finding.
+        what: one sentence in which {n} stands for the count, {s} and {es} for a plural's ending.
+        places: all of them.
+    """
+    if not places:
+        return []
+    count = len(places)
+    one = count == 1
+    sentence = what.format(n=f"{count:,}", s="" if one else "s", es="" if one else "es")
+    return [Finding(kind, level, count, sentence, tuple(places[:SHOWN_PLACES]), advice)]
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and value != value else value

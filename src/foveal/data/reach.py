@@ -1,0 +1,86 @@
+"""How far anchors of any shape can overlap an object, given only where anchors may stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+_STEPS = np.linspace(-1.0, 1.0, 9)
+"""Where between covering just the object's far edge and being covered a length is tried."""
+
+
+def centre_gaps(
+    boxes: NDArray[Any],
+    *,
+    steps: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    offset: float,
+) -> NDArray[np.float64]:
+    """Distance in x and y from each box's centre to the nearest place of each level.
+
+    Args:
+        boxes: [N, 4] xyxy, input pixels.
+        steps: [N, L, 2] distances between places in x and y, input pixels.
+        counts: [N, L, 2] how many places there are.
+        offset: where in its cell a place lies, in steps.
+
+    Returns:
+        [N, L, 2] input pixels.
+    """
+    centres = (boxes[:, None, :2].astype(np.float64) + boxes[:, None, 2:]) / 2
+    nearest = np.rint(centres / steps - offset).clip(0, counts - 1)
+    result: NDArray[np.float64] = np.abs((nearest + offset) * steps - centres)
+    return result
+
+
+def reachable_ious(sides: NDArray[np.float64], gaps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The IoU that the best anchor of any shape at the nearest places could have with each box.
+
+    Along one side the best length lies between the one that the box covers and the one that covers
+    the box: those are tried in nine steps, which errs by less than 0.01.
+
+    Args:
+        sides: [N, 2] widths and heights of the boxes, input pixels.
+        gaps: [N, L, 2] distances from the centres to the nearest places.
+
+    Returns:
+        [N].
+    """
+    best = np.zeros(len(sides))
+    for level in range(gaps.shape[1]):
+        overlaps, lengths = [], []
+        for axis in (0, 1):
+            side, gap = sides[:, axis, None], gaps[:, level, axis, None]
+            length = np.maximum(side + 2 * gap * _STEPS, 1e-3)
+            overlaps.append(np.minimum(np.minimum(side, length), (side + length) / 2 - gap).clip(0))
+            lengths.append(length)
+        shared = overlaps[0][:, :, None] * overlaps[1][:, None, :]
+        areas = lengths[0][:, :, None] * lengths[1][:, None, :] + sides.prod(axis=1)[:, None, None]
+        best = np.maximum(best, (shared / (areas - shared)).max(axis=(1, 2)))
+    return best
+
+
+def level_places(
+    inputs: NDArray[np.int64], strides: Sequence[int], *, nominal: bool = True
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps and counts of places for `centre_gaps`.
+
+    Args:
+        inputs: [N, 2] width and height of each box's input, pixels.
+        strides: of the L levels.
+        nominal: whether a level's stride is its step, or the input's size by the level's.
+
+    Returns:
+        Two arrays [N, L, 2]: steps and counts.
+    """
+    wide = np.array(strides, np.float64)[:, None]
+    sides = inputs[:, None].astype(np.float64)
+    counts = np.ceil(sides / wide)
+    steps = np.broadcast_to(wide, counts.shape) if nominal else np.floor(sides / counts)
+    return steps, counts
