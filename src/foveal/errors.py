@@ -33,6 +33,10 @@ class TrainingError(FovealError):
     """A training run can't start, go on or be resumed."""
 
 
+class DeviceMemoryError(TrainingError):
+    """The memory of the device is too small for a training step."""
+
+
 class TrainingInterrupted(TrainingError):  # noqa: N818
     """A run was stopped by a signal, after it wrote what resuming it needs."""
 

@@ -158,7 +158,7 @@ def main(folder: Path) -> None:
             "resumed": again == 0,
             "differences": differences(whole, out) if again == 0 else None,
         }
-    print(json.dumps(results))
+    sys.stdout.write(json.dumps(results) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from foveal.detection.criterion import Criterion, Losses
-from foveal.errors import TrainingError
+from foveal.errors import DeviceMemoryError
 from foveal.models.precision import autocast
 from foveal.structures import Batch
 from foveal.training.averaging import AveragedModel
@@ -134,7 +134,7 @@ class Engine:
             stop: whether this process was asked to stop.
 
         Raises:
-            TrainingError: the device's memory is too small.
+            DeviceMemoryError: the device's memory is too small.
         """
         self._prepare_step(number)
         kept = [value.clone() for value in self._statistics]
@@ -245,7 +245,7 @@ class Engine:
         return module
 
 
-def memory_error(parts: Sequence[Batch], device: torch.device) -> TrainingError:
+def memory_error(parts: Sequence[Batch], device: torch.device) -> DeviceMemoryError:
     """What to say when the memory is too small for a step: which setting to lower, and to what."""
     images, _, height, width = parts[0].images.shape
     if images > 1:
@@ -258,7 +258,7 @@ def memory_error(parts: Sequence[Batch], device: torch.device) -> TrainingError:
             "There is one image at a time already: lower preparation.shorter and "
             "preparation.longer by a quarter"
         )
-    return TrainingError(
+    return DeviceMemoryError(
         f"The memory of {device} is too small to train on {images} image(s) of {width} x {height} "
         f"pixels at once. {advice}, or choose a smaller model.backbone. "
         "training.precision=bf16 needs about half of what float32 does."

@@ -43,12 +43,14 @@ class TrainingResult:
         best_epoch: from 1; the last one where nothing was validated.
         best: the validation's numbers of that epoch.
         folder: where the run's files are; None where it had none.
+        is_main: whether this is the process that writes files.
     """
 
     history: tuple[Mapping[str, Any], ...]
     best_epoch: int
     best: Mapping[str, float]
     folder: Path | None
+    is_main: bool = True
 
 
 def train(
@@ -191,6 +193,7 @@ class Run:
             self.position.best_epoch,
             best.get("validation", {}),
             self.keeper.folder.path if self.keeper.folder else None,
+            is_main=self.accelerator.is_main_process,
         )
 
     def close(self) -> None:

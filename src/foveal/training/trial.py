@@ -1,0 +1,101 @@
+"""Trying a model out without changing it: for the learning-rate and batch-size finders."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+
+from foveal.errors import DeviceMemoryError
+from foveal.structures import Batch
+from foveal.training.batches import make_batches
+from foveal.training.schedule import peak_learning_rate
+from foveal.training.setup import make_accelerator, make_engine
+
+if TYPE_CHECKING:
+    from foveal.config import Settings
+    from foveal.data.dataset import Dataset
+    from foveal.models.retinanet import RetinaNet
+
+
+class Trial:
+    """A copy of a model that is trained for a few steps, while the model stays as it is.
+
+    Used as a context, it ends the processes that load images.
+
+    Args:
+        model: is copied.
+        settings: how it is trained; torch.compile is left out.
+        data: the training images; they come again and again.
+    """
+
+    def __init__(self, model: RetinaNet, settings: Settings, data: Dataset) -> None:
+        self.settings = settings
+        self._accelerator = make_accelerator()
+        self._batches = make_batches(settings, data, accelerator=self._accelerator)
+        self._engine = make_engine(
+            copy.deepcopy(model), settings, accelerator=self._accelerator, compiled=False
+        )
+        self._parts = self._endless()
+        self._number = 0
+
+    def __enter__(self) -> Trial:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._batches.close()
+
+    def step(self, learning_rate: float) -> float:
+        """Train one step and give the loss before it, which may be not finite.
+
+        Args:
+            learning_rate: for the batch in use, not for the reference batch.
+        """
+        with torch.random.fork_rng(devices=[]):
+            result = self._engine.step(next(self._parts), learning_rate, number=self._number)
+        self._number += 1
+        return result.loss if result.applied else math.nan
+
+    def fits(self) -> bool:
+        """Train one step; False where the device's memory is too small for it."""
+        try:
+            self.step(0.0)
+        except DeviceMemoryError:
+            self._engine.optimizer.zero_grad(set_to_none=True)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            return False
+        return True
+
+    def as_setting(self, learning_rate: float) -> float:
+        """The value of training.learning_rate that gives this rate with the batch in use."""
+        training = self.settings.training
+        of_one = peak_learning_rate(1.0, optimizer=training.optimizer, batch=training.batch)
+        return learning_rate / of_one
+
+    def _endless(self) -> Iterator[Sequence[Batch]]:
+        epoch = 0
+        while True:
+            yield from self._batches.epoch(epoch)
+            epoch += 1
+
+
+def fits_into_memory(model: RetinaNet, settings: Settings, data: Dataset, *, images: int) -> bool:
+    """Whether a training step over so many images fits into the device's memory.
+
+    The images are the data's first ones, repeated where there are too few.
+    """
+    training = settings.training.model_copy(update={"batch": images, "workers": 0})
+    indices = [index % len(data) for index in range(images)]
+    changed = settings.model_copy(update={"training": training})
+    with Trial(model, changed, data.take(indices)) as trial:
+        return trial.fits()
