@@ -10,19 +10,16 @@ Loads no torch.
 from __future__ import annotations
 
 import stat
-import threading
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
-from foveal.data import tiff
+from foveal.data import pictures, tiff
 from foveal.errors import FovealError, ImageError
 
 if TYPE_CHECKING:
@@ -32,16 +29,6 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 500_000_000
 """Larger images are refused before they are decoded; a decoded image takes 3 or 4 bytes a pixel."""
-
-_FORMATS = (
-    "JPEG", "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "MPO", "PPM", "JPEG2000", "TGA", "AVIF",
-)  # fmt: skip
-_STILL = ("GIF", "WEBP", "PNG", "AVIF")
-"""Formats that may hold an animation; the later pages of a TIFF or MPO are views of the first."""
-_ORIENTATION = 0x0112
-_MODES = {"1": (1, 1), "L": (1, 8), "I;16": (1, 16), "I": (1, 32), "F": (1, 32), "CMYK": (3, 8)}
-
-_pillow_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +80,14 @@ def read_image(
             f"Expected none, one, or one for each of {bands} bands, in both."
         )
     with _opened(path) as file, _explained(path):
-        if tiff.is_tiff(file) and (bands not in (1, 3) or band_low or not _pillow_reads(file)):
+        if tiff.is_tiff(file) and (
+            bands not in (1, 3) or band_low or not pictures.reads_tiff(file)
+        ):
             values = tiff.read_tiff(file, path=path, most_pixels=most_pixels)
         else:
-            values = _read_by_pillow(file, path, bands, bool(band_low), most_pixels)
+            values = pictures.read_picture(
+                file, path=path, bands=bands, deep=bool(band_low), most_pixels=most_pixels
+            )
         values = _with_bands(values, bands, path)
         return _to_bytes(values, band_low, band_high, path)
 
@@ -121,18 +112,14 @@ def image_info(path: Path | str) -> ImageInfo:
     """
     path = Path(path)
     with _opened(path) as file, _explained(path):
-        if tiff.is_tiff(file) and not _pillow_reads(file):
+        if tiff.is_tiff(file) and not pictures.reads_tiff(file):
             height, width, bands, bits = tiff.read_shape(file, path=path)
             return ImageInfo(width, height, bands, bits, "TIFF")
-        picture, orientation = _open_by_pillow(file, path)
+        picture, orientation = pictures.open_picture(file, path=path)
         width, height = picture.size
         if orientation in tiff.SWAPPED:
             width, height = height, width
-        bands, bits = _MODES.get(picture.mode.split("B")[0], (3, 8))
-        if picture.mode in ("LA", "La"):
-            bands = 1
-        if _is_deep_colour(picture):
-            bits = 16
+        bands, bits = pictures.stored_values(picture)
         return ImageInfo(width, height, bands, bits, str(picture.format))
 
 
@@ -164,7 +151,9 @@ def band_percentiles(
             if tiff.is_tiff(file):
                 values = tiff.read_tiff(file, path=path, most_pixels=MOST_PIXELS)
             else:
-                values = _read_by_pillow(file, path, bands, True, MOST_PIXELS)
+                values = pictures.read_picture(
+                    file, path=path, bands=bands, deep=True, most_pixels=MOST_PIXELS
+                )
             pixels = _with_bands(values, bands, path).reshape(-1, bands)
         step = max(1, len(pixels) // most_values)
         picked.append(pixels[::step].astype(np.float32))
@@ -215,109 +204,6 @@ def _explained(path: Path) -> Iterator[None]:
         raise ImageError(
             f"{path}: is broken or cut short ({reason}). Fetch it again or remove it."
         ) from error
-
-
-def _pillow_reads(file: IO[bytes]) -> bool:
-    file.seek(0)
-    try:
-        with _quiet_pillow():
-            Image.open(file, formats=_formats())
-    except Exception:  # whatever is wrong is said by the reader that is asked next
-        return False
-    return True
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-@contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Without Pillow's own limit of pixels, since ours is checked, and without its warnings."""
-    with _pillow_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-def _open_by_pillow(file: IO[bytes], path: Path) -> tuple[Image.Image, int]:
-    """Read the header: the picture, not yet decoded, and the orientation still to be applied."""
-    file.seek(0)
-    with _quiet_pillow():
-        picture = Image.open(file, formats=_formats())
-        if picture.format in _STILL and getattr(picture, "is_animated", False):
-            raise ImageError(
-                f"{path}: is an animation. Expected a single picture. Save the frame that you mean."
-            )
-        if picture.format == "TIFF":  # Pillow itself turns it
-            return picture, 1
-        try:
-            orientation = picture.getexif().get(_ORIENTATION, 1)
-        except Exception:  # a broken EXIF block is no reason to refuse the pixels
-            orientation = 1
-    return picture, orientation if isinstance(orientation, int) else 1
-
-
-def _read_by_pillow(
-    file: IO[bytes], path: Path, bands: int, deep: bool, most_pixels: int
-) -> NDArray[Any]:
-    """[H, W, C] as stored where deep or where `bands` is the file's own, else grey or RGB."""
-    picture, orientation = _open_by_pillow(file, path)
-    width, height = picture.size
-    tiff.check_pixels(width, height, most_pixels, path)
-    values = _decode_by_opencv(file, picture, deep)
-    if values is None:
-        values = np.asarray(_converted(picture, bands))
-        if values.dtype == np.bool_:
-            values = values.astype(np.uint8) * 255
-    values = values.reshape(height, width, -1)
-    return tiff.orient(values, orientation)
-
-
-def _decode_by_opencv(file: IO[bytes], picture: Image.Image, deep: bool) -> NDArray[Any] | None:
-    """What Pillow would give, decoded faster or deeper; None where Pillow must decode itself.
-
-    Only whole JPEGs of one or three bands, where both decode with libjpeg-turbo and agree to the
-    bit, and 16-bit colour PNGs, of which Pillow keeps the high byte only.
-    """
-    deep = deep and _is_deep_colour(picture)
-    if not (deep or (picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"))):
-        return None
-    width, height = picture.size
-    file.seek(0)
-    content = file.read(64 + 8 * 4 * width * height)
-    if not deep and not content.endswith(b"\xff\xd9"):
-        return None  # cut short, or with something behind it: Pillow tells
-    if deep:
-        how = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
-    else:
-        how = cv2.IMREAD_COLOR_RGB if picture.mode == "RGB" else cv2.IMREAD_GRAYSCALE
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), how | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None or image.shape[:2] != (height, width):
-        return None
-    return image.reshape(height, width, -1)
-
-
-def _is_deep_colour(picture: Image.Image) -> bool:
-    tiles = getattr(picture, "tile", None) or [None]
-    kind = tiles[0][3] if tiles[0] else None
-    return picture.format == "PNG" and kind in ("RGB;16B", "RGBA;16B")
-
-
-def _converted(picture: Image.Image, bands: int) -> Image.Image:
-    mode = picture.mode
-    if mode.startswith("I;16") or mode in ("I", "F", "L", "1") or (mode == "RGB" and bands != 1):
-        picture.load()
-        return picture
-    if bands == 4 and mode in ("RGBA", "RGBX", "CMYK"):
-        picture.load()
-        return picture
-    return picture.convert("L" if bands == 1 or mode in ("LA", "La") else "RGB")
 
 
 def _with_bands(values: NDArray[Any], bands: int, path: Path) -> NDArray[Any]:
