@@ -10,6 +10,7 @@ import typer
 from foveal import __version__
 from foveal.cli.anchors import anchors
 from foveal.cli.data import data_app
+from foveal.cli.evaluate import evaluate
 from foveal.cli.export_weights import export_weights
 from foveal.cli.import_ import import_checkpoint
 from foveal.cli.predict import predict
@@ -43,6 +44,7 @@ def root(
 
 app.add_typer(data_app)
 app.command()(anchors)
+app.command()(evaluate)
 app.command()(predict)
 app.command("import")(import_checkpoint)
 app.command("export-weights")(export_weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
         ClassResult,
         CocoNumbers,
         Counts,
-        Curve,
         ErrorKind,
         Errors,
         Evaluation,
         Interval,
     )
+
+_FLAT_LIST = re.compile(r"\[\n\s+([^][{}\"]*?)\n\s+\]")
+"""A list of numbers over several lines; no string of JSON holds a line break."""
 
 
 def write_metrics(path: Path, evaluation: Evaluation) -> None:
@@ -35,6 +38,7 @@ def write_metrics(path: Path, evaluation: Evaluation) -> None:
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps(to_metrics(evaluation), ensure_ascii=False, indent=2, allow_nan=False)
+    text = _FLAT_LIST.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(text + "\n", encoding="utf-8")
@@ -121,7 +125,6 @@ def _class(result: ClassResult) -> dict[str, Any]:
         "best_f1": result.curve.best_f1,
         "best_threshold": result.curve.best_threshold,
         "counts": _counts(result.counts),
-        "curve": _curve(result.curve),
     }
 
 
@@ -137,17 +140,6 @@ def _counts(counts: Counts) -> dict[str, Any]:
         "r2": counts.r2,
         "true_in_each_image": counts.true.tolist(),
         "predicted_in_each_image": counts.predicted.tolist(),
-    }
-
-
-def _curve(curve: Curve) -> dict[str, list[float]]:
-    return {
-        "recall": curve.recall.tolist(),
-        "precision": curve.precision.tolist(),
-        "thresholds": curve.thresholds.tolist(),
-        "precision_at": curve.precision_at.tolist(),
-        "recall_at": curve.recall_at.tolist(),
-        "f1_at": curve.f1_at.tolist(),
     }
 
 

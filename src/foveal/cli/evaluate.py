@@ -1,0 +1,258 @@
+"""`foveal evaluate`: how good a model, or another detector's results, are on labelled images."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from foveal.data.dataset import Dataset
+    from foveal.evaluation.results import Evaluation, Interval
+
+_MOST_CLASSES = 30
+"""Longer tables of classes are cut; metrics.json and the report have them all."""
+
+_COCO = (
+    "IoU 0.50 to 0.95, all sizes",
+    "IoU 0.50",
+    "IoU 0.75",
+    "small objects, under 32² px",
+    "medium objects, to 96² px",
+    "large objects",
+    "recall with 1 detection an image",
+    "recall with 10 detections",
+    "recall with 100 detections",
+    "recall of small objects",
+    "recall of medium objects",
+    "recall of large objects",
+)
+
+
+def evaluate(
+    model: Annotated[
+        Path,
+        typer.Argument(help="A model file (.safetensors), or COCO results (.json)."),
+    ],
+    data: Annotated[str, typer.Argument(help="Labelled images: PATH or PATH:SPLIT.")],
+    out: Annotated[Path, typer.Option(help="The folder for metrics.json and report.html.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="The score from which detections count; by default the model's own, chosen on "
+            "validation data, or else the one of the best F1 on these images.",
+        ),
+    ] = None,
+    most: Annotated[
+        int, typer.Option(min=1, help="Most detections of an image and class (COCO results).")
+    ] = 100,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="A class that marks regions to ignore; may be given several times."),
+    ] = None,
+    data_format: Annotated[
+        str | None, typer.Option("--format", help="The data's format, where looking can't tell.")
+    ] = None,
+) -> None:
+    """Measure a detector: COCO's numbers, counts, kinds of errors, and a report to look at."""
+    from rich.console import Console
+
+    from foveal.data.formats import read
+
+    dataset = read(data, data_format)
+    if ignore:
+        dataset = dataset.ignoring(ignore)
+    if model.suffix.lower() == ".json":
+        evaluation = _evaluate_results(
+            model, data, dataset, out=out, threshold=threshold, most=most
+        )
+    else:
+        evaluation = _evaluate_model(model, dataset, out=out, threshold=threshold)
+    console = Console(highlight=False, emoji=False, markup=False)
+    _show(console, evaluation)
+    console.print(f"Written: {out / 'metrics.json'}, {out / 'report.html'}", soft_wrap=True)
+
+
+def _evaluate_results(
+    path: Path, address: str, dataset: Dataset, *, out: Path, threshold: float | None, most: int
+) -> Evaluation:
+    from foveal.data.formats import split_address
+    from foveal.data.formats.coco_results import category_labels, read_results
+    from foveal.evaluation.evaluation import evaluate as evaluate_detections
+    from foveal.evaluation.metrics_file import write_metrics
+    from foveal.reporting.evaluation import write_evaluation_report
+
+    labels = category_labels(*split_address(address), dataset.classes)
+    evaluation = evaluate_detections(
+        read_results(path, dataset, labels=labels),
+        [dataset.target(index) for index in range(len(dataset))],
+        dataset.classes,
+        most=most,
+        threshold=threshold,
+    )
+    write_metrics(out / "metrics.json", evaluation)
+    write_evaluation_report(
+        out / "report.html", evaluation, dataset=dataset, model=f"the results {path.name}"
+    )
+    return evaluation
+
+
+def _evaluate_model(
+    path: Path, dataset: Dataset, *, out: Path, threshold: float | None
+) -> Evaluation:
+    from foveal.detector import load
+
+    detector = load(path)
+    if threshold is not None:
+        detector.notes["threshold"] = threshold
+    with _progress(len(dataset)) as advance:
+        return detector.evaluate(dataset, out=out, progress=advance)
+
+
+def _show(console: Console, evaluation: Evaluation) -> None:
+    """Print the numbers, those first that need no explanation."""
+    console.print(
+        f"{evaluation.images:,} images, {evaluation.objects:,} objects of "
+        f"{len(evaluation.classes)} classes, {evaluation.detections:,} detections\n"
+    )
+    for line in _story(evaluation):
+        console.print(line)
+    console.print()
+    console.print(_class_table(evaluation))
+    hidden = len(evaluation.per_class) - _MOST_CLASSES
+    if hidden > 0:
+        console.print(f"and {hidden} more classes, in metrics.json")
+    console.print()
+    console.print(_coco_table(evaluation))
+
+
+def _story(evaluation: Evaluation) -> Iterator[str]:
+    """The result in sentences."""
+    where = "chosen on these images" if evaluation.threshold_chosen_here else "chosen before"
+    counts = evaluation.counts
+    yield (
+        f"With scores from {evaluation.threshold:.3g} on ({where}), "
+        f"{_percent(evaluation.recall)} of the objects are found, and "
+        f"{_percent(evaluation.precision)} of the detections are right."
+    )
+    if counts.bias == counts.bias:
+        tendency = f"{abs(counts.bias):.2f} too {'many' if counts.bias > 0 else 'few'} on average"
+        yield (
+            f"Counts are off by {counts.mean_absolute_error:.2f} objects an image "
+            f"({_percent(counts.relative_error)} of the true number), {tendency}."
+        )
+    yield (
+        f"AP50 is {_number(evaluation.ap50)}{_between(evaluation.ap50_interval)}: quality over "
+        "all thresholds, where a box may be off by a good deal; 1 is perfect."
+    )
+    yield (
+        f"AP is {_number(evaluation.ap)}{_between(evaluation.ap_interval)}: the same, where boxes "
+        "must also fit tightly."
+    )
+    worst = _costliest(evaluation)
+    if worst:
+        yield worst
+
+
+def _costliest(evaluation: Evaluation) -> str:
+    errors = evaluation.errors
+    kinds = {
+        "objects taken for another class": errors.wrong_class,
+        "boxes that do not fit their object": errors.localisation,
+        "boxes that fit badly and have the wrong class": errors.both,
+        "objects found twice": errors.duplicate,
+        "detections where nothing is": errors.background,
+        "objects that were missed": errors.missed,
+    }
+    name, kind = max(kinds.items(), key=lambda item: item[1].cost)
+    return f"What costs most: {name} ({kind.cost:.3f} of AP50)." if kind.cost > 0 else ""
+
+
+def _class_table(evaluation: Evaluation) -> Table:
+    table = _table("class", "objects", "AP", "AP50", "95 %", "found", "right", "counted", "R²")
+    chosen = sorted(evaluation.per_class, key=lambda result: -result.objects)[:_MOST_CLASSES]
+    shown = set(map(id, chosen))
+    for result in evaluation.per_class:
+        if id(result) in shown:
+            table.add_row(
+                result.name,
+                f"{result.objects:,}",
+                _number(result.coco.ap),
+                _number(result.coco.ap50),
+                _between(result.ap50_interval).strip(" ()").replace(" to ", "–"),
+                _percent(result.recall),
+                _percent(result.precision),
+                f"{int(result.counts.predicted.sum()):,}",
+                _number(result.counts.r2, 2),
+            )
+    return table
+
+
+def _coco_table(evaluation: Evaluation) -> Table:
+    from foveal.evaluation.coco_numbers import twelve
+    from foveal.evaluation.evaluation import NAMES
+
+    table = _table("COCO", "", "")
+    table.columns[2].justify = "left"
+    for name, value, meaning in zip(NAMES, twelve(evaluation.coco), _COCO, strict=True):
+        table.add_row(name, _number(value), meaning)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(
+            column,
+            justify="right" if number else "left",
+            no_wrap=number > 0,
+            min_width=0 if number else 12,
+        )
+    return table
+
+
+def _number(value: float, places: int = 3) -> str:
+    return f"{value:.{places}f}" if value == value else "–"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %" if value == value else "–"
+
+
+def _between(interval: Interval) -> str:
+    if interval.low != interval.low:
+        return ""
+    return f" ({interval.low:.2f} to {interval.high:.2f})"
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, a line now and then elsewhere; told (images done, images)."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+
+        def advance(done: int, images: int) -> None:
+            if done * 10 // images > (done - 1) * 10 // images:
+                typer.echo(f"{done} of {images} images", err=True)
+
+        yield advance
+        return
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("images", total=total)
+        yield lambda done, _images: bar.update(task, completed=done)

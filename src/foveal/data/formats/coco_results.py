@@ -1,0 +1,200 @@
+"""COCO results: a list of {image_id, category_id, bbox, score} that a detector wrote.
+
+Also read is a COCO data set whose annotations carry a score, as `foveal predict` writes it; that
+says itself which image and class is which, so that ids need not agree.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foveal.data.formats import coco
+from foveal.data.formats.finding import find_format
+from foveal.data.formats.parsing import read_json
+from foveal.errors import DataError
+from foveal.structures import Detections
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from foveal.data.dataset import Dataset
+
+LEFT_OUT = -1
+"""Label of a category that the data set knows but was told to leave out."""
+
+
+def category_labels(
+    path: Path, splits: Sequence[str | None], classes: Sequence[str]
+) -> dict[Any, int]:
+    """The label of each category id of a COCO data set; of any other, 1..K in the classes' order.
+
+    Args:
+        path, splits: of the data set, as `split_address` gives them.
+        classes: the K class names; categories that are not among them get LEFT_OUT.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    if find_format(path) != "coco":
+        return {label + 1: label for label in range(len(classes))}
+    known = {name: label for label, name in enumerate(classes)}
+    labels: dict[Any, int] = {}
+    for split in splits:
+        document = read_json(coco.annotation_file(path, split))
+        for category in document["categories"]:
+            labels[category["id"]] = known.get(category["name"], LEFT_OUT)
+    return labels
+
+
+def read_results(path: Path, data: Dataset, *, labels: Mapping[Any, int]) -> list[Detections]:
+    """Read what a detector found in the images of a data set.
+
+    Args:
+        path: the results.
+        data: the images, with the ids that the results use; 1, 2, 3 ... where they have none.
+        labels: of each category id, as `category_labels` gives them.
+
+    Returns:
+        One for each image of the data set, in its order, original pixels, best first.
+
+    Raises:
+        DataError: it is not such a file, or names an image or category that the data set lacks.
+    """
+    document = read_json(path)
+    if isinstance(document, list):
+        images: Mapping[Any, int] = _image_ids(data)
+        entries = document
+    elif isinstance(document, dict) and isinstance(document.get("annotations"), list):
+        images, labels = _own_names(document, path, data)
+        entries = document["annotations"]
+    else:
+        raise DataError(
+            f"{path}: holds no results. Expected a list of entries with image_id, category_id, "
+            "bbox and score."
+        )
+    try:
+        columns = _columns(entries, images, labels)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise DataError(_first_fault(entries, path, images, labels)) from None
+    return _by_image(*columns, data)
+
+
+def _image_ids(data: Dataset) -> dict[Any, int]:
+    return {
+        number + 1 if record.image_id is None else record.image_id: number
+        for number, record in enumerate(data)
+    }
+
+
+def _own_names(
+    document: dict[str, Any], path: Path, data: Dataset
+) -> tuple[dict[Any, int], dict[Any, int]]:
+    """Which image and which class each id of a file means that lists both, by their names."""
+    by_path = {record.path.resolve(): number for number, record in enumerate(data)}
+    by_name = {record.path.name: number for number, record in enumerate(data)}
+    classes = {name: label for label, name in enumerate(data.classes)}
+    images: dict[Any, int] = {}
+    labels: dict[Any, int] = {}
+    try:
+        for image in document["images"]:
+            file = path.parent / image["file_name"]
+            number = by_path.get(file.resolve())
+            if number is None and len(by_name) == len(data):
+                number = by_name.get(file.name)
+            if number is not None:
+                images[image["id"]] = number
+        for category in document["categories"]:
+            if category["name"] in classes:
+                labels[category["id"]] = classes[category["name"]]
+    except (KeyError, TypeError):
+        raise DataError(
+            f"{path}: its images or categories can't be read. Expected images with id and "
+            "file_name, and categories with id and name."
+        ) from None
+    return images, labels
+
+
+def _columns(
+    entries: list[Any], images: Mapping[Any, int], labels: Mapping[Any, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """Image, label, box (xyxy) and score of every entry.
+
+    Raises:
+        KeyError, TypeError, ValueError, OverflowError: an entry is faulty.
+    """
+    image = np.array([images[entry["image_id"]] for entry in entries], np.int64)
+    label = np.array([labels[entry["category_id"]] for entry in entries], np.int64)
+    boxes = np.array([entry["bbox"] for entry in entries], np.float64).reshape(len(entries), 4)
+    scores = np.array([entry["score"] for entry in entries], np.float64)
+    if not (np.isfinite(boxes).all() and (boxes[:, 2:] >= 0).all()):
+        raise ValueError("boxes")
+    if not (scores.shape == (len(entries),) and np.isfinite(scores).all()):
+        raise ValueError("scores")
+    boxes[:, 2:] += boxes[:, :2]
+    return image, label, boxes.astype(np.float32), scores.astype(np.float32)
+
+
+def _first_fault(
+    entries: list[Any], path: Path, images: Mapping[Any, int], labels: Mapping[Any, int]
+) -> str:
+    """Where the first faulty entry is, what is wrong and what was expected."""
+    for number, entry in enumerate(entries, 1):
+        try:
+            _columns([entry], images, labels)
+        except (KeyError, TypeError, ValueError, OverflowError):
+            where = f"{path}, entry {number}"
+            if not isinstance(entry, dict):
+                return f"{where}: is {entry!r:.80}. Expected image_id, category_id, bbox and score."
+            for name in ("image_id", "category_id", "bbox", "score"):
+                if name not in entry:
+                    return f"{where}: has no {name}. Expected image_id, category_id, bbox, score."
+            for name, known in (("image_id", images), ("category_id", labels)):
+                if not _among(entry[name], known):
+                    return (
+                        f"{where}: {name} {entry[name]!r} is not in the data set. Check that the "
+                        "results belong to it."
+                    )
+            return (
+                f"{where}: bbox {entry['bbox']!r:.80}, score {entry['score']!r:.40}. Expected "
+                "[x, y, width, height] with sides of 0 or more, and a finite score."
+            )
+    return f"{path}: can't be read as results. Expected the same fields in every entry."
+
+
+def _among(key: Any, known: Mapping[Any, int]) -> bool:
+    try:
+        return key in known
+    except TypeError:
+        return False
+
+
+def _by_image(
+    image: NDArray[np.int64],
+    label: NDArray[np.int64],
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    data: Dataset,
+) -> list[Detections]:
+    order = np.lexsort((-scores, image))
+    order = order[label[order] != LEFT_OUT]
+    ends = np.searchsorted(image[order], np.arange(len(data) + 1))
+    found = []
+    for number, record in enumerate(data):
+        own = order[ends[number] : ends[number + 1]]
+        found.append(
+            Detections(
+                boxes[own],
+                scores[own],
+                label[own],
+                classes=data.classes,
+                width=record.width,
+                height=record.height,
+                path=record.path,
+            )
+        )
+    return found
