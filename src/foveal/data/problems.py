@@ -38,7 +38,14 @@ Kind = Literal[
 ]
 
 BOX_KINDS: frozenset[str] = frozenset(
-    {"box without area", "box not finite", "box leaves image", "box outside image", "no box"}
+    {
+        "box without area",
+        "box not finite",
+        "box leaves image",
+        "box outside image",
+        "no box",
+        "image twice",
+    }
 )
 """The kinds that `bad_boxes` decides about; every other kind stops reading unless collected."""
 
@@ -100,14 +107,12 @@ class Judge:
         """Log one line for each kind of problem that was let pass."""
         done = {"drop": "Left out", "keep": "Kept as it is"}
         for kind, problems in self._seen.items():
-            clipped = kind == "box leaves image" and self.bad_boxes == "drop"
-            log.warning(
-                "%d x %s. %s. First: %s",
-                len(problems),
-                kind,
-                "Clipped to the image" if clipped else done[self.bad_boxes],
-                problems[0],
-            )
+            what = done[self.bad_boxes]
+            if kind == "box leaves image" and self.bad_boxes == "drop":
+                what = "Clipped to the image"
+            elif kind == "image twice":
+                what = done["keep"]
+            log.warning("%d x %s. %s. First: %s", len(problems), kind, what, problems[0])
         self._seen.clear()
 
 

@@ -55,16 +55,19 @@ def read_splits(
     problems: list[Problem] | None = None,
 ) -> tuple[Dataset, dict[str, list[int]] | None]:
     """Read as `read` does, and say which images belong to which split; None if none is named."""
-    path, splits = split_address(address)
-    name = find_format(path) if format is None else format
-    reader = load_format(name)
-    if not path.exists():
-        raise DataError(f"{path} does not exist. Expected annotations there.")
     folder = None if images is None else Path(images).absolute()
-    parts = [
-        reader.read(path, split, images=folder, bad_boxes=bad_boxes, problems=problems)
-        for split in splits
-    ]
+    try:
+        path, splits = split_address(address)
+        reader = load_format(find_format(path) if format is None else format)
+        if not path.exists():
+            raise DataError(f"{path} does not exist. Expected annotations there.")
+        parts = [
+            reader.read(path, split, images=folder, bad_boxes=bad_boxes, problems=problems)
+            for split in splits
+        ]
+    except OSError as error:
+        where = error.filename or os.fspath(address)
+        raise DataError(f"{where} can't be read: {error.strerror or error}.") from error
     data, indices, start = parts[0], {}, 0
     for split, part in zip(splits, parts, strict=True):
         indices[split or ""] = list(range(start, start + len(part)))

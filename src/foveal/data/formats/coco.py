@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from foveal.data.formats.writing import ImageMode
     from foveal.data.problems import BadBoxes, Kind
 
+_YES = (1, "1")
 _FAULTS = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 
@@ -236,22 +237,27 @@ def _annotations(
         return _columns(listed, file, images, classes)
     except _FAULTS:
         sound = _sound(listed, file, images, classes, judge)
-        return _columns(sound, file, images, classes)
+        return _columns(sound, file, images, classes, checked=True)
 
 
 def _columns(
-    listed: list[dict[str, Any]], file: Path, images: dict[Any, int], classes: dict[Any, int]
+    listed: list[dict[str, Any]],
+    file: Path,
+    images: dict[Any, int],
+    classes: dict[Any, int],
+    *,
+    checked: bool = False,
 ) -> Columns:
     """Annotations in columns, at the speed of list comprehensions; any fault raises."""
     numbers = [item.get("id", i) for i, item in enumerate(listed, 1)]
-    if len(set(numbers)) < len(numbers):
+    if not checked and len(set(numbers)) < len(numbers):
         raise ValueError("an id twice")
     boxes = np.array([item["bbox"] for item in listed] or np.zeros((0, 4)))
     if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype.kind not in "iuf":
         raise ValueError("not boxes")
     boxes = boxes.astype(np.float64)
     boxes[:, 2:] += boxes[:, :2]
-    crowd = [bool(item.get("iscrowd", 0)) for item in listed]
+    crowd = [item.get("iscrowd", 0) in _YES for item in listed]
     flags: dict[str, Any] = {}
     if any(crowd):
         flags["crowd"] = crowd
@@ -264,7 +270,7 @@ def _columns(
         image=np.array([images[item["image_id"]] for item in listed], np.int64),
         boxes=boxes,
         labels=np.array([classes[item["category_id"]] for item in listed], np.int64),
-        ignored=[c or bool(item.get("ignore", 0)) for c, item in zip(crowd, listed, strict=True)],
+        ignored=[c or item.get("ignore", 0) in _YES for c, item in zip(crowd, listed, strict=True)],
         files=[file] * len(listed),
         numbers=numbers,
         areas=_areas(listed, boxes),
@@ -323,7 +329,7 @@ def _fault(
         return "not a box", "bbox has five numbers: rotated boxes are not read here."
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
         return "not a box", f"bbox is {str(box)[:60]}. Expected [x, y, width, height]."
-    if not _is_number(item.get("area", 0)):
+    if not _is_number(item.get("area") or 0):
         return "not a box", f"area is {str(item['area'])[:60]!r}. Expected a number."
     return None
 

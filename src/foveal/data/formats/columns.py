@@ -86,6 +86,7 @@ def assemble(images: Sequence[ImageRow], columns: Columns, judge: Judge) -> tupl
     Raises:
         DataError: a box can't be right and the policy is to stop.
     """
+    _report_twins(images, judge)
     sizes = np.array([[row.width, row.height] for row in images], np.float64).reshape(-1, 2)
     image = np.asarray(columns.image, np.int64)
     boxes, keep = _checked(columns, image, sizes, images, judge)
@@ -118,6 +119,19 @@ def assemble(images: Sequence[ImageRow], columns: Columns, judge: Judge) -> tupl
         )
         start = end
     return tuple(records)
+
+
+def _report_twins(images: Sequence[ImageRow], judge: Judge) -> None:
+    """Report images that two entries of the annotations name."""
+    first: dict[Path, ImageRow] = {}
+    for row in images:
+        twin = first.setdefault(row.path, row)
+        if twin is not row:
+            message = (
+                f"two entries of the annotations name it (ids {twin.image_id!r} and "
+                f"{row.image_id!r}). Expected one for each image."
+            )
+            judge.report(Problem("image twice", row.path, "image", message, row.path))
 
 
 def _checked(

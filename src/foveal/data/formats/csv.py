@@ -142,7 +142,7 @@ def _table(file: Path) -> tuple[dict[str, int], list[tuple[int, list[str]]]]:
         found = [header.index(alias) for alias in aliases if alias in header]
         if found:
             place[name] = found[0]
-    if {"xmin", "ymin", "xmax", "ymax"} & set(place):
+    if len({"xmin", "ymin", "xmax", "ymax"} & set(place)) > 1:
         missing = [name for name in _COLUMNS if name not in place]
         if missing:
             raise DataError(

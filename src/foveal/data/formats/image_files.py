@@ -22,6 +22,9 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 
 ANNOTATION_FOLDERS = frozenset({"annotations", "labels", "label_2", "imagesets", "annotation"})
 
+_LONGEST = 4096
+"""Characters of a path; no file system takes more."""
+
 _DRIVE = re.compile(r"^[A-Za-z]:[/\\]")
 
 
@@ -71,13 +74,27 @@ class ImageFinder:
         Raises:
             DataError: the name is not a file name, or it leads out of the data folder.
         """
-        if not isinstance(name, str) or not name.strip() or "\0" in name:
-            raise DataError(f"{file}, {place}: {name!r} is not the name of an image file.")
+        if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > _LONGEST:
+            raise DataError(
+                f"{file}, {place}: {str(name)[:60]!r} is not the name of an image file."
+            )
         if self._last and "/" not in name and "\\" not in name and name != "..":
             direct = f"{self._last}/{name}"
             if os.path.lexists(direct):
                 return Path(direct)
         return self._search(name, file, place)
+
+    def find_called(self, stem: str, *, ending: str, file: Path, place: str) -> Path:
+        """The image of a name without its ending; with `ending` where there is none.
+
+        Raises:
+            DataError: as `find`.
+        """
+        for other in (ending, *IMAGE_ENDINGS, *(known.upper() for known in IMAGE_ENDINGS)):
+            path = self.find(stem + other, file=file, place=place)
+            if path.is_file():
+                return path
+        return self.find(stem + ending, file=file, place=place)
 
     def _search(self, name: str, file: Path, place: str) -> Path:
         text = name.replace("\\", "/")
@@ -85,7 +102,8 @@ class ImageFinder:
         if _DRIVE.match(text):
             parts = parts[1:]
         inside = not (text.startswith("/") or _DRIVE.match(text)) and ".." not in text.split("/")
-        exact = None if inside else self._inside(text)
+        foreign = os.name != "nt" and _DRIVE.match(text)
+        exact = None if inside or foreign else self._inside(text)
         if exact and os.path.isfile(exact):
             return Path(exact)
         if inside and "\\" in name and os.path.isfile(f"{self.bases[0]}/{name}"):

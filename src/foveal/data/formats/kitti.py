@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import IGNORE, Labels, class_file, found_classes
 from foveal.data.formats.columns import Columns, ImageRow, assemble
-from foveal.data.formats.image_files import IMAGE_ENDINGS, ImageFinder
+from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.parsing import parse_number, read_lines
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.writing import expect_line_names, image_names, parts, place_images, text_of
@@ -55,12 +55,12 @@ def read(
     texts = {file: _split_lines(file) for file in dict.fromkeys([*files, *everything])}
     names = (words[0] for lines in texts.values() for _, words in lines)
     root = folder.parent
-    classes = (
-        class_file(root) or class_file(path) or found_classes(n for n in names if n != DONT_CARE)
-    )
+    classes = class_file(root) or class_file(path) or found_classes(names)
+    classes = tuple(name for name in classes if name != DONT_CARE)
     labels = Labels(classes, judge)
     finder = ImageFinder(root, images=images, more=[root / "image_2", root / "images", folder])
-    rows = measured([ImageRow(_picture(file, finder), image_id=file.stem) for file in files])
+    pictures = [finder.find_called(f.stem, ending=".png", file=f, place="name") for f in files]
+    rows = measured([ImageRow(p, image_id=f.stem) for p, f in zip(pictures, files, strict=True)])
     columns = Columns("line", flags={"truncated": [], "occluded": [], "kitti": []})
     for image, (file, row) in enumerate(zip(files, rows, strict=True)):
         for number, words in texts[file]:
@@ -152,11 +152,6 @@ def _files_of_split(
 
 def _split_lines(file: Path) -> list[tuple[int, list[str]]]:
     return [(number, line.split()) for number, line in enumerate(read_lines(file), 1) if line]
-
-
-def _picture(file: Path, finder: ImageFinder) -> Path:
-    paths = [finder.find(file.stem + e, file=file, place="name") for e in (".png", *IMAGE_ENDINGS)]
-    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def _object(

@@ -145,11 +145,7 @@ def _find(name: str, finder: ImageFinder, file: Path, place: str) -> Path:
     path = finder.find(name, file=file, place=place)
     if path.is_file() or name.lower().endswith(IMAGE_ENDINGS):
         return path
-    for ending in IMAGE_ENDINGS:
-        other = finder.find(name + ending, file=file, place=place)
-        if other.is_file():
-            return other
-    return path.with_name(path.name + ".jpg")
+    return finder.find_called(name, ending=".jpg", file=file, place=place)
 
 
 def _descriptions(file: Path) -> dict[str, str]:

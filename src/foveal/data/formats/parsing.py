@@ -18,6 +18,7 @@ LARGEST_JSON = 4 * 1024**3
 LARGEST_TEXT = 1024**3
 LARGEST_SMALL = 64 * 1024**2
 LARGEST_YAML = 1024**2
+_DEEPEST_YAML = 20
 """Bytes: more than any honest file of its kind holds, and less than fills the memory."""
 
 
@@ -28,7 +29,7 @@ def read_bytes(path: Path, largest: int) -> bytes:
         DataError: it is missing, not a file, unreadable, empty or larger than `largest` bytes.
     """
     if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        what = "is not a file" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}.")
     try:
         size = path.stat().st_size
@@ -131,10 +132,16 @@ def read_yaml(path: Path) -> Any:
     import yaml
 
     text = read_text(path, LARGEST_YAML)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    depth = 0
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise DataError(f"{path}: it uses YAML aliases (*name). Write the values out.")
-        return yaml.safe_load(text)
+        for token in yaml.scan(text, Loader=loader):
+            if isinstance(token, yaml.AliasToken):
+                raise DataError(f"{path}: it uses YAML aliases (*name). Write the values out.")
+            depth += isinstance(token, _opening(yaml)) - isinstance(token, _closing(yaml))
+            if depth > _DEEPEST_YAML:
+                raise DataError(f"{path}: its values are nested too deeply to name classes.")
+        return yaml.load(text, Loader=loader)  # a safe loader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -183,6 +190,19 @@ def parse_number(text: str | None) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def _opening(yaml: Any) -> tuple[type, ...]:
+    return (
+        yaml.FlowSequenceStartToken,
+        yaml.FlowMappingStartToken,
+        yaml.BlockSequenceStartToken,
+        yaml.BlockMappingStartToken,
+    )
+
+
+def _closing(yaml: Any) -> tuple[type, ...]:
+    return (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 
 
 def expect(value: Any, kind: type | tuple[type, ...], *, file: Path, place: str, what: str) -> Any:

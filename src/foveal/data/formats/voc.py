@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
@@ -174,7 +175,7 @@ def _files_of_split(root: Path, folder: Path, split: str | None) -> list[Path]:
             if mark == "-1":
                 continue  # the lists of one class say -1 for images without it
             file = folder / f"{name.strip()}.xml"
-        if not file.resolve().is_relative_to(folder.resolve()):
+        if not Path(os.path.normpath(file)).is_relative_to(folder):
             raise DataError(f"{found}, line {number}: {line!r} leads out of the data folder.")
         if not file.is_file():
             raise DataError(f"{found}, line {number}: {file} does not exist.")
@@ -193,7 +194,10 @@ def _image(tree: Element, file: Path, finder: ImageFinder) -> ImageRow:
     name = (tree.findtext("filename") or "").strip() or f"{file.stem}.jpg"
     path = finder.find(name, file=file, place="<filename>")
     if not path.is_file():
-        path = _beside(path, file, finder)
+        # <filename> may lack its ending or name an image of another folder
+        ending = path.suffix or ".jpg"
+        other = finder.find_called(file.stem, ending=ending, file=file, place="<filename>")
+        path = other if other.is_file() else path
     size = []
     for side in ("width", "height"):
         text = (tree.findtext(f"size/{side}") or "0").strip()
@@ -204,15 +208,6 @@ def _image(tree: Element, file: Path, finder: ImageFinder) -> ImageRow:
         if not 0 <= size[-1] < 2**31:
             raise DataError(f"{file}, <{side}>: {text!r} is not a size in pixels.")
     return ImageRow(path, size[0], size[1], file.stem)
-
-
-def _beside(path: Path, file: Path, finder: ImageFinder) -> Path:
-    """The image called as its XML file, where <filename> names none that exists."""
-    for ending in (path.suffix or ".jpg", ".jpg", ".png", ".jpeg", ".tif", ".tiff", ".bmp"):
-        other = finder.find(f"{file.stem}{ending}", file=file, place="<filename>")
-        if other.is_file():
-            return other
-    return path
 
 
 def _objects(
