@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.training.schedule import learning_rate_factor, peak_learning_rate
+from foveal.training.schedule import learning_rate_factor, peak_learning_rate, setting_for
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,11 @@ def test_factors_stay_between_zero_and_one(steps, step, warmup, schedule):
     )
     assert 0 <= factor <= 1
     assert math.isfinite(factor)
+
+
+@given(st.floats(1e-6, 10), st.sampled_from(["sgd", "adamw"]), st.integers(1, 512))
+def test_setting_for_is_the_inverse(learning_rate, optimizer, batch):
+    setting = setting_for(learning_rate, optimizer=optimizer, batch=batch)
+    assert peak_learning_rate(setting, optimizer=optimizer, batch=batch) == pytest.approx(
+        learning_rate
+    )

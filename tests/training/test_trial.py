@@ -32,17 +32,6 @@ def test_a_sweep_leaves_the_model_and_the_random_state(data):
     assert min(curve.smoothed) < 0.95 * curve.smoothed[0]
 
 
-def test_as_setting_is_for_the_reference_batch(data):
-    for overrides, expected in (
-        ((), 0.04),
-        (("training.batch=16",), 0.01),
-        (("training.optimizer=adamw",), 0.02),
-    ):
-        settings = tiny_settings(*overrides)
-        with Trial(build_model(settings, 3), settings, data) as trial:
-            assert trial.as_setting(0.01) == pytest.approx(expected)
-
-
 def test_a_loss_that_is_not_finite_is_said(data, monkeypatch):
     settings = tiny_settings("training.clip_gradient=0")
     model = build_model(settings, 3)

@@ -40,6 +40,11 @@ def peak_learning_rate(
     return (2e-4 if learning_rate is None else learning_rate) * math.sqrt(ratio)
 
 
+def setting_for(learning_rate: float, *, optimizer: Literal["sgd", "adamw"], batch: int) -> float:
+    """The inverse: the value of training.learning_rate that gives this one with the batch."""
+    return learning_rate / peak_learning_rate(1.0, optimizer=optimizer, batch=batch)
+
+
 def learning_rate_factor(
     step: int,
     *,

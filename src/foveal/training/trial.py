@@ -13,7 +13,6 @@ import torch
 from foveal.errors import DeviceMemoryError
 from foveal.structures import Batch
 from foveal.training.batches import make_batches
-from foveal.training.schedule import peak_learning_rate
 from foveal.training.setup import make_accelerator, make_engine
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ class Trial:
     """
 
     def __init__(self, model: RetinaNet, settings: Settings, data: Dataset) -> None:
-        self.settings = settings
         self._accelerator = make_accelerator()
         self._batches = make_batches(settings, data, accelerator=self._accelerator)
         self._engine = make_engine(
@@ -75,12 +73,6 @@ class Trial:
                 torch.cuda.empty_cache()
             return False
         return True
-
-    def as_setting(self, learning_rate: float) -> float:
-        """The value of training.learning_rate that gives this rate with the batch in use."""
-        training = self.settings.training
-        of_one = peak_learning_rate(1.0, optimizer=training.optimizer, batch=training.batch)
-        return learning_rate / of_one
 
     def _endless(self) -> Iterator[Sequence[Batch]]:
         epoch = 0

@@ -1,0 +1,117 @@
+"""How training shows itself: a bar on a terminal, plain lines everywhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from foveal.training.journal import LoggingReporter, Progress, Reporter, describe_epoch
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+@contextlib.contextmanager
+def watching(console: Console) -> Iterator[Reporter]:
+    """A reporter that writes to the console: in place on a terminal, else line by line."""
+    if not console.is_terminal:
+        yield LineReporter(console)
+        return
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    with Bars(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[numbers]}"),
+        console=console,
+        transient=True,
+    ) as bars:
+        yield BarReporter(bars)
+
+
+class LineReporter:
+    """A line for each epoch, and one every half minute in between."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = time.monotonic()
+
+    def step(self, progress: Progress) -> None:
+        """Write a line if the last one is long ago."""
+        if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+            self._write(
+                f"epoch {progress.epoch}/{progress.epochs} "
+                f"step {progress.step}/{progress.steps}: {describe_step(progress)}"
+            )
+
+    def epoch(self, summary: Mapping[str, Any]) -> None:
+        """Write a line."""
+        self._write(describe_epoch(summary))
+
+    def say(self, text: str) -> None:
+        """Write the text."""
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        self._last = time.monotonic()
+        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+class BarReporter:
+    """A bar for the whole run, with the step's numbers; epochs stay above it as lines."""
+
+    def __init__(self, bars: Any) -> None:
+        self._bars = bars
+        self._task: Any = None
+
+    def step(self, progress: Progress) -> None:
+        """Move the bar."""
+        if self._task is None:
+            total = progress.epochs * progress.steps
+            self._task = self._bars.add_task("", total=total, numbers="")
+        done = (progress.epoch - 1) * progress.steps + progress.step
+        self._bars.update(
+            self._task,
+            completed=done,
+            description=f"epoch {progress.epoch}/{progress.epochs}",
+            numbers=describe_step(progress),
+        )
+
+    def epoch(self, summary: Mapping[str, Any]) -> None:
+        """Leave a line."""
+        self.say(describe_epoch(summary))
+
+    def say(self, text: str) -> None:
+        """Leave the text."""
+        self._bars.console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def reporter_of(console: Console, *, rank: int) -> contextlib.AbstractContextManager[Reporter]:
+    """What shows a run: all processes but the first are silent."""
+    return watching(console) if rank == 0 else contextlib.nullcontext(LoggingReporter())
+
+
+def describe_step(progress: Progress) -> str:
+    """One step's numbers."""
+    parts = [
+        f"loss {progress.classification + progress.box:.3f} "
+        f"({progress.classification:.3f} + {progress.box:.3f})",
+        f"rate {progress.learning_rate:.2g}",
+        f"{progress.images_per_second:.1f} images/s",
+        f"{progress.memory_bytes / 2**30:.1f} GB",
+    ]
+    if progress.seconds_left is not None:
+        parts.append(f"{describe_time(progress.seconds_left)} left")
+    return "  ".join(parts)
+
+
+def describe_time(seconds: float) -> str:
+    """Minutes and seconds, or hours and minutes."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes}:{rest:02}"

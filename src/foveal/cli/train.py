@@ -1,0 +1,247 @@
+"""`foveal train`: from labelled images to a trained detector."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from foveal.data.dataset import Dataset
+    from foveal.detector import Detector
+    from foveal.tuning.learning_rate import LearningRateCurve
+
+INTERRUPTED = 130
+CURVE_ROWS = 12
+
+
+def train(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="The training images: PATH or PATH:SPLIT; the format is found by looking.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default=False)] = None,
+    valid: Annotated[
+        str | None,
+        typer.Option(
+            help="The validation images; without them a share of DATA is held out.",
+            show_default=False,
+        ),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="Where the settings begin: standard, paper and others.")
+    ] = "standard",
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Settings as TOML, on top of the preset.", show_default=False),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="section.name=value, on top of both; several times.",
+            show_default=False,
+        ),
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="A model file to begin from.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in --out.")
+    ] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the effective settings as TOML, and stop.")
+    ] = False,
+    find_learning_rate: Annotated[
+        bool,
+        typer.Option(
+            "--find-learning-rate",
+            help="Try learning rates, print the curve and a suggestion, and stop.",
+        ),
+    ] = False,
+    find_batch_size: Annotated[
+        bool,
+        typer.Option(
+            "--find-batch-size", help="Find the largest batch that fits into the memory, and stop."
+        ),
+    ] = False,
+) -> None:
+    """Train a detector.
+
+    The same command trains on one CPU or GPU and, started by torchrun or accelerate launch, on many
+    (torchrun --nproc-per-node 4 -m foveal train ...).
+    """
+    from rich.console import Console
+
+    from foveal.config import make_settings, to_toml
+    from foveal.data.formats import read
+    from foveal.detector import Detector
+    from foveal.errors import SettingsError
+
+    settings = make_settings(preset=preset, file=config, overrides=overrides or [])
+    dataset = read(data)
+    detector = Detector(dataset, settings=settings)
+    console = Console(highlight=False, emoji=False)
+    if show:
+        sys.stdout.write(to_toml(detector.settings))
+        return
+    if find_learning_rate:
+        _find_learning_rate(detector, console, out)
+        return
+    if find_batch_size:
+        _find_batch_size(detector, dataset, console)
+        return
+    if out is None:
+        raise SettingsError("There is no folder for the run. Give one: --out RUN.")
+    _describe(detector, dataset, data, console)
+    _fit(detector, console, valid=valid, out=out, resume=resume, overwrite=overwrite, start=start)
+
+
+def _describe(detector: Detector, dataset: Dataset, data: str, console: Console) -> None:
+    """Say what was chosen."""
+    if not _is_first_process():
+        return
+    settings = detector.settings
+    console.print(
+        f"{data}: {len(dataset)} images, {len(detector.classes)} classes "
+        f"({', '.join(detector.classes[:8])}{', ...' if len(detector.classes) > 8 else ''})",
+        soft_wrap=True,
+        markup=False,
+    )
+    if detector.anchors is not None:
+        console.print(f"anchors: {detector.anchors.text}", soft_wrap=True, markup=False)
+    training = settings.training
+    console.print(
+        f"training: {settings.model.backbone}, {settings.preparation.shorter} px, "
+        f"{training.epochs} epochs of {training.batch} images a step, {training.optimizer} "
+        f"({training.schedule}); all settings: --show",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _fit(
+    detector: Detector,
+    console: Console,
+    *,
+    valid: str | None,
+    out: Path,
+    resume: bool,
+    overwrite: bool,
+    start: Path | None,
+) -> None:
+    from foveal.cli.progress import reporter_of
+    from foveal.errors import TrainingInterrupted
+
+    try:
+        with reporter_of(console, rank=_rank()) as reporter:
+            detector.fit(
+                valid=valid,
+                out=out,
+                resume=resume,
+                overwrite=overwrite,
+                start=start,
+                reporter=reporter,
+            )
+    except TrainingInterrupted as interruption:
+        sys.stderr.write(f"{interruption}\n{_resuming_command()}\n")
+        sys.exit(INTERRUPTED)
+    if _is_first_process():
+        _conclude(detector, console, out)
+
+
+def _conclude(detector: Detector, console: Console, out: Path) -> None:
+    numbers = detector.notes.get("validation", {})
+    said = ", ".join(f"{name} {numbers[name]:.3f}" for name in ("AP", "AP50") if name in numbers)
+    console.print(
+        f"Best: epoch {detector.notes.get('epoch')}{', ' + said if said else ''}; "
+        f"{out / 'best.safetensors'} (threshold {detector.threshold:.2f}).\n"
+        f"Next: foveal evaluate {shlex.quote(str(out / 'best.safetensors'))} DATA --out DIR",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _find_learning_rate(detector: Detector, console: Console, out: Path | None) -> None:
+    from foveal.training.schedule import setting_for
+
+    curve = detector.find_learning_rate()
+    training = detector.settings.training
+    setting = setting_for(curve.suggestion, optimizer=training.optimizer, batch=training.batch)
+    if not _is_first_process():
+        return
+    _print_curve(curve, console)
+    console.print(
+        f"Suggestion: {curve.suggestion:.2g} for batches of {training.batch} ({curve.rule}), "
+        f"which is --set training.learning_rate={setting:.2g} (stated for 16 images).",
+        soft_wrap=True,
+        markup=False,
+    )
+    if out is not None:
+        _write_curve(curve, out, setting=setting)
+        console.print(f"The curve is {out / 'learning_rate.json'}.", soft_wrap=True, markup=False)
+
+
+def _print_curve(curve: LearningRateCurve, console: Console) -> None:
+    most = max(curve.smoothed)
+    every = max(1, len(curve.smoothed) // CURVE_ROWS)
+    for learning_rate, loss in list(zip(curve.learning_rates, curve.smoothed, strict=True))[
+        ::every
+    ]:
+        bar = "█" * max(1, round(40 * loss / most))
+        console.print(f"{learning_rate:9.2e}  {loss:8.4f}  {bar}", markup=False)
+
+
+def _write_curve(curve: LearningRateCurve, out: Path, *, setting: float) -> None:
+    import json
+    from dataclasses import asdict
+
+    from foveal.errors import TrainingError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        values = asdict(curve) | {"training.learning_rate": setting}
+        (out / "learning_rate.json").write_text(json.dumps(values), encoding="utf-8")
+    except OSError as error:
+        raise TrainingError(f"{out}: can't be written ({error.strerror}).") from error
+
+
+def _find_batch_size(detector: Detector, dataset: Dataset, console: Console) -> None:
+    from foveal.training.trial import fits_into_memory
+    from foveal.tuning.batch_size import find_batch_size
+
+    images = find_batch_size(
+        lambda number: fits_into_memory(detector.model, detector.settings, dataset, images=number)
+    )
+    console.print(
+        f"Batches of {images} fit: --set training.batch={images}. The learning rate follows.",
+        markup=False,
+    )
+
+
+def _resuming_command() -> str:
+    arguments = ["foveal", *sys.argv[1:]]
+    if "--resume" not in arguments:
+        arguments.append("--resume")
+    return shlex.join(argument for argument in arguments if argument != "--overwrite")
+
+
+def _rank() -> int:
+    """Which process this is, as torchrun and accelerate launch say it."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _is_first_process() -> bool:
+    return _rank() == 0
