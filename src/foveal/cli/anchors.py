@@ -45,10 +45,14 @@ def anchors(
 
     from foveal.config import make_settings
     from foveal.data.formats import read
+    from foveal.tuning.anchor_picture import check_ending
     from foveal.tuning.anchors import fit_anchors
 
     settings = make_settings(file=config, overrides=overrides or [])
     preparation = _preparation(size, settings.preparation)
+    picture = picture or (out and out.with_suffix(".svg"))
+    if picture is not None:
+        check_ending(picture)
     dataset = read(data, data_format)
     if ignore:
         dataset = dataset.ignoring(ignore)
@@ -67,7 +71,7 @@ def anchors(
         _print_fit(console, fit)
     console.print(fit.text[0].upper() + fit.text[1:] + ".", soft_wrap=True)
     _print_advice(console, fit)
-    _write(console, fit, out, picture or (out and out.with_suffix(".svg")), data)
+    _write(console, fit, out, picture, data)
 
 
 def _preparation(size: str | None, given: PreparationSettings) -> PreparationSettings | None:

@@ -81,32 +81,37 @@ def _other_convention(dataset: Dataset, objects: StackedObjects) -> list[Finding
 
 def _nearly_identical(dataset: Dataset, objects: StackedObjects) -> list[Finding]:
     kept = ~objects.ignored & np.isfinite(objects.boxes).all(axis=1)
-    kept &= (objects.boxes[:, 2:] > objects.boxes[:, :2]).all(axis=1)
+    kept &= (objects.boxes[:, 2:] > objects.boxes[:, :2]).all(axis=1) & (objects.labels >= 0)
     index = np.flatnonzero(kept)
     order = index[np.lexsort((objects.boxes[index, 0], objects.images[index]))]
     boxes = objects.boxes[order].astype(np.float64)
     images = objects.images[order]
-    pairs: list[tuple[int, int]] = []
+    twins: dict[int, int] = {}
+    rows = np.arange(len(order))
     for shift in range(1, len(order)):
-        # Sorted by the left edge: two boxes this alike start within a twentieth of their width.
-        gap = boxes[shift:, 0] - boxes[:-shift, 0]
-        width = boxes[:-shift, 2] - boxes[:-shift, 0]
-        near = (images[shift:] == images[:-shift]) & (gap <= (1 / NEARLY_IDENTICAL - 1) * width)
-        rows = np.flatnonzero(near)
+        # Sorted by the left edge: two boxes this alike start within a twentieth of their width,
+        # and a box that is too far from its neighbour is too far from the one after.
+        rows = rows[rows + shift < len(order)]
+        gap = boxes[rows + shift, 0] - boxes[rows, 0]
+        width = boxes[rows, 2] - boxes[rows, 0]
+        near = (images[rows + shift] == images[rows]) & (gap <= (1 - NEARLY_IDENTICAL) * width)
+        rows = rows[near]
         if not len(rows):
             break
         alike = rows[_iou(boxes[rows], boxes[rows + shift]) >= NEARLY_IDENTICAL]
-        pairs += [(int(order[i]), int(order[i + shift])) for i in alike]
+        for i in alike:
+            one, other = sorted((int(order[i]), int(order[i + shift])))
+            twins[other] = min(one, twins.get(other, one))
     places = []
-    for one, other in sorted(tuple(sorted(pair)) for pair in pairs):
+    for other, one in sorted(twins.items()):
         labels = [dataset.classes[label] for label in objects.labels[[one, other]]]
         names = labels[0] if labels[0] == labels[1] else f"{labels[0]} and {labels[1]}"
         place = place_name(dataset, int(objects.images[one]), int(objects.numbers[one]))
         places.append(f"{place} and {int(objects.numbers[other]) + 1} ({names})")
     return make_finding(
         "nearly identical boxes", "doubt",
-        "{n} pair{s} of nearly identical boxes" f" (IoU {NEARLY_IDENTICAL} or more)", places,
-        advice="Remove one of each pair, or correct the class.",
+        "{n} box{es} nearly identical with another" f" (IoU {NEARLY_IDENTICAL} or more)", places,
+        advice="Remove one of the two, or correct the class.",
     )  # fmt: skip
 
 
@@ -146,7 +151,7 @@ def check_classes(parts: Sequence[Dataset]) -> list[Finding]:
     names = dict.fromkeys(name for part in parts for name in part.classes)
     alike: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        alike["".join(c for c in name.casefold() if c.isalnum()) or name].append(name)
+        alike[_plain(name)].append(name)
     written = [" / ".join(map(repr, same)) for same in alike.values() if len(same) > 1]
     once = [repr(name) for name, count in trained.items() if count == 1]
     never = [repr(name) for name, count in trained.items() if count == 0]
@@ -160,7 +165,7 @@ def check_classes(parts: Sequence[Dataset]) -> list[Finding]:
     return [
         *make_finding(
             "class written in several ways", "fault",
-            "{n} class name{s} that differ only by case, blanks or signs", written,
+            "{n} class name{s} written in several ways (case, blanks)", written,
             advice="Give them one name in the annotations, or rename when reading.",
         ),
         *make_finding(
@@ -183,7 +188,10 @@ def check_classes(parts: Sequence[Dataset]) -> list[Finding]:
 
 
 def _plain(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())
+    """A name without case, blanks, _ and -; numbers in it stay apart."""
+    words = name.casefold().replace("_", " ").replace("-", " ").split()
+    joint = " " if any(c.isdigit() for c in name) else ""
+    return joint.join(words) or name
 
 
 def check_sizes(

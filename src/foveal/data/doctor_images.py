@@ -43,17 +43,19 @@ def check_files(parts: Sequence[Dataset]) -> list[Finding]:
     return [
         *make_finding(
             "missing image", "fault", "{n} image{s} missing", missing,
-            advice="Correct the paths, pass the folder with --folder, or remove the entries.",
+            advice="Correct the paths, or remove the entries.",
         ),
         *make_finding(
             "empty image", "fault", "{n} image file{s} of 0 bytes", empty,
             advice="Fetch them again or remove them.",
         ),
-        *_describe_same(groups),
+        *_describe_same(groups, parts),
     ]  # fmt: skip
 
 
-def _describe_same(groups: list[list[tuple[int, Record]]]) -> list[Finding]:
+def _describe_same(
+    groups: list[list[tuple[int, Record]]], parts: Sequence[Dataset]
+) -> list[Finding]:
     within, across = [], []
     for group in groups:
         if len({part for part, _ in group}) > 1:
@@ -61,8 +63,9 @@ def _describe_same(groups: list[list[tuple[int, Record]]]) -> list[Finding]:
             name, again = first[0], first[1]
             across.append(name if name == again else f"{name} = {again}")
         for part in {part for part, _ in group}:
-            names = [str(record.path) for owner, record in group if owner == part]
-            within += [f"{name} = {names[0]}" for name in names[1:]]
+            root = parts[part].root
+            shown = [_shorter(record.path, root) for owner, record in group if owner == part]
+            within += [f"{name} = {shown[0]}" for name in shown[1:]]
     return [
         *make_finding(
             "same image in both", "fault",
@@ -74,6 +77,10 @@ def _describe_same(groups: list[list[tuple[int, Record]]]) -> list[Finding]:
             advice="Keep one of each; check that both have the same boxes.",
         ),
     ]  # fmt: skip
+
+
+def _shorter(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def _file_size(path: Path) -> int | None:

@@ -37,8 +37,7 @@ def draw_anchors(fit: AnchorFit, path: Path, *, title: str = "") -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    if path.suffix.lower() not in ENDINGS:
-        raise DataError(f"{path}: expected a picture's name ending in {', '.join(ENDINGS)}.")
+    check_ending(path)
     style: Any = {"font.family": "DejaVu Sans", "font.size": 9, "svg.fonttype": "none"}
     with rc_context({**style, "svg.hashsalt": "foveal"}):
         figure = Figure(figsize=(10.5, 5.4), layout="constrained", facecolor="white")
@@ -51,6 +50,16 @@ def draw_anchors(fit: AnchorFit, path: Path, *, title: str = "") -> None:
             figure.savefig(path, dpi=130, metadata=_undated(path))
         except OSError as error:
             raise DataError(f"{path}: can't be written ({error.strerror}).") from None
+
+
+def check_ending(path: Path) -> None:
+    """Whether a picture can be written under this name.
+
+    Raises:
+        DataError: its ending is none of ENDINGS.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise DataError(f"{path}: expected a picture's name ending in {', '.join(ENDINGS)}.")
 
 
 def _undated(path: Path) -> dict[str, Any]:

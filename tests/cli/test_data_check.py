@@ -1,0 +1,107 @@
+"""`foveal data check` as people call it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from foveal.cli import app
+from foveal.errors import FovealError
+
+
+def write_coco(folder: Path, *, boxes: list[list[float]], images: int = 2) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(images):
+        Image.new("RGB", (64, 48), (index, 50, 90)).save(folder / f"{index}.png")
+    file = folder / "train.json"
+    document = {
+        "images": [
+            {"id": index, "file_name": f"{index}.png", "width": 64, "height": 48}
+            for index in range(images)
+        ],
+        "annotations": [
+            {"id": number, "image_id": 0, "category_id": 1, "bbox": box}
+            for number, box in enumerate(boxes)
+        ],
+        "categories": [{"id": 1, "name": "[red] cell"}],
+    }
+    file.write_text(json.dumps(document), encoding="utf-8")
+    return file
+
+
+def check(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["data", "check", *map(str, arguments)])
+
+
+def test_healthy_data_ends_with_zero(tmp_path: Path) -> None:
+    result = check(write_coco(tmp_path, boxes=[[2, 2, 30, 30]], images=2))
+
+    assert result.exit_code == 0, result.output
+    assert "2 images, 1 object, 1 class" in result.output
+    assert "[red] cell 1" in result.output
+    assert "1 image without objects" in result.output
+
+
+def test_faults_end_with_one_and_name_the_place(tmp_path: Path) -> None:
+    file = write_coco(tmp_path, boxes=[[2, 2, 30, 30], [5, 5, 0, 9]])
+    (tmp_path / "1.png").unlink()
+
+    result = check(file)
+
+    assert result.exit_code == 1
+    assert "1 image missing" in result.output
+    assert "1.png" in result.output
+    assert "train.json, annotation 1" in result.output
+
+
+def test_doubts_end_with_one_only_when_strict(tmp_path: Path) -> None:
+    file = write_coco(tmp_path, boxes=[[2, 2, 30, 30], [2, 2, 30, 30]])
+
+    assert check(file).exit_code == 0
+    assert check(file, "--strict").exit_code == 1
+
+
+def test_json_is_json_and_nothing_else(tmp_path: Path) -> None:
+    result = check(write_coco(tmp_path, boxes=[]), "--json", "--images")
+
+    found = json.loads(result.stdout)
+    assert found["faults"] == 0
+    assert found["opened"] is True
+    assert found["statistics"][0]["objects"] == 0
+    assert [f["kind"] for f in found["findings"]] == ["image without objects", "class never"]
+
+
+def test_validation_data_is_compared(tmp_path: Path) -> None:
+    train = write_coco(tmp_path / "a", boxes=[[2, 2, 30, 30]])
+    valid = write_coco(tmp_path / "b", boxes=[[2, 2, 30, 30]])
+
+    result = check(train, "--valid", valid)
+
+    assert result.exit_code == 1
+    assert "2 images of the validation data also in the training data" in result.output
+
+
+def test_the_input_size_decides_what_is_too_small(tmp_path: Path) -> None:
+    # Centre (8, 16): as far as can be from the places of every stride.
+    file = write_coco(tmp_path, boxes=[[6, 14, 4, 4], [2, 2, 40, 30]])
+
+    assert "too small" in check(file, "--size", "native").output
+    assert "too small" not in check(file, "--size", "640").output
+
+
+@pytest.mark.parametrize("size", ["0", "-3", "big", "1e9"])
+def test_an_impossible_size_is_an_error_that_says_what_was_expected(
+    tmp_path: Path, size: str
+) -> None:
+    result = check(write_coco(tmp_path, boxes=[]), f"--size={size}")
+
+    assert isinstance(result.exception, FovealError)
+    assert "expected pixels" in str(result.exception)
+
+
+def test_data_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    assert isinstance(check(tmp_path / "nowhere").exception, FovealError)
