@@ -126,7 +126,7 @@ def test_nothing_found_is_explained(monkeypatch, capsys, model, smears, tmp_path
     assert foveal(monkeypatch, "predict", model, smears, "--out", out, "--threshold", 0.999) == 0
     shown = capsys.readouterr().out
     assert "0 found in 3 images" in shown
-    assert "No score is above the threshold 0.999" in shown
+    assert "No score reaches the threshold 0.999" in shown
     assert "highest scores: " in shown
 
 

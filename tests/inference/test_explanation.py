@@ -14,7 +14,7 @@ def test_it_names_the_highest_scores_and_sizes(predictor, picture_folder):
     paths = sorted(picture_folder.iterdir())
     text = explain_nothing(replace(predictor, threshold=1.0), paths)
     best = max((predictor.detect(path) for path in paths), key=lambda found: found.scores[0])
-    assert "No score is above the threshold 1." in text
+    assert "No score reaches the threshold 1." in text
     assert f"{best.names[0]} {best.scores[0]:.3f} in {best.path}" in text
     for name in predictor.classes:
         assert name in text

@@ -125,8 +125,22 @@ def test_no_images_give_no_detections(predictor):
     assert predictor.detect_many([]) == []
 
 
+def test_a_score_equal_to_the_threshold_counts(predictor, paths):
+    everything = predictor.detect(paths[0])
+    for place in (0, 3, len(everything) - 1):
+        threshold = float(everything.scores[place])
+        found = replace(predictor, threshold=threshold).detect(paths[0])
+        assert_same(found, everything.above(threshold), pixels=0)
+        assert found.scores[-1] == everything.scores[place]
+
+
+def test_no_threshold_lets_everything_through(predictor, paths):
+    found = replace(predictor, threshold=0.0, most=5000, nms_iou=1.0).detect(paths[0])
+    assert len(found) > 1000
+
+
 def test_nothing_found_is_an_ordinary_answer(predictor, paths):
-    found = replace(predictor, threshold=1.0).detect(paths[0])
+    found = replace(predictor, threshold=1.01).detect(paths[0])
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
     assert found.counts() == {"normal": 0, "infected": 0, "platelet": 0}

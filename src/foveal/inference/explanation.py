@@ -56,7 +56,7 @@ def explain_nothing(
         np.maximum.at(highest, found.labels, found.scores)
     return "\n".join(
         [
-            f"No score is above the threshold {predictor.threshold:g}. "
+            f"No score reaches the threshold {predictor.threshold:g}. "
             f"In {len(seen)} of the images, looked at again without it:",
             "  highest scores: " + _highest(highest, predictor.classes),
             "  best detection: " + _best(best, describe(images[index], index)),

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from foveal.models.retinanet import RetinaNet
     from foveal.structures import PaddedDetections
 
+_JUST_BELOW = 1 - 1e-5
+"""Decoding looks at logits: whether a score reaches the threshold is decided on the scores."""
 _BATCHES_WAITING = 8
 """So many batches' worth of images may wait for others of their input size."""
 
@@ -50,7 +52,7 @@ class Predictor:
         classes: the K class names.
         preparation: how an image becomes an input; each image has its own input size.
         bands, band_low, band_high: how an image is read, as for `foveal.data.images.read_image`.
-        threshold: scores must be above it.
+        threshold: scores must reach it, as they must in evaluation.
         top_per_level: most candidates of a pyramid level.
         nms_iou: a detection that overlaps a better one of its class by more goes.
         most: most detections of an image.
@@ -189,7 +191,7 @@ class Predictor:
                 raw,
                 self.model.anchors(height, width),
                 extents=extents.to(device),
-                threshold=self.threshold,
+                threshold=self.threshold * _JUST_BELOW,
                 top_per_level=self.top_per_level,
                 nms_iou=self.nms_iou,
                 most=self.most,
@@ -199,6 +201,8 @@ class Predictor:
 
     def _to_host(self, padded: PaddedDetections, inputs: list[Input]) -> list[Detections]:
         boxes, scores, labels, counts = (tensor.cpu().numpy() for tensor in padded)
+        reached = (scores >= np.float32(self.threshold)).sum(axis=1)
+        counts = np.minimum(counts, reached)  # the padding's scores are zero
         return [
             Detections(
                 _to_original(boxes[row, : counts[row]], item),
