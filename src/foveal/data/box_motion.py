@@ -41,11 +41,13 @@ def move_target(
         rule: "corners" or "ellipse".
 
     Returns:
-        The boxes in output pixels, all with a positive area; without `areas`.
+        The boxes in output pixels, all with a positive area; without `areas`. Boxes that had no
+        area before are dropped.
     """
     boxes = target.boxes.astype(np.float64)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
     halves = (boxes[:, 2:] - boxes[:, :2]) / 2
+    real = (halves > 0).all(axis=1)
     if rule == "corners":
         halves = halves @ np.abs(matrix[:, :2]).T
     else:
@@ -58,7 +60,8 @@ def move_target(
     cut = cut.astype(np.float32)
     sides = cut[:, 2:] - cut[:, :2]
     enough = sides.prod(axis=1) >= least_visible * 4 * halves.prod(axis=1) * (1 - 1e-6)
-    keep = (sides >= _LEAST_SIDE).all(axis=1) & (target.ignored | enough)
+    keep = (sides >= _LEAST_SIDE).all(axis=1) & real
+    keep &= target.ignored | enough
     return Target(cut[keep], target.labels[keep], target.ignored[keep])
 
 
