@@ -110,9 +110,10 @@ def _advice(predictor: Predictor, highest: float) -> list[str]:
             "training it, or for longer: scores as low as these are those of a network that has "
             "never seen such objects"
         )
+    preparation = predictor.preparation
     advice.append(
-        f"images like those of the training: it knows {classes}, "
-        f"in images whose shorter side it sees as {predictor.preparation.shorter} pixels"
+        f"images like those of the training: it knows {classes}, in images scaled to a shorter "
+        f"side of {preparation.shorter} pixels and a longer side of at most {preparation.longer}"
     )
     if not predictor.flip and len(predictor.scales) == 1:
         advice.append("other scales, where objects are larger or smaller than in the training")
