@@ -166,7 +166,7 @@ def _place(generator: Generator, size: int, classes: Sequence[str]) -> list[tupl
         if shape is not None:
             placed.append((kind, shape))
     for _ in range(generator.integers(0, round(7 * crowd) + 2) if "platelet" in classes else 0):
-        shape = _free_shape(generator, size, generator.uniform(3.6, 5.4), placed, touch=1.2)
+        shape = _free_shape(generator, size, generator.uniform(4.6, 6.8), placed, touch=1.15)
         if shape is not None:
             placed.append(("platelet", shape))
     return placed
