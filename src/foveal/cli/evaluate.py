@@ -68,7 +68,7 @@ def evaluate(
 
     from foveal.data.formats import read
 
-    dataset = read(data, data_format)
+    dataset = _ordered(read(data, data_format))
     if ignore:
         dataset = dataset.ignoring(ignore)
     if model.suffix.lower() == ".json":
@@ -80,6 +80,15 @@ def evaluate(
     console = Console(highlight=False, emoji=False, markup=False)
     _show(console, evaluation)
     console.print(f"Written: {out / 'metrics.json'}, {out / 'report.html'}", soft_wrap=True)
+
+
+def _ordered(dataset: Dataset) -> Dataset:
+    """The images in the order of their ids, as COCO's tools have them: it decides between ties."""
+    ids = [record.image_id for record in dataset]
+    whole = [key for key in ids if isinstance(key, int)]
+    if len(whole) < len(ids):
+        return dataset
+    return dataset.take(sorted(range(len(ids)), key=whole.__getitem__))
 
 
 def _evaluate_results(
@@ -178,19 +187,19 @@ def _costliest(evaluation: Evaluation) -> str:
 
 
 def _class_table(evaluation: Evaluation) -> Table:
-    table = _table("class", "objects", "AP", "AP50", "95 %", "found", "right", "counted", "R²")
+    table = _table("class", "AP", "AP50", "95 %", "found", "right", "true", "counted", "R²")
     chosen = sorted(evaluation.per_class, key=lambda result: -result.objects)[:_MOST_CLASSES]
     shown = set(map(id, chosen))
     for result in evaluation.per_class:
         if id(result) in shown:
             table.add_row(
                 result.name,
-                f"{result.objects:,}",
                 _number(result.coco.ap),
                 _number(result.coco.ap50),
                 _between(result.ap50_interval).strip(" ()").replace(" to ", "–"),
                 _percent(result.recall),
                 _percent(result.precision),
+                f"{result.objects:,}",
                 f"{int(result.counts.predicted.sum()):,}",
                 _number(result.counts.r2, 2),
             )
@@ -212,7 +221,7 @@ def _table(*columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for number, column in enumerate(columns):
         table.add_column(
             column,

@@ -8,6 +8,7 @@ second best, and so on: as many rounds as the fullest image has detections of on
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -220,8 +221,8 @@ def _match_greedily(
     detection, target, overlap = detection[order], target[order], overlap[order]
     # COCO's own margin: a perfect overlap may come out a rounding error below 1.
     enough = overlap >= np.minimum(np.asarray(ious, np.float64), 1 - 1e-10)[:, None]
-    rounds = np.flatnonzero(np.diff(rank[detection], prepend=-1))
-    for start, stop in zip(rounds, np.append(rounds[1:], len(detection)), strict=True):
+    borders = np.append(np.flatnonzero(np.diff(rank[detection], prepend=-1)), len(detection))
+    for start, stop in pairwise(borders.tolist()):
         wanted = target[start:stop]
         free = enough[:, start:stop] & (shared[wanted] | ~taken[:, wanted])
         place = np.where(free, np.arange(start, stop), -1)
