@@ -243,6 +243,33 @@ def test_without_objects_the_default_stays() -> None:
     assert find_enlargement(fit) is None
 
 
+@pytest.mark.parametrize("strides", [(8, 8), (16, 8)])
+def test_levels_that_do_not_grow_are_left_as_they_are(strides: tuple[int, int]) -> None:
+    anchors = AnchorSettings(sizes=(32.0, 32.0), strides=strides)
+
+    assert fit_anchors_to(random_objects(50, seed=6), anchors=anchors).settings == anchors
+
+
+def test_one_level_and_one_object_are_enough() -> None:
+    anchors = AnchorSettings(sizes=(32.0,), strides=(8,))
+
+    fit = fit_anchors_to(make_objects([[50, 50, 70, 61]]), anchors=anchors)
+
+    assert fit.chosen.quality.recall == 1
+
+
+def test_a_large_data_set_is_searched_on_a_sample_and_lowers_no_class() -> None:
+    rng = np.random.default_rng(7)
+    objects = random_objects(6000, seed=7, smallest=6, largest=90)
+    objects = replace(objects, labels=(rng.uniform(size=6000) > 0.995).astype(np.int64))
+    objects = replace(objects, classes=("many", "few"))
+
+    fit = fit_anchors_to(objects, anchors=AnchorSettings())
+
+    assert fit.chosen is fit.search
+    lowered(fit.search.quality.by_class, fit.default.quality.by_class)
+
+
 def test_a_larger_input_brings_small_objects_within_reach() -> None:
     objects = random_objects(200, seed=5, smallest=9, largest=14)
     fit = fit_anchors_to(objects, anchors=AnchorSettings())
@@ -324,7 +351,7 @@ def test_the_toml_is_one_that_settings_are_read_from(tmp_path: Path) -> None:
 def test_thermal_images_from_above_are_reached_at_a_fine_enough_grid(shared: Path) -> None:
     from foveal.data.formats import read
 
-    data = read(shared / "data" / "hit-uav" / "train.json")
+    data = read(shared / "data" / "hit-uav" / "train.json").ignoring(["DontCare"])
     coarse = fit_anchors(data, anchors=AnchorSettings(), preparation=None)
     fine = fit_anchors(data, anchors=finer(AnchorSettings(), 2), preparation=None)
 

@@ -129,7 +129,8 @@ def search_anchors(
     """The anchors that fit the objects best, on the settings' levels and strides.
 
     Args:
-        objects: with boxes in input pixels; without any, the settings come back.
+        objects: with boxes in input pixels; without any, the settings come back. So they do where
+            the strides do not grow from level to level.
         settings: strides, offset and order are kept, and no class may be reached less than by them.
         object_iou: from which IoU an object counts as reached.
         seed: draws the sample where there are more than SEARCHED_OBJECTS objects.
@@ -139,6 +140,8 @@ def search_anchors(
     chosen, weights = _sample(objects, seed=seed)
     land = _Landscape(objects, settings, iou=object_iou, chosen=chosen, weights=weights)
     starts = [point for point in _starts(land, settings) if land.allowed(point)]
+    if not starts:
+        return settings
     coarse = [_climb(land, point, COARSE_STEPS, sweeps=2) for point in starts]
     coarse.sort(key=lambda found: -found[0])
     refined = [_climb(land, point, FINE_STEPS, sweeps=8)[1] for _, point in coarse[:3]]
