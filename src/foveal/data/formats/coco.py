@@ -106,7 +106,7 @@ def _entries(record: Record, classes: int) -> Iterator[dict[str, Any]]:
     """The annotations of one image without their ids."""
     for i, (x1, y1, x2, y2) in enumerate(record.boxes):
         left, top = tidy(x1), tidy(y1)
-        width, height = _side(left, x1, x2), _side(top, y1, y2)
+        width, height = _side(left, x2), _side(top, y2)
         area = (float(x2) - float(x1)) * (float(y2) - float(y1))
         entry: dict[str, Any] = {
             "bbox": [left, top, width, height],
@@ -125,9 +125,9 @@ def _entries(record: Record, classes: int) -> Iterator[dict[str, Any]]:
             yield {**entry, "category_id": category + 1}
 
 
-def _side(start: float, first: np.float32, last: np.float32) -> float:
+def _side(start: float, last: np.float32) -> float:
     """The width that, added to where the box is written to start, gives the same float32."""
-    short = tidy(last - first)
+    short = round(tidy(last) - start, 6)
     return short if np.float32(start + short) == last else float(last) - start
 
 

@@ -25,6 +25,8 @@ ANNOTATION_FOLDERS = frozenset({"annotations", "labels", "label_2", "imagesets",
 _LONGEST = 4096
 """Characters of a path; no file system takes more."""
 
+_MOST_FOLDERS = 20
+
 _DRIVE = re.compile(r"^[A-Za-z]:[/\\]")
 
 
@@ -44,8 +46,9 @@ class ImageFinder:
     """Finds images by the names that annotations give them.
 
     A name is looked up in the image folder if one was given, else beside the annotations, in
-    folders called `images` and the like, and in the working folder; a name that fails as written
-    is tried without its leading folders, since data sets move. Links are followed.
+    folders called `images` and the like, in the folders below and in the working folder; a name
+    that fails as written is tried without its leading folders, since data sets move. Links are
+    followed.
 
     Attributes:
         root: the data folder.
@@ -59,6 +62,7 @@ class ImageFinder:
         self.images = images
         folder = annotations if annotations.is_dir() else annotations.parent
         self._given = [*more, folder, self.root]
+        self._stem = annotations.stem if annotations.is_file() else ""
         self._bases: list[str] | None = None
         self._last = ""
         if images is not None and not images.is_dir():
@@ -136,6 +140,16 @@ class ImageFinder:
         folders = [str(self.images)] if self.images else []
         return [*folders, str(self.root), *([working] if working != os.path.sep else [])]
 
+    def _below(self) -> list[Path]:
+        """Folders below the data folder, first those that the annotation file is called after.
+
+        So `annotations/instances_val2017.json` finds its images in `val2017`.
+        """
+        tops = (self.root, self.root / "images")
+        found = [path for top in tops if top.is_dir() for path in top.iterdir() if path.is_dir()]
+        called = [path for path in found if path.name in self._stem]
+        return sorted(called) + sorted(set(found) - set(called))[:_MOST_FOLDERS]
+
     @property
     def bases(self) -> list[str]:
         """The folders in which names are looked up, best first."""
@@ -146,6 +160,7 @@ class ImageFinder:
                 folders = [path for path in self._given if path.is_dir()]
                 roots = [*folders, self.root.parent] if self.root.parent != self.root else folders
                 folders += [root / name for root in roots for name in IMAGE_FOLDERS]
+                folders += self._below()
                 folders.append(Path.cwd())
             self._bases = list(dict.fromkeys(os.path.abspath(p) for p in folders if p.is_dir()))
         return self._bases

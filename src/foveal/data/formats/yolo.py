@@ -26,7 +26,7 @@ from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from foveal.data.dataset import Record
     from foveal.data.formats.writing import ImageMode
@@ -71,13 +71,9 @@ def read(
     judge = Judge(bad_boxes, problems)
     header = read_header(path)
     finder = ImageFinder(header.file, images=images, more=header.bases)
-    pairs = [pair for name in _chosen(header, split) for pair in _pairs(header, name, finder)]
-    pairs = list(dict(pairs).items())
+    pairs = _all_pairs(header, _chosen(header, split), finder)
     if pairs and not any(label.is_file() for _, label in pairs):
-        raise DataError(
-            f"{header.file}: none of the {len(pairs)} images has a label file. Expected for "
-            f"example {pairs[0][1]}."
-        )
+        _expect_labels(header, pairs, finder)
     rows = measured([ImageRow(image) for image, _ in pairs])
     columns = Columns("line")
     segments: list[Any] = []
@@ -271,6 +267,23 @@ def _pairs(header: _Header, name: str, finder: ImageFinder) -> Iterator[tuple[Pa
                 if line:
                     image = finder.find(line, file=place, place=f"line {number}")
                     yield image, _label_file(image, line, place.parent)
+
+
+def _all_pairs(
+    header: _Header, names: Iterable[str], finder: ImageFinder
+) -> list[tuple[Path, Path]]:
+    return list(dict(pair for name in names for pair in _pairs(header, name, finder)).items())
+
+
+def _expect_labels(header: _Header, pairs: list[tuple[Path, Path]], finder: ImageFinder) -> None:
+    """Tell images without objects from labels that were not found, where no image has a label."""
+    others = _all_pairs(header, header.splits, finder)
+    if not any(label.is_file() for _, label in others):
+        raise DataError(
+            f"{header.file}: none of the {len(pairs)} images has a label file. Expected for "
+            f"example {pairs[0][1]}."
+        )
+    log.warning("%s: none of the %d images has a label file.", header.file, len(pairs))
 
 
 def _pairs_of_folder(folder: Path, finder: ImageFinder) -> Iterator[tuple[Path, Path]]:

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foveal.data.dataset import Dataset, Record
+from foveal.data.formats import read, split_address
+from foveal.data.formats.coco_results import LEFT_OUT, category_labels, read_results
+from foveal.errors import DataError
+
+GOOD = {"image_id": 20, "category_id": 9, "bbox": [1, 2, 3, 4], "score": 0.5}
+
+
+@pytest.fixture
+def truth(tmp_path) -> Path:
+    path = tmp_path / "truth.json"
+    document = {
+        "images": [
+            {"id": number, "file_name": f"{number}.jpg", "width": 100, "height": 80}
+            for number in (20, 10)
+        ],
+        "categories": [{"id": 9, "name": "cell"}, {"id": 4, "name": "dot"}],
+        "annotations": [],
+    }
+    path.write_text(json.dumps(document))
+    return path
+
+
+def write(folder: Path, value: object) -> Path:
+    path = folder / "results.json"
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def load(truth: Path, value: object):
+    data = read(truth)
+    labels = category_labels(*split_address(truth), data.classes)
+    return read_results(write(truth.parent, value), data, labels=labels)
+
+
+def test_ids_are_those_of_the_data_set(truth):
+    found = load(
+        truth,
+        [
+            {**GOOD, "score": 0.25},
+            {**GOOD, "category_id": 4, "score": 0.75},
+            {**GOOD, "image_id": 10, "bbox": [0.5, 0, 10.25, 20]},
+        ],
+    )
+    # Images as in the file, classes by the order of their ids: dot (4), cell (9).
+    first, second = found
+    assert first.classes == ("dot", "cell")
+    assert (first.path.name, first.width, first.height) == ("20.jpg", 100, 80)
+    assert first.labels.tolist() == [0, 1]
+    assert first.scores.tolist() == [0.75, 0.25]
+    assert first.boxes.tolist() == [[1, 2, 4, 6]] * 2
+    assert second.boxes.tolist() == [[0.5, 0, 10.75, 20]]
+    assert (first.boxes.dtype, first.scores.dtype, first.labels.dtype) == (
+        np.float32,
+        np.float32,
+        np.int64,
+    )
+
+
+def test_no_results_at_all(truth):
+    assert [len(found) for found in load(truth, [])] == [0, 0]
+
+
+def test_categories_that_are_left_out_are_dropped(truth):
+    data = read(truth).ignoring(["dot"])
+    labels = category_labels(*split_address(truth), data.classes)
+    assert labels == {9: 0, 4: LEFT_OUT}
+    path = write(truth.parent, [GOOD, {**GOOD, "category_id": 4}])
+    assert [len(found) for found in read_results(path, data, labels=labels)] == [1, 0]
+
+
+def test_other_formats_have_ids_from_one(tmp_path):
+    (tmp_path / "boxes.csv").write_text("image,xmin,ymin,xmax,ymax,label\na.jpg,1,1,5,5,cell\n")
+    assert category_labels(tmp_path / "boxes.csv", [None], ["cell", "dot"]) == {1: 0, 2: 1}
+    empty = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool)
+    records = tuple(Record(tmp_path / name, 9, 9, *empty) for name in ("a.jpg", "b.jpg"))
+    path = write(tmp_path, [{**GOOD, "image_id": 2, "category_id": 1}])
+    found = read_results(path, Dataset(records, ("cell",), tmp_path), labels={1: 0})
+    assert [len(each) for each in found] == [0, 1]
+
+
+def test_what_predict_writes_is_matched_by_name(truth):
+    from foveal.inference.results import write_coco
+
+    detections = load(truth, [GOOD, {**GOOD, "image_id": 10, "category_id": 4}])
+    backwards = [replace(found, classes=("dot", "cell")) for found in reversed(detections)]
+    path = truth.parent / "detections.json"
+    write_coco(path, backwards)
+    data = read(truth)
+    again = read_results(path, data, labels={})
+    for one, other in zip(detections, again, strict=True):
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+        np.testing.assert_array_equal(one.labels, other.labels)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("", "is empty"),
+        ("[{", "is not JSON"),
+        ({"results": []}, "holds no results. Expected a list"),
+        ([GOOD, 7], "entry 2: is 7"),
+        ([GOOD, {**GOOD, "image_id": 21}], "entry 2: image_id 21 is not in the data set"),
+        ([{**GOOD, "image_id": [20]}], r"entry 1: image_id \[20\] is not in"),
+        ([{**GOOD, "category_id": 1}], "entry 1: category_id 1 is not in the data set"),
+        ([{"image_id": 20, "category_id": 9, "score": 1}], "entry 1: has no bbox"),
+        ([GOOD, {**GOOD, "bbox": [1, 2, 3]}], r"entry 2: bbox \[1, 2, 3\]"),
+        ([{**GOOD, "bbox": [1, 2, -3, 4]}], "sides of 0 or more"),
+        ([{**GOOD, "bbox": "1 2 3 4"}], "entry 1: bbox '1 2 3 4'"),
+        ([{**GOOD, "bbox": [[1, 2, 3, 4]]}], "entry 1: bbox"),
+        ([{**GOOD, "score": None}], "score None"),
+        ([{**GOOD, "score": "high"}], "score 'high'"),
+        ('[{"image_id": 20, "category_id": 9, "bbox": [1, 2, 3, 4], "score": NaN}]', "score nan"),
+        ({"annotations": [], "images": [{}]}, "images or categories can't be read"),
+    ],
+)
+def test_faults_are_named(truth, value, message):
+    with pytest.raises(DataError, match=message):
+        load(truth, value)

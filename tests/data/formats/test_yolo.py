@@ -1,0 +1,89 @@
+"""YOLO: headers of several customs, polygons, where label files lie."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from foveal.data.formats import read, yolo
+
+
+@pytest.fixture
+def lay(tmp_path: Path, picture: Callable) -> Callable[..., Path]:
+    def make(labels: dict[str, str], files: dict[str, str]) -> Path:
+        for name, text in labels.items():
+            picture(tmp_path / f"{name}.png", 100, 50)
+            if text:
+                path = tmp_path / f"{name}.txt".replace("images/", "labels/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+        for name, text in files.items():
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        return tmp_path
+
+    return make
+
+
+def test_boxes_and_polygons(lay: Callable) -> None:
+    lines = "1 0.5 0.5 0.2 0.4\n\n0 0.1 0.2 0.3 0.2 0.2 0.6\n"
+    folder = lay({"images/a": lines, "images/b": ""}, {"data.yaml": "train: images\nnames: [x, y]"})
+    data = yolo.read(folder)
+    assert data.classes == ("x", "y")
+    assert [len(record) for record in data] == [2, 0]
+    record = data.records[0]
+    assert (record.width, record.height) == (100, 50)
+    assert record.boxes.tolist() == [[40, 15, 60, 35], [10, 10, 30, 30]]
+    assert record.labels.tolist() == [1, 0]
+    outline = record.flags["segmentation"]
+    assert outline[0] is None
+    assert outline[1][0] == pytest.approx([10, 10, 30, 10, 20, 30])
+
+
+def test_splits_by_folder_list_and_another_name(lay: Callable) -> None:
+    header = (
+        "path: .\ntrain: [images/one, images/two]\nvalid: val.txt\n"
+        "names: {0: cell, 1: größe}\nnc: 2\n"
+    )
+    labels = {"images/one/a": "0 .5 .5 .2 .2", "images/two/b": "1 .5 .5 .2 .2", "images/c": ""}
+    folder = lay(labels, {"data.yaml": header, "val.txt": "./images/c.png\n"})
+    assert [r.path.stem for r in yolo.read(folder, "train")] == ["a", "b"]
+    assert [r.path.stem for r in read(f"{folder}/data.yaml:val")] == ["c"]
+    assert len(yolo.read(folder, "valid")) == 1
+    assert len(yolo.read(folder)) == 3
+    assert yolo.read(folder).classes == ("cell", "größe")
+
+
+def test_a_header_that_climbs_is_read_inside_the_folder(lay: Callable) -> None:
+    labels = {"train/images/a": "0 .5 .5 .2 .2"}
+    folder = lay(labels, {"data.yaml": "train: ../train/images\nnames: [x]\n"})
+    assert [len(record) for record in yolo.read(folder)] == [1]
+
+
+def test_a_folder_with_classes_alone(lay: Callable) -> None:
+    labels = {"images/train/a": "0 .5 .5 .2 .2", "images/val/b": "0 .5 .5 .2 .2"}
+    folder = lay(labels, {"classes.txt": "cell\n"})
+    assert [r.path.stem for r in read(f"{folder}:val")] == ["b"]
+    assert len(read(folder)) == 2
+
+
+def test_the_header_of_darknet(lay: Callable) -> None:
+    header = "classes = 1\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n"
+    files = {"obj.data": header, "obj.names": "cell\n", "train.txt": "data/obj/a.png\n"}
+    data = yolo.read(lay({"obj/a": "0 .5 .5 .2 .2"}, files))
+    assert data.classes == ("cell",)
+    assert [len(record) for record in data] == [1]
+
+
+def test_regions_to_ignore_are_left_out_with_a_warning(
+    make_dataset: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    objects = [((1, 2, 11, 14), 0, True), ((1, 2, 11, 14), 1, False)]
+    data = make_dataset([("a.png", 64, 48, objects)])
+    (tmp_path / "out").mkdir()
+    with caplog.at_level(logging.WARNING):
+        yolo.write(data, tmp_path / "out")
+    assert "1 regions to ignore are left out" in caplog.text
+    assert yolo.read(tmp_path / "out").records[0].labels.tolist() == [1]
