@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 
 from foveal.errors import FovealError
+from foveal.reporting.background import _anchor_sides
 from foveal.reporting.evaluation import read_history, write_evaluation_report
+from foveal.reporting.mistakes import pictures_section
 from foveal.reporting.results import summary_section
 
 CLASSES = ("normal", "infected", "<script>alert(1)</script>")
@@ -49,7 +52,13 @@ def anchor_option(name: str, recall: float) -> SimpleNamespace:
         by_class=(group("normal", 300, recall), group("unseen", 0, float("nan"))),
         by_size=(group("under 16 px", 200, recall),),
     )
-    return SimpleNamespace(name=name, quality=quality)
+    shapes = SimpleNamespace(sizes=(8, 16), scales=(1.0, 1.4), ratios=(0.5, 1.0, 2.0))
+    return SimpleNamespace(name=name, quality=quality, settings=shapes)
+
+
+def test_anchors_are_drawn_as_wide_and_high_as_they_are() -> None:
+    shapes = SimpleNamespace(sizes=(10,), scales=(2.0,), ratios=(0.25, 1.0, 4.0))
+    np.testing.assert_allclose(_anchor_sides(shapes), [[40, 10], [20, 20], [10, 40]])
 
 
 def test_everything_at_once(tmp_path: Path, made_up: ModuleType) -> None:
@@ -59,6 +68,7 @@ def test_everything_at_once(tmp_path: Path, made_up: ModuleType) -> None:
         text="anchors: fitted to the data",
         chosen=anchor_option("search", 0.991),
         default=anchor_option("default", 0.85),
+        objects=SimpleNamespace(sides=np.full((50, 2), 12.0)),
     )
     text = write(
         tmp_path / "report.html",
@@ -174,3 +184,22 @@ def test_history_is_read_up_to_a_line_that_was_cut(tmp_path: Path, made_up: Modu
     assert read_history(path) == rows
     with pytest.raises(FovealError, match=r"metrics\.jsonl.*can't be read"):
         read_history(tmp_path / "no folder" / "metrics.jsonl")
+
+
+def test_images_of_four_bands_are_drawn(tmp_path: Path, made_up: ModuleType) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    dataset = made_up.smears(tmp_path / "images", classes=CLASSES, images=3)
+    evaluation = made_up.evaluated_smears(dataset)
+    records = []
+    for record in dataset.records:
+        path = record.path.with_suffix(".tif")
+        values = np.random.default_rng(0).integers(0, 3000, (160, 160, 4)).astype(np.uint16)
+        tifffile.imwrite(path, values, photometric="rgb", extrasamples=["unspecified"])
+        records.append(replace(record, path=path))
+    deep = replace(dataset, records=tuple(records))
+    section = pictures_section(
+        evaluation, deep, most=2, bands=4, band_low=(0,) * 4, band_high=(3000,) * 4
+    )
+    assert section is not None
+    pictures = section.parts[2]
+    assert [picture.image.shape for picture in pictures] == [(480, 480, 3)] * 2

@@ -14,6 +14,8 @@ from foveal.drawing.report import Bar, Chart, Part, Section, Table
 from foveal.reporting.words import UNDEFINED, decimal, percent
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from foveal.data.dataset import Dataset
 
 _MOST_POINTS = 300
@@ -56,12 +58,40 @@ class QualityLike(Protocol):
         """One group a range of sizes."""
 
 
+class ShapesLike(Protocol):
+    """The settings of anchors: at each level sizes[l] * scales x ratios of them."""
+
+    @property
+    def sizes(self) -> Sequence[float]:
+        """Base sizes, input pixels."""
+
+    @property
+    def scales(self) -> Sequence[float]:
+        """Factors on the sizes."""
+
+    @property
+    def ratios(self) -> Sequence[float]:
+        """Height / width."""
+
+
+class ObjectsLike(Protocol):
+    """The objects that anchors were measured on."""
+
+    @property
+    def sides(self) -> NDArray[np.float64]:
+        """[N, 2] width and height, input pixels."""
+
+
 class OptionLike(Protocol):
     """Anchors and how well they fit."""
 
     @property
     def name(self) -> str:
         """What they are called."""
+
+    @property
+    def settings(self) -> ShapesLike:
+        """The anchors."""
 
     @property
     def quality(self) -> QualityLike:
@@ -82,6 +112,10 @@ class AnchorFitLike(Protocol):
     @property
     def default(self) -> OptionLike:
         """What it would use without a search."""
+
+    @property
+    def objects(self) -> ObjectsLike:
+        """What they were measured on."""
 
 
 def training_section(history: Sequence[Mapping[str, Any]]) -> Section | None:
@@ -188,8 +222,28 @@ def anchors_section(fit: AnchorFitLike | None) -> Section | None:
         "Anchors are the boxes from which the network starts. It learns an object well when an "
         "anchor overlaps it by half; objects that no anchor reaches are often missed."
     )
-    parts: list[Part] = [text, fit.text[:1].upper() + fit.text[1:] + ".", Table(columns, rows)]
+    chart = Chart(
+        "Objects and anchors",
+        curves.draw_boxes_and_anchors(fit.objects.sides, _anchor_sides(fit.chosen.settings)),
+        "Widths and heights at the network's input.",
+    )
+    parts: list[Part] = [
+        text,
+        fit.text[:1].upper() + fit.text[1:] + ".",
+        Table(columns, rows),
+        [chart],
+    ]
     return Section("Anchors", parts)
+
+
+def _anchor_sides(shapes: ShapesLike) -> NDArray[np.float64]:
+    """[A, 2] width and height of all anchors of a place on each level."""
+    sizes, scales, ratios = (
+        np.asarray(values, float) for values in (shapes.sizes, shapes.scales, shapes.ratios)
+    )
+    sides = sizes[:, None, None] * scales[:, None]
+    width, height = np.broadcast_arrays(sides / np.sqrt(ratios), sides * np.sqrt(ratios))
+    return np.stack([width.ravel(), height.ravel()], axis=1)
 
 
 def _training_story(epochs: Sequence[Mapping[str, Any]]) -> str:

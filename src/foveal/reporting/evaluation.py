@@ -42,6 +42,9 @@ def write_evaluation_report(
     history: Sequence[Mapping[str, Any]] = (),
     anchors: AnchorFitLike | None = None,
     pictures: int = 12,
+    bands: int = 3,
+    band_low: Sequence[float] = (),
+    band_high: Sequence[float] = (),
 ) -> None:
     """Write an evaluation as one HTML file that needs no network.
 
@@ -55,6 +58,7 @@ def write_evaluation_report(
         history: the lines of `metrics.jsonl`, as `read_history` gives them.
         anchors: how well the anchors fit, as `foveal.tuning.anchors.fit_anchors` gives it.
         pictures: at most so many of the images with the most errors are drawn.
+        bands, band_low, band_high: how images are read, as for `foveal.data.images.read_image`.
 
     Raises:
         FovealError: the file can't be written.
@@ -67,7 +71,14 @@ def write_evaluation_report(
         settings=settings,
         history=history,
         anchors=anchors,
-        pictures=pictures,
+        hardest=pictures_section(
+            evaluation,
+            dataset,
+            most=pictures,
+            bands=bands,
+            band_low=band_low,
+            band_high=band_high,
+        ),
     )
     write_report(path, report)
 
@@ -81,9 +92,12 @@ def make_report(
     settings: str,
     history: Sequence[Mapping[str, Any]],
     anchors: AnchorFitLike | None,
-    pictures: int,
+    hardest: Section | None,
 ) -> Report:
-    """The report's sections; those without content are left out. Arguments as above."""
+    """The report's sections; those without content are left out.
+
+    Arguments as above; `hardest` shows the images with the most errors.
+    """
     from foveal import __version__
 
     where = Path(dataset.name).name if dataset is not None and dataset.name else "the test images"
@@ -92,7 +106,7 @@ def make_report(
         classes_section(evaluation),
         counting_section(evaluation),
         errors_section(evaluation),
-        pictures_section(evaluation, dataset, most=pictures),
+        hardest,
         curves_section(evaluation),
         training_section(history),
         data_section({"evaluated": dataset, "trained on": training}),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foveal.data.images import read_image
 from foveal.drawing import colours, curves
 from foveal.drawing.boxes import draw_comparison
 from foveal.drawing.report import Chart, Key, Part, Picture, Section, Table
@@ -14,6 +16,8 @@ from foveal.reporting.words import MOST_CLASSES, decimal, largest_classes
 from foveal.structures import Detections, Target
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from foveal.data.dataset import Dataset
     from foveal.evaluation.results import ErrorKind, Evaluation, ImageResult
 
@@ -30,15 +34,30 @@ _ERROR_KINDS: dict[str, tuple[str, str]] = {
 
 
 def pictures_section(
-    evaluation: Evaluation, dataset: Dataset | None, *, most: int
+    evaluation: Evaluation,
+    dataset: Dataset | None,
+    *,
+    most: int,
+    bands: int = 3,
+    band_low: Sequence[float] = (),
+    band_high: Sequence[float] = (),
 ) -> Section | None:
-    """The images with the most errors, with what was found, missed and false."""
+    """The images with the most errors, with what was found, missed and false.
+
+    Args:
+        evaluation: names the images.
+        dataset: where they are; None shows none.
+        most: images that are shown.
+        bands, band_low, band_high: as for `foveal.data.images.read_image`.
+    """
     if dataset is None or not evaluation.hardest or most <= 0:
         return None
     pictures, unread = [], []
     for result in evaluation.hardest[:most]:
         try:
-            pictures.append(_picture(result, dataset, evaluation.classes))
+            path = dataset.records[result.index].path
+            image = read_image(path, bands=bands, band_low=band_low, band_high=band_high)
+            pictures.append(_picture(result, image, path.name, classes=evaluation.classes))
         except FovealError as error:
             unread.append(str(error))
     key = Key(
@@ -157,7 +176,9 @@ def _costliest(costs: dict[str, float]) -> str:
     )
 
 
-def _picture(result: ImageResult, dataset: Dataset, classes: tuple[str, ...]) -> Picture:
+def _picture(
+    result: ImageResult, image: NDArray[np.uint8], name: str, *, classes: tuple[str, ...]
+) -> Picture:
     found = Detections(
         result.matched, result.matched_scores, result.matched_labels, classes=classes
     )
@@ -168,12 +189,12 @@ def _picture(result: ImageResult, dataset: Dataset, classes: tuple[str, ...]) ->
         np.concatenate([result.missed_labels, np.zeros(ignored, np.int64)]),
         np.concatenate([np.zeros(len(result.missed), bool), np.ones(ignored, bool)]),
     )
-    image = draw_comparison(
-        dataset[result.index].image,
+    drawn = draw_comparison(
+        image,
         found=found,
         false=false,
         missed=missed,
         least_side=_PICTURE_SIDE,
     )
     caption = f"{len(found)} found, {len(result.missed)} missed, {len(false)} false"
-    return Picture(dataset.records[result.index].path.name, image, caption)
+    return Picture(name, drawn, caption)
