@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +48,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about unusual pickle protocols
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise WeightsError(
             f"{path}: can't be read as {path.suffix or 'torch'} weights ({_first_line(error)}). "

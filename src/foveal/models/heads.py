@@ -63,7 +63,9 @@ class Head(nn.Module):
         With channels_last memory the last step moves nothing.
         """
         return tuple(
-            self.output(self.tower(level)).permute(0, 2, 3, 1).reshape(len(level), -1, self.values)
+            self.output(self.tower(level))
+            .permute(0, 2, 3, 1)
+            .reshape(level.shape[0], -1, self.values)
             for level in levels
         )
 

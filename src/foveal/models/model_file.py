@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -82,7 +83,8 @@ def load(path: Path | str) -> LoadedModel:
     description, state = _read(path)
     settings, classes = _settings(path, description), tuple(description["classes"])
     try:
-        model = build_model(settings, len(classes), empty=True)
+        with torch.random.fork_rng(devices=[]):
+            model = build_model(settings, len(classes), empty=True)
     except SettingsError as error:
         raise ModelFileError(f"{path}: its settings can't be built. {error}") from None
     problems = _differences(model, state)

@@ -77,7 +77,7 @@ class RetinaNet(nn.Module):
         normalised = torch.addcmul(shift, images.to(scale.dtype), scale)
         height, width = images.shape[-2:]
         if height % MULTIPLE or width % MULTIPLE:
-            normalised = F.pad(normalised, (0, -width % MULTIPLE, 0, -height % MULTIPLE))
+            normalised = F.pad(normalised, (0, _missing(width), 0, _missing(height)))
         return normalised.contiguous(memory_format=torch.channels_last)
 
     def anchors(self, height: int, width: int) -> Tensor:
@@ -85,6 +85,11 @@ class RetinaNet(nn.Module):
 
         They are in the order of `forward`'s outputs, level after level; cached, not to be changed.
         """
-        padded_height = height + -height % MULTIPLE
-        padded_width = width + -width % MULTIPLE
-        return self.grid.boxes(padded_height, padded_width, device=self.mean.device)
+        return self.grid.boxes(
+            height + _missing(height), width + _missing(width), device=self.mean.device
+        )
+
+
+def _missing(side: int) -> int:
+    """Pixels up to the next multiple; written without a negative number for torch.compile."""
+    return (MULTIPLE - side % MULTIPLE) % MULTIPLE

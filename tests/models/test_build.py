@@ -1,0 +1,57 @@
+"""Settings become the network that they describe, or a clear error."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from tests.models.conftest import SMALL, make_small
+
+from foveal.config import make_settings
+from foveal.errors import SettingsError
+from foveal.models.build import build_model, make_grid
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.bands=4"], "preparation.mean has 3 values and model.bands is 4"),
+        (["anchors.strides=[4, 8, 16, 32, 64]"], "the pyramid has strides 8, 16, 32"),
+        (["anchors.strides=[8, 16]", "anchors.sizes=[32, 64]"], "at least these three"),
+        (["model.head_norm=group", "model.head_channels=48"], "multiple of 32"),
+        (["model.backbone=resnet"], "no such network"),
+        (["model.frozen_stages=9"], "has 5 stages"),
+    ],
+)
+def test_contradictions(overrides: list[str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        build_model(make_settings(overrides=[*SMALL, *overrides]), 3)
+
+
+def test_no_classes() -> None:
+    with pytest.raises(SettingsError, match="at least one"):
+        build_model(make_settings(overrides=SMALL), 0)
+
+
+def test_the_memory_is_channels_last() -> None:
+    model, _ = make_small()
+    weight = model.fpn.output[0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_frozen_norms_without_weights_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    settings = make_settings(overrides=[*SMALL, "model.norm=frozen"])
+    with caplog.at_level(logging.WARNING):
+        build_model(settings, 3, empty=True)
+        assert not caplog.records
+        build_model(settings, 3)
+    assert "model.norm=group" in caplog.text
+
+
+def test_every_anchor_setting_arrives() -> None:
+    anchors = make_settings(preset="torchvision").anchors
+    grid = make_grid(anchors)
+    assert {name: getattr(grid, name) for name in type(anchors).model_fields} == {
+        name: getattr(anchors, name) for name in type(anchors).model_fields
+    }
