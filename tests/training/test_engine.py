@@ -1,5 +1,6 @@
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -49,8 +50,6 @@ def test_a_batch_without_room_for_objects_is_ordinary():
     engine = make()
     batch = make_fake_batch(1, images=1)
     none = torch.zeros(1, 0, 4)
-    from dataclasses import replace
-
     bare = replace(batch, boxes=none, labels=none[..., 0].long(), ignored=none[..., 0].bool())
     assert engine.step([bare], 0.01).applied
 
@@ -77,7 +76,9 @@ def test_a_loss_that_is_not_finite_changes_nothing(bad):
     before, average = weights_of(engine), copy.deepcopy(engine.averaged.model.state_dict())
     momentum = copy.deepcopy(engine.optimizer.state_dict()["state"])
     batch = make_fake_batch(1)
-    batch.boxes[1, 0] = bad
+    images = batch.images.float()
+    images[1, 0, 5, 5] = bad
+    batch = replace(batch, images=images)
     result = engine.step([batch], 0.01)
     assert not result.applied
     assert same(before, engine.model.state_dict())

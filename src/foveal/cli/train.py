@@ -121,7 +121,7 @@ def _describe(detector: Detector, dataset: Dataset, data: str, console: Console)
         markup=False,
     )
     if detector.anchors is not None:
-        console.print(f"anchors: {detector.anchors.text}", soft_wrap=True, markup=False)
+        console.print(detector.anchors.text, soft_wrap=True, markup=False)
     training = settings.training
     console.print(
         f"training: {settings.model.backbone}, {settings.preparation.shorter} px, "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -233,16 +234,32 @@ class Engine:
         """The losses' module, spread over the processes and compiled where that is asked for."""
         module: nn.Module = LossModule(self.model, self.criterion)
         if self.accelerator.num_processes > 1:
-            device = self.accelerator.device
-            module = nn.parallel.DistributedDataParallel(
-                module,
-                device_ids=[device] if device.type == "cuda" else None,
-                broadcast_buffers=bool(self._statistics),
-                gradient_as_bucket_view=True,
-            )
+            module = spread(module, self.accelerator.device, sync_buffers=bool(self._statistics))
         if self.compiled:
             module.compile(dynamic=False)
         return module
+
+
+def spread(
+    module: nn.Module, device: torch.device, *, sync_buffers: bool
+) -> nn.parallel.DistributedDataParallel:
+    """Let all processes compute a part of each batch and share the mean of the gradients.
+
+    Args:
+        module: the same in all processes.
+        device: this process's.
+        sync_buffers: whether the first process's buffers are sent to the others at each step.
+    """
+    parallel = nn.parallel.DistributedDataParallel
+    new_name, old_name = "forward_sync_buffers", "broadcast_buffers"
+    known = inspect.signature(parallel.__init__).parameters
+    options: dict[str, Any] = {new_name if new_name in known else old_name: sync_buffers}
+    return parallel(
+        module,
+        device_ids=[device] if device.type == "cuda" else None,
+        gradient_as_bucket_view=True,
+        **options,
+    )
 
 
 def memory_error(parts: Sequence[Batch], device: torch.device) -> DeviceMemoryError:

@@ -326,19 +326,21 @@ class Run:
         return (epoch + 1) % self.training.evaluate_every == 0
 
     def _measure(self) -> dict[str, float]:
-        """Validate; a signal breaks it off, since it can be done again."""
+        """Validate. What was trained is not lost if that fails or a signal breaks it off."""
         assert self.validate is not None
         model = self.engine.best_known.eval()
-        if self.accelerator.num_processes > 1:
-            from accelerate.utils import broadcast_object_list
-
-            measured = dict(self.validate(model))
-            return dict(broadcast_object_list([measured])[0])
         try:
+            if self.accelerator.num_processes > 1:
+                from accelerate.utils import broadcast_object_list
+
+                return dict(broadcast_object_list([dict(self.validate(model))])[0])
             with self.interruption.breaks_off():
                 return dict(self.validate(model))
         except StoppedError:
             self._stop()
+        except Exception:
+            self._save()
+            raise
 
     def _is_better(self, measured: Mapping[str, float]) -> bool:
         position = self.position

@@ -1,0 +1,53 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.training import two_processes
+
+from foveal.data.synthetic import draw_dataset
+
+OVERRIDES = ("training.average=0.5", "training.optimizer=sgd", "training.batch=4")
+
+
+def numbers(folder, kind, name):
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [line[name] for line in lines if line["kind"] == kind]
+
+
+def launch(command, data, out, *overrides):
+    done = subprocess.run(
+        [*command, Path(two_processes.__file__), data, out, *OVERRIDES, *overrides],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_the_same_batch(tmp_path):
+    draw_dataset(tmp_path / "data", splits={"train": 9}, size=64)
+    data = tmp_path / "data" / "train.json"
+    two_processes.main(data, tmp_path / "one", *OVERRIDES)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = launch(torchrun, data, tmp_path / "two", "training.accumulate=2")
+    assert "FutureWarning" not in done.stderr
+    for kind, name in (
+        ("step", "classification"),
+        ("step", "box"),
+        ("step", "gradient_norm"),
+        ("epoch", "loss"),
+    ):
+        one, two = (numbers(tmp_path / folder, kind, name) for folder in ("one", "two"))
+        assert len(one) == {"step": 6, "epoch": 2}[kind]
+        assert two == pytest.approx(one, rel=1e-4), name
+    one, two = (numbers(tmp_path / folder, "epoch", "validation") for folder in ("one", "two"))
+    assert [v["AP"] for v in two] == pytest.approx([v["AP"] for v in one], rel=1e-4)
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
+        path.name for path in (tmp_path / "one").iterdir()
+    )

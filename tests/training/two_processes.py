@@ -1,0 +1,36 @@
+"""A tiny run on drawn images; started by test_processes.py, alone and by torchrun."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from conftest import tiny_settings
+from foveal.data.dataset import Dataset
+from foveal.data.formats import coco
+from foveal.models.build import build_model
+from foveal.training import loop
+
+
+def main(data: Path, out: Path, *overrides: str) -> None:
+    torch.set_num_threads(1)
+    dataset: Dataset = coco.read(data)
+    settings = tiny_settings("training.warmup_steps=1", "training.learning_rate=0.4", *overrides)
+    torch.manual_seed(0)
+    model = build_model(settings, len(dataset.classes))
+
+    def validate(network) -> dict[str, float]:
+        return {"AP": float(network.box.output.weight.detach().abs().sum())}
+
+    result = loop.train(model, settings, dataset, out=out, validate=validate)
+    assert len(result.history) == settings.training.epochs
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
