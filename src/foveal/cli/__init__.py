@@ -14,6 +14,7 @@ from foveal.cli.evaluate import evaluate
 from foveal.cli.export_weights import export_weights
 from foveal.cli.import_ import import_checkpoint
 from foveal.cli.predict import predict
+from foveal.cli.train import train
 from foveal.errors import FovealError
 
 app = typer.Typer(
@@ -45,6 +46,7 @@ def root(
 app.add_typer(data_app)
 app.command()(anchors)
 app.command()(evaluate)
+app.command()(train)
 app.command()(predict)
 app.command("import")(import_checkpoint)
 app.command("export-weights")(export_weights)
