@@ -20,7 +20,7 @@ def percent(value: float, places: int = 0) -> str:
 
 def decimal(value: float, places: int = 3) -> str:
     """The number with fixed places."""
-    return f"{value:.{places}f}" if value == value else UNDEFINED
+    return f"{value:.{places}f}".replace("-", "−") if value == value else UNDEFINED
 
 
 def plain_number(value: float, *, signed: bool = False) -> str:
