@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from foveal.data.dataset import Dataset, Record
 from foveal.data.doctor import InputGrid, Reading, diagnose, read_for_doctor
 from foveal.data.findings import Diagnosis, Finding
 from foveal.data.preparation import Preparation
-from foveal.data.problems import Problem
+from foveal.data.problems import Kind, Problem
 
 
 def make_image(path: Path, *, colour: int = 0, width: int = 64, height: int = 48) -> Path:
@@ -173,7 +174,20 @@ def test_what_reading_collected_is_told_with_file_and_object(tmp_path: Path) -> 
 
     assert (found.level, found.count, len(found.places)) == ("fault", 7, 5)
     assert "a.xml, object 4" in found.places[0]
+    assert found.what == "7 boxes without area"
     assert found.advice
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_every_kind_of_problem_has_words_of_its_own(tmp_path: Path, kind: Kind) -> None:
+    data = make_reading(tmp_path, healthy(tmp_path))
+
+    found = find(
+        diagnose(Reading(data.dataset, (Problem(kind, tmp_path, "line 1", "wrong"),))), kind
+    )
+
+    assert found.what.startswith("1 ")
+    assert "another kind" not in found.what
 
 
 def test_width_and_height_taken_for_a_corner_are_guessed(tmp_path: Path) -> None:
@@ -269,13 +283,15 @@ def test_images_without_objects_are_information(tmp_path: Path) -> None:
 def test_objects_too_small_depend_on_the_input_size(tmp_path: Path) -> None:
     # Centre (8, 8) of a 64 x 48 image: as far as can be from the places 4, 12, ... of stride 8.
     path = make_image(tmp_path / "a.png")
-    data = make_reading(tmp_path, [make_record(path, [[4, 4, 12, 12], [20, 20, 60, 45]])])
+    boxes = [[4, 4, 12, 12], [20, 20, 60, 45]]
+    data = make_reading(tmp_path, [make_record(path, boxes)], ("{x}",))
 
     native = diagnose(data, grid=InputGrid(None, strides=(8,)))
     larger = diagnose(data, grid=InputGrid(Preparation(shorter=480, longer=800), strides=(8,)))
 
     found = find(native, "object too small")
     assert (found.level, found.count) == ("doubt", 1)
+    assert found.what == "1 object of 2 too small for any anchor at this input size: {x} 1"
     assert found.places == ("a.png, object 1: 8.0 x 8.0 px at the input",)
     assert "object too small" not in kinds(larger)
 

@@ -20,20 +20,45 @@ if TYPE_CHECKING:
     from foveal.data.problems import Kind, Problem
     from foveal.geometry.placement import Placement
 
-_ADVICE: dict[Kind, str] = {
-    "box without area": "Correct or remove them; reading leaves them out.",
-    "box not finite": "Correct or remove them; reading leaves them out.",
-    "box outside image": "Correct or remove them; reading leaves them out.",
-    "box leaves image": "Correct them; reading clips them to the image.",
-    "unknown class": "Name these ids or classes in the file's list, or correct them.",
-    "unknown image": "List the image, or remove its objects.",
-    "id twice": "Give every entry an id of its own.",
-    "image twice": "List every image once.",
-    "not a box": "Write the numbers that a box needs, or remove the object.",
-    "no box": "Draw the box, or remove the object.",
-    "image not readable": "Fetch the image again or correct its path.",
+_TOLD: dict[Kind, tuple[str, str]] = {
+    "box without area": (
+        "{n} box{es} without area",
+        "Correct or remove them; reading leaves them out.",
+    ),
+    "box not finite": (
+        "{n} box{es} whose numbers are not finite",
+        "Correct or remove them; reading leaves them out.",
+    ),
+    "box outside image": (
+        "{n} box{es} outside the image",
+        "Correct or remove them; reading leaves them out.",
+    ),
+    "box leaves image": (
+        "{n} box{es} partly outside the image",
+        "Correct them; reading clips them to the image.",
+    ),
+    "unknown class": (
+        "{n} object{s} whose class has no name",
+        "Name these ids or classes in the file's list, or correct them.",
+    ),
+    "unknown image": (
+        "{n} object{s} of images that are not listed",
+        "List the images, or remove their objects.",
+    ),
+    "id twice": ("{n} id{s} used twice", "Give every entry an id of its own."),
+    "image twice": ("{n} image{s} listed twice", "List every image once."),
+    "not a box": (
+        "{n} object{s} whose box can't be read",
+        "Write the numbers that a box needs, or remove the objects.",
+    ),
+    "no box": ("{n} object{s} without a box", "Draw the boxes, or remove the objects."),
+    "image not readable": (
+        "{n} image{s} whose size is needed and can't be read",
+        "Fetch the images again or correct their paths.",
+    ),
 }
-"""What to do about each kind of problem that reading collects."""
+_UNTOLD = ("{n} mistake{s} of another kind in the annotations", "Correct them.")
+"""What is said of each kind of problem that reading collects, and what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +154,9 @@ def _from_reading(reading: Reading) -> list[Finding]:
     for kind, _, problems in count_by_kind(list(reading.problems)):
         if kind == "image not readable":
             problems = [p for p in problems if p.image is None or p.image.is_file()]
+        what, advice = _TOLD.get(problems[0].kind, _UNTOLD) if problems else _UNTOLD
         findings += make_finding(
-            kind,
-            "fault",
-            f"{{n}} x {kind}",
-            [str(problem) for problem in problems],
-            advice=_ADVICE.get(problems[0].kind, "Correct them.") if problems else "",
+            kind, "fault", what, [str(problem) for problem in problems], advice=advice
         )
     return findings
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -212,7 +212,7 @@ def check_sizes(
     """
     parts, inputs, where = [], [], []
     for image, record in enumerate(dataset):
-        keep = ~record.ignored & np.isfinite(record.boxes).all(axis=1)
+        keep = ~record.ignored & np.isfinite(record.boxes).all(axis=1) & (record.labels >= 0)
         keep &= (record.boxes[:, 2:] > record.boxes[:, :2]).all(axis=1)
         if not keep.any() or not (record.width and record.height):
             continue
@@ -232,8 +232,11 @@ def check_sizes(
         f"{place_name(dataset, *where[i])}: {sides[i, 0]:.1f} x {sides[i, 1]:.1f} px at the input"
         for i in small
     ]
+    labels = [dataset.classes[dataset.records[where[i][0]].labels[where[i][1]]] for i in small]
+    most = ", ".join(f"{name} {count:,}" for name, count in Counter(labels).most_common(4))
     return make_finding(
         "object too small", "doubt",
-        "{n} object{s}" f" of {len(where):,} too small for any anchor at this input size", places,
+        "{n} object{s}" f" of {len(where):,} too small for any anchor at this input size: "
+        + most.replace("{", "{{").replace("}", "}}"), places,
         advice="Use a larger input (preparation.shorter) or cut the images into tiles.",
     )  # fmt: skip

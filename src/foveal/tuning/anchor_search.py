@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MOST_ANCHORS = 9
 """Anchors at a place, as in the paper; each one more costs memory and time everywhere."""
 SEARCHED_OBJECTS = 4000
+MOST_REPAIRED = 200_000
+"""Up to so many objects, classes that lost outside the sample are repaired on all of them."""
 LEAST_OF_CLASS = 200
 """Objects of each class that the sample keeps, where there are so many."""
 SMALLEST_IN_STRIDES = 1.0
@@ -146,7 +148,7 @@ def search_anchors(
     coarse.sort(key=lambda found: -found[0])
     refined = [_climb(land, point, FINE_STEPS, sweeps=8)[1] for _, point in coarse[:3]]
     best = max(refined, key=land.rank)
-    if len(land.weights) < len(objects):
+    if len(land.weights) < len(objects) <= MOST_REPAIRED:
         whole = _Landscape(objects, settings, iou=object_iou, chosen=np.arange(len(objects)))
         if whole.rank(best)[0] < 0:
             best = _climb(whole, best, FINE_STEPS, sweeps=1)[1]
