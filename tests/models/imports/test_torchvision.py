@@ -1,0 +1,252 @@
+"""Checkpoints of torchvision's RetinaNet, in every wrapping, there and back again."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.models.parity import MEAN, STD
+from torch import Tensor
+from torchvision.models import resnet18
+from torchvision.models.detection import (
+    RetinaNet,
+    retinanet_resnet50_fpn,
+    retinanet_resnet50_fpn_v2,
+)
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+from foveal.config import make_settings
+from foveal.errors import SettingsError, WeightsError
+from foveal.models.build import build_model
+from foveal.models.exports.torchvision import BACKGROUND_LOGIT, export_torchvision
+from foveal.models.imports.torchvision import import_torchvision
+
+CLASS_LAYER = "head.classification_head.cls_logits"
+BUILDERS = {"v1": retinanet_resnet50_fpn, "v2": retinanet_resnet50_fpn_v2}
+
+
+def foreign(version: str = "v1", channels: int = 5) -> Any:
+    torch.manual_seed(0)
+    model = BUILDERS[version](weights=None, weights_backbone=None, num_classes=channels)
+    torch.nn.init.normal_(model.head.classification_head.cls_logits.weight, std=0.1)
+    return model.eval()
+
+
+def small_foreign(channels: int = 5) -> Any:
+    """A RetinaNet on ResNet-18, which torchvision has no name for."""
+    torch.manual_seed(0)
+    body = resnet18(weights=None)
+    fpn = _resnet_fpn_extractor(body, 5, [2, 3, 4], LastLevelP6P7(512, 256))
+    return RetinaNet(fpn, channels).eval()
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    return small_foreign().state_dict()
+
+
+def frozen(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if "num_batches" not in key}
+
+
+def raw_logits(model: Any, images: Tensor) -> Tensor:
+    mean, std = (torch.tensor(part)[:, None, None] for part in (MEAN, STD))
+    features = model.backbone((images / 255 - mean) / std)
+    return model.head(list(features.values()))["cls_logits"]
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_there_and_back_is_bit_identical(version: str, tmp_path: Path) -> None:
+    model = foreign(version)
+    before = model.state_dict()
+    torch.save(before, tmp_path / "c.pth")
+    loaded = import_torchvision(tmp_path / "c.pth", classes=list("abcd"))
+    exported = export_torchvision(loaded.model, loaded.settings)
+    assert exported.state.keys() == before.keys()
+    for key, value in before.items():
+        found = exported.state[key]
+        if key.startswith(CLASS_LAYER):
+            found, value = (part.unflatten(0, (9, 5)) for part in (found, value))
+            expected = BACKGROUND_LOGIT if key.endswith("bias") else 0.0
+            assert (found[:, 0] == expected).all()
+            found, value = found[:, 1:], value[:, 1:]
+        assert torch.equal(found, value), key
+    again = BUILDERS[version](weights=None, weights_backbone=None, num_classes=5)
+    again.load_state_dict(exported.state, strict=True)
+    name = re.escape(BUILDERS[version].__name__ + "(weights=None, weights_backbone=None, num_cla")
+    assert re.match(name, exported.constructor)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_ours_gives_torchvision_the_same_logits(version: str) -> None:
+    preset = {"v1": "torchvision", "v2": "torchvision v2"}[version]
+    settings = make_settings(preset=preset, overrides=["model.weights=none", "model.norm=live"])
+    torch.manual_seed(1)
+    own = build_model(settings, 4).eval()
+    exported = export_torchvision(own, settings)
+    other = BUILDERS[version](weights=None, weights_backbone=None, num_classes=5).eval()
+    other.load_state_dict(exported.state, strict=True)
+    for module in other.modules():
+        if isinstance(module, torch.nn.BatchNorm2d) and settings.model.norm_eps is not None:
+            module.eps = settings.model.norm_eps
+    images = torch.randint(0, 256, (1, 3, 96, 128)).float()
+    with torch.inference_mode():
+        expected, found = torch.cat(own(images).logits, 1), raw_logits(other, images)
+    torch.testing.assert_close(found[..., 1:], expected, rtol=1e-4, atol=1e-4)
+    assert (found[..., 0] == BACKGROUND_LOGIT).all()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"model": state, "optimizer": {}, "epoch": 25, "args": None},
+        lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()}, "epoch": 3},
+        lambda state: {f"module.{k}": v for k, v in state.items()},
+        lambda state: {"model_state_dict": {f"net._orig_mod.{k}": v for k, v in state.items()}},
+        lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()} | {"iou.x": v0}},
+    ],
+)
+def test_wrappings(wrap: Any, state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(wrap(state), tmp_path / "c.ckpt")
+    loaded = import_torchvision(tmp_path / "c.ckpt")
+    own = loaded.model.state_dict()
+    assert torch.equal(own["backbone.body.conv1.weight"], state["backbone.body.conv1.weight"])
+    assert loaded.classes == ("class 1", "class 2", "class 3", "class 4")
+    assert loaded.settings.model.backbone == "resnet18"
+    assert loaded.settings.model.norm == "live"
+
+
+v0 = torch.zeros(1)
+
+
+def test_the_names_of_2020(state: dict[str, Tensor], tmp_path: Path) -> None:
+    """The published v1 weights still have them."""
+    old = {}
+    for key, value in frozen(state).items():
+        key = re.sub(r"(inner|layer)_blocks\.(\d)\.0\.", r"\1_blocks.\2.", key)
+        key = re.sub(r"head\.conv\.(\d)\.0\.", lambda found: f"head.conv.{2 * int(found[1])}.", key)
+        old[key] = value
+    assert "head.classification_head.conv.6.weight" in old
+    assert "backbone.fpn.inner_blocks.0.weight" in old
+    torch.save(old, tmp_path / "old.pth")
+    torch.save(frozen(state), tmp_path / "new.pth")
+    first, second = (import_torchvision(tmp_path / f"{name}.pth") for name in ("old", "new"))
+    for key, value in first.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[key])
+    assert first.settings.model.norm == "frozen"
+    assert first.settings.model.norm_eps == 0.0
+
+
+def test_overrides(state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "c.pth")
+    loaded = import_torchvision(
+        tmp_path / "c.pth", overrides=["model.norm=frozen", "model.norm_eps=1e-5"]
+    )
+    assert (loaded.settings.model.norm, loaded.settings.model.norm_eps) == ("frozen", 1e-5)
+    with pytest.raises(SettingsError, match="nothing is unknown"):
+        import_torchvision(tmp_path / "c.pth", overrides=["model.nothing=1"])
+
+
+def test_coco_names_for_91_channels(tmp_path: Path) -> None:
+    torch.save(small_foreign(91).state_dict(), tmp_path / "c.pth")
+    loaded = import_torchvision(tmp_path / "c.pth")
+    assert len(loaded.classes) == loaded.model.classes == 90
+    assert loaded.classes[0] == "person"
+    assert loaded.classes[17] == "dog"  # COCO's id 18
+    assert loaded.classes[89] == "toothbrush"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "first"),
+    [
+        (list("abcd"), tuple("abcd"), 1),
+        (["__background__", *"abcd"], tuple("abcd"), 1),
+        (list("abcde"), tuple("abcde"), 0),
+    ],
+)
+def test_names_decide_about_the_background(
+    names: list[str],
+    expected: tuple[str, ...],
+    first: int,
+    state: dict[str, Tensor],
+    tmp_path: Path,
+) -> None:
+    torch.save(state, tmp_path / "c.pth")
+    loaded = import_torchvision(tmp_path / "c.pth", classes=names)
+    assert loaded.classes == expected
+    weight = state[f"{CLASS_LAYER}.weight"].unflatten(0, (9, 5))[:, first:].flatten(0, 1)
+    assert torch.equal(loaded.model.classification.output.weight, weight)
+
+
+def test_one_channel_is_a_class(tmp_path: Path) -> None:
+    """Some programs train torchvision's network with one class and no background."""
+    torch.save(small_foreign(1).state_dict(), tmp_path / "c.pth")
+    assert import_torchvision(tmp_path / "c.pth", classes=["tree"]).classes == ("tree",)
+    assert import_torchvision(tmp_path / "c.pth").classes == ("class 0",)
+
+
+@pytest.mark.parametrize("count", [0, 3, 6])
+def test_the_wrong_number_of_names(count: int, state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "c.pth")
+    with pytest.raises(WeightsError, match=f"5 class channels and there are {count} names"):
+        import_torchvision(tmp_path / "c.pth", classes=[str(n) for n in range(count)])
+
+
+def without(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if part not in key}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: without(s, "body.conv1"), r"no RetinaNet of torchvision's.*backbone\.body\.bn1"),
+        (lambda s: without(s, "fpn.layer"), r"6 missing: backbone\.fpn\.layer_blocks\.0\.0\.we"),
+        (lambda s: without(s, "layer3.1"), r"its backbone has \(2, 2, 1, 2\) blocks"),
+        (lambda s: without(s, "cls_logits"), "it is incomplete"),
+        (lambda s: s | {"roi_heads.x": v0}, r"1 unknown: roi_heads\.x"),
+        (
+            lambda s: s | {"backbone.body.bn1.weight": torch.ones(3)},
+            r"1 of another shape: backbone\.body\.bn1\.weight \[3\] instead of \[64\]",
+        ),
+        (
+            lambda s: s | {"head.regression_head.bbox_reg.bias": torch.ones(60)},
+            "15 anchors at each place, expected 9.*--set anchors",
+        ),
+    ],
+)
+def test_what_does_not_fit(
+    change: Any, message: str, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    torch.save(change(state), tmp_path / "c.pth")
+    with pytest.raises(WeightsError, match=message):
+        import_torchvision(tmp_path / "c.pth")
+
+
+def test_other_anchors(tmp_path: Path) -> None:
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+
+    sizes = tuple((side,) for side in (16, 32, 64, 128, 256))
+    body = _resnet_fpn_extractor(resnet18(weights=None), 5, [2, 3, 4], LastLevelP6P7(256, 256))
+    model = RetinaNet(body, 3, anchor_generator=AnchorGenerator(sizes, ((0.5, 1.0),) * 5))
+    torch.save(model.state_dict(), tmp_path / "c.pth")
+    chosen = [
+        "anchors.scales=[1.0]",
+        "anchors.ratios=[0.5, 1.0]",
+        "anchors.sizes=[16,32,64,128,256]",
+    ]
+    loaded = import_torchvision(tmp_path / "c.pth", overrides=chosen)
+    assert loaded.settings.model.p6_from == "P5"
+    images = torch.zeros(1, 3, 64, 64)
+    image_list = torch.zeros(1, 3, 64, 64)
+    features = list(model.backbone(image_list).values())
+    from torchvision.models.detection.image_list import ImageList
+
+    expected = model.anchor_generator(ImageList(image_list, [(64, 64)]), features)[0]
+    assert torch.equal(loaded.model.anchors(*images.shape[-2:]), expected)
+    hints = export_torchvision(loaded.model, loaded.settings).hints
+    assert any("AnchorGenerator" in hint for hint in hints)
