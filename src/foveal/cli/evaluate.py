@@ -67,7 +67,10 @@ def evaluate(
     from rich.console import Console
 
     from foveal.data.formats import read
+    from foveal.errors import FovealError
 
+    if not model.is_file():
+        raise FovealError(f"{model} does not exist. Expected a model file or COCO results (.json).")
     dataset = _ordered(read(data, data_format))
     if ignore:
         dataset = dataset.ignoring(ignore)

@@ -129,8 +129,10 @@ def _columns(
     """
     image = np.array([images[entry["image_id"]] for entry in entries], np.int64)
     label = np.array([labels[entry["category_id"]] for entry in entries], np.int64)
-    boxes = np.array([entry["bbox"] for entry in entries], np.float64).reshape(len(entries), 4)
+    boxes = np.array([entry["bbox"] for entry in entries] or np.zeros((0, 4)), np.float64)
     scores = np.array([entry["score"] for entry in entries], np.float64)
+    if boxes.shape != (len(entries), 4):
+        raise ValueError("shape")
     if not (np.isfinite(boxes).all() and (boxes[:, 2:] >= 0).all()):
         raise ValueError("boxes")
     if not (scores.shape == (len(entries),) and np.isfinite(scores).all()):

@@ -1,0 +1,184 @@
+"""`foveal evaluate`, from files to files."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from foveal import cli
+
+COCO = (0.505, 0.697, 0.573, 0.586, 0.519, 0.501, 0.387, 0.594, 0.595, 0.640, 0.566, 0.564)
+NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+def foveal(monkeypatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["foveal", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    return exit_.value.code or 0
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two images with COCO annotations, one class to ignore."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number in (1, 2):
+        Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(folder / f"{number}.png")
+    boxes = [(1, 1, [5, 5, 10, 10]), (1, 2, [30, 30, 12, 12]), (2, 3, [0, 0, 40, 40])]
+    document = {
+        "images": [
+            {"id": number, "file_name": f"{number}.png", "width": 80, "height": 60}
+            for number in (2, 1)
+        ],
+        "categories": [
+            {"id": number, "name": name}
+            for number, name in enumerate(("cell", "dot", "DontCare"), 1)
+        ],
+        "annotations": [
+            {"id": i, "image_id": image, "category_id": category, "bbox": box, "iscrowd": 0}
+            for i, (image, category, box) in enumerate(boxes)
+        ],
+    }
+    (folder / "truth.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.fixture
+def results(data):
+    path = data.parent / "results.json"
+    rows = [(1, 1, [5, 5, 10, 10], 0.9), (2, 2, [5, 5, 10, 10], 0.8), (1, 2, [60, 5, 9, 9], 0.1)]
+    path.write_text(
+        json.dumps(
+            [
+                {"image_id": image, "category_id": category, "bbox": box, "score": score}
+                for image, category, box, score in rows
+            ]
+        )
+    )
+    return path
+
+
+def test_cocos_own_results_give_cocos_own_numbers(shared, tmp_path, monkeypatch, capsys):
+    truth, results = (
+        shared / "data" / "coco-eval" / f"instances_val2014_{name}.json"
+        for name in ("100", "fakebbox100_results")
+    )
+    assert foveal(monkeypatch, "evaluate", results, truth, "--out", tmp_path) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert tuple(round(metrics[name], 3) for name in NAMES) == COCO
+    assert [metrics[name] for name in NAMES] == pytest.approx(_reference(truth, results), abs=1e-6)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    printed = {row[0]: row[1] for row in rows if row and row[0] in NAMES and len(row) > 2}
+    # "AP" and "AP50" also begin a sentence each; the table comes last.
+    assert tuple(float(printed[name]) for name in NAMES) == COCO
+    assert (metrics["images"], metrics["objects"]) == (100, 830)
+    assert (tmp_path / "report.html").is_file()
+
+
+def _reference(truth, results):
+    from contextlib import redirect_stdout
+    from io import StringIO
+
+    from pycocotools.coco import COCO as Reference
+    from pycocotools.cocoeval import COCOeval
+
+    with redirect_stdout(StringIO()):
+        reference = Reference(str(truth))
+        run = COCOeval(reference, reference.loadRes(str(results)), "bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return run.stats.tolist()
+
+
+def test_results_against_a_small_data_set(data, results, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "new" / "out"
+    code = foveal(
+        monkeypatch,
+        *("evaluate", results, data / "truth.json", "--out", out),
+        *("--ignore", "DontCare", "--threshold", 0.5),
+    )
+    assert code == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    # The second detection lies in the region to ignore, the third is below the threshold.
+    assert metrics["precision"] == 1
+    assert metrics["recall"] == 0.5
+    assert metrics["threshold"] == 0.5
+    assert list(metrics["per_class"]) == ["cell", "dot"]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 images, 2 objects of 2 classes, 3 detections" in said
+    assert "50 % of the objects are found, and 100 % of the detections are right" in said
+    assert "0.50 too few on average" in said
+    assert "<html" in (out / "report.html").read_text().lower()
+
+
+def test_nothing_found(data, tmp_path, monkeypatch, capsys):
+    (tmp_path / "none.json").write_text("[]")
+    out = tmp_path / "out"
+    assert (
+        foveal(monkeypatch, "evaluate", tmp_path / "none.json", data / "truth.json", "--out", out)
+        == 0
+    )
+    assert json.loads((out / "metrics.json").read_text())["AP"] == 0
+    assert "0 % of the objects are found, and – of the detections" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "results.json"])
+def test_a_model_that_is_not_there(data, tmp_path, monkeypatch, capsys, missing):
+    path = tmp_path / "nowhere" / missing
+    code = foveal(monkeypatch, "evaluate", path, data / "truth.json", "--out", tmp_path / "out")
+    assert code == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def test_an_out_that_is_a_file(data, results, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    code = foveal(monkeypatch, "evaluate", results, data / "truth.json", "--out", tmp_path / "file")
+    assert code == 2
+    assert "can't be written" in capsys.readouterr().err
+
+
+def test_a_model_file(data, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("foveal.detector")
+    import torch
+
+    from foveal.config import parse_settings
+    from foveal.models import model_file
+    from foveal.models.build import build_model
+
+    torch.manual_seed(0)
+    settings = parse_settings(
+        {
+            "model": {
+                "backbone": "resnet18",
+                "weights": "none",
+                "fpn_channels": 16,
+                "head_channels": 16,
+                "head_depth": 1,
+            },
+            "preparation": {"shorter": 64, "longer": 96},
+        },
+        where="test",
+    )
+    path = tmp_path / "cells.safetensors"
+    network = build_model(settings, 2)
+    model_file.save(path, network, settings, ("dot", "cell"), notes={"threshold": 0.25})
+    out = tmp_path / "out"
+    code = foveal(
+        monkeypatch,
+        *("evaluate", path, data / "truth.json", "--out", out, "--ignore", "DontCare"),
+    )
+    assert code == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["threshold"] == 0.25
+    assert not metrics["threshold_chosen_here"]
+    assert list(metrics["per_class"]) == ["dot", "cell"]
+    assert "(chosen before)" in capsys.readouterr().out
+    assert (out / "report.html").is_file()
