@@ -199,6 +199,7 @@ def test_width_and_height_taken_for_a_corner_are_guessed(tmp_path: Path) -> None
     found = find(diagnose(make_reading(tmp_path, [make_record(path, boxes)])), "box convention")
 
     assert found.level == "fault"
+    assert diagnose(make_reading(tmp_path, [make_record(path, boxes)])).findings[0] == found
     assert "x, y, width, height where corners are expected" in found.advice
     assert found.places[0].startswith("a.png, object ")
 

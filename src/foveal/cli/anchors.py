@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def anchors(
-    data: Annotated[str, typer.Argument(help="A data set: PATH or PATH:SPLIT.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Annotations, with splits after a colon.")
+    ],
     size: Annotated[
         str | None,
         typer.Option(help="Shorter side of the network's input, or 'native' for unscaled images."),

@@ -42,7 +42,7 @@ _TOLD: dict[Kind, tuple[str, str]] = {
         "Name these ids or classes in the file's list, or correct them.",
     ),
     "unknown image": (
-        "{n} object{s} of images that are not listed",
+        "{n} object{s} of unlisted images",
         "List the images, or remove their objects.",
     ),
     "id twice": ("{n} id{s} used twice", "Give every entry an id of its own."),

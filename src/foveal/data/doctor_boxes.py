@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveal.data.findings import Finding, make_finding
+from foveal.data.findings import EXPLAINS_OTHERS, Finding, make_finding
 from foveal.data.reach import centre_gaps, level_places, reachable_ious
 from foveal.data.statistics import StackedObjects, stack_objects
 
@@ -76,7 +76,7 @@ def _other_convention(dataset: Dataset, objects: StackedObjects) -> list[Finding
     else:
         return []
     advice += " Convert the boxes, or write the file in the other format."
-    return make_finding("box convention", "fault", what, places, advice=advice)
+    return make_finding(EXPLAINS_OTHERS, "fault", what, places, advice=advice)
 
 
 def _nearly_identical(dataset: Dataset, objects: StackedObjects) -> list[Finding]:

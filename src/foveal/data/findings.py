@@ -15,6 +15,7 @@ Level = Literal["fault", "doubt", "information"]
 meant so. Information is neither."""
 
 SHOWN_PLACES = 5
+EXPLAINS_OTHERS = "box convention"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,17 @@ class Diagnosis:
 
 
 def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Faults first, then doubts, then information; within a level the most frequent first."""
+    """Faults first, then doubts, then information; within a level the most frequent first.
+
+    A mistaken convention of the boxes comes before all, since it explains other findings.
+    """
     levels = ("fault", "doubt", "information")
-    return tuple(sorted(findings, key=lambda f: (levels.index(f.level), -f.count, f.kind)))
+
+    def rank(finding: Finding) -> tuple[bool, int, int, str]:
+        explains = finding.kind == EXPLAINS_OTHERS
+        return not explains, levels.index(finding.level), -finding.count, finding.kind
+
+    return tuple(sorted(findings, key=rank))
 
 
 def make_finding(
