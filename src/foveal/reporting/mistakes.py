@@ -85,34 +85,6 @@ def errors_section(evaluation: Evaluation) -> Section | None:
         for name, (words, meaning) in _ERROR_KINDS.items()
     }
     costs = {words: kind.cost for words, (_, kind) in kinds.items()}
-    charts = [
-        Chart(
-            "What each kind of error costs",
-            curves.draw_error_costs(costs),
-            "How much higher AP50 would be if only this kind were mended.",
-        )
-    ]
-    if evaluation.by_size:
-        charts.append(
-            Chart(
-                "AP by size of the object",
-                curves.draw_by_size(
-                    [one.name for one in evaluation.by_size],
-                    [one.ap for one in evaluation.by_size],
-                    [one.objects for one in evaluation.by_size],
-                ),
-                "Size is the square root of the area in the original image; in brackets: objects.",
-            )
-        )
-    if len(evaluation.confusion.names) > 1:
-        charts.append(
-            Chart(
-                "Which class is taken for which",
-                curves.draw_confusion(evaluation.confusion.names, evaluation.confusion.matrix),
-                "Last column: missed objects. Last row: detections where there is no object.",
-                size="wide" if len(evaluation.confusion.names) > 12 else "normal",
-            )
-        )
     rows = [
         (
             words,
@@ -124,7 +96,10 @@ def errors_section(evaluation: Evaluation) -> Section | None:
         for words, (meaning, kind) in kinds.items()
     ]
     columns = ("kind", "meaning", "AP50 lost", "at the threshold", "at any score")
-    return Section("Errors", [_costliest(costs), charts, Table(columns, rows, texts=2)])
+    return Section(
+        "Errors",
+        [_costliest(costs), _error_charts(evaluation, costs), Table(columns, rows, texts=2)],
+    )
 
 
 def curves_section(evaluation: Evaluation) -> Section | None:
@@ -164,6 +139,39 @@ def curves_section(evaluation: Evaluation) -> Section | None:
     if len(chosen) < sum(one.objects > 0 for one in evaluation.per_class):
         parts.insert(0, f"The {len(chosen)} classes with the most objects.")
     return Section("Curves", parts)
+
+
+def _error_charts(evaluation: Evaluation, costs: dict[str, float]) -> list[Chart]:
+    """Costs by kind, AP by size, and the confusion matrix."""
+    charts = [
+        Chart(
+            "What each kind of error costs",
+            curves.draw_error_costs(costs),
+            "How much higher AP50 would be if only this kind were mended.",
+        )
+    ]
+    if evaluation.by_size:
+        charts.append(
+            Chart(
+                "AP by size of the object",
+                curves.draw_by_size(
+                    [one.name for one in evaluation.by_size],
+                    [one.ap for one in evaluation.by_size],
+                    [one.objects for one in evaluation.by_size],
+                ),
+                "Size is the square root of the area in the original image; in brackets: objects.",
+            )
+        )
+    if len(evaluation.confusion.names) > 1:
+        charts.append(
+            Chart(
+                "Which class is taken for which",
+                curves.draw_confusion(evaluation.confusion.names, evaluation.confusion.matrix),
+                "Last column: missed objects. Last row: detections where there is no object.",
+                size="wide" if len(evaluation.confusion.names) > 12 else "normal",
+            )
+        )
+    return charts
 
 
 def _costliest(costs: dict[str, float]) -> str:
