@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SEEN = "%d x %s. %s. First: %s `foveal data check` shows more."
+
 BadBoxes = Literal["drop", "stop", "keep"]
 """What reading does with a box that can't be right.
 
@@ -112,7 +114,7 @@ class Judge:
                 what = "Clipped to the image"
             elif kind == "image twice":
                 what = done["keep"]
-            log.warning("%d x %s. %s. First: %s", len(problems), kind, what, problems[0])
+            log.warning(_SEEN, len(problems), kind, what, problems[0])
         self._seen.clear()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from foveal.data.formats import read, yolo
+from foveal.errors import DataError
 
 
 @pytest.fixture
@@ -87,3 +88,28 @@ def test_regions_to_ignore_are_left_out_with_a_warning(
         yolo.write(data, tmp_path / "out")
     assert "1 regions to ignore are left out" in caplog.text
     assert yolo.read(tmp_path / "out").records[0].labels.tolist() == [1]
+
+
+def test_a_header_cannot_lead_out_of_the_data(tmp_path: Path, picture: Callable) -> None:
+    picture(tmp_path / "outside/images/a.png")
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in (f"{tmp_path}/outside", "../outside"):
+        (data / "data.yaml").write_text(f"path: {path}\ntrain: images\nnames: [x]\n")
+        with pytest.raises(DataError, match=r"train: 'images' does not exist in the data folder"):
+            yolo.read(data)
+        (data / "list.txt").write_text("images/a.png\n")
+        (data / "a.txt").write_text("0 .5 .5 .1 .1\n")
+        (data / "data.yaml").write_text(f"path: {path}\ntrain: list.txt\nnames: [x]\n")
+        with pytest.raises(DataError, match=r"a\.txt, line 1: .*a\.png"):
+            yolo.read(data)
+        (data / "a.txt").unlink()
+
+
+def test_a_split_without_any_label_file_is_read_with_a_warning(
+    lay: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    header = "train: images/one\nval: images/two\nnames: [x]\n"
+    folder = lay({"images/one/a": "0 .5 .5 .2 .2", "images/two/b": ""}, {"data.yaml": header})
+    assert [len(record) for record in yolo.read(folder, "val")] == [0]
+    assert "none of the 1 images has a label file" in caplog.text

@@ -62,7 +62,10 @@ def read_splits(
         if not path.exists():
             raise DataError(f"{path} does not exist. Expected annotations there.")
         parts = [
-            reader.read(path, split, images=folder, bad_boxes=bad_boxes, problems=problems)
+            replace(
+                reader.read(path, split, images=folder, bad_boxes=bad_boxes, problems=problems),
+                name=f"{path.name}:{split}",
+            )
             for split in splits
         ]
     except OSError as error:

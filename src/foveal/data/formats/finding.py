@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from foveal.data.formats.writing import ImageMode
     from foveal.data.problems import BadBoxes, Problem
 
+_LARGE = 1 << 20
 _LOOKED_AT = 8
 """Files of each kind that are opened in a folder; the first may be empty or something else."""
 
@@ -75,6 +76,8 @@ def find_format(path: Path) -> str:
             "(a split follows a colon, as in DATA:train)."
         )
     found = list(dict.fromkeys(_in_file(path) if path.is_file() else _in_folder(path)))
+    if not found and path.is_file() and path.suffix.lower() in _BY_ENDING:
+        found = [_BY_ENDING[path.suffix.lower()]]
     if len(found) == 1:
         return found[0]
     if found:
@@ -103,31 +106,58 @@ def _head(file: Path, size: int = 65536) -> bytes:
         raise DataError(f"{file} can't be read: {error.strerror or error}.") from error
 
 
+_BY_ENDING = {
+    ".json": "coco",
+    ".xml": "voc",
+    ".yaml": "yolo",
+    ".yml": "yolo",
+    ".data": "yolo",
+    ".csv": "csv",
+}
+"""What a file that was named itself is taken for where its content does not tell."""
+
+
 def _in_file(file: Path) -> Iterator[str]:
+    """The format that a file's content shows."""
     ending = file.suffix.lower()
     if ending == ".json":
-        yield "labelme" if _is_labelme(file) else "coco"
+        yield from _in_json(file)
     elif ending == ".xml":
-        yield "cvat" if b"<annotations" in _head(file) else "voc"
+        head = _head(file)
+        if b"<annotation" in head:
+            yield "cvat" if b"<annotations" in head else "voc"
     elif ending in (".yaml", ".yml", ".data"):
-        yield "yolo"
+        if b"names" in _head(file, _LARGE):
+            yield "yolo"
     elif ending == ".csv":
-        header = _head(file).split(b"\n")[0]
-        yield "openimages" if b"ImageID" in header and b"XMin" in header else "csv"
+        yield from _in_csv(file)
 
 
-def _is_labelme(file: Path) -> bool:
-    """Whether a .json is LabelMe's: it names shapes before it names annotations or images."""
+def _in_json(file: Path) -> Iterator[str]:
+    """LabelMe names shapes before it names annotations or categories; COCO has no shapes."""
     with file.open("rb") as stream:
         before = b""
-        while block := stream.read(1 << 20):
+        while block := stream.read(_LARGE):
             text = before + block
             if b'"annotations"' in text or b'"categories"' in text:
-                return False
+                yield "coco"
+                return
             if b'"shapes"' in text or b'"imagePath"' in text:
-                return True
+                yield "labelme"
+                return
             before = block[-32:]
-    return False
+
+
+def _in_csv(file: Path) -> Iterator[str]:
+    line = _head(file).partition(b"\n")[0].lower()
+    cells = [cell.strip(b' \r"') for cell in line.replace(b";", b",").split(b",")]
+    if b"imageid" in cells and b"xmin" in cells:
+        yield "openimages"
+        return
+    header = {b"xmin", b"x1", b"left", b"x_min"} & set(cells)
+    plain = len(cells) >= 6 and (not any(cells[1:]) or all(map(_is_number, cells[-5:-1])))
+    if header or plain:
+        yield "csv"
 
 
 def _in_folder(folder: Path) -> Iterator[str]:

@@ -1,10 +1,11 @@
 """Where the images named in annotations lie on disk: found by looking, never outside the data."""
 
 # Strings are several times as fast as Path objects, for thousands of names:
-# ruff: noqa: PTH100, PTH109, PTH113, PTH118
+# ruff: noqa: PTH100, PTH113, PTH118
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from functools import cached_property
 from pathlib import Path
@@ -102,7 +103,7 @@ class ImageFinder:
 
     def _search(self, name: str, file: Path, place: str) -> Path:
         text = name.replace("\\", "/")
-        parts = [part for part in os.path.normpath(text).split("/") if part not in ("", "..")]
+        parts = [part for part in posixpath.normpath(text).split("/") if part not in ("", "..")]
         if _DRIVE.match(text):
             parts = parts[1:]
         inside = not (text.startswith("/") or _DRIVE.match(text)) and ".." not in text.split("/")
@@ -130,15 +131,15 @@ class ImageFinder:
         """A path that is absolute or climbs, made absolute, if it stays in a folder we may read."""
         for base in self.bases:
             path = os.path.normpath(os.path.join(base, text))
-            if any(path.startswith(folder.rstrip("/") + "/") for folder in self._allowed):
+            if any(Path(path).is_relative_to(folder) for folder in self._allowed):
                 return path
         return None
 
     @cached_property
-    def _allowed(self) -> list[str]:
-        working = os.getcwd()
-        folders = [str(self.images)] if self.images else []
-        return [*folders, str(self.root), *([working] if working != os.path.sep else [])]
+    def _allowed(self) -> list[Path]:
+        working = Path.cwd()
+        folders = [self.images] if self.images else []
+        return [*folders, self.root, *([working] if working != working.parent else [])]
 
     def _below(self) -> list[Path]:
         """Folders below the data folder, first those that the annotation file is called after.

@@ -189,7 +189,8 @@ def _yaml(file: Path) -> _Header:
     bases = []
     if base is not None:
         expect(base, str, file=file, place="path", what="the folder of the data set")
-        bases = [file.parent / base, Path.cwd() / base]
+        folders = [Path(os.path.normpath(top / base)) for top in _roots(file)]
+        bases = [path for path in folders if _may_read(path, file)]
     return _Header(file, classes, splits, bases)
 
 
@@ -239,16 +240,25 @@ def _inside(entry: str, file: Path, bases: list[Path]) -> Path | None:
     paths of another machine need it.
     """
     parts = [part for part in entry.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    roots = [file.parent, Path.cwd()]
-    for base in [*bases, *roots]:
+    for base in [*bases, *_roots(file)]:
         path = Path(os.path.normpath(base / entry))
-        if path.exists() and any(path.is_relative_to(root) for root in roots):
+        if path.exists() and _may_read(path, file):
             return path
     for start in range(len(parts)):
         path = file.parent.joinpath(*parts[start:])
         if path.exists():
             return path
     return None
+
+
+def _roots(file: Path) -> list[Path]:
+    """The folders that entries are relative to: the header's and the working folder."""
+    working = Path.cwd()
+    return [file.parent, working] if working != working.parent else [file.parent]
+
+
+def _may_read(path: Path, file: Path) -> bool:
+    return any(path.is_relative_to(root) for root in _roots(file))
 
 
 def _pairs(header: _Header, name: str, finder: ImageFinder) -> Iterator[tuple[Path, Path]]:
