@@ -28,7 +28,6 @@ from foveal.evaluation.results import (
     Calibration,
     ClassResult,
     CocoNumbers,
-    Counts,
     Evaluation,
     ImageResult,
     SizeResult,
@@ -106,22 +105,21 @@ def evaluate(
     names = tuple(classes)
     pool = make_pool(detections, targets, classes=len(names), most=most)
     ranges = _coco_ranges(pool)
-    whole = ranges["whole"]
+    matches = ranges["whole"].matches
     means, numbers = coco_numbers(pool, **ranges)
     chosen_here = threshold is None
     if threshold is None:
-        threshold = threshold_of(pool, whole.matches, by="f1")
+        threshold = threshold_of(pool, matches, by="f1")
     weights = draw_weights(pool.images, draws=resamples, seed=seed)
-    draws = weighted_class_aps(pool, whole.matches, weights)
+    draws = weighted_class_aps(pool, matches, weights)
     vocs = class_voc_aps(pool)
-    true, predicted = count_table(pool, whole.matches, threshold=threshold)
-    kept = pool.scores >= np.float32(threshold)
-    right = int((whole.matches.right[0] & kept).sum())
-    found, objects = int((kept & ~whole.matches.skipped[0]).sum()), int(true.sum())
+    true, predicted = count_table(pool, matches, threshold=threshold)
+    right = int((matches.right[0] & (pool.scores >= np.float32(threshold))).sum())
+    precision, recall, f1 = _shares(right, int(predicted.sum()), int(true.sum()))
     return Evaluation(
         classes=names,
         images=pool.images,
-        objects=objects,
+        objects=int(true.sum()),
         detections=len(pool.scores),
         most=most,
         coco=means,
@@ -131,29 +129,27 @@ def evaluate(
         voc2012=mean_over_classes(vocs[:, 1]),
         threshold=threshold,
         threshold_chosen_here=chosen_here,
-        precision=_share(right, found),
-        recall=_share(right, objects),
-        f1=_share(2 * right, found + objects) if objects else float("nan"),
+        precision=precision,
+        recall=recall,
+        f1=f1,
         counts=summarize_counts(true.sum(axis=0), predicted.sum(axis=0), weights=weights),
-        per_class=tuple(
-            _class_result(
-                pool,
-                whole.matches,
-                label,
-                name=name,
-                numbers=numbers[label],
-                voc=vocs[label],
-                draws=draws[:, label],
-                threshold=threshold,
-                counts=summarize_counts(true[label], predicted[label], weights=weights),
-            )
-            for label, name in enumerate(names)
+        per_class=_class_results(
+            pool,
+            matches,
+            names,
+            numbers=numbers,
+            vocs=vocs,
+            draws=draws,
+            true=true,
+            predicted=predicted,
+            weights=weights,
+            threshold=threshold,
         ),
         by_size=_by_size(pool, ranges),
-        errors=find_errors(pool, whole.matches, threshold=threshold),
-        confusion=find_confusion(pool, whole.matches, names, threshold=threshold),
-        calibration=_calibrate(pool, whole.matches),
-        hardest=_hardest(pool, whole.matches, detections, kept=kept, most=hardest),
+        errors=find_errors(pool, matches, threshold=threshold),
+        confusion=find_confusion(pool, matches, names, threshold=threshold),
+        calibration=_calibrate(pool, matches),
+        hardest=_hardest(pool, matches, detections, threshold=threshold, most=hardest),
     )
 
 
@@ -166,38 +162,45 @@ def _coco_ranges(pool: Pool) -> dict[str, RangeTable]:
     }
 
 
-def _class_result(
+def _class_results(
     pool: Pool,
     matches: Matches,
-    label: int,
+    names: Sequence[str],
     *,
-    name: str,
-    numbers: CocoNumbers,
-    voc: NDArray[np.float64],
+    numbers: Sequence[CocoNumbers],
+    vocs: NDArray[np.float64],
     draws: NDArray[np.float64],
+    true: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    weights: NDArray[np.float32],
     threshold: float,
-    counts: Counts,
-) -> ClassResult:
-    order = pool.of_class(label)
-    right, wrong = matches.right[0][order], matches.wrong[0][order]
-    objects = int(counts.true.sum())
-    kept = pool.scores[order] >= np.float32(threshold)
-    hits, found = int((right & kept).sum()), int(((right | wrong) & kept).sum())
-    return ClassResult(
-        name=name,
-        images=int((counts.true > 0).sum()),
-        objects=objects,
-        coco=numbers,
-        voc2007=float(voc[0]),
-        voc2012=float(voc[1]),
-        ap_interval=interval(draws.mean(axis=1)),
-        ap50_interval=interval(draws[:, 0]),
-        precision=_share(hits, found),
-        recall=_share(hits, objects),
-        f1=_share(2 * hits, found + objects) if objects else float("nan"),
-        curve=make_curve(right, wrong, pool.scores[order], objects),
-        counts=counts,
-    )
+) -> tuple[ClassResult, ...]:
+    right, wrong = matches.right[0], matches.wrong[0]
+    results = []
+    for label, name in enumerate(names):
+        order = pool.of_class(label)
+        scores = pool.scores[order]
+        objects, found = int(true[label].sum()), int(predicted[label].sum())
+        hits = int((right[order] & (scores >= np.float32(threshold))).sum())
+        precision, recall, f1 = _shares(hits, found, objects)
+        results.append(
+            ClassResult(
+                name=name,
+                images=int((true[label] > 0).sum()),
+                objects=objects,
+                coco=numbers[label],
+                voc2007=float(vocs[label, 0]),
+                voc2012=float(vocs[label, 1]),
+                ap_interval=interval(draws[:, label].mean(axis=1)),
+                ap50_interval=interval(draws[:, label, 0]),
+                precision=precision,
+                recall=recall,
+                f1=f1,
+                curve=make_curve(right[order], wrong[order], scores, objects),
+                counts=summarize_counts(true[label], predicted[label], weights=weights),
+            )
+        )
+    return tuple(results)
 
 
 def _by_size(pool: Pool, ranges: dict[str, RangeTable]) -> tuple[SizeResult, ...]:
@@ -244,9 +247,11 @@ def _hardest(
     matches: Matches,
     detections: Sequence[Detections],
     *,
-    kept: NDArray[np.bool_],
+    threshold: float,
     most: int,
 ) -> tuple[ImageResult, ...]:
+    """The images with the most errors at the threshold, worst first."""
+    kept = pool.scores >= np.float32(threshold)
     right, wrong = matches.right[0] & kept, matches.wrong[0] & kept
     missed = matches.counted.copy()
     missed[matches.found[0][right]] = False
@@ -293,5 +298,11 @@ def _mean_of_draws(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.where(number > 0, sums / np.maximum(number, 1), np.nan))
 
 
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
+def _shares(right: int, found: int, objects: int) -> tuple[float, float, float]:
+    """Precision, recall and F1; NaN without detections, without objects, without objects."""
+    undefined = float("nan")
+    return (
+        right / found if found else undefined,
+        right / objects if objects else undefined,
+        2 * right / (found + objects) if objects else undefined,
+    )
