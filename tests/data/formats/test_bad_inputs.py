@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from foveal import cli
-from foveal.data.formats import read
+from foveal.data.formats import FORMATS, read
 from foveal.errors import DataError, FovealError
 
 SECRET = "the content of a file outside the data folder"
@@ -388,6 +388,7 @@ CASES: dict[str, tuple[dict[str, str | bytes], str, list[str]]] = {
         "o.csv",
         ["o.csv, line 1", "LabelName"],
     ),
+    "openimages: commas alone": ({"o.csv": ",,\n"}, "openimages", ["o.csv holds no cell"]),
     "openimages: pixels": (
         {"o.csv": OPENIMAGES + "a,cell,10,20,10,20\n"},
         "o.csv",
@@ -436,7 +437,7 @@ def lay(tmp_path: Path) -> Callable[[str], str]:
                 secret = (tmp_path / "secret.txt").as_posix()
                 path.write_text(content.replace("{secret}", secret), encoding="utf-8")
         (tmp_path / "secret.txt").write_text(SECRET)
-        if case.startswith("kitti") and address == "kitti":
+        if address in FORMATS:
             return f"{data}"
         return f"{data}/{address}" if address != ".:train" else f"{data}:train"
 
@@ -445,7 +446,7 @@ def lay(tmp_path: Path) -> Callable[[str], str]:
 
 def _format_of(case: str) -> str | None:
     name = case.partition(":")[0]
-    return name if CASES[case][1] == "kitti" else None
+    return name if CASES[case][1] in FORMATS else None
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -48,13 +48,7 @@ def read(
     """
     file = annotation_file(path)
     judge = Judge(bad_boxes, problems)
-    tree = read_xml(file)
-    if tree.tag != "annotations":
-        raise DataError(f"{file}: the root element is <{tree.tag}>. Expected <annotations>.")
-    if tree.find("track") is not None:
-        raise DataError(
-            f"{file}: it holds tracks of a video. Export it as 'CVAT for images' instead."
-        )
+    tree = _annotations(file)
     everything = tree.findall("image")
     listed = ((n.text or "").strip() for n in tree.iterfind("meta//labels/label/name"))
     names = (s.get("label", "") for e in everything for s in e if s.tag in _SHAPES)
@@ -134,6 +128,17 @@ def annotation_file(path: Path) -> Path:
     if len(found) != 1:
         raise DataError(f"{path}: {len(found)} XML files. Expected annotations.xml.")
     return found[0]
+
+
+def _annotations(file: Path) -> Element:
+    tree = read_xml(file)
+    if tree.tag != "annotations":
+        raise DataError(f"{file}: the root element is <{tree.tag}>. Expected <annotations>.")
+    if tree.find("track") is not None:
+        raise DataError(
+            f"{file}: it holds tracks of a video. Export it as 'CVAT for images' instead."
+        )
+    return tree
 
 
 def _of_split(elements: list[Element], split: str | None, file: Path) -> list[Element]:

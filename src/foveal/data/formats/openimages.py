@@ -112,6 +112,8 @@ def _table(
     file: Path, needed: tuple[str, ...]
 ) -> tuple[dict[str, int], list[tuple[int, list[str]]]]:
     rows = read_table(file)
+    if not rows:
+        raise DataError(f"{file} holds no cell. Expected {','.join(needed)}.")
     place = {name: i for i, name in enumerate(rows[0][1])}
     missing = [name for name in needed if name not in place]
     if missing:

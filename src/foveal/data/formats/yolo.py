@@ -9,19 +9,18 @@ from __future__ import annotations
 import logging
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from foveal.data.dataset import Dataset
-from foveal.data.formats.class_names import class_file
 from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder, images_in
-from foveal.data.formats.parsing import expect, read_lines, read_yaml
+from foveal.data.formats.parsing import read_lines
 from foveal.data.formats.sizes import measured, report_unreadable
 from foveal.data.formats.writing import expect_sizes, image_names, parts, place_images
+from foveal.data.formats.yolo_header import ALIASES, Header, chosen_splits, inside, read_header
 from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
@@ -34,20 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
-_ALIASES = {"valid": "val", "validation": "val"}
 _LARGEST_SHARE = 2.0
 """A coordinate above it is no share of the image's size gone astray but a number of pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Header:
-    """What data.yaml says: class names, folders or lists of images by split, where they lie."""
-
-    file: Path
-    classes: tuple[str, ...]
-    splits: dict[str, list[str]]
-    bases: list[Path]
 
 
 def read(
@@ -71,7 +58,7 @@ def read(
     judge = Judge(bad_boxes, problems)
     header = read_header(path)
     finder = ImageFinder(header.file, images=images, more=header.bases)
-    pairs = _all_pairs(header, _chosen(header, split), finder)
+    pairs = _all_pairs(header, chosen_splits(header, split), finder)
     if pairs and not any(label.is_file() for _, label in pairs):
         _expect_labels(header, pairs, finder)
     rows = measured([ImageRow(image) for image, _ in pairs])
@@ -110,7 +97,7 @@ def write(
         file.write_text("".join(_lines(record)), encoding="utf-8")
     header: dict[str, Any] = {}
     for part, indices in (parts(data, splits, "") if splits else {}).items():
-        header[_ALIASES.get(part, part)] = f"{part}.txt"
+        header[ALIASES.get(part, part)] = f"{part}.txt"
         text = "".join(f"./images/{names[i]}\n" for i in indices)
         (folder / f"{part}.txt").write_text(text, encoding="utf-8")
     header = (header or {"train": "images"}) | {"names": dict(enumerate(data.classes))}
@@ -135,136 +122,10 @@ def _lines(record: Record) -> Iterator[str]:
             yield f"{label} {' '.join(f'{share:.12g}' for share in shares)}\n"
 
 
-def header_file(folder: Path) -> Path | None:
-    """The file of a folder that names classes and splits."""
-    for name in ("data.yaml", "data.yml", "dataset.yaml", "obj.data"):
-        if (folder / name).is_file():
-            return folder / name
-    others = [*folder.glob("*.yaml"), *folder.glob("*.yml"), *folder.glob("*.data")]
-    return others[0] if len(others) == 1 else None
-
-
-def read_header(path: Path) -> _Header:
-    """Read data.yaml or obj.data; for a folder without one, its classes.txt.
-
-    Raises:
-        DataError: there is none, or it does not name the classes.
-    """
-    file = path if path.is_file() else header_file(path)
-    if file is None:
-        classes = class_file(path)
-        if not classes:
-            raise DataError(
-                f"{path}: no class names. Expected a data.yaml with names, or a classes.txt with "
-                "one name in each line."
-            )
-        folder = "images" if (path / "images").is_dir() else "."
-        below = [s for s in (*SPLITS, *_ALIASES) if (path / folder / s).is_dir()]
-        splits = {_ALIASES.get(s, s): [f"{folder}/{s}"] for s in below} or {"all": [folder]}
-        return _Header(path / "classes.txt", classes, splits, [path])
-    return _darknet(file) if file.suffix == ".data" else _yaml(file)
-
-
-def _yaml(file: Path) -> _Header:
-    document = expect(read_yaml(file), dict, file=file, place="top level", what="the file")
-    names = document.get("names")
-    if isinstance(names, dict):
-        whole = all(isinstance(key, int) for key in names)
-        if not whole or sorted(names) != list(range(len(names))):
-            raise DataError(f"{file}, names: the ids are {list(names)[:20]}. Expected 0, 1, 2, ...")
-        names = [names[i] for i in range(len(names))]
-    expect(names, list, file=file, place="names", what="the list of class names")
-    classes = tuple(str(name) for name in names)
-    _expect_classes(file, classes, document.get("nc"))
-    splits: dict[str, list[str]] = {}
-    for key in (*SPLITS, *_ALIASES):
-        value = document.get(key)
-        if value is None:
-            continue
-        entries = value if isinstance(value, list) else [value]
-        for entry in entries:
-            expect(entry, str, file=file, place=key, what="the folder or list of images")
-        splits.setdefault(_ALIASES.get(key, key), []).extend(entries)
-    base = document.get("path")
-    bases = []
-    if base is not None:
-        expect(base, str, file=file, place="path", what="the folder of the data set")
-        folders = [Path(os.path.normpath(top / base)) for top in _roots(file)]
-        bases = [path for path in folders if _may_read(path, file)]
-    return _Header(file, classes, splits, bases)
-
-
-def _darknet(file: Path) -> _Header:
-    entries = {}
-    for number, line in enumerate(read_lines(file), 1):
-        key, equals, value = line.partition("=")
-        if line and not line.startswith("#") and not equals:
-            raise DataError(f"{file}, line {number}: {line[:60]!r}. Expected key = value.")
-        entries[key.strip()] = value.strip()
-    if "names" not in entries:
-        raise DataError(f"{file}: it has no names. Expected names = FILE with the class names.")
-    names = _inside(entries["names"], file, [])
-    if names is None:
-        raise DataError(f"{file}, names: {entries['names']} does not exist in {file.parent}.")
-    classes = tuple(line for line in read_lines(names) if line)
-    count = entries.get("classes", "")
-    _expect_classes(file, classes, int(count) if count.isdigit() else None)
-    splits = {_ALIASES.get(k, k): [v] for k, v in entries.items() if k in (*SPLITS, *_ALIASES)}
-    return _Header(file, classes, splits, [])
-
-
-def _expect_classes(file: Path, classes: tuple[str, ...], count: object) -> None:
-    if count is not None and count != len(classes):
-        raise DataError(f"{file}: nc says {count} classes and names lists {len(classes)}.")
-    twice = sorted({name for name in classes if classes.count(name) > 1})
-    if twice:
-        raise DataError(f"{file}, names: {', '.join(map(repr, twice))} is there twice.")
-    if "" in classes:
-        raise DataError(f"{file}, names: class {classes.index('')} has no name.")
-
-
-def _chosen(header: _Header, split: str | None) -> list[str]:
-    if split is None:
-        return list(header.splits)
-    name = split if split in header.splits else _ALIASES.get(split, split)
-    if name not in header.splits:
-        there = ", ".join(header.splits) or "none"
-        raise DataError(f"{header.file}: no split {split!r}. Splits there: {there}.")
-    return [name]
-
-
-def _inside(entry: str, file: Path, bases: list[Path]) -> Path | None:
-    """The file or folder that a header's entry names, never outside the data folder.
-
-    An entry that fails as written is tried without its leading folders, as `../train/images` and
-    paths of another machine need it.
-    """
-    parts = [part for part in entry.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    for base in [*bases, *_roots(file)]:
-        path = Path(os.path.normpath(base / entry))
-        if path.exists() and _may_read(path, file):
-            return path
-    for start in range(len(parts)):
-        path = file.parent.joinpath(*parts[start:])
-        if path.exists():
-            return path
-    return None
-
-
-def _roots(file: Path) -> list[Path]:
-    """The folders that entries are relative to: the header's and the working folder."""
-    working = Path.cwd()
-    return [file.parent, working] if working != working.parent else [file.parent]
-
-
-def _may_read(path: Path, file: Path) -> bool:
-    return any(path.is_relative_to(root) for root in _roots(file))
-
-
-def _pairs(header: _Header, name: str, finder: ImageFinder) -> Iterator[tuple[Path, Path]]:
+def _pairs(header: Header, name: str, finder: ImageFinder) -> Iterator[tuple[Path, Path]]:
     """The images of a split with their label files, which need not exist."""
     for entry in header.splits[name]:
-        place = _inside(entry, header.file, header.bases)
+        place = inside(entry, header.file, header.bases)
         if place is None:
             raise DataError(
                 f"{header.file}, {name}: {entry!r} does not exist in the data folder "
@@ -280,12 +141,12 @@ def _pairs(header: _Header, name: str, finder: ImageFinder) -> Iterator[tuple[Pa
 
 
 def _all_pairs(
-    header: _Header, names: Iterable[str], finder: ImageFinder
+    header: Header, names: Iterable[str], finder: ImageFinder
 ) -> list[tuple[Path, Path]]:
     return list(dict(pair for name in names for pair in _pairs(header, name, finder)).items())
 
 
-def _expect_labels(header: _Header, pairs: list[tuple[Path, Path]], finder: ImageFinder) -> None:
+def _expect_labels(header: Header, pairs: list[tuple[Path, Path]], finder: ImageFinder) -> None:
     """Tell images without objects from labels that were not found, where no image has a label."""
     others = _all_pairs(header, header.splits, finder)
     if not any(label.is_file() for _, label in others):
@@ -330,7 +191,7 @@ def _objects(
     file: Path,
     image: int,
     row: ImageRow,
-    header: _Header,
+    header: Header,
     columns: Columns,
     segments: list[Any],
     judge: Judge,
