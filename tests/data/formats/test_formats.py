@@ -177,6 +177,18 @@ def test_no_images_and_no_objects(name: str, make_dataset: Callable, tmp_path: P
     assert found.target(0).boxes.shape == (0, 4)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_names_that_look_like_something_else(
+    name: str, make_dataset: Callable, assert_same: Callable, tmp_path: Path
+) -> None:
+    classes = ["no", "007", "null", "1e3", "größe", "0x1F", "-", "#1"]
+    classes += ["a, b", "'x' \"y\"", "a: b", "<b>&amp;"] if name != "kitti" else []
+    objects = [((i, 2, i + 5, 9), i, False) for i in range(len(classes))]
+    data = make_dataset([("null.png", 64, 48, objects)], tuple(classes))
+    write(data, tmp_path / "written", name)
+    assert_same(read(tmp_path / "written", name), data, atol=1e-5)
+
+
 coordinate = st.floats(0, 64, width=32, allow_subnormal=False).map(lambda v: round(v, 3))
 spans = st.tuples(coordinate, coordinate).filter(lambda s: s[1] - s[0] > 0.01)
 objects = st.tuples(st.tuples(spans, spans), st.integers(0, 2), st.booleans())

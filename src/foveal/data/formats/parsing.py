@@ -124,7 +124,9 @@ def read_xml(path: Path) -> Element:
 
 
 def read_yaml(path: Path) -> Any:
-    """The value of a YAML file; aliases are refused, since a few lines of them fill the memory.
+    """The value of a YAML file, in which every scalar is text: "no" and "007" stay what they are.
+
+    Aliases are refused, since a few lines of them fill the memory, and so are tags.
 
     Raises:
         DataError: it can't be read, is not plain YAML, or uses aliases.
@@ -132,16 +134,20 @@ def read_yaml(path: Path) -> Any:
     import yaml
 
     text = read_text(path, LARGEST_YAML)
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     depth = 0
     try:
         for token in yaml.scan(text, Loader=loader):
-            if isinstance(token, yaml.AliasToken):
-                raise DataError(f"{path}: it uses YAML aliases (*name). Write the values out.")
+            if isinstance(token, (yaml.AliasToken, yaml.TagToken)):
+                line = token.start_mark.line + 1
+                raise DataError(
+                    f"{path}, line {line}: it uses YAML aliases (*name) or tags (!name). Write "
+                    "plain values."
+                )
             depth += isinstance(token, _opening(yaml)) - isinstance(token, _closing(yaml))
             if depth > _DEEPEST_YAML:
                 raise DataError(f"{path}: its values are nested too deeply to name classes.")
-        return yaml.load(text, Loader=loader)  # a safe loader
+        return yaml.load(text, Loader=loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

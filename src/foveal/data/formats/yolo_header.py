@@ -58,17 +58,18 @@ def _yaml(file: Path) -> Header:
     document = expect(read_yaml(file), dict, file=file, place="top level", what="the file")
     names = document.get("names")
     if isinstance(names, dict):
-        whole = all(isinstance(key, int) for key in names)
-        if not whole or sorted(names) != list(range(len(names))):
-            raise DataError(f"{file}, names: the ids are {list(names)[:20]}. Expected 0, 1, 2, ...")
-        names = [names[i] for i in range(len(names))]
+        ids = sorted(names, key=lambda key: (len(str(key)), str(key)))
+        if ids != [str(number) for number in range(len(names))]:
+            raise DataError(f"{file}, names: the ids are {ids[:20]}. Expected 0, 1, 2, ...")
+        names = [names[key] for key in ids]
     expect(names, list, file=file, place="names", what="the list of class names")
-    classes = tuple(str(name) for name in names)
-    _expect_classes(file, classes, document.get("nc"))
+    for number, name in enumerate(names):
+        expect(name, str, file=file, place=f"names, {number}", what="the name")
+    _expect_classes(file, tuple(names), str(document.get("nc", "")))
     splits: dict[str, list[str]] = {}
     for key in (*SPLITS, *ALIASES):
         value = document.get(key)
-        if value is None:
+        if value in (None, "", "~", "null"):
             continue
         entries = value if isinstance(value, list) else [value]
         for entry in entries:
@@ -76,11 +77,11 @@ def _yaml(file: Path) -> Header:
         splits.setdefault(ALIASES.get(key, key), []).extend(entries)
     base = document.get("path")
     bases = []
-    if base is not None:
+    if base:
         expect(base, str, file=file, place="path", what="the folder of the data set")
         folders = [Path(os.path.normpath(top / base)) for top in _roots(file)]
         bases = [path for path in folders if _may_read(path, file)]
-    return Header(file, classes, splits, bases)
+    return Header(file, tuple(names), splits, bases)
 
 
 def _darknet(file: Path) -> Header:
@@ -96,14 +97,13 @@ def _darknet(file: Path) -> Header:
     if names is None:
         raise DataError(f"{file}, names: {entries['names']} does not exist in {file.parent}.")
     classes = tuple(line for line in read_lines(names) if line)
-    count = entries.get("classes", "")
-    _expect_classes(file, classes, int(count) if count.isdigit() else None)
+    _expect_classes(file, classes, entries.get("classes", ""))
     splits = {ALIASES.get(k, k): [v] for k, v in entries.items() if k in (*SPLITS, *ALIASES)}
     return Header(file, classes, splits, [])
 
 
-def _expect_classes(file: Path, classes: tuple[str, ...], count: object) -> None:
-    if count is not None and count != len(classes):
+def _expect_classes(file: Path, classes: tuple[str, ...], count: str) -> None:
+    if count and count != str(len(classes)):
         raise DataError(f"{file}: nc says {count} classes and names lists {len(classes)}.")
     twice = sorted({name for name in classes if classes.count(name) > 1})
     if twice:
