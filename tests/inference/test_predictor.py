@@ -125,6 +125,14 @@ def test_no_images_give_no_detections(predictor):
     assert predictor.detect_many([]) == []
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 2), (7, 300)])
+def test_images_of_odd_sizes_have_objects_with_an_area(predictor, size):
+    found = predictor.detect(np.zeros((*size, 3), np.uint8))
+    assert (found.height, found.width) == size
+    assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
+    assert (found.boxes[:, 2:] <= (found.width, found.height)).all()
+
+
 def test_a_score_equal_to_the_threshold_counts(predictor, paths):
     everything = predictor.detect(paths[0])
     for place in (0, 3, len(everything) - 1):

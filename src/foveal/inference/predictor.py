@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _JUST_BELOW = 1 - 1e-5
 """Decoding looks at logits: whether a score reaches the threshold is decided on the scores."""
+_NO_SIDE = 0.05
+"""Original pixels: what is left of a box beyond the image's edge is no object."""
 _BATCHES_WAITING = 8
 """So many batches' worth of images may wait for others of their input size."""
 
@@ -201,20 +203,24 @@ class Predictor:
 
     def _to_host(self, padded: PaddedDetections, inputs: list[Input]) -> list[Detections]:
         boxes, scores, labels, counts = (tensor.cpu().numpy() for tensor in padded)
-        reached = (scores >= np.float32(self.threshold)).sum(axis=1)
-        counts = np.minimum(counts, reached)  # the padding's scores are zero
-        return [
-            Detections(
-                _to_original(boxes[row, : counts[row]], item),
-                scores[row, : counts[row]].copy(),
-                labels[row, : counts[row]].copy(),
-                classes=self.classes,
-                width=item.placement.width,
-                height=item.placement.height,
-                path=item.path,
+        found = []
+        for row, item in enumerate(inputs):
+            real = slice(int(counts[row]))
+            original = _to_original(boxes[row, real], item)
+            sides = original[:, 2:] - original[:, :2]
+            keep = (scores[row, real] >= np.float32(self.threshold)) & (sides > _NO_SIDE).all(1)
+            found.append(
+                Detections(
+                    original[keep],
+                    scores[row, real][keep],
+                    labels[row, real][keep],
+                    classes=self.classes,
+                    width=item.placement.width,
+                    height=item.placement.height,
+                    path=item.path,
+                )
             )
-            for row, item in enumerate(inputs)
-        ]
+        return found
 
     def _merged(self, parts: dict[int, Detections]) -> Detections:
         return merge(
