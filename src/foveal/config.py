@@ -315,6 +315,19 @@ def parse_settings(values: dict[str, Any], *, where: str) -> Settings:
         raise SettingsError(_explain(error, where)) from None
 
 
+def change_settings(settings: Settings, changes: dict[str, dict[str, Any]]) -> Settings:
+    """Settings with some changed; which ones were ever set explicitly stays known.
+
+    Raises:
+        SettingsError: a change has an unknown name or a wrong value.
+    """
+    values = settings.model_dump(exclude_unset=True)
+    for section, part in changes.items():
+        if part:
+            values.setdefault(section, {}).update(part)
+    return parse_settings(values, where="settings")
+
+
 def to_toml(settings: Settings) -> str:
     """All settings as TOML; None is written as "none", since TOML has no null."""
     sections = settings.model_dump(mode="json")

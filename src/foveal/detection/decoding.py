@@ -86,7 +86,7 @@ def _best_of_level(
     anchor = anchor.gather(1, pair // classes)
     offsets = deltas.gather(1, anchor[..., None].expand(-1, -1, 4))
     boxes = decode_deltas(offsets, anchors[anchor])
-    best = best.float()
+    best = best.to(torch.promote_types(best.dtype, torch.float32))
     return boxes, best.masked_fill(best <= _logit(threshold), -torch.inf), pair % classes
 
 

@@ -16,7 +16,8 @@ GROUPS = 32
 class FrozenBatchNorm(nn.Module):
     """Batch norm with fixed statistics and a fixed scale and shift; all of them are buffers.
 
-    One fused call with float32 inside, also for bfloat16 activations; eps may be 0.
+    One fused call with float32 inside, also for bfloat16 activations; eps may be 0. Where it is
+    `folded`, the convolution before it does the work and only the activation is left.
     """
 
     weight: Tensor
@@ -34,23 +35,31 @@ class FrozenBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
         self.activation = activation
+        self.folded = False
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalise [B, C, H, W], then apply the activation where there is one."""
-        normalised = nn.functional.batch_norm(
-            features,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            training=False,
-            eps=self.eps,
-        )
+        normalised = features
+        if not self.folded:
+            normalised = nn.functional.batch_norm(
+                features,
+                self.running_mean,
+                self.running_var,
+                self.weight,
+                self.bias,
+                training=False,
+                eps=self.eps,
+            )
         return normalised if self.activation is None else self.activation(normalised)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """The norm as x * scale + shift, [C] each."""
+        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+        return scale, self.bias - self.running_mean * scale
 
     def extra_repr(self) -> str:
         """The number of channels and eps, for printing."""
-        return f"{len(self.weight)}, eps={self.eps}"
+        return f"{len(self.weight)}, eps={self.eps}{', folded' if self.folded else ''}"
 
 
 class ActivatedGroupNorm(nn.GroupNorm):

@@ -1,0 +1,384 @@
+"""The short Python API: `Detector(data).fit().detect(image)`, which the command line calls too."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal.config import Settings, change_settings, make_settings, to_toml
+from foveal.data.dataset import Dataset
+from foveal.data.formats import read
+from foveal.errors import DataError, FovealError, TrainingError
+from foveal.evaluation.evaluation import choose_threshold, evaluate, quick_numbers
+from foveal.evaluation.metrics_file import write_metrics
+from foveal.inference.loading import make_predictor
+from foveal.inference.predictor import Predictor
+from foveal.models import model_file
+from foveal.models.build import build_model
+from foveal.models.model_file import LoadedModel
+from foveal.reporting.evaluation import read_history, write_evaluation_report
+from foveal.training.journal import LoggingReporter, Reporter
+from foveal.training.loop import TrainingResult, Validate, train
+from foveal.training.trial import Trial
+from foveal.tuning.anchors import AnchorFit, fit_anchors
+from foveal.tuning.images import follow_images
+from foveal.tuning.learning_rate import LearningRateCurve, find_learning_rate
+
+if TYPE_CHECKING:
+    from foveal.evaluation.results import Evaluation
+    from foveal.inference.pictures import ImageLike
+    from foveal.models.retinanet import RetinaNet
+    from foveal.structures import Detections
+
+DataLike = Dataset | str | Path
+
+log = logging.getLogger(__name__)
+
+ANCHOR_SHAPES = {"sizes", "scales", "ratios"}
+
+
+class Detector:
+    """A RetinaNet with its classes and settings: made from data, trained, measured, used, saved.
+
+    Attributes:
+        settings: the effective ones, with what was found from the data.
+        classes: the K class names.
+        notes: what is kept in the model file besides, such as the chosen score threshold.
+        anchors: how well the anchors fit the data; None where they were not fitted.
+        history: one entry for each epoch of the last training.
+    """
+
+    def __init__(
+        self,
+        data: DataLike,
+        *,
+        backbone: str | None = None,
+        weights: str | Path | None = None,
+        scales: Sequence[float] | None = None,
+        ratios: Sequence[float] | None = None,
+        size: int | None = None,
+        preset: str = "standard",
+        settings: Settings | None = None,
+    ) -> None:
+        """Prepare a network for a data set; nothing is trained yet.
+
+        Args:
+            data: the training images, or the path that `foveal.read` takes.
+            backbone: a timm name; None keeps the settings'.
+            weights: of the backbone: 'none', 'pretrained' or a file; None keeps the settings'.
+            scales, ratios: of the anchors; without either they are fitted to the data.
+            size: the shorter side of the network's input in pixels; None keeps the settings'.
+            preset: where the settings begin, see `foveal.config.PRESETS`.
+            settings: complete settings instead of a preset.
+
+        Raises:
+            DataError: the data can't be read or has no classes.
+            SettingsError: settings are wrong or contradict one another.
+        """
+        self._data = _as_dataset(data)
+        if not self._data.classes:
+            raise DataError(
+                f"{self._data.name or self._data.root} has no classes. Expected at least one "
+                "labelled object; foveal data check says what was read."
+            )
+        given: dict[str, dict[str, Any]] = {
+            "model": _given(backbone=backbone, weights=None if weights is None else str(weights)),
+            "anchors": _given(scales=scales and tuple(scales), ratios=ratios and tuple(ratios)),
+            "preparation": _size(size),
+        }
+        chosen = change_settings(settings or make_settings(preset=preset), given)
+        chosen = follow_images(chosen, self._data)
+        self.anchors: AnchorFit | None = None
+        if not chosen.anchors.model_fields_set & ANCHOR_SHAPES:
+            self.anchors = fit_anchors(
+                self._data,
+                anchors=chosen.anchors,
+                preparation=chosen.preparation,
+                assignment=chosen.assignment,
+            )
+            chosen = chosen.model_copy(update={"anchors": self.anchors.settings})
+        self.settings = chosen
+        self.classes = self._data.classes
+        self.notes: dict[str, Any] = {}
+        self.history: tuple[Any, ...] = ()
+        self._model: RetinaNet | None = None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Detector:
+        """Read a model file; see `foveal.load`."""
+        loaded = model_file.load(path)
+        detector = cls.__new__(cls)
+        detector._data = Dataset((), loaded.classes, Path(path).parent)
+        detector.settings, detector.classes = loaded.settings, loaded.classes
+        detector.notes, detector.anchors, detector.history = dict(loaded.notes), None, ()
+        detector._model = loaded.model
+        return detector
+
+    @property
+    def model(self) -> RetinaNet:
+        """The network, built when it is first needed.
+
+        Raises:
+            WeightsError: the backbone's weights can't be got, read or matched.
+        """
+        if self._model is None:
+            self._model = build_model(self.settings, len(self.classes))
+        return self._model
+
+    @property
+    def threshold(self) -> float:
+        """From which score a detection counts: chosen on validation data, else the settings'."""
+        return float(self.notes.get("threshold", self.settings.decoding.threshold))
+
+    # Training --------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        *,
+        valid: DataLike | None = None,
+        epochs: int | None = None,
+        out: str | Path | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        start: str | Path | None = None,
+        reporter: Reporter | None = None,
+    ) -> Detector:
+        """Train on the data; the weights of the best epoch stay.
+
+        Args:
+            valid: validation images; None holds out a seeded share of the data
+                (`training.hold_out`).
+            epochs: how often each image is seen; None keeps the settings'.
+            out: the run's folder, with the model files, the journal and the report.
+            resume: go on with the run in `out`.
+            overwrite: replace the run in `out`.
+            start: a model file to begin from; its class layer is taken where the classes agree.
+            reporter: is told how it goes; None writes to the log.
+
+        Returns:
+            This detector.
+
+        Raises:
+            TrainingError: the run can't start, go on or be resumed.
+        """
+        settings = change_settings(self.settings, {"training": _given(epochs=epochs)})
+        reporter = reporter or LoggingReporter()
+        training, validation = self._parts(settings, valid, reporter)
+        if start is not None and not resume:
+            model_file.load_weights_into(self.model, start, self.classes)
+        folder = None if out is None else Path(out)
+        result = train(
+            self.model,
+            settings,
+            training,
+            out=folder,
+            validate=self._validation(settings, validation),
+            resume=resume,
+            overwrite=overwrite,
+            reporter=reporter,
+            notes=self.notes,
+        )
+        self.settings, self.history = settings, result.history
+        self._conclude(result, validation, reporter)
+        return self
+
+    def find_learning_rate(self) -> LearningRateCurve:
+        """Sweep the learning rate on the training data and say which suits; nothing is changed.
+
+        Raises:
+            TrainingError: there is no training data, or the loss never fell.
+        """
+        self._check_data()
+        with Trial(self.model, self.settings, self._data) as trial:
+            return find_learning_rate(trial.step)
+
+    lr_find = find_learning_rate
+
+    def _parts(
+        self, settings: Settings, valid: DataLike | None, reporter: Reporter
+    ) -> tuple[Dataset, Dataset]:
+        """Training and validation images."""
+        self._check_data()
+        if valid is not None:
+            return self._data, self._aligned(_as_dataset(valid))
+        share, seed = settings.training.hold_out, settings.training.seed
+        rest, held = self._data.split(share, seed=seed)
+        reporter.say(
+            f"No validation data was given: {len(held)} of {len(self._data)} images are held out "
+            f"(seed {seed})."
+        )
+        return rest, held
+
+    def _check_data(self) -> None:
+        if not len(self._data):
+            raise TrainingError(
+                "A loaded model has no training data. Make a Detector from the data and pass "
+                "the model as fit(start=...)."
+            )
+
+    def _aligned(self, data: Dataset) -> Dataset:
+        """The data with this detector's classes; its own further classes are an error."""
+        if data.classes == self.classes:
+            return data
+        strange = [name for name in data.classes if name not in self.classes]
+        shown = {data.classes[label] for record in data for label in set(record.labels.tolist())}
+        if shown & set(strange):
+            raise DataError(
+                f"{data.name or data.root} has the classes {', '.join(sorted(shown))}, the model "
+                f"knows {', '.join(self.classes)}. Expected no others; rename or leave out "
+                f"{', '.join(sorted(shown & set(strange)))}."
+            )
+        empty = Dataset((), self.classes, data.root)
+        aligned = empty.merge(data).only(self.classes)
+        return replace(aligned, root=data.root, name=data.name)
+
+    def _validation(self, settings: Settings, data: Dataset) -> Validate:
+        targets = [data.target(index) for index in range(len(data))]
+
+        def validate(model: RetinaNet) -> dict[str, float]:
+            predictor = make_predictor(LoadedModel(model, settings, self.classes, {}), device=None)
+            return quick_numbers(predictor.detect_many(_paths(data)), targets, self.classes)
+
+        return validate
+
+    def _conclude(self, result: TrainingResult, data: Dataset, reporter: Reporter) -> None:
+        """Choose the threshold on the validation images and write the run's report."""
+        predictor = self.predictor(threshold=self.settings.decoding.threshold)
+        found = predictor.detect_many(_paths(data))
+        targets = [data.target(index) for index in range(len(data))]
+        self.notes |= {
+            "threshold": choose_threshold(found, targets, self.classes, by="f1"),
+            "validation": dict(result.best),
+            "epoch": result.best_epoch,
+        }
+        if result.folder is None:
+            return
+        self.save(result.folder / "best.safetensors")
+        evaluation = evaluate(found, targets, self.classes, threshold=self.threshold)
+        self._report(result.folder, evaluation, data, training=self._data)
+        reporter.say(f"The report is {result.folder / 'report.html'}.")
+
+    # Use -------------------------------------------------------------------------------------
+
+    def detect(self, image: ImageLike, *, threshold: float | None = None) -> Detections:
+        """Find objects in one image: a path, a PIL image, an array [H, W, C], a tensor [C, H, W].
+
+        Args:
+            image: see above; values as `foveal.inference.pictures.to_pixels` says.
+            threshold: scores must be above it; None takes the chosen one.
+
+        Returns:
+            Boxes in original pixels, best first.
+
+        Raises:
+            ImageError: the image can't be read.
+        """
+        return self.predictor(threshold=threshold).detect(image)
+
+    def detect_many(
+        self, images: Iterable[ImageLike], *, threshold: float | None = None
+    ) -> list[Detections]:
+        """Find objects in many images of any sizes: one Detections for each, in their order."""
+        return self.predictor(threshold=threshold).detect_many(images)
+
+    def predictor(self, *, threshold: float | None = None, device: str = "auto") -> Predictor:
+        """The detector as a Predictor, which has more options; None: the chosen threshold."""
+        loaded = LoadedModel(self.model, self.settings, self.classes, self.notes)
+        threshold = self.threshold if threshold is None else threshold
+        return make_predictor(loaded, threshold=threshold, device=device)
+
+    def evaluate(
+        self,
+        data: DataLike,
+        *,
+        out: str | Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Evaluation:
+        """Measure the detector on labelled images.
+
+        Args:
+            data: the images, or the path that `foveal.read` takes.
+            out: a folder for metrics.json and report.html.
+            progress: is told (images done, images).
+
+        Raises:
+            DataError: the data can't be read, or has classes that the model does not know.
+        """
+        dataset = self._aligned(_as_dataset(data))
+        predictor = self.predictor(threshold=self.settings.decoding.threshold)
+        found: dict[int, Detections] = {}
+        for index, detections in predictor.stream(_paths(dataset)):
+            found[index] = detections
+            if progress is not None:
+                progress(len(found), len(dataset))
+        evaluation = evaluate(
+            [found[index] for index in range(len(dataset))],
+            [dataset.target(index) for index in range(len(dataset))],
+            self.classes,
+            threshold=self.notes.get("threshold"),
+        )
+        if out is not None:
+            folder = Path(out)
+            _make_folder(folder)
+            write_metrics(folder / "metrics.json", evaluation)
+            self._report(folder, evaluation, dataset, training=None)
+        return evaluation
+
+    def save(self, path: str | Path) -> None:
+        """Write a model file: weights, settings, class names, preparation, anchors, threshold.
+
+        Raises:
+            ModelFileError: it can't be written.
+        """
+        model_file.save(Path(path), self.model, self.settings, self.classes, self.notes)
+
+    def _report(
+        self, folder: Path, evaluation: Evaluation, data: Dataset, *, training: Dataset | None
+    ) -> None:
+        metrics = folder / "metrics.jsonl"
+        write_evaluation_report(
+            folder / "report.html",
+            evaluation,
+            dataset=data,
+            training=training,
+            model=f"the {self.settings.model.backbone} RetinaNet",
+            settings=to_toml(self.settings),
+            history=read_history(metrics) if metrics.is_file() else (),
+            anchors=self.anchors,
+        )
+
+
+def load(path: str | Path) -> Detector:
+    """Read a model file that foveal wrote.
+
+    Raises:
+        ModelFileError: it is missing, cut short, not foveal's or of another format version.
+    """
+    return Detector.load(path)
+
+
+def _as_dataset(data: DataLike) -> Dataset:
+    return data if isinstance(data, Dataset) else read(data)
+
+
+def _paths(data: Dataset) -> list[Path]:
+    return [record.path for record in data]
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _size(size: int | None) -> dict[str, int]:
+    """A shorter side, and a longer one in the usual proportion of 5 to 3."""
+    return {} if size is None else {"shorter": size, "longer": max(size, round(size * 5 / 3))}
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FovealError(f"{folder}: can't be made ({error.strerror}).") from None

@@ -1,0 +1,51 @@
+"""Settings that follow from the images and the backbone: bands, their limits, normalisation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from foveal.config import Settings, change_settings
+from foveal.data.images import ImageInfo, band_percentiles, image_info
+from foveal.errors import ImageError
+from foveal.models.backbones import backbone_normalisation
+
+if TYPE_CHECKING:
+    from foveal.data.dataset import Dataset
+
+IMAGES_FOR_PERCENTILES = 64
+
+
+def follow_images(settings: Settings, data: Dataset) -> Settings:
+    """Fill in what was not set explicitly from the first images and the backbone's weights.
+
+    More than three bands set `model.bands`. More than 8 bits set the band limits, by percentiles
+    over the first images. Mean and deviation become those of the backbone's weights, averaged over
+    the bands where the images have another number of them.
+
+    Raises:
+        SettingsError: the backbone's name is unknown.
+        ImageError: an image with more than 8 bits can't be read.
+    """
+    changes: dict[str, dict[str, Any]] = {"model": {}, "preparation": {}}
+    preparation, bands = settings.preparation, settings.model.bands
+    info = _first_image(data)
+    if info is not None and info.bands > 3 and "bands" not in settings.model.model_fields_set:
+        bands = changes["model"]["bands"] = info.bands
+    if info is not None and info.bits > 8 and not preparation.band_low:
+        paths = [record.path for record in data.records[:IMAGES_FOR_PERCENTILES]]
+        low, high = band_percentiles(paths, bands=bands)
+        changes["preparation"] |= {"band_low": low, "band_high": high}
+    if not preparation.model_fields_set & {"mean", "std"}:
+        mean, std = backbone_normalisation(settings.model.backbone)
+        if len(mean) != bands:
+            mean, std = ((sum(part) / len(part),) * bands for part in (mean, std))
+        changes["preparation"] |= {"mean": mean, "std": std}
+    return change_settings(settings, changes)
+
+
+def _first_image(data: Dataset) -> ImageInfo | None:
+    """What the first image's header says; None where it can't be read: loading will say why."""
+    try:
+        return image_info(data.records[0].path) if len(data) else None
+    except ImageError:
+        return None
