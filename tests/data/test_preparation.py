@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from foveal.config import PreparationSettings
 from foveal.data.preparation import Preparation, fill_values
@@ -91,7 +92,7 @@ def test_fill_of_other_bands_is_the_mean():
     assert fill_values((), 1).tolist() == [0]
 
 
-def test_shrinks_by_area():
+def test_shrinks_by_a_whole_factor_to_the_mean():
     stripes = sample(256, 256)
     stripes.image[:, ::2] = 0
     prepared, _ = Preparation(mode="square", shorter=64)(stripes)
@@ -160,3 +161,19 @@ def test_law_inside_the_input_and_back_again(width, height, mode, shorter, ratio
     lowest = max(0 if side == 1 else (side - 0.5) / old for side, old in sides)
     highest = min((side + 0.5) / old for side, old in sides)
     assert lowest <= highest * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("bands", [1, 3, 4, 5])
+def test_shrinks_like_pillow_by_any_factor(bands):
+    rng = np.random.default_rng(0)
+    original = sample(203, 155, bands)
+    original.image[...] = rng.integers(0, 256, original.image.shape)
+    original.image.flags.writeable = False
+    prepared, placement = Preparation(shorter=64, longer=128)(original)
+    size = (round(203 * placement.scale_x), 64)
+    for band in range(bands):
+        picture = Image.fromarray(original.image[:, :, band]).resize(
+            size, Image.Resampling.BILINEAR
+        )
+        found = prepared.image[:64, : size[0], band].astype(int)
+        assert np.abs(found - np.asarray(picture)).max() <= 1

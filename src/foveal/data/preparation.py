@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from foveal.data.resampling import resize_into
+from foveal.data.resampling import paint, resize_into
 from foveal.geometry.placement import Placement
 from foveal.structures import Sample, Target
 
@@ -99,8 +99,8 @@ class Preparation:
         resized_width = round(width * placement.scale_x)
         resize_into(sample.image, out[:resized_height, :resized_width])
         fill = fill_values(self.fill, bands)
-        out[resized_height:] = fill
-        out[:resized_height, resized_width:] = fill
+        paint(out[resized_height:], fill)
+        paint(out[:resized_height, resized_width:], fill)
         target = Target(
             placement.to_input(sample.target.boxes), sample.target.labels, sample.target.ignored
         )

@@ -22,18 +22,40 @@ _MARGIN = 2
 
 
 def resize_into(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Resize [H, W, C] into the size of `out`, by area where it shrinks, else linearly."""
-    height, width = out.shape[:2]
-    if image.shape[:2] == (height, width):
+    """Resize [H, W, C] into the size of `out`: linearly, without aliasing where it shrinks.
+
+    By a whole factor OpenCV's mean of the pixels is fastest; by any other, torch's filtered
+    interpolation, which takes a third of the time of OpenCV's INTER_AREA.
+    """
+    (old_height, old_width), (height, width) = image.shape[:2], out.shape[:2]
+    if (old_height, old_width) == (height, width):
         out[...] = image
-        return
-    shrinks = height < image.shape[0] or width < image.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    _by_bands(
-        lambda part, into, _: cv2.resize(part, (width, height), dst=into, interpolation=how),
-        image,
-        out,
-    )
+    elif height >= old_height and width >= old_width:
+        _resize_by_opencv(image, out, cv2.INTER_LINEAR)
+    elif old_height % height == 0 and old_width % width == 0:
+        _resize_by_opencv(image, out, cv2.INTER_AREA)
+    else:
+        _resize_by_torch(image, out)
+
+
+def _resize_by_opencv(image: NDArray[np.uint8], out: NDArray[np.uint8], how: int) -> None:
+    size = out.shape[1::-1]
+    _by_bands(lambda part, into, _: cv2.resize(part, size, dst=into, interpolation=how), image, out)
+
+
+def _resize_by_torch(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    import torch
+    from torch.nn.functional import interpolate
+
+    writable = image if image.flags.writeable else image.copy()  # torch warns of what is not
+    pixels = torch.from_numpy(writable)[None].permute(0, 3, 1, 2)  # seen as channels_last
+    resized = interpolate(pixels, size=out.shape[:2], mode="bilinear", antialias=True)
+    out[...] = resized[0].permute(1, 2, 0).numpy()
+
+
+def paint(out: NDArray[np.uint8], fill: NDArray[np.uint8]) -> None:
+    """Set every pixel of [H, W, C] to `fill` [C], a row at a time."""
+    out[...] = np.tile(fill, (out.shape[1], 1))
 
 
 def mirror_into(
@@ -70,7 +92,7 @@ def warp_into(
     """
     image, matrix = _visible_part(image, out.shape, matrix)
     if image.size == 0:
-        out[...] = fill
+        paint(out, fill)
         return
     image, matrix = _reduced(image, matrix)
     height, width = out.shape[:2]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveal.data.resampling import mirror_into, resize_into, warp_into
+from foveal.data.resampling import mirror_into, paint, resize_into, warp_into
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -57,8 +57,8 @@ class Warp:
             return out
         left, top, right, bottom = self.place
         view = out[top:bottom, left:right]
-        out[:top], out[bottom:] = fill, fill
-        out[top:bottom, :left], out[top:bottom, right:] = fill, fill
+        for rest in (out[:top], out[bottom:], out[top:bottom, :left], out[top:bottom, right:]):
+            paint(rest, fill)
         x0, y0, x1, y1 = self._unturned_source()
         part = image[y0:y1, x0:x1]
         if not (self.transpose or self.mirror_x or self.mirror_y):
