@@ -230,7 +230,7 @@ def _to_bytes(
         scaled = (values.astype(np.float32) - bottom) * (255 / span)
         return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0, 255)), np.uint8)
     if values.dtype == np.uint8:
-        return np.require(values, np.uint8, ["C", "W", "O"])
+        return np.require(values, np.uint8, ["C", "W"])
     if values.dtype == np.uint16:
         return np.asarray(values >> 8, np.uint8)
     raise ImageError(
