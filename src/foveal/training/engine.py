@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from foveal.models.retinanet import RetinaNet
 
+MOST_COMPILATIONS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
@@ -236,6 +238,8 @@ class Engine:
         if self.accelerator.num_processes > 1:
             module = spread(module, self.accelerator.device, sync_buffers=bool(self._statistics))
         if self.compiled:
+            # One compilation for each input size and number of places for boxes.
+            torch._dynamo.config.recompile_limit = MOST_COMPILATIONS
             module.compile(dynamic=False)
         return module
 

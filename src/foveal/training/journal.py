@@ -12,6 +12,7 @@ Each line of metrics.jsonl is an object with `kind`:
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
@@ -109,9 +110,11 @@ class Journal:
         """
         if self._file is None:
             return
-        line = json.dumps(jsonable({"kind": kind, **values}), allow_nan=False) + "\n"
+        text = json.dumps(jsonable({"kind": kind, **values}), allow_nan=False) + "\n"
+        line = text.encode()
         try:
-            self._file.write(line.encode())
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise self._unwritable(error) from error
 

@@ -343,14 +343,13 @@ class Run:
             raise
 
     def _is_better(self, measured: Mapping[str, float]) -> bool:
+        """Compare AP with the best so far; an equal one is kept too, but it tries patience."""
         position = self.position
-        value = measured["AP"]
-        value = value if math.isfinite(value) else -1.0
-        if position.best is None or value > position.best:
-            position.best, position.unimproved = value, 0
-            return True
-        position.unimproved += 1
-        return False
+        value = measured["AP"] if math.isfinite(measured["AP"]) else -1.0
+        before = -math.inf if position.best is None else position.best
+        position.unimproved = 0 if value > before else position.unimproved + 1
+        position.best = max(value, before)
+        return value >= before
 
     def _out_of_patience(self) -> bool:
         return 0 < self.training.patience <= self.position.unimproved

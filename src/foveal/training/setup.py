@@ -44,13 +44,13 @@ def make_accelerator(trackers: tuple[str, ...] = (), *, folder: Path | None = No
         SettingsError: a tracker's name is unknown, or it needs a run folder and there is none.
         MissingExtraError: a tracker's package is not installed.
     """
-    from accelerate import Accelerator
-
     check_trackers(trackers)
     if trackers and folder is None:
         raise SettingsError(
             f"training.trackers = {list(trackers)}: trackers need a run folder. Give one (--out)."
         )
+    from accelerate import Accelerator
+
     has_device = torch.cuda.is_available() or torch.backends.mps.is_available()
     return Accelerator(
         cpu=not has_device,

@@ -1,0 +1,88 @@
+import importlib.util
+import json
+import shutil
+
+import pytest
+import torch
+from tests.training.conftest import FakeBatches, tiny_settings
+
+from foveal.config import make_settings
+from foveal.errors import MissingExtraError, SettingsError
+from foveal.models.build import build_model
+from foveal.training import loop, setup
+from foveal.training.setup import check_trackers, choose_compile, flat_settings, make_criterion
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "steps", "expected"),
+    [
+        ("auto", CPU, 10**6, False),
+        ("auto", CUDA, 100, False),
+        ("auto", CUDA, 10**5, True),
+        ("on", CPU, 10, True),
+        ("off", CUDA, 10**6, False),
+    ],
+)
+def test_compile_where_it_pays(monkeypatch, wanted, device, steps, expected):
+    monkeypatch.setattr(setup, "lacking_compiler", lambda device: "")
+    compiled, word = choose_compile(wanted, device, steps=steps)
+    assert compiled is expected
+    assert bool(word) is expected
+
+
+def test_no_compiler_is_said(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    compiled, word = choose_compile("on", CPU, steps=1)
+    assert not compiled
+    assert "no C compiler" in word
+    assert choose_compile("auto", CPU, steps=1) == (False, "")
+
+
+def test_unknown_and_missing_trackers(monkeypatch):
+    with pytest.raises(SettingsError, match=r"'tensorbord' is unknown.*tensorboard"):
+        check_trackers(("tensorbord",))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'foveal\[tensorboard\]'"):
+        check_trackers(("tensorboard",))
+    with pytest.raises(MissingExtraError, match="pip install wandb"):
+        check_trackers(("wandb",))
+
+
+def test_trackers_need_a_folder(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(SettingsError, match="--out"):
+        setup.make_accelerator(("tensorboard",))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_gets_the_numbers(tmp_path, fake_data, monkeypatch):
+    pytest.importorskip("tensorboard", reason="needs the extra foveal[tensorboard]")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setattr(loop, "make_batches", lambda *_, **__: FakeBatches(2))
+    settings = tiny_settings("training.trackers=['tensorboard']", "training.epochs=1")
+    loop.train(build_model(settings, 2), settings, fake_data, out=tmp_path / "run")
+    files = list((tmp_path / "run").rglob("events.out.tfevents.*"))
+    events = EventAccumulator(str(files[0].parent)).Reload()
+    lines = list(map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()))
+    found = [event.value for event in events.Scalars("classification")]
+    assert found[0] == pytest.approx(lines[0]["classification"])
+
+
+def test_criterion_follows_the_settings():
+    settings = make_settings(
+        overrides=["loss.box=giou", "loss.alpha=none", "assignment.object_iou=0.6"]
+    )
+    criterion = make_criterion(settings)
+    assert (criterion.box, criterion.alpha, criterion.gamma) == ("giou", None, 2.0)
+    assert criterion.object_iou == 0.6
+    plain = make_criterion(make_settings(overrides=["loss.classification='cross entropy'"]))
+    assert plain.gamma == 0
+
+
+def test_flat_settings_are_plain_values():
+    flat = flat_settings(make_settings())
+    assert flat["training.epochs"] == 20
+    assert all(isinstance(value, bool | int | float | str) for value in flat.values())
