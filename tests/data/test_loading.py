@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from foveal.data.dataset import Dataset, Record
 from foveal.data.loading import evaluation_batches, training_batches
 from foveal.data.plugins import from_torchvision
 from foveal.data.preparation import Preparation
-from foveal.data.workers import choose_workers
+from foveal.data.workers import choose_workers, workers_that_fit
 from foveal.errors import ImageError, SettingsError
 from foveal.structures import Batch
 
@@ -298,3 +300,15 @@ def test_workers_are_chosen_within_the_cores(caplog):
     assert choose_workers(None, processes=1000) == 0
     assert choose_workers(1000) == cores
     assert "1000" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /dev/shm")
+def test_workers_need_room_in_shared_memory(monkeypatch, caplog):
+    usage = SimpleNamespace(free=64_000_000)
+    monkeypatch.setattr("foveal.data.workers.shutil.disk_usage", lambda path: usage)
+    assert workers_that_fit(8, prefetch=2, batch_bytes=1000) == 8
+    assert not caplog.text
+    assert workers_that_fit(8, prefetch=2, batch_bytes=8_000_000) == 2
+    assert "--shm-size" in caplog.text
+    assert workers_that_fit(8, prefetch=2, batch_bytes=100_000_000) == 0
+    assert workers_that_fit(0, prefetch=2, batch_bytes=100_000_000) == 0

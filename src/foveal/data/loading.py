@@ -11,11 +11,13 @@ from foveal.data.augmentation import Augmentation
 from foveal.data.batch_making import BadImages, BatchMaker, Change, open_source
 from foveal.data.batch_plan import BatchTask, plan_evaluation, plan_training, share_of
 from foveal.data.image_cache import ImageCache
-from foveal.data.workers import WorkerPool, choose_workers
+from foveal.data.workers import WorkerPool, choose_workers, workers_that_fit
 from foveal.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from foveal.data.dataset import Dataset
     from foveal.data.preparation import Preparation
@@ -122,7 +124,13 @@ def training_batches(
     usable = np.flatnonzero(source.sizes.all(axis=1))
     if not len(usable):
         raise ImageError(f"{dataset.name or dataset.root}: has no image to train with.")
-    workers = choose_workers(workers, processes=processes)
+    share_of([], batch=batch, rank=rank, processes=processes)
+    largest = preparation.with_shorter(max(sizes, default=preparation.shorter))
+    workers = workers_that_fit(
+        choose_workers(workers, processes=processes),
+        prefetch=prefetch,
+        batch_bytes=batch // processes * _largest_input(source.sizes[usable], largest) * bands,
+    )
     if cache_megabytes:
         cache = ImageCache(
             source.sizes, bands=bands, megabytes=cache_megabytes, shares=max(1, workers)
@@ -130,7 +138,6 @@ def training_batches(
         source = replace(source, cache=cache)
     maker = BatchMaker(source, preparation, augmentation, usable, bad_images)
     turning = isinstance(augmentation, Augmentation) and augmentation.quarter_turns
-    share_of([], batch=batch, rank=rank, processes=processes)
 
     def plan(epoch: int) -> list[BatchTask]:
         tasks = plan_training(
@@ -192,6 +199,17 @@ def evaluation_batches(
     ]
     tasks = [replace(t, indices=tuple(int(usable[i]) for i in t.indices)) for t in tasks]
     maker = BatchMaker(source, preparation, None, np.zeros(0, np.int64), bad_images)
-    workers = min(choose_workers(workers, processes=processes), len(tasks))
+    workers = workers_that_fit(
+        min(choose_workers(workers, processes=processes), len(tasks)),
+        prefetch=prefetch,
+        batch_bytes=batch * _largest_input(source.sizes[usable], preparation) * bands,
+    )
     pool = WorkerPool(maker, workers=workers, prefetch=prefetch, pin_memory=pin_memory)
     return EvaluationBatches(pool, tasks)
+
+
+def _largest_input(sizes: NDArray[np.int64], preparation: Preparation) -> int:
+    """Pixels of the largest input that images of these sizes [N, 2], either way round, may need."""
+    shapes = np.unique(np.sort(sizes, axis=1), axis=0)
+    inputs = [preparation.size_for(int(width), int(height)) for width, height in shapes]
+    return max((height * width for height, width in inputs), default=0)

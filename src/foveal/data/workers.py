@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MOST_WORKERS = 8
+_SHARED_MEMORY_TO_USE = 0.8
 
 
 class WorkerPool:
@@ -85,6 +87,27 @@ def choose_workers(workers: int | None, *, processes: int = 1) -> int:
         logger.warning("training.workers = %d is more than the %d cores: %d start.",
                        workers, cores, cores)  # fmt: skip
     return min(workers, cores)
+
+
+def workers_that_fit(workers: int, *, prefetch: int, batch_bytes: int) -> int:
+    """As many of the workers as have room for their batches in the system's shared memory.
+
+    Containers often have only 64 MB of it; a worker that wants more is killed without a word.
+    """
+    if sys.platform != "linux" or not workers:
+        return workers
+    try:
+        free = shutil.disk_usage("/dev/shm").free
+    except OSError:
+        return workers
+    fitting = int(_SHARED_MEMORY_TO_USE * free / ((prefetch + 1) * max(1, batch_bytes)))
+    if fitting < workers:
+        logger.warning(
+            "Shared memory (/dev/shm) has %d MB free, room for the batches of %d of %d workers: "
+            "%d start. Give a container more with --shm-size=2g or --ipc=host.",
+            free // 1_000_000, fitting, workers, fitting,
+        )  # fmt: skip
+    return min(workers, fitting)
 
 
 class _Tasks(Sampler[BatchTask]):
