@@ -209,6 +209,7 @@ class TrainingSettings(Section):
     workers: Count | None = None
     """Processes that load images; None: chosen from the machine's cores."""
     cache_megabytes: Count = 0
+    bad_images: Literal["stop", "skip"] = "stop"
     sizes: tuple[PositiveCount, ...] = ()
     """Shorter sides to draw from for each batch (multi-scale); empty: the preparation's."""
     evaluate_every: PositiveCount = 1

@@ -64,6 +64,7 @@ def make_batches(settings: Settings, data: Dataset, *, accelerator: Accelerator)
         workers=training.workers,
         cache_megabytes=training.cache_megabytes,
         sizes=training.sizes,
+        bad_images=training.bad_images,
         bands=settings.model.bands,
         band_low=preparation.band_low,
         band_high=preparation.band_high,
