@@ -1,0 +1,111 @@
+import json
+import os
+import signal
+import sys
+
+import pytest
+from tests.training.conftest import TINY
+from typer.testing import CliRunner
+
+from foveal.cli import app
+from foveal.config import make_settings
+from foveal.data.synthetic import draw_dataset
+from foveal.errors import SettingsError, TrainingError
+from foveal.training.engine import Engine
+
+SETS = [part for override in (*TINY, "anchors.scales=[1, 1.4]") for part in ("--set", override)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smears")
+    draw_dataset(folder, splits={"train": 8, "valid": 3}, size=64)
+    return folder
+
+
+def run(*arguments):
+    arguments = [str(argument) for argument in arguments]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["foveal", "train", *arguments])
+        result = CliRunner().invoke(app, ["train", *arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_show_prints_settings_that_can_be_read_again(data, tmp_path):
+    shown = run(data / "train.json", "--show", *SETS).stdout
+    file = tmp_path / "settings.toml"
+    file.write_text(shown)
+    settings = make_settings(file=file)
+    assert settings.training.batch == 4
+    assert settings.anchors.scales == (1.0, 1.4)
+    again = run(data / "train.json", "--show", "--config", file).stdout
+    assert again == shown
+
+
+def test_a_run_needs_a_folder(data):
+    with pytest.raises(SettingsError, match="--out RUN"):
+        run(data / "train.json", *SETS)
+
+
+def test_train_stop_resume(data, tmp_path, monkeypatch):
+    arguments = (data / "train.json", "--valid", data / "valid.json", *SETS)
+    whole = run(*arguments, "--out", tmp_path / "whole")
+    assert whole.exit_code == 0
+    assert "8 images, 3 classes (normal, infected, platelet)" in whole.stdout
+    assert "epoch 2, loss" in whole.stdout
+    assert "best.safetensors" in whole.stdout
+
+    real, calls = Engine.step, []
+
+    def step(*positional, **named):
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*positional, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "step", step)
+        stopped = run(*arguments, "--out", tmp_path / "run")
+    assert stopped.exit_code == 130
+    assert stopped.stderr.splitlines()[-1].startswith("foveal train ")
+    assert stopped.stderr.splitlines()[-1].endswith(" --resume")
+    with pytest.raises(TrainingError, match="--resume"):
+        run(*arguments, "--out", tmp_path / "run")
+    assert run(*arguments, "--out", tmp_path / "run", "--resume").exit_code == 0
+    losses = [
+        [
+            line["loss"]
+            for line in map(
+                json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+            )
+            if line["kind"] == "epoch"
+        ]
+        for name in ("whole", "run")
+    ]
+    assert len(losses[0]) == 2
+    assert losses[0] == losses[1]
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_find_learning_rate(data, tmp_path):
+    result = run(data / "train.json", "--find-learning-rate", "--out", tmp_path / "found", *SETS)
+    assert "--set training.learning_rate=" in result.stdout
+    found = json.loads((tmp_path / "found" / "learning_rate.json").read_text())
+    assert found["training.learning_rate"] == pytest.approx(4 * found["suggestion"])
+    assert len(found["losses"]) == len(found["learning_rates"])
+
+
+def test_find_batch_size(data, monkeypatch):
+    import torch
+
+    real = Engine._part_losses
+
+    def losses(self, part):
+        if len(part) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(self, part)
+
+    monkeypatch.setattr(Engine, "_part_losses", losses)
+    assert "--set training.batch=2" in run(data / "train.json", "--find-batch-size", *SETS).stdout
