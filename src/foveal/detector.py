@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +59,7 @@ class Detector:
         scales: Sequence[float] | None = None,
         ratios: Sequence[float] | None = None,
         size: int | None = None,
+        ignore: Sequence[str] = (),
         preset: str = "standard",
         settings: Settings | None = None,
     ) -> None:
@@ -71,6 +71,7 @@ class Detector:
             weights: of the backbone: 'none', 'pretrained' or a file; None keeps the settings'.
             scales, ratios: of the anchors; without either they are fitted to the data.
             size: the shorter side of the network's input in pixels; None keeps the settings'.
+            ignore: classes whose boxes mark regions to ignore, in every data set given later too.
             preset: where the settings begin, see `foveal.config.PRESETS`.
             settings: complete settings instead of a preset.
 
@@ -78,7 +79,8 @@ class Detector:
             DataError: the data can't be read or has no classes.
             SettingsError: settings are wrong or contradict one another.
         """
-        self._data = _as_dataset(data)
+        self.notes: dict[str, Any] = {"ignore": list(ignore)} if ignore else {}
+        self._data = self._read(data)
         if not self._data.classes:
             raise DataError(
                 f"{self._data.name or self._data.root} has no classes. Expected at least one "
@@ -102,9 +104,9 @@ class Detector:
             chosen = chosen.model_copy(update={"anchors": self.anchors.settings})
         self.settings = chosen
         self.classes = self._data.classes
-        self.notes: dict[str, Any] = {}
         self.history: tuple[Any, ...] = ()
         self._model: RetinaNet | None = None
+        self._home: Path | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Detector:
@@ -114,7 +116,7 @@ class Detector:
         detector._data = Dataset((), loaded.classes, Path(path).parent)
         detector.settings, detector.classes = loaded.settings, loaded.classes
         detector.notes, detector.anchors, detector.history = dict(loaded.notes), None, ()
-        detector._model = loaded.model
+        detector._model, detector._home = loaded.model, Path(path).parent
         return detector
 
     @property
@@ -125,7 +127,11 @@ class Detector:
             WeightsError: the backbone's weights can't be got, read or matched.
         """
         if self._model is None:
-            self._model = build_model(self.settings, len(self.classes))
+            import torch
+
+            with torch.random.fork_rng(devices=[]):  # the same seed, the same network
+                torch.manual_seed(self.settings.training.seed)
+                self._model = build_model(self.settings, len(self.classes))
         return self._model
 
     @property
@@ -203,7 +209,7 @@ class Detector:
         """Training and validation images."""
         self._check_data()
         if valid is not None:
-            return self._data, self._aligned(_as_dataset(valid))
+            return self._data, self._read(valid).aligned(self.classes)
         share, seed = settings.training.hold_out, settings.training.seed
         rest, held = self._data.split(share, seed=seed)
         reporter.say(
@@ -219,28 +225,19 @@ class Detector:
                 "the model as fit(start=...)."
             )
 
-    def _aligned(self, data: Dataset) -> Dataset:
-        """The data with this detector's classes; its own further classes are an error."""
-        if data.classes == self.classes:
-            return data
-        strange = [name for name in data.classes if name not in self.classes]
-        shown = {data.classes[label] for record in data for label in set(record.labels.tolist())}
-        if shown & set(strange):
-            raise DataError(
-                f"{data.name or data.root} has the classes {', '.join(sorted(shown))}, the model "
-                f"knows {', '.join(self.classes)}. Expected no others; rename or leave out "
-                f"{', '.join(sorted(shown & set(strange)))}."
-            )
-        empty = Dataset((), self.classes, data.root)
-        aligned = empty.merge(data).only(self.classes)
-        return replace(aligned, root=data.root, name=data.name)
+    def _read(self, data: DataLike) -> Dataset:
+        """A data set, with the classes to ignore made regions to ignore."""
+        dataset = data if isinstance(data, Dataset) else read(data)
+        present = [name for name in self.notes.get("ignore", ()) if name in dataset.classes]
+        return dataset.ignoring(present) if present else dataset
 
     def _validation(self, settings: Settings, data: Dataset) -> Validate:
         targets = [data.target(index) for index in range(len(data))]
 
         def validate(model: RetinaNet) -> dict[str, float]:
             predictor = make_predictor(LoadedModel(model, settings, self.classes, {}), device=None)
-            return quick_numbers(predictor.detect_many(_paths(data)), targets, self.classes)
+            found = predictor.detect_many(_paths(data))
+            return quick_numbers(found, targets, self.classes, most=predictor.most)
 
         return validate
 
@@ -254,10 +251,12 @@ class Detector:
             "validation": dict(result.best),
             "epoch": result.best_epoch,
         }
-        if result.folder is None:
+        if result.folder is None or not result.is_main:
             return
         self.save(result.folder / "best.safetensors")
-        evaluation = evaluate(found, targets, self.classes, threshold=self.threshold)
+        evaluation = evaluate(
+            found, targets, self.classes, threshold=self.threshold, most=predictor.most
+        )
         self._report(result.folder, evaluation, data, training=self._data)
         reporter.say(f"The report is {result.folder / 'report.html'}.")
 
@@ -307,7 +306,7 @@ class Detector:
         Raises:
             DataError: the data can't be read, or has classes that the model does not know.
         """
-        dataset = self._aligned(_as_dataset(data))
+        dataset = self._read(data).aligned(self.classes)
         predictor = self.predictor(threshold=self.settings.decoding.threshold)
         found: dict[int, Detections] = {}
         for index, detections in predictor.stream(_paths(dataset)):
@@ -319,6 +318,7 @@ class Detector:
             [dataset.target(index) for index in range(len(dataset))],
             self.classes,
             threshold=self.notes.get("threshold"),
+            most=predictor.most,
         )
         if out is not None:
             folder = Path(out)
@@ -338,7 +338,9 @@ class Detector:
     def _report(
         self, folder: Path, evaluation: Evaluation, data: Dataset, *, training: Dataset | None
     ) -> None:
-        metrics = folder / "metrics.jsonl"
+        homes = [home for home in (folder, self._home) if home is not None]
+        journals = [home / "metrics.jsonl" for home in homes if (home / "metrics.jsonl").is_file()]
+        preparation = self.settings.preparation
         write_evaluation_report(
             folder / "report.html",
             evaluation,
@@ -346,8 +348,11 @@ class Detector:
             training=training,
             model=f"the {self.settings.model.backbone} RetinaNet",
             settings=to_toml(self.settings),
-            history=read_history(metrics) if metrics.is_file() else (),
+            history=read_history(journals[0]) if journals else (),
             anchors=self.anchors,
+            bands=self.settings.model.bands,
+            band_low=preparation.band_low,
+            band_high=preparation.band_high,
         )
 
 
@@ -358,10 +363,6 @@ def load(path: str | Path) -> Detector:
         ModelFileError: it is missing, cut short, not foveal's or of another format version.
     """
     return Detector.load(path)
-
-
-def _as_dataset(data: DataLike) -> Dataset:
-    return data if isinstance(data, Dataset) else read(data)
 
 
 def _paths(data: Dataset) -> list[Path]:

@@ -192,3 +192,15 @@ def test_indexing_decodes_the_image(tmp_path: Path, smears: Dataset) -> None:
     assert sample.target.labels.tolist() == [0, 1, 1]
     with pytest.raises(ImageError, match=r"gone\.png"):
         data[-1]
+
+
+def test_aligned_takes_a_models_classes_and_refuses_others(tmp_path):
+    boxes = np.array([[0, 0, 4, 4], [1, 1, 5, 5]], np.float32)
+    record = Record(tmp_path / "a.png", 8, 8, boxes, np.array([1, -1]), np.array([False, True]))
+    data = Dataset((record,), ("absent", "cell"), tmp_path)
+    aligned = data.aligned(["other", "cell"])
+    assert aligned.classes == ("other", "cell")
+    assert aligned.records[0].labels.tolist() == [1, -1]
+    assert data.aligned(["cell"]).records[0].labels.tolist() == [0, -1]
+    with pytest.raises(DataError, match="objects of cell, the model knows other"):
+        data.aligned(["other"])

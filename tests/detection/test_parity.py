@@ -16,7 +16,7 @@ from foveal.training.setup import make_criterion
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     # Without group norm the first version's logits spread further in some images: scores of
     # exactly 1 would have no order.
-    spread = {"v1": 0.5, "v2": 1.5}[request.param]
+    spread = {"v1": 0.8, "v2": 1.5}[request.param]
     return make_pair(request.param, tmp_path_factory.mktemp("pair"), spread=spread)
 
 
@@ -103,7 +103,7 @@ def assert_same_detections(pair: Pair, batch: Batch) -> None:
             found.scores[image, :count], theirs["scores"], atol=1e-5, **close
         )
         assert torch.equal(found.labels[image, :count] + 1, theirs["labels"])
-    assert expected[0]["scores"][0] > 0.5
+    assert max(theirs["scores"].max() for theirs in expected) > 0.5
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -184,6 +184,27 @@ class Dataset:
         new = [kept.index(name) if name in kept else ANY_CLASS for name in self.classes]
         return self._relabel(new, kept)
 
+    def aligned(self, classes: Sequence[str]) -> Dataset:
+        """The data set with exactly these classes, in this order, as a model knows them.
+
+        Raises:
+            DataError: there are objects of other classes.
+        """
+        names = tuple(classes)
+        if self.classes == names:
+            return self
+        labels = {label for record in self for label in set(record.labels.tolist()) if label >= 0}
+        strange = ", ".join(sorted({self.classes[label] for label in labels} - set(names)))
+        if strange:
+            raise DataError(
+                f"{self.name or self.root} has objects of {strange}, the model knows "
+                f"{', '.join(names)}. Expected no others: rename them (Dataset.rename), leave them "
+                "out (Dataset.only) or ignore them (Dataset.ignoring)."
+            )
+        return self._relabel(
+            [names.index(name) if name in names else None for name in self.classes], names
+        )
+
     def merge(self, other: Dataset) -> Dataset:
         """Both data sets as one; classes are matched by name, new ones come last.
 
