@@ -52,6 +52,12 @@ def train(
             show_default=False,
         ),
     ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A class whose boxes mark regions to ignore; several times.", show_default=False
+        ),
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(help="A model file to begin from.", show_default=False)
     ] = None,
@@ -92,7 +98,7 @@ def train(
 
     settings = make_settings(preset=preset, file=config, overrides=overrides or [])
     dataset = read(data)
-    detector = Detector(dataset, settings=settings)
+    detector = Detector(dataset, settings=settings, ignore=ignore or ())
     console = Console(highlight=False, emoji=False)
     if show:
         sys.stdout.write(to_toml(detector.settings))

@@ -1,0 +1,168 @@
+"""The Python API: a detector from data, trained, used, measured, saved and loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import foveal
+from foveal.config import Settings, make_settings
+from foveal.data.dataset import Dataset
+from foveal.data.synthetic import draw_dataset
+from foveal.errors import DataError, TrainingError
+
+TINY = (
+    "model.backbone=test_resnet",
+    "model.weights=none",
+    "model.norm=live",
+    "model.fpn_channels=32",
+    "model.head_channels=32",
+    "model.head_depth=1",
+    "preparation.shorter=64",
+    "preparation.longer=64",
+    "training.batch=4",
+    "training.epochs=1",
+    "training.workers=0",
+    "training.warmup_steps=0",
+    "training.precision=float32",
+)
+
+
+def tiny(*more: str) -> Settings:
+    return make_settings(overrides=[*TINY, *more])
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Dataset]:
+    folder = tmp_path_factory.mktemp("drawn") / "smears"
+    return draw_dataset(folder, splits={"train": 8, "valid": 4}, size=64, seed=1)
+
+
+@pytest.fixture(scope="module")
+def run(drawn, tmp_path_factory) -> tuple[foveal.Detector, Path]:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    detector = foveal.Detector(drawn["train"], settings=tiny())
+    return detector.fit(valid=drawn["valid"], out=out), out
+
+
+def test_fitting_leaves_a_complete_run_folder(run):
+    detector, out = run
+    for name in ("best.safetensors", "last.safetensors", "config.toml", "metrics.jsonl"):
+        assert (out / name).is_file(), name
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert "Anchors" in report
+    assert "Training" in report
+    assert 0 <= detector.threshold <= 1
+    assert len(detector.history) == 1
+
+
+def test_a_saved_detector_finds_the_same(run, drawn, tmp_path):
+    detector, out = run
+    path = drawn["valid"].records[0].path
+    expected = detector.detect(path, threshold=0.0)
+    detector.save(tmp_path / "own.safetensors")
+    for file in (tmp_path / "own.safetensors", out / "best.safetensors"):
+        loaded = foveal.load(file)
+        assert loaded.threshold == detector.threshold
+        assert loaded.classes == detector.classes
+        found = loaded.detect(path, threshold=0.0)
+        np.testing.assert_array_equal(found.boxes, expected.boxes)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+    assert len(expected) > 0
+
+
+def test_evaluation_writes_numbers_and_report(run, drawn, tmp_path):
+    _, out = run
+    loaded = foveal.load(out / "best.safetensors")
+    evaluation = loaded.evaluate(drawn["valid"], out=tmp_path / "eval")
+    assert evaluation.images == 4
+    assert (tmp_path / "eval" / "metrics.json").is_file()
+    # The journal beside the model file gives the report its training curves.
+    assert "Learning rate" in (tmp_path / "eval" / "report.html").read_text(encoding="utf-8")
+
+
+def test_shapes_that_are_given_are_not_fitted(drawn):
+    fitted = foveal.Detector(drawn["train"], settings=tiny())
+    assert fitted.anchors is not None
+    given = foveal.Detector(drawn["train"], settings=tiny(), ratios=[1.0], scales=[1.0, 2.0])
+    assert given.anchors is None
+    assert given.settings.anchors.ratios == (1.0,)
+    assert given.model.grid.per_place == 2
+
+
+def test_weights_and_size_reach_the_settings(drawn):
+    detector = foveal.Detector(
+        drawn["train"], backbone="resnet18", weights="none", size=96, preset="standard"
+    )
+    assert detector.settings.model.backbone == "resnet18"
+    assert detector.settings.preparation.shorter == 96
+    assert detector.settings.preparation.longer == 160
+
+
+def test_without_validation_data_a_share_is_held_out(drawn):
+    said: list[str] = []
+
+    class Listener:
+        def step(self, progress):
+            pass
+
+        def epoch(self, summary):
+            pass
+
+        def say(self, text):
+            said.append(text)
+
+    foveal.Detector(drawn["train"], settings=tiny()).fit(reporter=Listener())
+    assert any("1 of 8 images are held out" in text for text in said)
+
+
+def test_ignored_classes_stay_ignored_in_later_data(drawn, tmp_path):
+    name = drawn["train"].classes[-1]
+    detector = foveal.Detector(drawn["train"], settings=tiny(), ignore=[name])
+    assert name not in detector.classes
+    detector.fit(valid=drawn["valid"])
+    detector.save(tmp_path / "model.safetensors")
+    loaded = foveal.load(tmp_path / "model.safetensors")
+    evaluation = loaded.evaluate(drawn["valid"])
+    assert name not in evaluation.classes
+
+
+def test_data_with_other_classes_is_named(run, drawn):
+    detector, _ = run
+    other = drawn["valid"].rename({drawn["valid"].classes[0]: "alien"})
+    with pytest.raises(DataError, match="alien"):
+        detector.evaluate(other)
+
+
+def test_a_loaded_model_has_no_training_data(run):
+    _, out = run
+    loaded = foveal.load(out / "best.safetensors")
+    with pytest.raises(TrainingError, match="start="):
+        loaded.fit()
+    with pytest.raises(TrainingError, match="start="):
+        loaded.lr_find()
+
+
+def test_training_starts_from_another_model(run, drawn):
+    _, out = run
+    detector = foveal.Detector(
+        drawn["train"], settings=tiny("training.learning_rate=1e-9", "anchors.scales=[1.0,2.0,3.0]")
+    )
+    with pytest.raises(foveal.FovealError):
+        detector.fit(valid=drawn["valid"], start=out / "missing.safetensors")
+
+
+def test_learning_rate_finder_changes_nothing(drawn):
+    detector = foveal.Detector(drawn["train"], settings=tiny())
+    before = {key: value.clone() for key, value in detector.model.state_dict().items()}
+    curve = detector.lr_find()
+    assert 1e-7 < curve.suggestion < 10
+    for key, value in detector.model.state_dict().items():
+        assert (value == before[key]).all(), key
+
+
+def test_data_without_classes_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no classes"):
+        foveal.Detector(Dataset((), (), tmp_path))
