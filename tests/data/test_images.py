@@ -268,7 +268,7 @@ def animation(kind: str) -> bytes:
 def multi_band(cut: float = 1.0, **options: object) -> bytes:
     buffer = io.BytesIO()
     values = np.random.default_rng(0).integers(0, 9999, (60, 50, 4)).astype(np.uint16)
-    tifffile.imwrite(buffer, values, photometric="minisblack", **options)
+    tifffile.imwrite(buffer, values, photometric="minisblack", planarconfig="contig", **options)
     content = buffer.getvalue()
     return content[: int(len(content) * cut)]
 

@@ -84,7 +84,7 @@ def _seen_bounds(
     along = np.roll(corners, -1, axis=1) - corners
     for axis in (0, 1):
         for line in (0.0, limits[axis]):
-            with np.errstate(divide="ignore", invalid="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 share = (line - corners[:, :, axis]) / along[:, :, axis]
                 crossing = corners + share[:, :, None] * along
             crossing[:, :, axis] = line
