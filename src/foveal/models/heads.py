@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.models.norms import GROUPS
+from foveal.models.packing import Canvas, unpack
 
 HeadNorm = Literal["none", "group"]
 
@@ -62,12 +63,22 @@ class Head(nn.Module):
 
         With channels_last memory the last step moves nothing.
         """
-        return tuple(
-            self.output(self.tower(level))
-            .permute(0, 2, 3, 1)
-            .reshape(level.shape[0], -1, self.values)
-            for level in levels
-        )
+        return tuple(self._by_anchor(self.output(self.tower(level))) for level in levels)
+
+    def on_canvas(self, canvas: Canvas) -> tuple[Tensor, ...]:
+        """The same for levels that share a canvas; not with norms, which would see the margins."""
+        hidden = canvas.features
+        for layer in self.tower:
+            hidden = layer(hidden) * canvas.mask
+        return tuple(self._by_anchor(part) for part in unpack(self.output(hidden), canvas.spots))
+
+    @property
+    def has_norms(self) -> bool:
+        """Whether a level must be seen alone."""
+        return any(isinstance(module, nn.GroupNorm) for module in self.modules())
+
+    def _by_anchor(self, outputs: Tensor) -> Tensor:
+        return outputs.permute(0, 2, 3, 1).reshape(outputs.shape[0], -1, self.values)
 
 
 class HiddenLayer(nn.Module):

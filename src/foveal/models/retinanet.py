@@ -10,6 +10,7 @@ from foveal.detection.anchors import AnchorGrid
 from foveal.models.backbones import Backbone
 from foveal.models.fpn import FeaturePyramid
 from foveal.models.heads import Head
+from foveal.models.packing import can_pack, pack
 from foveal.structures import RawOutput
 
 MULTIPLE = 32
@@ -68,6 +69,9 @@ class RetinaNet(nn.Module):
             For each level the logits [B, A_l, K] and the deltas [B, A_l, 4].
         """
         levels = self.fpn(self.backbone(self.normalise(images)))
+        if can_pack(levels) and not (self.classification.has_norms or self.box.has_norms):
+            canvas = pack(levels)
+            return RawOutput(self.classification.on_canvas(canvas), self.box.on_canvas(canvas))
         return RawOutput(self.classification(levels), self.box(levels))
 
     def normalise(self, images: Tensor) -> Tensor:
