@@ -1,0 +1,38 @@
+"""Every setting, typed, with its default; read from and written to TOML. Loads no torch.
+
+A setting is reached as `section.name`, in a TOML file as `name = ...` under `[section]` and on the
+command line as `--set section.name=value`. `settings.py` says what each is and does.
+"""
+
+from foveal.config.making import change_settings, make_settings, parse_settings, to_toml
+from foveal.config.presets import PRESETS
+from foveal.config.settings import (
+    AnchorSettings,
+    AssignmentSettings,
+    AugmentationSettings,
+    DecodingSettings,
+    LossSettings,
+    ModelSettings,
+    PreparationSettings,
+    Section,
+    Settings,
+    TrainingSettings,
+)
+
+__all__ = [
+    "PRESETS",
+    "AnchorSettings",
+    "AssignmentSettings",
+    "AugmentationSettings",
+    "DecodingSettings",
+    "LossSettings",
+    "ModelSettings",
+    "PreparationSettings",
+    "Section",
+    "Settings",
+    "TrainingSettings",
+    "change_settings",
+    "make_settings",
+    "parse_settings",
+    "to_toml",
+]

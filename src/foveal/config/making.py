@@ -1,0 +1,135 @@
+"""Settings from a preset, a TOML file and overrides; and back to TOML."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from foveal.config.presets import PRESETS
+from foveal.config.settings import Settings
+from foveal.errors import SettingsError
+
+
+def make_settings(
+    *,
+    preset: str = "standard",
+    file: Path | None = None,
+    overrides: tuple[str, ...] | list[str] = (),
+) -> Settings:
+    """Combine a preset, a TOML file and `section.name=value` overrides, the later ones winning.
+
+    Raises:
+        SettingsError: an unknown preset, name or section, an unreadable file or a wrong value.
+    """
+    if preset not in PRESETS:
+        raise SettingsError(f"preset {preset!r} is unknown. Expected one of: {', '.join(PRESETS)}.")
+    values: dict[str, dict[str, Any]] = {name: dict(part) for name, part in PRESETS[preset].items()}
+    if file is not None:
+        _merge(values, _read_toml(file), where=str(file))
+    for override in overrides:
+        section, name, value = _parse_override(override)
+        values.setdefault(section, {})[name] = value
+    return parse_settings(values, where=str(file) if file else "settings")
+
+
+def parse_settings(values: dict[str, Any], *, where: str) -> Settings:
+    """Check a nested dictionary of settings.
+
+    Raises:
+        SettingsError: with every wrong setting, its value and what was expected.
+    """
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, where)) from None
+
+
+def change_settings(settings: Settings, changes: dict[str, dict[str, Any]]) -> Settings:
+    """Settings with some changed; which ones were ever set explicitly stays known.
+
+    Raises:
+        SettingsError: a change has an unknown name or a wrong value.
+    """
+    values = settings.model_dump(exclude_unset=True)
+    for section, part in changes.items():
+        if part:
+            values.setdefault(section, {}).update(part)
+    return parse_settings(values, where="settings")
+
+
+def to_toml(settings: Settings) -> str:
+    """All settings as TOML; None is written as "none", since TOML has no null."""
+    sections = settings.model_dump(mode="json")
+    return tomli_w.dumps(
+        {
+            section: {name: "none" if value is None else value for name, value in part.items()}
+            for section, part in sections.items()
+        }
+    )
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file}: can't be read ({error.strerror}).") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: is no valid TOML: {error}.") from None
+
+
+def _merge(values: dict[str, dict[str, Any]], more: dict[str, Any], *, where: str) -> None:
+    for section, part in more.items():
+        if not isinstance(part, dict):
+            raise SettingsError(
+                f"{where}: {section!r} stands outside any section. "
+                f"Expected it under one of: {', '.join(f'[{n}]' for n in Settings.model_fields)}."
+            )
+        values.setdefault(section, {}).update(part)
+
+
+def _parse_override(text: str) -> tuple[str, str, Any]:
+    path, equals, value = text.partition("=")
+    section, dot, name = path.strip().partition(".")
+    if not (equals and dot and section and name):
+        raise SettingsError(
+            f"--set {text}: expected section.name=value, for example training.epochs=20."
+        )
+    return section, name, _parse_value(value.strip())
+
+
+def _parse_value(text: str) -> Any:
+    """A TOML or JSON value where it reads as one, else the text itself."""
+    if text in ("None", "null"):
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{path} is unknown. {_known_names(problem['loc'])}")
+        else:
+            lines.append(f"{path} = {problem['input']!r}: {problem['msg']}.")
+    return f"{where}: " + "\n".join(lines)
+
+
+def _known_names(location: tuple[int | str, ...]) -> str:
+    if len(location) == 1:
+        return f"Expected a section: {', '.join(Settings.model_fields)}."
+    section = Settings.model_fields[str(location[0])].annotation
+    names = section.model_fields if isinstance(section, type) else {}
+    return f"Expected one of: {', '.join(names)}."

@@ -1,0 +1,46 @@
+"""Settings that belong together, by name: what differs from the defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "standard": {},
+    "paper": {
+        "anchors": {"scales": (1.0, 2 ** (1 / 3), 2 ** (2 / 3)), "ratios": (0.5, 1.0, 2.0)},
+        "assignment": {"force_best": False},
+        "preparation": {"shorter": 800, "longer": 1333},
+        "training": {
+            "epochs": 12,
+            "batch": 16,
+            "learning_rate": 0.01,
+            "schedule": "steps",
+            "warmup_steps": 500,
+            "clip_gradient": 0.0,
+        },
+    },
+    "torchvision": {
+        "model": {"p6_from": "P5", "norm_eps": 0.0},
+        "anchors": {
+            "offset": 0.0,
+            "rounding": "torchvision",
+            "order": "ratio-major",
+            "stride_from": "feature size",
+        },
+        "loss": {"box": "l1", "divide_by": "image"},
+        "decoding": {"most": 300},
+        "preparation": {"shorter": 800, "longer": 1333},
+    },
+    "torchvision v2": {
+        "model": {"head_norm": "group", "norm": "live"},
+        "anchors": {
+            "offset": 0.0,
+            "rounding": "torchvision",
+            "order": "ratio-major",
+            "stride_from": "feature size",
+        },
+        "loss": {"box": "giou", "divide_by": "image"},
+        "decoding": {"most": 300},
+        "preparation": {"shorter": 800, "longer": 1333},
+    },
+}
