@@ -10,6 +10,7 @@ import typer
 from foveal import __version__
 from foveal.cli.anchors import anchors
 from foveal.cli.data import data_app
+from foveal.cli.demo import demo
 from foveal.cli.evaluate import evaluate
 from foveal.cli.export_weights import export_weights
 from foveal.cli.import_ import import_checkpoint
@@ -43,6 +44,7 @@ def root(
     """RetinaNet end to end: from labelled images to a trained, measured object detector."""
 
 
+app.command()(demo)
 app.add_typer(data_app)
 app.command()(anchors)
 app.command()(evaluate)

@@ -1,0 +1,253 @@
+"""`foveal demo`: the whole way on drawn images, each step by the command that a user would type."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foveal.errors import FovealError
+
+if TYPE_CHECKING:
+    from foveal.data.dataset import Dataset
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "model": {
+        "backbone": "resnet10t",
+        "weights": "none",
+        "norm": "live",
+        "fpn_channels": 64,
+        "head_channels": 64,
+        "head_depth": 2,
+        "head_norm": "group",
+    },
+    "preparation": {"shorter": 160, "longer": 160},
+    "augmentation": {"flip_vertical": True, "quarter_turns": True},
+    "training": {
+        "epochs": 24,
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "weight_decay": 0.01,
+        "schedule": "one cycle",
+        "evaluate_every": 6,
+    },
+}
+"""A network small enough to be trained from scratch, in live norms, while somebody waits."""
+HELD_OUT = 0.25
+"""Of the images besides the test's: how many validate."""
+PICTURES = 6
+GAP = 8
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder for all that it makes.")] = Path(
+        "foveal-demo"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawing and the training.")] = 0,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="How often training sees each image; less is faster, worse.")
+    ] = SETTINGS["training"]["epochs"],
+    images: Annotated[
+        int, typer.Option(min=12, help="How many to draw: for training, validation and test.")
+    ] = 260,
+) -> None:
+    """See all of it at work on drawn blood smears: data, anchors, training, numbers, pictures.
+
+    It needs no network and no GPU, and says for each step the command that does the same with data
+    of your own. Run again into the same folder, it starts anew.
+    """
+    began = time.monotonic()
+    paths = _Paths(out)
+    _make_room(paths)
+    _title("1. Draw images of blood cells, with exact boxes, and write them as COCO")
+    _draw(paths, images=images, seed=seed)
+    _write_settings(paths, epochs=epochs, seed=seed)
+    for number, (title, arguments) in enumerate(_steps(paths), start=2):
+        _title(f"{number}. {title}")
+        _run(arguments)
+    _draw_picture(paths)
+    _conclude(paths, seconds=time.monotonic() - began)
+
+
+class _Paths:
+    """What lies where in the demo's folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.settings = out / "settings.toml"
+        self.data = out / "data"
+        self.run = out / "run"
+        self.evaluation = out / "evaluation"
+        self.found = out / "found"
+        self.anchors = out / "anchors.svg"
+        self.picture = out / "picture.png"
+        self.model = self.run / "best.safetensors"
+
+    def split(self, name: str) -> Path:
+        return self.data / f"{name}.json"
+
+
+def _steps(paths: _Paths) -> list[tuple[str, list[str]]]:
+    """What is done, and the command that does it."""
+    train, valid, test = (str(paths.split(name)) for name in ("train", "valid", "test"))
+    size = str(SETTINGS["preparation"]["shorter"])
+    settings, model = str(paths.settings), str(paths.model)
+    images = str(paths.data / "images" / "test_*.jpg")
+    return [
+        (
+            "Look for mistakes in the data before training does",
+            ["data", "check", train, "--valid", valid, "--size", size, "--images"],
+        ),
+        (
+            "Fit anchors to the objects (training does it by itself, this shows it)",
+            ["anchors", train, "--config", settings, "--picture", str(paths.anchors)],
+        ),
+        (
+            "Train a small network from scratch",
+            ["train", train, "--valid", valid, "--config", settings, "--out", str(paths.run)],
+        ),
+        (
+            "Measure it on images that it has never seen",
+            ["evaluate", model, test, "--out", str(paths.evaluation)],
+        ),
+        (
+            "Find objects in images: pictures and tables",
+            ["predict", model, images, "--out", str(paths.found)],
+        ),
+    ]
+
+
+def _make_room(paths: _Paths) -> None:
+    """Remove what an earlier demo left; a folder with anything else in it is not touched.
+
+    Raises:
+        FovealError: the folder holds something else, or can't be written.
+    """
+    out = paths.out
+    known = {path.name for path in vars(paths).values() if path.parent == out}
+    if out.exists() and not out.is_dir():
+        raise FovealError(f"{out}: is a file. Expected a folder: choose another --out.")
+    present = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    if present and (present - known or paths.settings.name not in present):
+        strange = sorted(present - known) or sorted(present)
+        raise FovealError(
+            f"{out}: holds something that is not from a demo ({', '.join(strange[:4])}). "
+            "Choose a new or empty folder: --out DIR."
+        )
+    try:
+        for name in present - {paths.settings.name}:
+            path = out / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        out.mkdir(parents=True, exist_ok=True)
+        paths.settings.touch()
+    except OSError as error:
+        raise FovealError(
+            f"{out}: can't be written ({error.strerror}). Choose another --out."
+        ) from None
+
+
+def _draw(paths: _Paths, *, images: int, seed: int) -> None:
+    from foveal.data.synthetic import draw_dataset
+
+    test = max(2, images * 3 // 13)
+    valid = max(2, round((images - test) * HELD_OUT / (1 + HELD_OUT)))
+    splits = {"train": images - test - valid, "valid": valid, "test": test}
+    drawn = draw_dataset(
+        paths.data, splits=splits, size=SETTINGS["preparation"]["shorter"], seed=seed
+    )
+    for name, dataset in drawn.items():
+        objects = sum(len(record.boxes) for record in dataset)
+        typer.echo(f"{paths.split(name)}: {len(dataset)} images, {objects} objects")
+
+
+def _write_settings(paths: _Paths, *, epochs: int, seed: int) -> None:
+    import tomli_w
+
+    settings = SETTINGS | {"training": SETTINGS["training"] | {"epochs": epochs, "seed": seed}}
+    paths.settings.write_text(
+        "# A small network to train from scratch. `foveal train DATA --show` prints all settings.\n"
+        + tomli_w.dumps(settings),
+        encoding="utf-8",
+    )
+    typer.echo(f"{paths.settings}: the settings of the network and its training")
+
+
+def _title(text: str) -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(f"\n[bold]{text}[/]", soft_wrap=True)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    """Print a command of foveal's and run it in this process."""
+    from foveal.cli import app
+
+    typer.secho(f"$ {shlex.join(['foveal', *arguments])}", fg=typer.colors.CYAN)
+    with _as_typed(arguments):
+        code = app(list(arguments), standalone_mode=False)
+    if code:
+        raise typer.Exit(int(code))
+
+
+@contextmanager
+def _as_typed(arguments: Sequence[str]) -> Iterator[None]:
+    """Let messages that repeat the command line, such as how to resume, name this step's."""
+    typed = sys.argv
+    sys.argv = ["foveal", *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = typed
+
+
+def _draw_picture(paths: _Paths) -> None:
+    """Six test images with what was found in them, the fullest first, as one picture."""
+    import numpy as np
+    from PIL import Image
+
+    from foveal.data.formats import read
+
+    dataset = read(paths.split("test"))
+    chosen = sorted(range(len(dataset)), key=lambda i: -len(dataset.records[i].boxes))[:PICTURES]
+    tiles = [_tile(paths, dataset, index) for index in chosen]
+    across = min(3, len(tiles))
+    height, width = tiles[0].shape[:2]
+    down = -(-len(tiles) // across)
+    sheet = np.full((down * (height + GAP) - GAP, across * (width + GAP) - GAP, 3), 255, np.uint8)
+    for number, tile in enumerate(tiles):
+        top, left = number // across * (height + GAP), number % across * (width + GAP)
+        sheet[top : top + height, left : left + width] = tile
+    Image.fromarray(sheet).save(paths.picture)
+
+
+def _tile(paths: _Paths, dataset: Dataset, index: int) -> Any:
+    """The picture that `foveal predict` drew of a test image."""
+    from foveal.data.images import read_image
+
+    return read_image(paths.found / "pictures" / dataset.records[index].path.name)
+
+
+def _conclude(paths: _Paths, *, seconds: float) -> None:
+    """The result in three lines, and where to look."""
+    metrics = json.loads((paths.evaluation / "metrics.json").read_text(encoding="utf-8"))
+    _title("Done")
+    ap50, error = metrics["AP50"], metrics["counts"]["relative_error"]
+    said = [f"AP50 {ap50:.3f}"] if ap50 is not None else []
+    said += [f"counts off by {error:.1%}"] if error is not None else []
+    typer.echo(
+        f"{', '.join(said)} on {metrics['images']} test images, "
+        f"in {int(seconds) // 60}:{int(seconds) % 60:02} minutes.\n"
+        f"The report:    {paths.evaluation / 'report.html'}\n"
+        f"A picture:     {paths.picture}\n"
+        f"All pictures:  {paths.found / 'pictures'}\n"
+        f"The model:     {paths.model}\n\n"
+        "With images of your own: foveal data check DATA, then foveal train DATA --out RUN."
+    )
