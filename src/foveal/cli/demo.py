@@ -29,6 +29,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "head_depth": 2,
         "head_norm": "group",
     },
+    "decoding": {"nms_iou": 0.4, "class_agnostic": True},
     "preparation": {"shorter": 160, "longer": 160},
     "augmentation": {"flip_vertical": True, "quarter_turns": True},
     "training": {
@@ -40,7 +41,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "evaluate_every": 6,
     },
 }
-"""A network small enough to be trained from scratch, in live norms, while somebody waits."""
+"""A network small enough to be trained from scratch, with live norms, while somebody waits.
+
+A cell has one class, and cells hardly overlap: so one box may stand for many.
+"""
 HELD_OUT = 0.25
 """Of the images besides the test's: how many validate."""
 PICTURES = 6

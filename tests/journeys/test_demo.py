@@ -1,0 +1,78 @@
+"""Somebody tries foveal for the first time."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+
+import pytest
+from PIL import Image
+
+from foveal.config import make_settings
+
+demo = import_module("foveal.cli.demo")  # foveal.cli.demo is the verb itself
+SMALL = ("--images", "13", "--epochs", "1", "--seed", "1")
+
+
+@pytest.fixture
+def smaller(monkeypatch):
+    """The demo with the least network."""
+    model = demo.SETTINGS["model"] | {"backbone": "test_resnet", "fpn_channels": 32}
+    training = demo.SETTINGS["training"] | {"workers": 0}
+    monkeypatch.setattr(demo, "SETTINGS", demo.SETTINGS | {"model": model, "training": training})
+
+
+def test_a_demo_that_was_broken_off_can_be_run_again(foveal, smaller, tmp_path, monkeypatch):
+    out = tmp_path / "demo"
+    with monkeypatch.context() as patch:
+        patch.setattr(demo, "_run", lambda arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        foveal("demo", "--out", out, *SMALL)
+    assert (out / "data" / "train.json").is_file()
+    assert not (out / "run").exists()
+
+    code, said, _ = foveal("demo", "--out", out, *SMALL)
+    assert code == 0
+    for name in ("report.html", "metrics.json"):
+        assert (out / "evaluation" / name).is_file()
+    assert len(list((out / "found" / "pictures").iterdir())) == 3
+    with Image.open(out / "picture.png") as picture:
+        assert picture.width > 1000
+    metrics = json.loads((out / "evaluation" / "metrics.json").read_text())
+    assert metrics["images"] == 3
+    assert f"AP50 {metrics['AP50']:.3f}" in said
+    for verb in ("data check", "anchors", "train", "evaluate", "predict"):
+        assert f"$ foveal {verb} " in said
+    assert str(out / "evaluation" / "report.html") in said.splitlines()[-7:][1]
+
+
+def test_a_demo_touches_no_foreign_folder(foveal, tmp_path):
+    (tmp_path / "thesis.docx").write_text("irreplaceable")
+    (tmp_path / "data").mkdir()
+    code, _, error = foveal("demo", "--out", tmp_path, *SMALL)
+    assert code == 2
+    assert "thesis.docx" in error
+    assert "--out DIR" in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "thesis.docx"]
+
+    (tmp_path / "thesis.docx").unlink()
+    code, _, error = foveal("demo", "--out", tmp_path, *SMALL)
+    assert code == 2, "a folder of data without a demo's settings is somebody's own"
+    assert (tmp_path / "data").is_dir()
+
+
+def test_a_demo_needs_a_folder(foveal, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, error = foveal("demo", "--out", tmp_path / "file")
+    assert code == 2
+    assert "is a file" in error
+
+
+def test_the_settings_learn_from_scratch():
+    overrides = [
+        f"{section}.{name}={json.dumps(value)}"
+        for section, part in demo.SETTINGS.items()
+        for name, value in part.items()
+    ]
+    settings = make_settings(overrides=overrides)
+    assert settings.model.weights == "none", "the demo needs no network"
+    assert settings.model.norm != "frozen", "frozen norms learn nothing from scratch"
