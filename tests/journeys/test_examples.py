@@ -1,0 +1,87 @@
+"""Somebody runs the examples, here on a few drawn images."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+import foveal as library
+from foveal.data import formats
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SMALL = ("--backbone", "test_resnet", "--weights", "none", "--size", "64", "--epochs", "1")
+
+
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """Heads and pyramid with few channels."""
+    from foveal import config
+
+    model = {"fpn_channels": 16, "head_channels": 16, "head_depth": 1, "norm": "live"}
+    training = {"workers": 0, "batch": 4, "warmup_steps": 0, "precision": "float32"}
+    monkeypatch.setitem(config.PRESETS, "standard", {"model": model, "training": training})
+
+
+def test_cells_are_counted(smears, tmp_path, capsys):
+    data = library.read(smears / "train.json").merge(library.read(smears / "test.json"))
+    splits = {"train": range(6), "val": range(6, 8), "test": range(8, 12)}
+    formats.write(data, tmp_path / "voc", "voc", splits=splits)
+    load("cells").main([str(tmp_path / "voc"), "--out", str(tmp_path / "out"), *SMALL])
+    with (tmp_path / "out" / "counts.csv").open() as file:
+        header, *rows = csv.reader(file)
+    assert header == ["image", "normal", "infected", "platelet", "total"]
+    assert len(rows) == 4
+    assert (tmp_path / "out" / "evaluation" / "report.html").is_file()
+    assert "AP50 0." in capsys.readouterr().out
+
+
+def test_aerial_images_with_regions_to_ignore(smears, tmp_path, capsys):
+    folder = tmp_path / "aerial"
+    for name, split in (("train", "train"), ("val", "valid")):
+        renamed = library.read(smears / f"{split}.json").rename({"platelet": "DontCare"})
+        formats.write(renamed, tmp_path / name, "coco", splits={name: range(len(renamed))})
+    folder.mkdir()
+    for name in ("train", "val"):
+        (tmp_path / name / f"{name}.json").rename(folder / f"{name}.json")
+        (folder / "images").mkdir(exist_ok=True)
+        for image in (tmp_path / name / "images").iterdir():
+            image.rename(folder / "images" / image.name)
+    load("aerial").main([str(folder), "--out", str(tmp_path / "out"), *SMALL])
+    said = capsys.readouterr().out
+    assert "fitted to the data" in said
+    detector = library.load(tmp_path / "out" / "run" / "best.safetensors")
+    assert "DontCare" not in detector.classes
+
+
+def test_a_table_of_ones_own(smears, tmp_path, capsys):
+    shutil.copytree(smears / "images", tmp_path / "own")
+    lines = ["image,xmin,ymin,xmax,ymax,label"]
+    data = library.read(smears / "train.json")
+    for record in data:
+        boxes = zip(record.boxes.tolist(), record.labels, strict=True)
+        rows = [
+            f"{record.path.name},{','.join(map(str, box))},{data.classes[label]}"
+            for box, label in boxes
+        ]
+        lines += rows or [f"{record.path.name},,,,,"]
+    table = tmp_path / "own" / "boxes.csv"
+    table.write_text("\n".join(lines) + "\n")
+    load("own_csv").main([str(table), "--out", str(tmp_path / "out"), *SMALL])
+    assert "8 images" in capsys.readouterr().out
+    assert (tmp_path / "out" / "detector.safetensors").is_file()
+
+
+def test_every_example_is_tested():
+    names = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert names == {"cells", "aerial", "own_csv"}
