@@ -4,8 +4,8 @@
         --weights ../shared/weights/mobilenetv2_100_imagenet.safetensors --epochs 12
 
 Same images, backbone (MobileNetV2), ImageNet weights, input size, batch, epochs, precision and
-memory layout. torchvision's half is its public API as its reference scripts use it: BackboneWithFPN,
-its default anchors, frozen batch norm, SGD with a learning rate of 0.01, cosine after 100 steps of
+memory layout. torchvision's half is its public API as its reference scripts use it:
+BackboneWithFPN, its default anchors, frozen batch norm, SGD with a learning rate of 0.01, cosine after 100 steps of
 warm-up, flips both ways. foveal's half is `Detector.fit` with its defaults and the same flips. Both
 are measured by the same evaluation on the images that neither saw, with the last weights.
 """
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from foveal.evaluation.evaluation import evaluate
 from harness import print_table, write_result
 from safetensors.torch import load_file
 from torch import nn
@@ -37,6 +36,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 import foveal
 from foveal.config import make_settings
 from foveal.data.dataset import Dataset
+from foveal.evaluation.evaluation import evaluate
 from foveal.structures import Detections
 from foveal.training.journal import LoggingReporter
 
@@ -226,7 +226,8 @@ def main() -> None:
             {
                 "": name,
                 "AP": evaluation.ap,
-                "AP interval": f"{evaluation.ap_interval.low:.3f}-{evaluation.ap_interval.high:.3f}",
+                "AP from": evaluation.ap_interval.low,
+                "AP to": evaluation.ap_interval.high,
                 "AP50": evaluation.ap50,
                 "images/s": len(training) / sorted(seconds)[len(seconds) // 2],
                 "minutes": sum(seconds) / 60,
