@@ -245,10 +245,10 @@ def _conclude(paths: _Paths, *, seconds: float) -> None:
     _title("Done")
     ap50, error = metrics["AP50"], metrics["counts"]["relative_error"]
     said = [f"AP50 {ap50:.3f}"] if ap50 is not None else []
-    said += [f"counts off by {error:.1%}"] if error is not None else []
+    said += [f"counts off by {100 * error:.1f} %"] if error is not None else []
     typer.echo(
         f"{', '.join(said)} on {metrics['images']} test images, "
-        f"in {int(seconds) // 60}:{int(seconds) % 60:02} minutes.\n"
+        f"in {int(seconds) // 60} min {int(seconds) % 60} s.\n"
         f"The report:    {paths.evaluation / 'report.html'}\n"
         f"A picture:     {paths.picture}\n"
         f"All pictures:  {paths.found / 'pictures'}\n"
