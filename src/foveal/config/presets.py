@@ -13,6 +13,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "training": {
             "epochs": 12,
             "batch": 16,
+            "optimizer": "sgd",
             "learning_rate": 0.01,
             "schedule": "steps",
             "warmup_steps": 500,
@@ -30,6 +31,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "loss": {"box": "l1", "divide_by": "image"},
         "decoding": {"most": 300},
         "preparation": {"shorter": 800, "longer": 1333},
+        "training": {"optimizer": "sgd"},
     },
     "torchvision v2": {
         "model": {"head_norm": "group", "norm": "live"},
@@ -42,5 +44,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "loss": {"box": "giou", "divide_by": "image"},
         "decoding": {"most": 300},
         "preparation": {"shorter": 800, "longer": 1333},
+        "training": {"optimizer": "sgd"},
     },
 }

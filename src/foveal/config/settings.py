@@ -175,11 +175,12 @@ class TrainingSettings(Section):
     batch: PositiveCount = 8
     """Images a step, over all processes and accumulated steps."""
     accumulate: PositiveCount = 1
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw"] = "adamw"
     learning_rate: Positive | None = None
-    """For a batch of 16 (linear rule for sgd, square root for adamw); None: 0.01 or 2e-4."""
+    """For a batch of 16 (linear rule for sgd, square root for adamw); None: 0.01 or 1e-3."""
     momentum: Share = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """None: 1e-4 (sgd) or 0.05 (adamw)."""
     decay_norms: bool = True
     backbone_learning_rate: Positive = 1.0
     """Factor on the backbone's learning rate."""

@@ -30,14 +30,14 @@ def peak_learning_rate(
     root.
 
     Args:
-        learning_rate: what a batch of 16 images would have; None takes 0.01 (sgd) or 2e-4 (adamw).
+        learning_rate: what a batch of 16 images would have; None takes 0.01 (sgd) or 1e-3 (adamw).
         optimizer: which rule.
         batch: images a step over all processes and accumulated steps.
     """
     ratio = batch / REFERENCE_BATCH
     if optimizer == "sgd":
         return (0.01 if learning_rate is None else learning_rate) * ratio
-    return (2e-4 if learning_rate is None else learning_rate) * math.sqrt(ratio)
+    return (1e-3 if learning_rate is None else learning_rate) * math.sqrt(ratio)
 
 
 def setting_for(learning_rate: float, *, optimizer: Literal["sgd", "adamw"], batch: int) -> float:

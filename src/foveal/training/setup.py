@@ -18,7 +18,7 @@ from foveal.training.optimizer import make_optimizer
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from foveal.config import Settings
+    from foveal.config import Settings, TrainingSettings
     from foveal.models.retinanet import RetinaNet
 
 STEPS_WORTH_COMPILING = 1000
@@ -108,7 +108,7 @@ def make_engine(
         model,
         name=training.optimizer,
         momentum=training.momentum,
-        weight_decay=training.weight_decay,
+        weight_decay=_weight_decay(training),
         decay_norms=training.decay_norms,
         backbone_factor=training.backbone_learning_rate,
     )
@@ -123,6 +123,12 @@ def make_engine(
         compiled=compiled,
         seed=training.seed,
     )
+
+
+def _weight_decay(training: TrainingSettings) -> float:
+    if training.weight_decay is not None:
+        return training.weight_decay
+    return 1e-4 if training.optimizer == "sgd" else 0.05
 
 
 def choose_compile(wanted: str, device: torch.device, *, steps: int) -> tuple[bool, str]:
