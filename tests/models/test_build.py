@@ -17,8 +17,8 @@ from foveal.models.build import build_model, make_grid
     ("overrides", "message"),
     [
         (["model.bands=4"], "preparation.mean has 3 values and model.bands is 4"),
-        (["anchors.strides=[4, 8, 16, 32, 64]"], "the pyramid has strides 8, 16, 32"),
-        (["anchors.strides=[8, 16]", "anchors.sizes=[32, 64]"], "at least these three"),
+        (["anchors.strides=[4, 16, 32, 64, 128]"], "the pyramid has strides 8, 16, 32"),
+        (["anchors.strides=[8, 16]", "anchors.sizes=[32, 64]"], "at least up to 32"),
         (["model.head_norm=group", "model.head_channels=48"], "multiple of 32"),
         (["model.backbone=resnet"], "no such network"),
         (["model.frozen_stages=9"], "has 5 stages"),

@@ -1,8 +1,9 @@
-"""Backbones: any timm network that gives feature maps at strides 8, 16 and 32."""
+"""Backbones: any timm network that gives feature maps at strides 8, 16 and 32; 4 and 2 too."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,17 @@ from foveal.models.hub import published_weights
 from foveal.models.norms import Norm, set_norm
 
 STRIDES = (8, 16, 32)
+"""Of C3, C4 and C5, which every pyramid is built on."""
 PROBE = (96, 160)
 """Height and width of the input with which a network's strides are measured."""
 
 
 class Backbone(nn.Module):
-    """C3, C4 and C5 of a network, its first stages frozen if so wished.
+    """C3, C4 and C5 of a network (C2 and C1 before them if so wished), first stages perhaps frozen.
 
     Attributes:
         body: timm's network without its classifier.
-        channels: of C3, C4 and C5.
+        channels: of each feature map, finest first.
         ends: the names of the modules that end the stages. A stage ends with each feature map that
             timm offers: ResNet's five are the stem and layer1 to layer4.
         frozen_stages: how many of them are frozen now; `freeze` changes it.
@@ -39,8 +41,8 @@ class Backbone(nn.Module):
         """Wrap a network.
 
         Args:
-            body: maps images to three feature maps.
-            channels: of the three.
+            body: maps images to feature maps, finest first.
+            channels: of each.
             ends: for each stage the name of the module inside body that ends it.
         """
         super().__init__()
@@ -57,7 +59,7 @@ class Backbone(nn.Module):
         return len(self.ends)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Map normalised images [B, bands, H, W] to C3, C4, C5, each [B, C_l, H / s, W / s].
+        """Map normalised images [B, bands, H, W] to maps [B, C_l, H / s, W / s], finest first.
 
         Height and width must be multiples of 32.
         """
@@ -107,6 +109,7 @@ class Backbone(nn.Module):
 def make_backbone(
     name: str,
     *,
+    strides: tuple[int, ...] = STRIDES,
     weights: str = "none",
     bands: int = 3,
     norm: Norm = "frozen",
@@ -117,6 +120,7 @@ def make_backbone(
 
     Args:
         name: timm's name of the network, such as 'resnet50'.
+        strides: of the feature maps to give, such as (4, 8, 16, 32).
         weights: 'none', 'pretrained' or the path of a file.
         bands: of the images; weights for another number are adapted.
         norm: what becomes of batch norm; a network without any is left as it is.
@@ -124,12 +128,12 @@ def make_backbone(
         frozen_stages: how many stages are not trained.
 
     Raises:
-        SettingsError: the name is unknown or the network does not give strides 8, 16 and 32.
+        SettingsError: the name is unknown or the network does not give these strides.
         WeightsError: the weights can't be got, read or matched.
     """
     _check_name(name)
     path = _weights_file(name, weights)
-    indices, ends = _find_strides(name)
+    indices, ends = _find_strides(name, strides)
     body: Any = timm.create_model(
         name,
         features_only=True,
@@ -181,13 +185,13 @@ def _wake_residual_branches(body: nn.Module) -> None:
             nn.init.constant_(module.weight, 0.5)
 
 
-def _find_strides(name: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Indices of the feature maps at strides 8, 16, 32, and the modules that end the stages."""
+def _find_strides(name: str, strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Indices of the feature maps at these strides, and the modules that end the stages."""
     try:
         with torch.device("meta"):
             body: Any = timm.create_model(name, features_only=True, **_options(name))
             maps: list[dict[str, Any]] = body.feature_info.info
-            indices = _deepest([entry["reduction"] for entry in maps])
+            indices = _deepest([entry["reduction"] for entry in maps], strides)
             if indices:
                 body = timm.create_model(
                     name, features_only=True, out_indices=indices, **_options(name)
@@ -196,20 +200,21 @@ def _find_strides(name: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     except (RuntimeError, AttributeError, TypeError, AssertionError, ValueError) as error:
         raise SettingsError(
             f"model.backbone = {name!r}: gives no feature maps for any input size "
-            f"({_first_line(error)}). Expected feature maps at strides 8, 16 and 32, "
+            f"({_first_line(error)}). Expected feature maps at strides {_listed(strides)}, "
             "as resnet50 gives."
         ) from None
     if not indices:
-        strides = sorted({entry["reduction"] for entry in maps})
+        given = sorted({entry["reduction"] for entry in maps})
+        finer = "" if strides[0] == STRIDES[0] else _finest_advice(given)
         raise SettingsError(
-            f"model.backbone = {name!r}: gives feature maps at strides "
-            f"{', '.join(map(str, strides))}. Expected 8, 16 and 32, as resnet50 gives."
+            f"model.backbone = {name!r}: gives feature maps at strides {_listed(given)}. "
+            f"Expected {_listed(strides)}, as resnet50 gives.{finer}"
         )
-    expected = [tuple(side // stride for side in PROBE) for stride in STRIDES]
+    expected = [tuple(side // stride for side in PROBE) for stride in strides]
     if sides != expected:
         raise SettingsError(
             f"model.backbone = {name!r}: gives feature maps of {sides} for an input of {PROBE}. "
-            f"Expected {expected}, the strides 8, 16 and 32, as resnet50 gives."
+            f"Expected {expected}, the strides {_listed(strides)}, as resnet50 gives."
         )
     names = {module_name for module_name, _ in body.named_modules()}
     candidates = (entry["module"] for entry in maps[: indices[-1] + 1])
@@ -217,11 +222,22 @@ def _find_strides(name: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     return indices, tuple(end for end in ends if end in names)
 
 
-def _deepest(strides: list[int]) -> tuple[int, ...]:
+def _deepest(given: list[int], wanted: tuple[int, ...]) -> tuple[int, ...]:
     """The last map of each wanted stride, since it has seen the most layers; () if one lacks."""
-    if not set(STRIDES) <= set(strides):
+    if not set(wanted) <= set(given):
         return ()
-    return tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES)
+    return tuple(len(given) - 1 - given[::-1].index(stride) for stride in wanted)
+
+
+def _finest_advice(given: list[int]) -> str:
+    finest = [stride for stride in given if stride <= STRIDES[0] and set(STRIDES) <= set(given)]
+    if not finest:
+        return ""
+    return f" Or begin anchors.strides at {' or '.join(map(str, finest))}."
+
+
+def _listed(strides: Sequence[int]) -> str:
+    return f"{', '.join(map(str, strides[:-1]))} and {strides[-1]}" if strides else "none"
 
 
 def _sides(body: nn.Module, height: int, width: int) -> list[tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 
 import torch
 
@@ -14,6 +15,9 @@ from foveal.models.fpn import FeaturePyramid
 from foveal.models.heads import Head
 from foveal.models.norms import GROUPS
 from foveal.models.retinanet import RetinaNet
+
+FINEST = (2, 4, 8)
+"""Strides that a pyramid may begin with: those of C1, C2 and C3."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ def build_model(settings: Settings, classes: int, *, empty: bool = False) -> Ret
     grid = make_grid(settings.anchors)
     backbone = make_backbone(
         model.backbone,
+        strides=tuple(stride for stride in grid.strides if stride <= STRIDES[-1]),
         weights="none" if empty else model.weights,
         bands=model.bands,
         norm=model.norm,
@@ -96,11 +101,12 @@ def _check(settings: Settings, classes: int) -> None:
     model, strides = settings.model, settings.anchors.strides
     if classes < 1:
         raise SettingsError(f"{classes} classes: expected at least one.")
-    expected = tuple(STRIDES[0] * 2**level for level in range(len(strides)))
-    if strides != expected or len(strides) < len(STRIDES):
+    doubled = all(2 * stride == after for stride, after in pairwise(strides))
+    if not doubled or strides[0] not in FINEST or strides[-1] < STRIDES[-1]:
         raise SettingsError(
             f"anchors.strides = {list(strides)}: the pyramid has strides 8, 16, 32 and so on, "
-            "each twice the last. Expected at least these three, such as [8, 16, 32, 64, 128]."
+            "each twice the last, and may begin at 4 or 2 for small objects. Expected at least "
+            "up to 32, such as [8, 16, 32, 64, 128] or [4, 8, 16, 32, 64]."
         )
     for name, values in (("mean", settings.preparation.mean), ("std", settings.preparation.std)):
         if len(values) != model.bands:

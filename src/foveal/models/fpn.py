@@ -1,4 +1,7 @@
-"""Feature pyramid (FPN paper, section 3; RetinaNet, section 4): P3 to P7 out of C3, C4 and C5."""
+"""Feature pyramid (FPN paper, section 3; RetinaNet, section 4): P3 to P7 out of C3, C4 and C5.
+
+For small objects it may begin finer: P2 out of C2, P1 out of C1, made as the others are.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ class FeaturePyramid(nn.Module):
     subnets; for the narrow stages of small backbones it would all but switch the pyramid off.
 
     Args:
-        in_channels: of C3, C4 and C5.
+        in_channels: of C3, C4 and C5, or from C2 or C1 on where the pyramid begins there.
         channels: of every level.
-        levels: how many, at least 3; the fourth is P6.
+        levels: how many, at least one for each of in_channels; the first further one is P6.
         p6_from: what P6 is computed from.
         relu_before_p7: apply ReLU to P6 (and any further level) before the next is computed.
     """
@@ -49,7 +52,10 @@ class FeaturePyramid(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Map C3, C4, C5, each [B, C_l, H_l, W_l], to P3, P4, ... [B, channels, H_l, W_l]."""
+        """Map C3, C4, C5, each [B, C_l, H_l, W_l], to P3, P4, ... [B, channels, H_l, W_l].
+
+        Each side of a feature map is twice that of the next.
+        """
         laterals = [layer(feature) for layer, feature in zip(self.lateral, features, strict=True)]
         for finer in range(len(laterals) - 2, -1, -1):
             size = laterals[finer].shape[-2:]

@@ -21,7 +21,7 @@ class RetinaNet(nn.Module):
     """The network: images in, a score for each class and a box for each anchor out.
 
     Args:
-        backbone: gives C3, C4 and C5.
+        backbone: gives C3, C4 and C5; C2 or C1 and C2 too where the grid begins finer.
         fpn: makes the pyramid of them.
         classification, box: the two subnets, with K and with 4 values an anchor.
         grid: the anchors, as many levels and anchors a place as the pyramid and the subnets have.
