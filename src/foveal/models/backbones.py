@@ -237,7 +237,8 @@ def _finest_advice(given: list[int]) -> str:
 
 
 def _listed(strides: Sequence[int]) -> str:
-    return f"{', '.join(map(str, strides[:-1]))} and {strides[-1]}" if strides else "none"
+    *first, last = map(str, strides)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _sides(body: nn.Module, height: int, width: int) -> list[tuple[int, ...]]:
