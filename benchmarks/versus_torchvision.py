@@ -6,8 +6,9 @@
 Same images, backbone (MobileNetV2), ImageNet weights, input size, batch, epochs, precision and
 memory layout. torchvision's half is its public API as its reference scripts use it:
 BackboneWithFPN, its default anchors, frozen batch norm, SGD with a learning rate of 0.01, cosine
-after 100 steps of warm-up, flips both ways. foveal's half is `Detector.fit` with its defaults and the same flips. Both
-are measured by the same evaluation on the images that neither saw, with the last weights.
+after 100 steps of warm-up, flips both ways. foveal's half is `Detector.fit` with its defaults and
+the same flips. Both are measured by the same evaluation on the images that
+neither saw, with the last weights.
 """
 
 from __future__ import annotations

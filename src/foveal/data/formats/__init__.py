@@ -55,7 +55,7 @@ def read_splits(
     problems: list[Problem] | None = None,
 ) -> tuple[Dataset, dict[str, list[int]] | None]:
     """Read as `read` does, and say which images belong to which split; None if none is named."""
-    folder = None if images is None else Path(images).absolute()
+    folder = None if images is None else _absolute(images)
     try:
         path, splits = split_address(address)
         reader = load_format(find_format(path) if format is None else format)
@@ -103,7 +103,7 @@ def write(
         ImageError: an image does not exist.
     """
     writer = load_format(format)
-    dest = Path(folder).absolute()
+    dest = _absolute(folder)
     if dest.is_symlink() or (dest.exists() and not (dest.is_dir() and not any(dest.iterdir()))):
         raise DataError(f"{dest} is there already. Expected a new or an empty folder.")
     try:
@@ -131,5 +131,10 @@ def split_address(address: str | os.PathLike[str]) -> tuple[Path, list[str | Non
     text = os.fspath(address)
     path, colon, split = text.rpartition(":")
     if not colon or Path(text).exists() or len(path) < 2 or not split or set(split) & set("/\\"):
-        return Path(text).absolute(), [None]
-    return Path(path).absolute(), list(dict.fromkeys(split.split("+")))
+        return _absolute(text), [None]
+    return _absolute(path), list(dict.fromkeys(split.split("+")))
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    """The absolute path without "..", links left as they are."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
