@@ -16,6 +16,7 @@ from foveal.config import AnchorSettings, PreparationSettings, make_settings
 from foveal.data.dataset import Dataset, Record
 from foveal.detection.anchors import AnchorGrid
 from foveal.geometry.boxes import iou
+from foveal.models.build import build_model
 from foveal.tuning.anchor_quality import (
     Objects,
     assigned_anchors,
@@ -30,8 +31,10 @@ from foveal.tuning.anchor_rule import rule_of_thumb, shape_of
 from foveal.tuning.anchors import (
     anchors_to_toml,
     find_enlargement,
+    finer_strides,
     fit_anchors,
     fit_anchors_to,
+    fit_finer,
     gather_objects,
 )
 
@@ -348,41 +351,51 @@ def test_the_toml_is_one_that_settings_are_read_from(tmp_path: Path) -> None:
     assert make_settings(file=file).anchors == fitted
 
 
-def test_thermal_images_from_above_are_reached_at_a_fine_enough_grid(shared: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "ignored", "coarse", "finest"),
+    [("hit-uav/train.json", ["DontCare"], 0.88, 4), ("sen2ships/annotations.json", [], 0.55, 2)],
+)
+def test_small_objects_are_reached_on_finer_strides(
+    shared: Path, source: str, ignored: list[str], coarse: float, finest: int
+) -> None:
+    """At native size, with nine anchors a place at most, and no class worse than by default."""
     from foveal.data.formats import read
 
-    data = read(shared / "data" / "hit-uav" / "train.json").ignoring(["DontCare"])
-    coarse = fit_anchors(data, anchors=AnchorSettings(), preparation=None)
-    fine = fit_anchors(data, anchors=finer(AnchorSettings(), 2), preparation=None)
-
-    # At stride 8 no anchors at all could reach 0.98 of objects that are 5 to 25 px wide.
-    assert coarse.reachable < 0.98
-    assert coarse.search.quality.recall > 0.88
-    assert coarse.search.quality.shape_recall > 0.98
-    assert fine.search.quality.recall >= 0.98
-    for fit in (coarse, fine):
-        lowered(fit.search.quality.by_class, fit.default.quality.by_class)
-
-
-def test_ships_from_space_are_reached_at_a_fine_enough_grid(shared: Path) -> None:
-    from foveal.data.formats import read
-
-    data = read(shared / "data" / "sen2ships" / "annotations.json")
-    coarse = fit_anchors(data, anchors=AnchorSettings(), preparation=None)
-    fine = fit_anchors(data, anchors=finer(AnchorSettings(), 4), preparation=None)
-
-    assert coarse.reachable < 0.8
-    assert coarse.search.quality.recall > 0.55
-    assert fine.search.quality.recall >= 0.98
+    data = read(shared / "data" / source).ignoring(ignored)
+    fit = fit_anchors(data, anchors=AnchorSettings(), preparation=None)
+    assert coarse < fit.search.quality.recall <= fit.reachable < 0.98
+    lowered(fit.search.quality.by_class, fit.default.quality.by_class)
+    found = fit_finer(fit)
+    assert found is not None
+    assert found.settings.strides[0] == finest
+    assert found.quality.recall >= 0.98
+    assert len(found.settings.scales) * len(found.settings.ratios) <= 9
+    lowered(found.quality.by_class, fit.default.quality.by_class)
+    # The network that they are for can be built.
+    plain = make_settings(overrides=["model.backbone=resnet18", "model.weights=none"])
+    model = build_model(plain.model_copy(update={"anchors": found.settings}), len(data.classes))
+    assert model.grid.strides == found.settings.strides
 
 
-def finer(anchors: AnchorSettings, times: int) -> AnchorSettings:
-    return anchors.model_copy(
-        update={
-            "sizes": tuple(size / times for size in anchors.sizes),
-            "strides": tuple(stride // times for stride in anchors.strides),
-        }
-    )
+def test_finer_strides_are_sought_only_where_they_are_needed() -> None:
+    objects = random_objects(200, seed=3, smallest=30, largest=200)
+    fit = fit_anchors_to(objects, anchors=AnchorSettings())
+    assert fit.chosen.quality.recall >= 0.98
+    assert fit_finer(fit) is None
+
+
+def test_finer_strides_halve_until_two_and_end_at_32_or_above() -> None:
+    first = finer_strides(AnchorSettings())
+    assert first is not None
+    assert (first.strides, first.sizes) == ((4, 8, 16, 32, 64), (16, 32, 64, 128, 256))
+    second = finer_strides(first)
+    assert second is not None
+    assert second.strides == (2, 4, 8, 16, 32)
+    assert finer_strides(second) is None
+    short = AnchorSettings(strides=(8, 16, 32), sizes=(32, 64, 128))
+    longer = finer_strides(short)
+    assert longer is not None
+    assert (longer.strides, longer.sizes) == ((4, 8, 16, 32), (16, 32, 64, 128))
 
 
 def lowered(found: object, given_: object) -> None:

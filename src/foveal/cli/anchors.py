@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from foveal.config import PreparationSettings
-    from foveal.tuning.anchors import AnchorFit
+    from foveal.tuning.anchors import AnchorFit, AnchorOption
 
 
 def anchors(
@@ -48,7 +49,7 @@ def anchors(
     from foveal.config import make_settings
     from foveal.data.formats import read
     from foveal.tuning.anchor_picture import check_ending
-    from foveal.tuning.anchors import fit_anchors
+    from foveal.tuning.anchors import fit_anchors, fit_finer
 
     settings = make_settings(file=config, overrides=overrides or [])
     preparation = _preparation(size, settings.preparation)
@@ -72,8 +73,14 @@ def anchors(
     if len(fit.objects):
         _print_fit(console, fit)
     console.print(fit.text[0].upper() + fit.text[1:] + ".", soft_wrap=True)
-    _print_advice(console, fit)
-    _write(console, fit, out, picture, data)
+    finer = fit_finer(
+        fit,
+        force_best=settings.assignment.force_best,
+        count_positives=True,
+        seed=settings.training.seed,
+    )
+    _print_advice(console, fit, finer)
+    _write(console, fit, finer, out=out, picture=picture, data=data)
 
 
 def _preparation(size: str | None, given: PreparationSettings) -> PreparationSettings | None:
@@ -170,7 +177,7 @@ def _table(title: str, first: str) -> Table:
     return table
 
 
-def _print_advice(console: Console, fit: AnchorFit) -> None:
+def _print_advice(console: Console, fit: AnchorFit, finer: AnchorOption | None) -> None:
     """Where too few objects are within reach: why, and what would help."""
     from foveal.tuning.anchors import WANTED_RECALL, find_enlargement
 
@@ -180,33 +187,67 @@ def _print_advice(console: Console, fit: AnchorFit) -> None:
     console.print(
         f"{1 - recall:.1%} of the objects have no anchor with an IoU of {fit.object_iou:g}. Places "
         f"of anchors are {fit.settings.strides[0]} px apart: anchors of no shape could reach more "
-        f"than {fit.reachable:.1%}. Training gives each object its best anchor all the same.",
+        f"than {fit.reachable:.1%}. Training gives each object its best anchor all the same.\n",
         soft_wrap=True,
     )
+    if finer is not None:
+        console.print(_finer_table(fit, finer))
+        strides = " ".join(str(stride) for stride in finer.settings.strides)
+        factor = (fit.settings.strides[0] // finer.settings.strides[0]) ** 2
+        console.print(
+            f"Finer strides reach {finer.quality.recall:.1%}: {strides}. They cost about {factor} "
+            "times the places, so as much more time and memory in the heads.",
+            soft_wrap=True,
+        )
     if (larger := find_enlargement(fit)) is not None and larger.factor > 1:
         console.print(
-            f"An input {larger.factor:g} times as large would help: anchors fitted there reach "
-            f"{larger.recall:.1%} (a larger --size, then preparation.shorter; or smaller tiles).",
+            f"{'Or an' if finer else 'An'} input {larger.factor:g} times as large: anchors fitted "
+            f"there reach {larger.recall:.1%} (a larger --size, then preparation.shorter; or "
+            "smaller tiles).",
             soft_wrap=True,
         )
 
 
+def _finer_table(fit: AnchorFit, finer: AnchorOption) -> Table:
+    """The anchors of the present strides beside those of finer ones."""
+    table = _table(f"Finer strides: recall at IoU {fit.object_iou:g}, mean best IoU", "objects")
+    table.add_column("count", justify="right")
+    for option in (fit.default, fit.search, finer):
+        table.add_column(option.name, justify="right", no_wrap=True)
+    qualities = (fit.default.quality, fit.search.quality, finer.quality)
+    rows = [(quality.total, *quality.by_class) for quality in qualities]
+    for same in zip(*rows, strict=True):
+        if same[0].objects:
+            cells = (f"{_share(g.recall)} {g.mean_iou:.2f} {_number(g.positives)}" for g in same)
+            table.add_row(same[0].name, f"{same[0].objects:,}", *cells)
+    return table
+
+
 def _write(
-    console: Console, fit: AnchorFit, out: Path | None, picture: Path | None, data: str
+    console: Console,
+    fit: AnchorFit,
+    finer: AnchorOption | None,
+    *,
+    out: Path | None,
+    picture: Path | None,
+    data: str,
 ) -> None:
+    """Write the recommended settings and the picture."""
     from foveal.errors import DataError
     from foveal.tuning.anchor_picture import draw_anchors
     from foveal.tuning.anchors import anchors_to_toml
 
+    chosen = fit.chosen if finer is None else finer
     try:
         for path in (out, picture):
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
         if out is not None:
-            out.write_text(anchors_to_toml(fit.settings), encoding="utf-8")
-            console.print(f"Wrote {out}: foveal train DATA --config {out}", soft_wrap=True)
+            out.write_text(anchors_to_toml(chosen.settings), encoding="utf-8")
+            named = f" (strides {finer.settings.strides[0]} and up)" if finer else ""
+            console.print(f"Wrote {out}{named}: foveal train DATA --config {out}", soft_wrap=True)
     except OSError as error:
         raise DataError(f"{error.filename}: can't be written ({error.strerror}).") from None
     if picture is not None and len(fit.objects):
-        draw_anchors(fit, picture, title=f"Anchors for {data}")
+        draw_anchors(replace(fit, chosen=chosen), picture, title=f"Anchors for {data}")
         console.print(f"Wrote {picture}", soft_wrap=True)

@@ -38,6 +38,9 @@ WANTED_RECALL = 0.98
 WORTH_RECALL = 0.005
 WORTH_IOU = 0.05
 """What the search must gain, in recall or in mean best IoU, to be preferred to the default."""
+FINEST_STRIDE = 2
+COARSEST_NEEDED = 32
+"""The backbone's coarsest stride: a pyramid can't end before it."""
 ENLARGEMENTS = (1.25, 1.5, 2.0, 3.0, 4.0)
 
 
@@ -90,8 +93,10 @@ class AnchorFit:
         if not len(self.objects):
             return "anchors: the default, since there are no objects to fit them to"
         reached = f"{self.chosen.quality.recall:.1%} of {len(self.objects)} objects"
+        if self.chosen.quality.recall < WANTED_RECALL:
+            reached += " (foveal anchors says what would reach more)"
         if self.chosen is self.default:
-            return f"anchors: the default, which reach {reached} (a search finds none better)"
+            return f"anchors: the default, which reach {reached}; a search finds none better"
         settings = self.settings
         return (
             f"anchors: fitted to the data, sizes {_numbers(settings.sizes)}, "
@@ -198,6 +203,63 @@ def find_enlargement(fit: AnchorFit, *, wanted: float = WANTED_RECALL) -> Enlarg
     return None
 
 
+def fit_finer(
+    fit: AnchorFit,
+    *,
+    wanted: float = WANTED_RECALL,
+    force_best: bool = True,
+    count_positives: bool = False,
+    seed: int = 0,
+) -> AnchorOption | None:
+    """Anchors on finer strides, from 4 and then from 2, that reach the wanted recall.
+
+    Each step halves strides and sizes and keeps the number of levels, as far as the coarsest
+    stride stays at 32 or above. A step that no shapes could make good enough costs no search.
+
+    Args:
+        fit: at the present strides; its objects are searched again.
+        wanted: the recall to reach, with no class below what it has in `fit.default`.
+        force_best, count_positives, seed: as for `fit_anchors`.
+
+    Returns:
+        The first that reaches it; None where none does, or none is needed.
+    """
+    settings = fit.default.settings
+    if not len(fit.objects) or fit.chosen.quality.recall >= wanted:
+        return None
+    while (finer := finer_strides(settings)) is not None:
+        settings = finer
+        if reachable_recall(fit.objects, settings, iou=fit.object_iou) < wanted:
+            continue
+        found = search_anchors(fit.objects, settings, object_iou=fit.object_iou, seed=seed)
+        quality = measure_anchors(
+            fit.objects,
+            found,
+            object_iou=fit.object_iou,
+            force_best=force_best,
+            count_positives=count_positives,
+            seed=seed,
+        )
+        if quality.recall >= wanted and not _lowers_a_class(quality, fit.default.quality):
+            return AnchorOption(f"from stride {settings.strides[0]}", found, quality)
+    return None
+
+
+def finer_strides(settings: AnchorSettings) -> AnchorSettings | None:
+    """The same anchors at half the strides and sizes; None below a finest stride of 2.
+
+    A level is added at the coarse end where the pyramid would end before stride 32.
+    """
+    if settings.strides[0] <= FINEST_STRIDE:
+        return None
+    strides = [stride // 2 for stride in settings.strides]
+    sizes = [size / 2 for size in settings.sizes]
+    while strides[-1] < COARSEST_NEEDED:
+        strides.append(strides[-1] * 2)
+        sizes.append(sizes[-1] * 2)
+    return settings.model_copy(update={"strides": tuple(strides), "sizes": tuple(sizes)})
+
+
 def gather_objects(dataset: Dataset, preparation: PreparationSettings | None) -> Objects:
     """A data set's objects in input pixels, without regions to ignore and boxes without area.
 
@@ -235,13 +297,17 @@ def anchors_to_toml(settings: AnchorSettings) -> str:
 
 def _is_better(search: AnchorQuality, default: AnchorQuality) -> bool:
     """Whether fitted anchors are worth it: clearly better, and worse for no class."""
-    if any(
-        found.recall < given.recall
-        for found, given in zip(search.by_class, default.by_class, strict=True)
-    ):
+    if _lowers_a_class(search, default):
         return False
     gain = search.recall - default.recall
     return gain >= WORTH_RECALL or (gain >= 0 and search.mean_iou - default.mean_iou >= WORTH_IOU)
+
+
+def _lowers_a_class(quality: AnchorQuality, default: AnchorQuality) -> bool:
+    return any(
+        found.recall < given.recall
+        for found, given in zip(quality.by_class, default.by_class, strict=True)
+    )
 
 
 def _placer(
