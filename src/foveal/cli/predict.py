@@ -112,7 +112,7 @@ def _predictor(
     if threshold is None:
         threshold = loaded.notes.get("threshold", _THRESHOLD)
         where = "chosen on validation data" if "threshold" in loaded.notes else "by default"
-        typer.echo(f"Threshold {threshold:g}, {where} (--threshold sets another).")
+        typer.echo(f"Threshold {threshold:.3g}, {where} (--threshold sets another).")
     predictor = make_predictor(
         loaded,
         threshold=threshold,

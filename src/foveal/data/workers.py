@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,10 @@ def _as_it_is(made: Any) -> Any:
 
 def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)  # threads of OpenCV do not survive a fork, and workers are enough
+    # A signal to the whole group (Ctrl-C, a batch system's end) is for the main process: it still
+    # needs its workers to finish the step, and ends them itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _start_method() -> str:
