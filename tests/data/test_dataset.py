@@ -204,3 +204,14 @@ def test_aligned_takes_a_models_classes_and_refuses_others(tmp_path):
     assert data.aligned(["cell"]).records[0].labels.tolist() == [0, -1]
     with pytest.raises(DataError, match="objects of cell, the model knows other"):
         data.aligned(["other"])
+
+
+def test_a_sample_has_all_bands_of_its_image(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    bands = np.arange(5 * 6 * 4, dtype=np.uint8).reshape(5, 6, 4)
+    tifffile.imwrite(
+        tmp_path / "a.tif", bands, photometric="minisblack", extrasamples=["unspecified"] * 3
+    )
+    nothing = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
+    data = Dataset((Record(tmp_path / "a.tif", 6, 5, *nothing),), ("ship",), tmp_path)
+    assert np.array_equal(data[0].image, bands)

@@ -93,15 +93,20 @@ class Dataset:
     def __getitem__(self, index: int | slice) -> Sample | Dataset:
         """The image with its target (original pixels), or the data set of a slice.
 
+        The image is RGB, or has its own bands where they are more than three; values of more than
+        8 bits give their high byte.
+
         Raises:
             ImageError: the image can't be read.
         """
         if isinstance(index, slice):
             return replace(self, records=self.records[index])
-        from foveal.data.images import read_image
+        from foveal.data.images import image_info, read_image
 
         record = self.records[index]
-        return Sample(read_image(record.path), self.target(index), name=record.path.name)
+        bands = max(3, image_info(record.path).bands)
+        image = read_image(record.path, bands=bands)
+        return Sample(image, self.target(index), name=record.path.name)
 
     def target(self, index: int) -> Target:
         """What image `index` shows, in original pixels, without opening the image.
