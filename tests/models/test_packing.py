@@ -33,8 +33,13 @@ def test_packing_and_unpacking_loses_nothing(sizes):
     canvas = pack(levels)
     for packed, level in zip(unpack(canvas.features, canvas.spots), levels, strict=True):
         assert torch.equal(packed, level)
-    assert canvas.mask.sum() == sum(height * width for height, width in sizes)
-    assert (canvas.features * (1 - canvas.mask)).abs().sum() == 0
+    # Levels and gaps cover each place once; the gaps are zero.
+    cover = torch.zeros(1, 1, *canvas.features.shape[2:])
+    for part in unpack(cover, canvas.spots + canvas.gaps):
+        part += 1
+    assert (cover == 1).all()
+    for gap in unpack(canvas.features, canvas.gaps):
+        assert (gap == 0).all()
 
 
 @pytest.mark.parametrize("depthwise", [False, True])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.models.norms import GROUPS
-from foveal.models.packing import Canvas, unpack
+from foveal.models.packing import Canvas, relu_between_gaps, unpack
 
 HeadNorm = Literal["none", "group"]
 
@@ -69,7 +69,8 @@ class Head(nn.Module):
         """The same for levels that share a canvas; not with norms, which would see the margins."""
         hidden = canvas.features
         for layer in self.tower:
-            hidden = layer(hidden) * canvas.mask
+            assert isinstance(layer, HiddenLayer)
+            hidden = relu_between_gaps(layer.conv(hidden), canvas.gaps)
         return tuple(self._by_anchor(part) for part in unpack(self.output(hidden), canvas.spots))
 
     @property

@@ -8,7 +8,7 @@ padding that it would see alone.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,13 +32,13 @@ class Canvas(NamedTuple):
 
     Attributes:
         features: [B, C, H, W], zero between the levels.
-        mask: [1, 1, H, W], 1 where a level lies, 0 between.
         spots: where each level lies.
+        gaps: what lies between and beside them.
     """
 
     features: Tensor
-    mask: Tensor
     spots: tuple[Spot, ...]
+    gaps: tuple[Spot, ...]
 
 
 def can_pack(levels: tuple[Tensor, ...]) -> bool:
@@ -59,15 +59,40 @@ def pack(levels: tuple[Tensor, ...]) -> Canvas:
     column = _joined([_joined(row, dim=3) for row in rows.values()], dim=2)
     column = pad(column, (0, first.width - column.shape[3], 0, finest.height - column.shape[2]))
     features = torch.cat([pad(levels[0], (0, MARGIN)), column], dim=3)
-    mask = features.new_zeros(1, 1, *features.shape[2:])
-    for spot in spots:
-        _view(mask, spot).fill_(1)
-    return Canvas(features.contiguous(memory_format=torch.channels_last), mask, spots)
+    return Canvas(
+        features.contiguous(memory_format=torch.channels_last),
+        spots,
+        _gaps(spots, *features.shape[2:]),
+    )
 
 
 def unpack(features: Tensor, spots: tuple[Spot, ...]) -> tuple[Tensor, ...]:
     """The levels of a canvas [B, C, H, W], as views."""
     return tuple(_view(features, spot) for spot in spots)
+
+
+def relu_between_gaps(hidden: Tensor, gaps: tuple[Spot, ...]) -> Tensor:
+    """ReLU in place, and zero in the gaps again; no pass over the features for the gaps' sake."""
+    result: Tensor = _ReluBetweenGaps.apply(hidden, gaps)
+    return result
+
+
+class _ReluBetweenGaps(torch.autograd.Function):
+    """The gradient passes where the result is positive, so never in a gap."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, gaps: tuple[Spot, ...]) -> Tensor:
+        hidden.relu_()
+        for gap in gaps:
+            _view(hidden, gap).zero_()
+        ctx.mark_dirty(hidden)
+        ctx.save_for_backward(hidden)
+        return hidden
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (result,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(gradients[0], result, 0), None
 
 
 def _view(features: Tensor, spot: Spot) -> Tensor:
@@ -103,3 +128,23 @@ def _spots(levels: tuple[Tensor, ...]) -> tuple[Spot, ...]:
         spots.append(Spot(top, left, height, width))
         left, row_height = left + width + MARGIN, max(row_height, height)
     return tuple(spots)
+
+
+def _gaps(spots: tuple[Spot, ...], height: int, width: int) -> tuple[Spot, ...]:
+    """The rectangles of a canvas in which no level lies."""
+    finest, *others = spots
+    column = finest.width + MARGIN
+    gaps = [Spot(0, finest.width, height, MARGIN)]
+    rows: dict[int, list[Spot]] = {}
+    for spot in others:
+        rows.setdefault(spot.top, []).append(spot)
+    bottom = 0
+    for top, row in rows.items():
+        bottom = min(top + max(spot.height for spot in row) + MARGIN, height)
+        ends = [spot.left for spot in row[1:]] + [width]
+        for spot, end in zip(row, ends, strict=True):
+            right, below = spot.left + spot.width, top + spot.height
+            gaps.append(Spot(top, right, bottom - top, end - right))
+            gaps.append(Spot(below, spot.left, bottom - below, spot.width))
+    gaps.append(Spot(bottom, column, height - bottom, width - column))
+    return tuple(gap for gap in gaps if gap.height > 0 and gap.width > 0)
