@@ -127,10 +127,11 @@ class TorchvisionRun:
 
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.seconds: list[float] = []
+        self.loss = float("nan")
 
     def epoch(self) -> None:
         self.model.train()
-        start = time.perf_counter()
+        start, total = time.perf_counter(), 0.0
         for images, targets in self.loader:
             with torch.autocast("cpu", torch.bfloat16):
                 losses = self.model(list(images), list(targets))
@@ -139,6 +140,8 @@ class TorchvisionRun:
             loss.backward()
             self.optimizer.step()
             self.schedule.step()
+            total += float(loss)
+        self.loss = total / len(self.loader)
         self.seconds.append(time.perf_counter() - start)
 
     def detect(self, data: Dataset) -> list[Detections]:
@@ -168,10 +171,10 @@ class Interleaved(LoggingReporter):
 
     def epoch(self, summary: Mapping[str, Any]) -> None:
         self.seconds.append(float(summary["seconds"]))
-        line = f"epoch {summary['epoch']}: foveal {summary['seconds']:.1f} s"
+        line = f"epoch {summary['epoch']}: foveal {summary['seconds']:.1f} s, {summary['loss']:.3f}"
         if self.other is not None:
             self.other.epoch()
-            line += f", torchvision {self.other.seconds[-1]:.1f} s"
+            line += f"; torchvision {self.other.seconds[-1]:.1f} s, {self.other.loss:.3f}"
         print(line, flush=True)
 
 

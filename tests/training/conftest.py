@@ -25,6 +25,7 @@ TINY = (
     "preparation.longer=64",
     "training.batch=4",
     "training.epochs=2",
+    "training.optimizer=sgd",  # whose steps are in proportion to the gradient
     "training.warmup_steps=2",
     "training.log_every=1",
     "training.precision=float32",

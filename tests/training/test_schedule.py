@@ -14,7 +14,7 @@ from foveal.training.schedule import learning_rate_factor, peak_learning_rate, s
         (None, "sgd", 8, 0.005),
         (0.02, "sgd", 32, 0.04),
         (None, "adamw", 16, 1e-3),
-        (None, "adamw", 4, 1e-4),
+        (None, "adamw", 4, 5e-4),
         (3e-4, "adamw", 64, 6e-4),
     ],
 )
