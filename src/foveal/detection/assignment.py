@@ -54,29 +54,29 @@ def assign(
     objects = _without(boxes, ~real if ignored is None else ~real | ignored)
     regions = None if ignored is None else _without(boxes, ~(real & ignored))
 
-    step = _block_length(anchors, pairs_each=batch * most)
-    blocks = torch.split(anchors, step)
-    found = []
+    # Results go into two tensors made beforehand: small ones, made between the blocks' large
+    # temporaries and kept, would leave no room to reuse, and the process would grow by each block.
+    matched, nearest = (boxes.new_empty(batch, len(anchors), dtype=torch.int64) for _ in range(2))
+    blocks = _blocks(len(anchors), _block_length(anchors, pairs_each=batch * most))
     best_of_object = torch.zeros(batch, most, device=boxes.device)
     for block in blocks:
-        overlaps = _overlaps(objects, block)
-        best, index = overlaps.max(dim=1)
+        overlaps = _overlaps(objects, anchors[block])
+        best, nearest[:, block] = overlaps.max(dim=1)
         state = torch.where(best < background_iou, BACKGROUND, IGNORED)
         if regions is not None:
-            inside = intersections(regions[:, :, None], block).amax(dim=1)
-            state = torch.where(inside >= ignored_overlap * areas(block), IGNORED, state)
-        found.append((torch.where(best >= object_iou, index, state), index))
+            inside = intersections(regions[:, :, None], anchors[block]).amax(dim=1)
+            state = torch.where(inside >= ignored_overlap * areas(anchors[block]), IGNORED, state)
+        matched[:, block] = torch.where(best >= object_iou, nearest[:, block], state)
         best_of_object = torch.maximum(best_of_object, overlaps.amax(dim=2))
     if not force_best:
-        return torch.cat([given for given, _ in found], dim=1)
+        return matched
 
     # An object that touches no anchor has a best IoU of 0, which all anchors reach: it gets none.
     sought = torch.where(best_of_object > 0, best_of_object, torch.inf)[:, :, None]
-    forced = []
-    for block, (given, index) in zip(blocks, found, strict=True):
-        reaches = (_overlaps(objects, block) >= sought).any(dim=1)
-        forced.append(torch.where(reaches, index, given))
-    return torch.cat(forced, dim=1)
+    for block in blocks:
+        reaches = (_overlaps(objects, anchors[block]) >= sought).any(dim=1)
+        matched[:, block] = torch.where(reaches, nearest[:, block], matched[:, block])
+    return matched
 
 
 def _without(boxes: Tensor, left_out: Tensor) -> Tensor:
@@ -93,6 +93,10 @@ def _overlaps(objects: Tensor, block: Tensor) -> Tensor:
     shared = intersections(objects[:, :, None], block)
     union = (areas(objects)[:, :, None] + areas(block)).sub_(shared)
     return shared.div_(union)
+
+
+def _blocks(count: int, length: int) -> list[slice]:
+    return [slice(start, min(start + length, count)) for start in range(0, count, length)]
 
 
 def _block_length(anchors: Tensor, pairs_each: int) -> int:
