@@ -140,7 +140,7 @@ class TorchvisionRun:
             loss.backward()
             self.optimizer.step()
             self.schedule.step()
-            total += float(loss)
+            total += float(loss.detach())
         self.loss = total / len(self.loader)
         self.seconds.append(time.perf_counter() - start)
 

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torchvision.models.detection._utils import Matcher
@@ -73,3 +77,34 @@ def test_padding_changes_nothing():
     boxes, counts = one([[0.0, 0, 10, 20]])
     padded = torch.cat([boxes, torch.full((1, 7, 4), 3.0)], dim=1)
     assert torch.equal(assign(ANCHORS, padded, counts), assign(ANCHORS, boxes, counts))
+
+
+MEMORY = """
+from pathlib import Path
+import torch
+from foveal.detection.anchors import AnchorGrid
+from foveal.detection.assignment import assign
+
+def kilobytes(key):
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1])
+
+anchors = AnchorGrid().boxes(800, 1344)
+corner = torch.rand(1, 1000, 2) * 700
+boxes = torch.cat([corner, corner + 60], dim=-1)
+assign(anchors[:1000], boxes, torch.tensor([1000]))
+Path("/proc/self/clear_refs").write_text("5")
+before = kilobytes("VmRSS")
+assign(anchors, boxes, torch.tensor([1000]))
+print((kilobytes("VmHWM") - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="asks Linux for the peak")
+def test_memory_does_not_grow_with_anchors_times_objects():
+    # The whole matrix of 201,600 x 1,000 would take 769 MB, and several of them at once.
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 150
