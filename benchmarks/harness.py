@@ -120,12 +120,28 @@ def _kilobytes(file: str, key: str) -> int:
 
 
 def write_result(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
-    """Write a benchmark's rows as JSON beside the machine that they were measured on."""
+    """Write a benchmark's rows as JSON beside the machine that they were measured on.
+
+    Absolute paths among the options are cut to their last part: they say nothing elsewhere.
+    """
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    content = {"benchmark": name, "machine": machine(), **more, "rows": rows}
+    options = {key: _portable(value) for key, value in more.pop("options", {}).items()}
+    content = {
+        "benchmark": name,
+        "machine": machine(),
+        **({"options": options} if options else {}),
+        **more,
+        "rows": rows,
+    }
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def _portable(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith("/"):
+        return Path(value).name
+    return value
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
