@@ -14,6 +14,8 @@ from foveal.structures import Sample, Target
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from foveal.config import PreparationSettings
+
 _STEPS = 8
 """A side of the input grows in steps of about this share of `shorter`, so that sizes are few."""
 
@@ -113,6 +115,17 @@ class Preparation:
         else:
             scale = min(self.shorter / min(width, height), self.longer / max(width, height))
         return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def make_preparation(settings: PreparationSettings) -> Preparation:
+    """The preparation that the settings describe; the padding is the mean colour."""
+    return Preparation(
+        mode=settings.mode,
+        shorter=settings.shorter,
+        longer=settings.longer,
+        multiple=settings.multiple,
+        fill=tuple(round(255 * mean) for mean in settings.mean),
+    )
 
 
 def fill_values(fill: tuple[int, ...], bands: int) -> NDArray[np.uint8]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from foveal.data.preparation import Preparation
+from foveal.data.preparation import make_preparation
 from foveal.inference.predictor import Predictor
 
 if TYPE_CHECKING:
-    from foveal.config import PreparationSettings
     from foveal.models.model_file import LoadedModel
 
 
@@ -46,15 +45,4 @@ def make_predictor(
         most=decoding.most if most is None else most,
         class_agnostic=decoding.class_agnostic if class_agnostic is None else class_agnostic,
         device=device,
-    )
-
-
-def make_preparation(settings: PreparationSettings) -> Preparation:
-    """The preparation that the settings describe; the padding is the mean colour."""
-    return Preparation(
-        mode=settings.mode,
-        shorter=settings.shorter,
-        longer=settings.longer,
-        multiple=settings.multiple,
-        fill=tuple(round(255 * value) for value in settings.mean),
     )

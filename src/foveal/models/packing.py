@@ -104,15 +104,8 @@ def _joined(parts: list[Tensor], *, dim: int) -> Tensor:
     """Parts one after the other, the others' sides filled up with zeros to the longest."""
     other = 5 - dim
     longest = max(part.shape[other] for part in parts)
-    filled = [
-        pad(
-            part,
-            (0, longest - part.shape[3], 0, 0)
-            if other == 3
-            else (0, 0, 0, longest - part.shape[2]),
-        )
-        for part in parts
-    ]
+    sides = (0, 0) if other == 2 else ()  # pad counts from the last side: columns, then rows
+    filled = [pad(part, (*sides, 0, longest - part.shape[other])) for part in parts]
     return torch.cat(filled, dim=dim)
 
 

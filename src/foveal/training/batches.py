@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from foveal.data.augmentation import Augmentation
 from foveal.data.loading import TrainingBatches, training_batches
-from foveal.data.preparation import Preparation
+from foveal.data.preparation import make_preparation
 from foveal.structures import Batch
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def make_batches(settings: Settings, data: Dataset, *, accelerator: Accelerator)
     training, preparation = settings.training, settings.preparation
     batches = training_batches(
         data,
-        make_preparation(settings),
+        make_preparation(preparation),
         Augmentation(**settings.augmentation.model_dump()),
         batch=training.batch,
         seed=training.seed,
@@ -70,18 +70,6 @@ def make_batches(settings: Settings, data: Dataset, *, accelerator: Accelerator)
         band_high=preparation.band_high,
     )
     return RunBatches(batches, accumulate=training.accumulate)
-
-
-def make_preparation(settings: Settings) -> Preparation:
-    """How an image becomes an input; what an image does not fill has the mean colour."""
-    preparation = settings.preparation
-    return Preparation(
-        mode=preparation.mode,
-        shorter=preparation.shorter,
-        longer=preparation.longer,
-        multiple=preparation.multiple,
-        fill=tuple(round(255 * mean) for mean in preparation.mean),
-    )
 
 
 def split_batch(batch: Batch, parts: int) -> list[Batch]:

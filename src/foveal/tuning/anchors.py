@@ -12,7 +12,7 @@ import tomli_w
 
 from foveal.config import AnchorSettings, AssignmentSettings, PreparationSettings
 from foveal.data.images import image_size
-from foveal.data.preparation import Preparation
+from foveal.data.preparation import make_preparation
 from foveal.errors import DataError
 from foveal.tuning.anchor_quality import (
     AnchorQuality,
@@ -316,12 +316,7 @@ def _placer(
     """From an image's width and height to the factors on a box and the input's width and height."""
     if preparation is None:
         return lambda width, height: (np.ones(4), (-(-width // 32) * 32, -(-height // 32) * 32))
-    prepare = Preparation(
-        mode=preparation.mode,
-        shorter=preparation.shorter,
-        longer=preparation.longer,
-        multiple=preparation.multiple,
-    )
+    prepare = make_preparation(preparation)
 
     @lru_cache(maxsize=4096)
     def place(width: int, height: int) -> tuple[NDArray[np.float64], tuple[int, int]]:
