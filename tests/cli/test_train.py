@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import sys
 
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 from foveal.cli import app
 from foveal.config import make_settings
 from foveal.data.synthetic import draw_dataset
-from foveal.errors import SettingsError, TrainingError
+from foveal.errors import ImageError, SettingsError, TrainingError
 from foveal.training.engine import Engine
 
 SETS = [part for override in (*TINY, "anchors.scales=[1, 1.4]") for part in ("--set", override)]
@@ -47,6 +48,16 @@ def test_show_prints_settings_that_can_be_read_again(data, tmp_path):
 def test_a_run_needs_a_folder(data):
     with pytest.raises(SettingsError, match="--out RUN"):
         run(data / "train.json", *SETS)
+
+
+def test_a_missing_image_leaves_no_run_behind(data, tmp_path):
+    shutil.copytree(data, tmp_path / "smears")
+    images = sorted((tmp_path / "smears").rglob("train_*.jpg"))
+    images[3].unlink()
+    arguments = (tmp_path / "smears" / "train.json", "--out", tmp_path / "runs" / "one", *SETS)
+    with pytest.raises(ImageError, match=images[3].name):
+        run(*arguments)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_train_stop_resume(data, tmp_path, monkeypatch):

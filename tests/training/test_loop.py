@@ -9,7 +9,7 @@ from tests.training.conftest import FakeBatches, tiny_settings
 
 from foveal.config import to_toml
 from foveal.data.synthetic import draw_dataset
-from foveal.errors import TrainingError, TrainingInterrupted
+from foveal.errors import ImageError, TrainingError, TrainingInterrupted
 from foveal.models import model_file
 from foveal.models.build import build_model
 from foveal.training import loop
@@ -173,6 +173,60 @@ def test_an_unwritable_folder_is_said_before_training(tmp_path, fake_data, fake)
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match="can't be written"):
         start(fake_data, tmp_path / "file" / "run")
+
+
+def failing(error, *, epoch=0, step=0):
+    def change(batch, at_epoch, at_step):
+        if (at_epoch, at_step) == (epoch, step):
+            raise error
+        return batch
+
+    return change
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_run_that_got_nowhere_leaves_nothing(tmp_path, fake_data, fake, step):
+    fake(change=failing(ImageError("7.jpg: does not exist"), step=step))
+    with pytest.raises(ImageError):
+        start(fake_data, tmp_path / "deep" / "run", "training.trackers=['tensorboard']")
+    assert list(tmp_path.iterdir()) == []
+    own = tmp_path / "own"
+    own.mkdir()
+    with pytest.raises(ImageError):
+        start(fake_data, own)
+    assert list(own.iterdir()) == []
+    (own / "foveal").mkdir()
+    (own / "notes.txt").write_text("mine")
+    with pytest.raises(ImageError):
+        start(fake_data, own, overwrite=True)
+    assert sorted(path.name for path in own.iterdir()) == ["foveal", "notes.txt"]
+    fake()
+    start(fake_data, tmp_path / "deep" / "run")
+
+
+def test_a_run_that_got_somewhere_stays(tmp_path, fake_data, fake):
+    fake(change=failing(ImageError("7.jpg: does not exist"), epoch=1))
+    with pytest.raises(ImageError):
+        start(fake_data, tmp_path / "epoch")
+    assert (tmp_path / "epoch" / "best.safetensors").exists() is False
+    assert (tmp_path / "epoch" / "last.safetensors").exists()
+    fake(change=failing(ImageError("7.jpg: does not exist"), step=2))
+    with pytest.raises(ImageError):
+        start(fake_data, tmp_path / "state", "training.save_every_steps=1")
+    fake()
+    for name in ("epoch", "state"):
+        options = ["training.save_every_steps=1"] if name == "state" else []
+        _, result = start(fake_data, tmp_path / name, *options, resume=True)
+        assert len(result.history) == 2
+
+
+def test_a_resumed_run_that_fails_at_once_stays(tmp_path, fake_data, fake):
+    fake(change=failing(KeyboardInterrupt(), epoch=1))
+    with pytest.raises(KeyboardInterrupt):
+        start(fake_data, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        start(fake_data, tmp_path, resume=True)
+    assert (tmp_path / "state" / "state.safetensors").exists()
 
 
 def test_no_images_no_training(fake_data, fake):

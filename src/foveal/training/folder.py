@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from foveal.errors import TrainingError
+
+TRACKED_AS = "foveal"
+"""The project's name for trackers, and their folder within the run's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,11 @@ class RunFolder:
         return self.path / "last.safetensors"
 
     @property
+    def trackers(self) -> Path:
+        """Where trackers that write files, such as TensorBoard, put them."""
+        return self.path / TRACKED_AS
+
+    @property
     def state(self) -> Path:
         """What resuming needs."""
         return self.path / "state" / "state.safetensors"
@@ -61,18 +73,44 @@ class RunFolder:
             f"{self.path}: is not empty (it holds {', '.join(found[:4])}). {way_out}."
         )
 
-    def clear(self) -> None:
-        """Remove the files of an earlier run, and only those.
+    def clear(self) -> tuple[Path, ...]:
+        """Make the folder, and remove the files of an earlier run from it, and only those.
+
+        Returns:
+            The folders that had to be made, the innermost first.
 
         Raises:
             TrainingError: the folder can't be written.
         """
+        made = tuple(
+            folder for folder in (self.path, *self.path.parents) if not os.path.lexists(folder)
+        )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for file in (self.config, self.metrics, self.best, self.last, self.state):
-                file.unlink(missing_ok=True)
+            self._remove_files()
         except OSError as error:
             raise TrainingError(
                 f"{self.path}: can't be written ({error.strerror}). "
                 "Choose a folder that you may write to."
             ) from error
+        return made
+
+    def remove(self, made: Sequence[Path]) -> None:
+        """Take a run back that has got nowhere: its files, and the folders made for it.
+
+        What is not the run's stays, with the folders around it.
+
+        Args:
+            made: what `clear` gave.
+        """
+        with suppress(OSError):
+            if self.path in made:
+                shutil.rmtree(self.trackers, ignore_errors=True)
+            self._remove_files()
+            for folder in (self.state.parent, *made):
+                if folder.exists():
+                    folder.rmdir()
+
+    def _remove_files(self) -> None:
+        for file in (self.config, self.metrics, self.best, self.last, self.state):
+            file.unlink(missing_ok=True)

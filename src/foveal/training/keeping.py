@@ -55,6 +55,7 @@ class Keeper:
         self.notes = notes
         self.writes = writes
         self._best: dict[str, Tensor] | None = None
+        self._made: tuple[Path, ...] | None = None
 
     def begin(self, engine: Engine, *, resume: bool) -> Position:
         """Make the run's files, or bring the engine to where the run was.
@@ -65,10 +66,15 @@ class Keeper:
         position = self._restore(engine) if resume else Position()
         if self.folder and self.writes:
             if not resume:
-                self.folder.clear()
+                self._made = self.folder.clear()
             text = to_toml(self.settings)
             replace_atomically(self.folder.config, lambda part: _write_text(part, text))
         return position
+
+    def take_back(self) -> None:
+        """Remove what `begin` made for a new run, unless an epoch or a later state was kept."""
+        if self.folder and self._made is not None:
+            self.folder.remove(self._made)
 
     def keep_model(self, model: RetinaNet, summary: Mapping[str, Any], *, is_best: bool) -> None:
         """Write the model as the last one, and as the best one if it is that.
@@ -84,6 +90,7 @@ class Keeper:
             return
         if not self.writes:
             return
+        self._made = None
         notes = {**self.notes, "epoch": summary["epoch"], **summary.get("validation", {})}
         for path in (self.folder.best, self.folder.last) if is_best else (self.folder.last,):
             try:
@@ -113,6 +120,8 @@ class Keeper:
             position.averaged = engine.averaged.updates
             tensors |= _named("average", engine.averaged.model.state_dict())
         write_state(self.folder.state, tensors, position, fingerprint=self.fingerprint)
+        if position.epoch or position.step:
+            self._made = None
 
     def _restore(self, engine: Engine) -> Position:
         assert self.folder is not None

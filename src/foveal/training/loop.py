@@ -109,6 +109,9 @@ def train(
             run.begin(resume=resume)
             run.go()
             return run.result()
+        except BaseException as error:
+            run.give_up(error)
+            raise
         finally:
             run.close()
 
@@ -195,6 +198,17 @@ class Run:
             self.keeper.folder.path if self.keeper.folder else None,
             is_main=self.accelerator.is_main_process,
         )
+
+    def give_up(self, error: BaseException) -> None:
+        """Leave no files of a run that failed before it got anywhere.
+
+        A run that was stopped, or that stopped itself after a step, leaves what it wrote.
+        """
+        started = self.position.epoch or self.position.step
+        if isinstance(error, TrainingInterrupted) or (started and isinstance(error, TrainingError)):
+            return
+        self.teller.journal.close()
+        self.keeper.take_back()
 
     def close(self) -> None:
         """Close what is open."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from foveal.training.clock import Clock, peak_memory
+from foveal.training.folder import TRACKED_AS
 from foveal.training.journal import Journal, Progress, Reporter
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Teller:
             self.journal = Journal(metrics, keep_bytes=keep_bytes)
         if self.accelerator.log_with:
             self._tracks = True
-            self.accelerator.init_trackers("foveal", config=dict(config))
+            self.accelerator.init_trackers(TRACKED_AS, config=dict(config))
 
     def close(self) -> None:
         """Close the journal and the trackers."""
