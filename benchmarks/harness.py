@@ -4,34 +4,48 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import platform
+import queue as queues
 import resource
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 
+PACKAGES = ("torch", "torchvision", "triton", "timm", "opencv-python-headless", "numpy")
+
+FEATURES = (
+    "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16",
+    "amx_int8", "asimddp", "bf16", "i8mm", "sve",
+)  # fmt: skip
+"""What a processor may have, as Linux names it, that makes matrix products faster."""
+
+Seconds = dict[str, float]
+
 
 def machine() -> dict[str, Any]:
     """The machine in words, and the versions that matter."""
     import torch
 
-    packages = ("torch", "torchvision", "timm", "opencv-python-headless", "numpy")
     versions = {}
-    for name in packages:
+    for name in PACKAGES:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = None
     return {
         "processor": _processor(),
+        "features": _features(),
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "memory_gigabytes": round(_kilobytes("/proc/meminfo", "MemTotal") / 2**20, 1),
+        "gpu": _gpu(),
         "python": platform.python_version(),
         "versions": versions,
         "commit": _commit(),
@@ -39,21 +53,31 @@ def machine() -> dict[str, Any]:
 
 
 def interleave(
-    contestants: dict[str, Callable[[], object]], *, rounds: int = 7, warmup: int = 1
-) -> dict[str, dict[str, float]]:
+    contestants: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 7,
+    warmup: int = 1,
+    repeat: int = 1,
+) -> dict[str, Seconds]:
     """Run the contestants in turn, so that a drifting machine touches all of them alike.
 
+    Args:
+        contestants: what is measured, by name.
+        rounds: how often each has its turn.
+        warmup: turns before those that count.
+        repeat: calls in one turn, for what is over too soon to be measured.
+
     Returns:
-        For each name the seconds of its runs: min, median, max.
+        For each name the seconds of one call: min, median, max.
     """
-    import torch
 
     def run(contestant: Callable[[], object]) -> float:
+        synchronise()
         start = time.perf_counter()
-        contestant()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
+        for _ in range(repeat):
+            contestant()
+        synchronise()
+        return (time.perf_counter() - start) / repeat
 
     for _ in range(warmup):
         for contestant in contestants.values():
@@ -62,54 +86,119 @@ def interleave(
     for _ in range(rounds):
         for name, contestant in contestants.items():
             seconds[name].append(run(contestant))
-    return {
-        name: {"min": min(runs), "median": statistics.median(runs), "max": max(runs)}
-        for name, runs in seconds.items()
-    }
+    return {name: summary(runs) for name, runs in seconds.items()}
 
 
-def peak_megabytes(function: Callable[..., object], *arguments: Any) -> tuple[float, bool]:
-    """How far a function's memory rises above where it began, in a process of its own (Linux).
+def synchronise() -> None:
+    """Wait until a GPU, where there is one, has done all that it was asked for."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def summary(runs: Sequence[float]) -> Seconds:
+    """Least, median and most of several runs."""
+    return {"min": min(runs), "median": statistics.median(runs), "max": max(runs)}
+
+
+def peak_megabytes(
+    function: Callable[..., object], *arguments: Any, device: str = "auto", whole: bool = False
+) -> tuple[float, bool]:
+    """How much memory a function takes at most, in a process of its own (Linux).
 
     `function(*arguments)` makes the inputs and returns what is to be measured, a callable. On a CPU
     it may take three quarters of the memory that is free.
 
+    Args:
+        function: of a module's top level, as its arguments are sent to another process.
+        arguments: for it.
+        device: whose memory: 'cpu' the process's, 'cuda' what torch allocates there; 'auto' takes
+            the GPU where there is one.
+        whole: count what `function` itself makes and leaves too (weights, for instance), not only
+            how far the callable rises above it.
+
     Returns:
         Megabytes, and whether it came to its end: where not, it asked for more than these.
+
+    Raises:
+        RuntimeError: the process ended without a result.
     """
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    process = context.Process(target=_measure_peak, args=(queue, function, arguments))
+    process = context.Process(
+        target=_measure_peak, args=(queue, device, whole, function, arguments)
+    )
     process.start()
-    peak, complete = queue.get()
+    while True:
+        try:
+            peak, complete = queue.get(timeout=1)
+            break
+        except queues.Empty:
+            if not process.is_alive():
+                raise RuntimeError(
+                    f"{function.__name__}{arguments}: the process that measures memory ended with "
+                    f"code {process.exitcode}"
+                ) from None
     process.join()
     return peak, complete
 
 
-def _measure_peak(queue: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _measure_peak(
+    queue: Any, device: str, whole: bool, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
     import torch
 
-    work = function(*arguments)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    measure = _peak_on_gpu if device == "cuda" else _peak_on_cpu
+    queue.put(measure(lambda: function(*arguments), whole=whole))
+
+
+def _peak_on_gpu(make: Callable[[], Callable[[], object]], *, whole: bool) -> tuple[float, bool]:
+    import torch
+
+    work = make()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    before = 0 if whole else torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    try:
         work()
-        queue.put(((torch.cuda.max_memory_allocated() - before) / 2**20, True))
-        return
+        torch.cuda.synchronize()
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        return torch.cuda.get_device_properties(0).total_memory / 2**20, False
+    return (torch.cuda.max_memory_allocated() - before) / 2**20, True
+
+
+def _peak_on_cpu(make: Callable[[], Callable[[], object]], *, whole: bool) -> tuple[float, bool]:
+    at_first = _kilobytes("/proc/self/status", "VmRSS")
+    work = make()
     Path("/proc/self/clear_refs").write_text("5")
-    before = _kilobytes("/proc/self/status", "VmRSS")
+    before = at_first if whole else _kilobytes("/proc/self/status", "VmRSS")
     spare = _kilobytes("/proc/meminfo", "MemAvailable") * 3 // 4
     size = (_kilobytes("/proc/self/status", "VmSize") + spare) * 1024
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
     try:
         work()
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+    except Exception as error:
+        if not _is_out_of_memory(error):
             raise
-        queue.put((spare / 1024, False))
-        return
-    queue.put(((_kilobytes("/proc/self/status", "VmHWM") - before) / 1024, True))
+        return spare / 1024, False
+    return (_kilobytes("/proc/self/status", "VmHWM") - before) / 1024, True
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    names = (type(error).__name__, type(error.__cause__).__name__)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "can't allocate memory" in str(error)
+        or "DeviceMemoryError" in names
+    )
 
 
 def _kilobytes(file: str, key: str) -> int:
@@ -119,13 +208,16 @@ def _kilobytes(file: str, key: str) -> int:
     raise RuntimeError(f"no {key} in {file}")
 
 
-def write_result(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
+def write_result(
+    name: str, rows: list[dict[str, Any]], *, folder: Path | None = None, **more: Any
+) -> Path:
     """Write a benchmark's rows as JSON beside the machine that they were measured on.
 
     Absolute paths among the options are cut to their last part: they say nothing elsewhere.
     """
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    folder = folder or RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     options = {key: _portable(value) for key, value in more.pop("options", {}).items()}
     content = {
         "benchmark": name,
@@ -139,18 +231,30 @@ def write_result(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
 
 
 def _portable(value: Any) -> Any:
+    if isinstance(value, Path):
+        value = str(value)
     if isinstance(value, str) and value.startswith("/"):
         return Path(value).name
     return value
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
+def print_table(rows: list[dict[str, Any]], *, title: str = "") -> None:
     """Rows of one kind as a plain table."""
     columns = list(rows[0])
     cells = [[_text(row[column]) for column in columns] for row in rows]
     widths = [max(len(name), *(len(row[i]) for row in cells)) for i, name in enumerate(columns)]
+    if title:
+        print(f"\n{title}")
     for line in [columns, *cells]:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def print_machine() -> None:
+    """One line: on what, with what, of which commit."""
+    found = machine()
+    processor = f"{found['processor']} ({found['threads']} of {found['cores']} cores)"
+    versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("torch", "torchvision"))
+    print(f"{found['gpu'] or processor}; {versions}; commit {found['commit']}", flush=True)
 
 
 def _text(value: Any) -> str:
@@ -158,13 +262,43 @@ def _text(value: Any) -> str:
 
 
 def _processor() -> str:
+    """The name, and family and model where the name hides them."""
+    found = {key: _cpuinfo(key) for key in ("model name", "cpu family", "model")}
+    if not found["model name"]:
+        return platform.processor() or platform.machine()
+    return f"{found['model name']}, family {found['cpu family']} model {found['model']}"
+
+
+def _features() -> list[str]:
+    flags = set((_cpuinfo("flags") or _cpuinfo("Features")).split())
+    return [name for name in FEATURES if name in flags]
+
+
+def _cpuinfo(key: str) -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""
+
+
+def _gpu() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def _commit() -> str:
-    call = ["git", "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(call, capture_output=True, text=True, cwd=Path(__file__).parent)
-    return found.stdout.strip() or "unknown"
+    """The commit, with a plus where files of the project were changed after it."""
+    commit = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "..")
+    return f"{commit}+" if commit and changed else commit or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    try:
+        call = ["git", *arguments]
+        found = subprocess.run(call, capture_output=True, text=True, cwd=Path(__file__).parent)
+    except OSError:
+        return ""
+    return found.stdout.strip()

@@ -1,0 +1,275 @@
+"""A training step beside torchvision's: images a second and peak memory.
+
+    python benchmarks/training_step.py --device cpu|cuda [--size 640x640] [--batch 2]
+        [--objects 15 300] [--precision auto] [--torchvision-precision float32 bf16]
+
+ResNet-50 and 91 classes, the same weights, images and boxes. A step begins with uint8 images on
+the host and ends with new weights. foveal's half is the engine of `foveal train`, with its own
+choice of precision and of torch.compile. torchvision's half is its network as its training script
+uses it: in float32 as it comes, and with bf16 autocast and channels_last. Both train all layers but
+the frozen norms by SGD with momentum, and both must find the same loss first, or the benchmark
+stops.
+
+Memory is the most that a process of its own takes for weights, gradients, momentum and two steps.
+On a CPU that is the process's memory beyond the loaded libraries, else what torch allocated.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from harness import (
+    Seconds,
+    interleave,
+    peak_megabytes,
+    print_machine,
+    print_table,
+    write_result,
+)
+from networks import (
+    Task,
+    draw_images,
+    draw_targets,
+    for_torchvision,
+    make_pair,
+    precision_name,
+    to_tensors,
+    torchvision_autocast,
+)
+
+from foveal.config import change_settings
+from foveal.data.batching import make_batch
+from foveal.data.preparation import make_preparation
+from foveal.models.model_file import LoadedModel
+from foveal.structures import Batch, Sample, Target
+from foveal.training.setup import choose_compile, make_accelerator, make_engine
+
+LEARNING_RATE = 1e-6
+"""Small: the weights are random, and every step is to be like the first."""
+STEPS_OF_A_RUN = 100_000
+"""Of a long run, for which foveal chooses whether to compile."""
+SIZES = {"cpu": (640, 640), "cuda": (800, 1333)}
+BATCHES = {"cpu": 2, "cuda": 16}
+LOSS_TOLERANCE = {"float32": 1e-3, "bf16": 0.05}
+
+Step = Callable[[], float]
+
+
+def foveal_step(task: Task, precision: str, compiled: str = "auto") -> Step:
+    """foveal's step, as `foveal train` takes it; gives the loss."""
+    return step_of(make_pair(task).own, task, precision, compiled)
+
+
+def step_of(own: LoadedModel, task: Task, precision: str, compiled: str = "auto") -> Step:
+    """The step of any foveal model."""
+    settings = change_settings(
+        own.settings, {"training": {"precision": precision, "optimizer": "sgd"}}
+    )
+    accelerator = accelerator_on(task.device)
+    use, _ = choose_compile(compiled, accelerator.device, steps=STEPS_OF_A_RUN)
+    engine = make_engine(own.model, settings, accelerator=accelerator, compiled=use)
+    batch = make_foveal_batch(own, task)
+
+    def step() -> float:
+        result = engine.step([batch], LEARNING_RATE)
+        if not result.applied:
+            raise SystemExit("foveal's loss is not finite: nothing is measured")
+        return result.loss
+
+    return step
+
+
+def accelerator_on(device: str) -> Any:
+    """As `foveal train` makes it; on the CPU of a machine with a GPU where that is asked for."""
+    if device == "cpu" and torch.cuda.is_available():
+        from accelerate import Accelerator
+
+        return Accelerator(cpu=True)
+    return make_accelerator()
+
+
+def make_foveal_batch(own: LoadedModel, task: Task) -> Batch:
+    """The task's images and boxes as the loader gives them to the engine, on the host."""
+    preparation = make_preparation(own.settings.preparation)
+    prepared = []
+    for image, (boxes, labels) in zip(draw_images(task), draw_targets(task), strict=True):
+        target = Target(boxes, labels, torch.zeros(len(boxes), dtype=torch.bool).numpy())
+        prepared.append(preparation(Sample(image, target)))
+    batch = make_batch(prepared)
+    return batch.pin_memory() if task.device == "cuda" else batch
+
+
+def torchvision_step(task: Task, precision: str) -> Step:
+    """torchvision's step; gives the loss."""
+    model = for_torchvision(make_pair(task).foreign, task.device, precision).train()
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.SGD(weights, lr=LEARNING_RATE, momentum=0.9, weight_decay=1e-4)
+    images = to_tensors(draw_images(task))
+    targets = [
+        {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(labels)}
+        for boxes, labels in draw_targets(task)
+    ]
+    if task.device == "cuda":
+        images = [image.pin_memory() for image in images]
+        targets = [{key: part.pin_memory() for key, part in item.items()} for item in targets]
+
+    def step() -> float:
+        on_device = [
+            image.to(task.device, non_blocking=True).to(torch.float32) / 255 for image in images
+        ]
+        labelled = [
+            {key: part.to(task.device, non_blocking=True) for key, part in item.items()}
+            for item in targets
+        ]
+        with torchvision_autocast(task.device, precision):
+            losses = model(on_device, labelled)
+        loss = sum(losses.values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def twice(make: Callable[..., Step], *arguments: Any) -> Callable[[], None]:
+    """Two steps, so that the momentum is there in the second; for the memory's process."""
+    step = make(*arguments)
+
+    def work() -> None:
+        step()
+        step()
+
+    return work
+
+
+def measure(
+    task: Task, precision: str, others: Sequence[str], options: argparse.Namespace
+) -> tuple[dict[str, Any], dict[str, Seconds]]:
+    """Time the contestants in turn: a row of the table, and the seconds of each."""
+    contestants = {"foveal": foveal_step(task, precision, options.compile)}
+    for other in others:
+        contestants[f"torchvision {other}"] = torchvision_step(task, other)
+    losses = {name: step() for name, step in contestants.items()}
+    check_losses(losses, precision, others)
+    seconds = interleave(
+        contestants, rounds=options.rounds, warmup=options.warmup, repeat=options.repeat
+    )
+    speed = {name: task.batch / found["median"] for name, found in seconds.items()}
+    row: dict[str, Any] = {"objects": task.objects}
+    row |= {f"{name} images/s": value for name, value in speed.items()}
+    row["same precision"] = ratio(speed, f"torchvision {precision}")
+    row["torchvision's default"] = ratio(speed, "torchvision float32")
+    row["loss"] = losses["foveal"]
+    return row, seconds
+
+
+def ratio(speed: dict[str, float], other: str) -> float | str:
+    """How many times as fast as the other foveal is."""
+    return speed["foveal"] / speed[other] if other in speed else "-"
+
+
+def check_losses(losses: dict[str, float], precision: str, others: Sequence[str]) -> None:
+    """Both must compute the same thing, or the comparison means nothing."""
+    for other in others:
+        found, expected = losses["foveal"], losses[f"torchvision {other}"]
+        tolerance = max(LOSS_TOLERANCE[precision], LOSS_TOLERANCE[other])
+        if abs(found - expected) > tolerance * abs(expected):
+            raise SystemExit(f"the first losses differ: foveal {found}, torchvision {expected}")
+
+
+def measure_memory(
+    task: Task, precision: str, others: Sequence[str], compiled: str
+) -> dict[str, Any]:
+    """The peak of each contestant, each in a process of its own."""
+    peaks = {
+        "foveal": peak_megabytes(
+            twice, foveal_step, task, precision, compiled, device=task.device, whole=True
+        )
+    }
+    for other in others:
+        peaks[f"torchvision {other}"] = peak_megabytes(
+            twice, torchvision_step, task, other, device=task.device, whole=True
+        )
+    row: dict[str, Any] = {"objects": task.objects}
+    for name, (peak, complete) in peaks.items():
+        row[f"{name} MB"] = round(peak) if complete else f"over {peak:.0f}"
+    for other in others:
+        row[f"share of {other}"] = peaks["foveal"][0] / peaks[f"torchvision {other}"][0]
+    return row
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    height, width = options.size or SIZES[options.device]
+    task = Task(
+        options.device,
+        options.backbone,
+        options.classes,
+        height=height,
+        width=width,
+        batch=options.batch or BATCHES[options.device],
+    )
+    precision = precision_name(options.precision, options.device)
+    others = list(dict.fromkeys(options.torchvision_precision or ["float32", precision]))
+    print_machine()
+    shape = make_foveal_batch(make_pair(replace(task, batch=1)).own, replace(task, batch=1))
+    size = "x".join(map(str, shape.images.shape[2:]))
+    title = f"{task.backbone}, {task.batch} images of {height}x{width} (foveal's input {size})"
+    rows, seconds, memory = [], {}, []
+    for objects in options.objects:
+        row, found = measure(replace(task, objects=objects), precision, others, options)
+        rows.append(row)
+        seconds[str(objects)] = found
+    print_table(rows, title=f"training step, {title}, foveal in {precision}")
+    for objects in options.memory_objects:
+        found = measure_memory(replace(task, objects=objects), precision, others, options.compile)
+        memory.append(found)
+    if memory:
+        print_table(memory, title="peak memory, weights and optimizer with them")
+    path = write_result(
+        f"training_step_{options.device}",
+        rows,
+        folder=options.out,
+        task=asdict(task),
+        foveal_input=size,
+        precision=precision,
+        rounds=options.rounds,
+        seconds=seconds,
+        memory=memory,
+    )
+    print("written:", path.name)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--backbone", default="resnet50", help="resnet18 or resnet50")
+    parser.add_argument("--classes", type=int, default=91)
+    parser.add_argument("--size", type=size_of, help="HEIGHTxWIDTH of the images")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--objects", type=int, nargs="+", default=[15, 300], help="an image")
+    parser.add_argument("--memory-objects", type=int, nargs="*", default=[15, 5000])
+    parser.add_argument("--precision", choices=["auto", "float32", "bf16"], default="auto")
+    parser.add_argument("--torchvision-precision", nargs="+", choices=["float32", "bf16"])
+    parser.add_argument("--compile", choices=["auto", "on", "off"], default="auto")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--warmup", type=int, default=1)
+    parser.add_argument("--repeat", type=int, default=1, help="steps in one turn")
+    parser.add_argument("--out", type=Path, help="the folder of the JSON file")
+    return parser.parse_args(arguments)
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """'800x1333' as height and width."""
+    height, _, width = text.partition("x")
+    return int(height), int(width or height)
+
+
+if __name__ == "__main__":
+    main()
