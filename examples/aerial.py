@@ -10,7 +10,6 @@ DontCare), which must count neither as objects nor as background.
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
 import foveal
@@ -26,8 +25,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=512, help="shorter side of the input, pixels")
     parser.add_argument("--epochs", type=int, default=12)
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("foveal").setLevel(logging.INFO)  # a line for each epoch
 
     training = foveal.read(options.data / "train.json")
     ignored = [name for name in (options.ignore,) if name in training.classes]

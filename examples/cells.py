@@ -10,7 +10,6 @@ test. The counts are written to OUT/counts.csv: one line an image, one column a 
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
 import foveal
@@ -26,8 +25,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=320, help="shorter side of the input, pixels")
     parser.add_argument("--epochs", type=int, default=12)
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("foveal").setLevel(logging.INFO)  # a line for each epoch
 
     detector = foveal.Detector(
         f"{options.data}:train",

@@ -16,7 +16,6 @@ detection counts.
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
 import foveal
@@ -31,8 +30,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=640, help="shorter side of the input, pixels")
     parser.add_argument("--epochs", type=int, default=20)
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("foveal").setLevel(logging.INFO)  # a line for each epoch
 
     data = foveal.read(options.table)
     print(data.summary())

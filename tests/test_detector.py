@@ -12,6 +12,8 @@ from foveal.config import Settings, make_settings
 from foveal.data.dataset import Dataset
 from foveal.data.synthetic import draw_dataset
 from foveal.errors import DataError, TrainingError
+from foveal.evaluation.evaluation import choose_threshold
+from foveal.inference.predictor import Predictor
 
 TINY = (
     "model.backbone=test_resnet",
@@ -116,6 +118,54 @@ def test_without_validation_data_a_share_is_held_out(drawn):
 
     foveal.Detector(drawn["train"], settings=tiny()).fit(reporter=Listener())
     assert any("1 of 8 images are held out" in text for text in said)
+
+
+def test_fit_shows_its_progress_unless_told_not_to(drawn, capsys, caplog):
+    detector = foveal.Detector(drawn["train"], settings=tiny())
+    detector.fit(valid=drawn["valid"])
+    assert "epoch 1, loss" in capsys.readouterr().err
+    with caplog.at_level("INFO", logger="foveal"):
+        detector.fit(valid=drawn["valid"], progress=False)
+    assert capsys.readouterr() == ("", "")
+    assert sum("epoch 1, loss" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_the_best_epochs_validation_is_not_done_again(drawn, tmp_path, monkeypatch):
+    calls = []
+    real = Predictor.detect_many
+
+    def detect_many(self, images):
+        calls.append(len(images))
+        return real(self, images)
+
+    monkeypatch.setattr(Predictor, "detect_many", detect_many)
+    settings = tiny("training.epochs=2", "training.learning_rate=0.01")
+    detector = foveal.Detector(drawn["train"], settings=settings)
+    detector.fit(valid=drawn["valid"], out=tmp_path / "run")
+    assert calls == [4, 4]
+    # The threshold is the one that the kept model's own detections give.
+    targets = [drawn["valid"].target(index) for index in range(4)]
+    monkeypatch.undo()
+    again = foveal.load(tmp_path / "run" / "best.safetensors")
+    found = again.detect_many((r.path for r in drawn["valid"]), threshold=0.05)
+    assert again.threshold == choose_threshold(found, targets, detector.classes, by="f1")
+    # A run that is only read again has nothing at hand.
+    monkeypatch.setattr(Predictor, "detect_many", detect_many)
+    other = foveal.Detector(drawn["train"], settings=settings)
+    other.fit(valid=drawn["valid"], out=tmp_path / "run", resume=True)
+    assert calls == [4, 4, 4]
+    assert other.threshold == detector.threshold
+
+
+def test_the_reports_training_data_is_without_what_is_held_out(drawn, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        "foveal.detector.write_evaluation_report",
+        lambda path, evaluation, **options: seen.update(options),
+    )
+    detector = foveal.Detector(drawn["train"], settings=tiny())
+    detector.fit(out=tmp_path / "run")
+    assert (len(seen["training"]), len(seen["dataset"])) == (7, 1)
 
 
 def test_ignored_classes_stay_ignored_in_later_data(drawn, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from foveal.config import Settings, change_settings, make_settings, to_toml
 from foveal.data.dataset import Dataset
 from foveal.data.formats import read
 from foveal.errors import DataError, FovealError, TrainingError
-from foveal.evaluation.evaluation import choose_threshold, evaluate, quick_numbers
+from foveal.evaluation.evaluation import choose_threshold, evaluate
 from foveal.evaluation.metrics_file import write_metrics
 from foveal.inference.loading import make_predictor
 from foveal.inference.predictor import Predictor
@@ -19,9 +18,11 @@ from foveal.models import model_file
 from foveal.models.build import build_model
 from foveal.models.model_file import LoadedModel
 from foveal.reporting.evaluation import read_history, write_evaluation_report
-from foveal.training.journal import LoggingReporter, Reporter
-from foveal.training.loop import TrainingResult, Validate, train
+from foveal.training.journal import Reporter
+from foveal.training.loop import TrainingResult, train
+from foveal.training.progress import reporting_to
 from foveal.training.trial import Trial
+from foveal.training.validation import Validation
 from foveal.tuning.anchors import AnchorFit, fit_anchors
 from foveal.tuning.images import follow_images
 from foveal.tuning.learning_rate import LearningRateCurve, find_learning_rate
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from foveal.structures import Detections
 
 DataLike = Dataset | str | Path
-
-log = logging.getLogger(__name__)
 
 ANCHOR_SHAPES = {"sizes", "scales", "ratios"}
 
@@ -150,6 +149,7 @@ class Detector:
         resume: bool = False,
         overwrite: bool = False,
         start: str | Path | None = None,
+        progress: bool = True,
         reporter: Reporter | None = None,
     ) -> Detector:
         """Train on the data; the weights of the best epoch stay.
@@ -162,7 +162,9 @@ class Detector:
             resume: go on with the run in `out`.
             overwrite: replace the run in `out`.
             start: a model file to begin from; its class layer is taken where the classes agree.
-            reporter: is told how it goes; None writes to the log.
+            progress: show how it goes, with a bar on a terminal or in a notebook and as lines
+                elsewhere; False tells the logger `foveal.training.journal` instead.
+            reporter: is told how it goes, in place of both.
 
         Returns:
             This detector.
@@ -171,24 +173,24 @@ class Detector:
             TrainingError: the run can't start, go on or be resumed.
         """
         settings = change_settings(self.settings, {"training": _given(epochs=epochs)})
-        reporter = reporter or LoggingReporter()
-        training, validation = self._parts(settings, valid, reporter)
-        if start is not None and not resume:
-            model_file.load_weights_into(self.model, start, self.classes)
-        folder = None if out is None else Path(out)
-        result = train(
-            self.model,
-            settings,
-            training,
-            out=folder,
-            validate=self._validation(settings, validation),
-            resume=resume,
-            overwrite=overwrite,
-            reporter=reporter,
-            notes=self.notes,
-        )
-        self.settings, self.history = settings, result.history
-        self._conclude(result, validation, reporter)
+        with reporting_to(reporter, progress=progress) as told:
+            parts = self._parts(settings, valid, told)
+            if start is not None and not resume:
+                model_file.load_weights_into(self.model, start, self.classes)
+            validation = self._validation(settings, parts[1])
+            result = train(
+                self.model,
+                settings,
+                parts[0],
+                out=None if out is None else Path(out),
+                validate=validation,
+                resume=resume,
+                overwrite=overwrite,
+                reporter=told,
+                notes=self.notes,
+            )
+            self.settings, self.history = settings, result.history
+            self._conclude(result, validation, told, parts=parts)
         return self
 
     def find_learning_rate(self) -> LearningRateCurve:
@@ -231,23 +233,25 @@ class Detector:
         present = [name for name in self.notes.get("ignore", ()) if name in dataset.classes]
         return dataset.ignoring(present) if present else dataset
 
-    def _validation(self, settings: Settings, data: Dataset) -> Validate:
-        targets = [data.target(index) for index in range(len(data))]
+    def _validation(self, settings: Settings, data: Dataset) -> Validation:
+        def detect(model: RetinaNet, paths: list[Path]) -> list[Detections]:
+            loaded = LoadedModel(model, settings, self.classes, {})
+            return make_predictor(loaded, device=None).detect_many(paths)
 
-        def validate(model: RetinaNet) -> dict[str, float]:
-            predictor = make_predictor(LoadedModel(model, settings, self.classes, {}), device=None)
-            found = predictor.detect_many(_paths(data))
-            return quick_numbers(found, targets, self.classes, most=predictor.most)
+        return Validation(data, detect, most=settings.decoding.most)
 
-        return validate
-
-    def _conclude(self, result: TrainingResult, data: Dataset, reporter: Reporter) -> None:
+    def _conclude(
+        self,
+        result: TrainingResult,
+        validation: Validation,
+        reporter: Reporter,
+        *,
+        parts: tuple[Dataset, Dataset],
+    ) -> None:
         """Choose the threshold on the validation images and write the run's report."""
-        predictor = self.predictor(threshold=self.settings.decoding.threshold)
-        found = predictor.detect_many(_paths(data))
-        targets = [data.target(index) for index in range(len(data))]
+        found = validation.found_by(self.model, result.best)
         self.notes |= {
-            "threshold": choose_threshold(found, targets, self.classes, by="f1"),
+            "threshold": choose_threshold(found, validation.targets, self.classes, by="f1"),
             "validation": dict(result.best),
             "epoch": result.best_epoch,
         }
@@ -255,9 +259,14 @@ class Detector:
             return
         self.save(result.folder / "best.safetensors")
         evaluation = evaluate(
-            found, targets, self.classes, threshold=self.threshold, most=predictor.most
+            found,
+            validation.targets,
+            self.classes,
+            threshold=self.threshold,
+            most=self.settings.decoding.most,
         )
-        self._report(result.folder, evaluation, data, training=self._data)
+        training, data = parts
+        self._report(result.folder, evaluation, data, training=training)
         reporter.say(f"The report is {result.folder / 'report.html'}.")
 
     # Use -------------------------------------------------------------------------------------

@@ -29,6 +29,9 @@ class Listener:
     def say(self, text):
         self.said.append(text)
 
+    def warn(self, text):
+        self.said.append(text)
+
 
 @pytest.fixture
 def fake(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Annotated
 
 import typer
@@ -17,6 +18,11 @@ from foveal.cli.import_ import import_checkpoint
 from foveal.cli.predict import predict
 from foveal.cli.train import train
 from foveal.errors import FovealError
+from foveal.training.processes import is_first_process
+
+SECONDS_TO_BE_ENDED = 2.0
+"""Where one of several processes fails, torchrun ends the others: they wait for that before they
+speak, so that what all of them would say is said by the first one alone."""
 
 app = typer.Typer(
     name="foveal",
@@ -59,5 +65,7 @@ def main() -> None:
     try:
         app()
     except FovealError as error:
+        if not is_first_process():
+            time.sleep(SECONDS_TO_BE_ENDED)
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.training.processes import is_first_process
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -101,7 +103,8 @@ def train(
     detector = Detector(dataset, settings=settings, ignore=ignore or ())
     console = Console(highlight=False, emoji=False)
     if show:
-        sys.stdout.write(to_toml(detector.settings))
+        if is_first_process():
+            sys.stdout.write(to_toml(detector.settings))
         return
     if find_learning_rate:
         _find_learning_rate(detector, console, out)
@@ -117,7 +120,7 @@ def train(
 
 def _describe(detector: Detector, dataset: Dataset, data: str, console: Console) -> None:
     """Say what was chosen."""
-    if not _is_first_process():
+    if not is_first_process():
         return
     settings = detector.settings
     console.print(
@@ -148,11 +151,12 @@ def _fit(
     overwrite: bool,
     start: Path | None,
 ) -> None:
-    from foveal.cli.progress import reporter_of
     from foveal.errors import TrainingInterrupted
+    from foveal.training.processes import end_processes
+    from foveal.training.progress import watching
 
     try:
-        with reporter_of(console, rank=_rank()) as reporter:
+        with watching(console) as reporter:
             detector.fit(
                 valid=valid,
                 out=out,
@@ -162,9 +166,11 @@ def _fit(
                 reporter=reporter,
             )
     except TrainingInterrupted as interruption:
-        sys.stderr.write(f"{interruption}\n{_resuming_command()}\n")
+        if is_first_process():
+            sys.stderr.write(f"{interruption}\n{_resuming_command()}\n")
         sys.exit(INTERRUPTED)
-    if _is_first_process():
+    end_processes()
+    if is_first_process():
         _conclude(detector, console, out)
 
 
@@ -186,7 +192,7 @@ def _find_learning_rate(detector: Detector, console: Console, out: Path | None) 
     curve = detector.find_learning_rate()
     training = detector.settings.training
     setting = setting_for(curve.suggestion, optimizer=training.optimizer, batch=training.batch)
-    if not _is_first_process():
+    if not is_first_process():
         return
     _print_curve(curve, console)
     console.print(
@@ -231,23 +237,18 @@ def _find_batch_size(detector: Detector, dataset: Dataset, console: Console) -> 
     images = find_batch_size(
         lambda number: fits_into_memory(detector.model, detector.settings, dataset, images=number)
     )
-    console.print(
-        f"Batches of {images} fit: --set training.batch={images}. The learning rate follows.",
-        markup=False,
-    )
+    if is_first_process():
+        console.print(
+            f"Batches of {images} fit: --set training.batch={images}. The learning rate follows.",
+            markup=False,
+        )
 
 
 def _resuming_command() -> str:
-    arguments = ["foveal", *sys.argv[1:]]
+    """What was typed, to go on; of torchrun's or accelerate's own part nothing is known here."""
+    program = "foveal" if "WORLD_SIZE" not in os.environ else "... -m foveal"
+    arguments = sys.argv[1:]
     if "--resume" not in arguments:
         arguments.append("--resume")
-    return shlex.join(argument for argument in arguments if argument != "--overwrite")
-
-
-def _rank() -> int:
-    """Which process this is, as torchrun and accelerate launch say it."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def _is_first_process() -> bool:
-    return _rank() == 0
+    typed = shlex.join(argument for argument in arguments if argument != "--overwrite")
+    return f"{program} {typed}"

@@ -115,6 +115,15 @@ class Engine:
         """The model to evaluate and to keep: the averaged one where there is one."""
         return self.averaged.model if self.averaged else self.model
 
+    def share_statistics(self) -> None:
+        """Give all processes the first one's running statistics, which are the ones that are kept.
+
+        Each process's last step has changed its own.
+        """
+        if self.accelerator.num_processes > 1:
+            for value in running_statistics(self.best_known):
+                distributed.broadcast(value, src=0)
+
     def train_backbone(self, trained: bool) -> None:
         """Train the backbone's weights from now on, or leave them as they are."""
         if trained == self._backbone_trained:

@@ -63,11 +63,14 @@ class Reporter(Protocol):
         """An epoch is done; the summary is its line in metrics.jsonl."""
 
     def say(self, text: str) -> None:
-        """Something that a person should read once."""
+        """Something that a person may want to read once."""
+
+    def warn(self, text: str) -> None:
+        """Something is not as it should be."""
 
 
 class LoggingReporter:
-    """Tells the logger `foveal.training.journal`: epochs at INFO, messages at WARNING."""
+    """Tells the logger `foveal.training.journal`: warnings as such, all else at INFO."""
 
     def step(self, progress: Progress) -> None:
         """Say nothing: metrics.jsonl has the steps."""
@@ -78,7 +81,27 @@ class LoggingReporter:
 
     def say(self, text: str) -> None:
         """Log the text."""
+        logger.info(text)
+
+    def warn(self, text: str) -> None:
+        """Log the text as a warning."""
         logger.warning(text)
+
+
+class SilentReporter:
+    """Says nothing: for all processes but the first."""
+
+    def step(self, progress: Progress) -> None:
+        """Say nothing."""
+
+    def epoch(self, summary: Mapping[str, Any]) -> None:
+        """Say nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    def warn(self, text: str) -> None:
+        """Say nothing."""
 
 
 class Journal:

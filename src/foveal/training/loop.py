@@ -18,6 +18,7 @@ from foveal.training.folder import RunFolder
 from foveal.training.interruption import Interruption, StoppedError
 from foveal.training.journal import LoggingReporter, Reporter
 from foveal.training.keeping import Keeper
+from foveal.training.processes import agreed, explaining_lost_processes
 from foveal.training.resume import Position, fingerprint_of
 from foveal.training.schedule import learning_rate_factor, peak_learning_rate
 from foveal.training.setup import choose_compile, flat_settings, make_accelerator, make_engine
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from foveal.models.retinanet import RetinaNet
 
 Validate = Callable[["RetinaNet"], Mapping[str, float]]
-"""Measures a model in evaluation mode; its numbers hold AP, the higher the better."""
+"""Measures a model in evaluation mode; its numbers hold AP, the higher the better.
+
+It is called in all processes at once, so that they can share the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,9 @@ def train(
             notes=notes or {},
         )
         try:
-            run.begin(resume=resume)
-            run.go()
+            with explaining_lost_processes(accelerator.num_processes):
+                run.begin(resume=resume)
+                run.go()
             return run.result()
         except BaseException as error:
             run.give_up(error)
@@ -342,12 +346,11 @@ class Run:
     def _measure(self) -> dict[str, float]:
         """Validate. What was trained is not lost if that fails or a signal breaks it off."""
         assert self.validate is not None
+        self.engine.share_statistics()
         model = self.engine.best_known.eval()
         try:
             if self.accelerator.num_processes > 1:
-                from accelerate.utils import broadcast_object_list
-
-                return dict(broadcast_object_list([dict(self.validate(model))])[0])
+                return agreed(dict(self.validate(model)))
             with self.interruption.breaks_off():
                 return dict(self.validate(model))
         except StoppedError:

@@ -102,10 +102,11 @@ class Teller:
     def skipped(self, names: list[str], *, epoch: int, step: int) -> None:
         """Tell of a step that was left out, with its images; epoch from 0, step of the epoch."""
         done = epoch * self.steps + step
-        self.say(
-            f"Step {done}: the loss is not finite and the step is left out. "
-            f"Its images: {', '.join(names)}."
-        )
+        if self.accelerator.is_main_process:
+            self.reporter.warn(
+                f"Step {done}: the loss is not finite and the step is left out. "
+                f"Its images: {', '.join(names)}."
+            )
         self.journal.write("skipped", epoch=epoch + 1, step=done, images=names)
 
     def epoch(self, summary: Mapping[str, Any]) -> None:

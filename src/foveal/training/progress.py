@@ -1,13 +1,21 @@
-"""How training shows itself: a bar on a terminal, plain lines everywhere else."""
+"""How training shows itself: a bar on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from foveal.training.journal import LoggingReporter, Progress, Reporter, describe_epoch
+from foveal.training.journal import (
+    LoggingReporter,
+    Progress,
+    Reporter,
+    SilentReporter,
+    describe_epoch,
+)
+from foveal.training.processes import is_first_process
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,9 +24,19 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 @contextlib.contextmanager
-def watching(console: Console) -> Iterator[Reporter]:
-    """A reporter that writes to the console: in place on a terminal, else line by line."""
-    if not console.is_terminal:
+def watching(console: Console | None = None) -> Iterator[Reporter]:
+    """A reporter that writes to the console; in all processes but the first a silent one.
+
+    Args:
+        console: None takes the standard error output, or the notebook's cell.
+    """
+    from rich.console import Console
+
+    if not is_first_process():
+        yield SilentReporter()
+        return
+    console = console or Console(stderr=True, highlight=False, emoji=False)
+    if not _can_move(console):
         yield LineReporter(console)
         return
     from rich.progress import BarColumn, TextColumn
@@ -32,6 +50,19 @@ def watching(console: Console) -> Iterator[Reporter]:
         transient=True,
     ) as bars:
         yield BarReporter(bars)
+
+
+def reporting_to(
+    reporter: Reporter | None, *, progress: bool
+) -> contextlib.AbstractContextManager[Reporter]:
+    """The given reporter, else one that shows the run, else one that writes to the log.
+
+    In all processes but the first it is a silent one.
+    """
+    if reporter is None and progress:
+        return watching()
+    listener = reporter or LoggingReporter()
+    return contextlib.nullcontext(listener if is_first_process() else SilentReporter())
 
 
 class LineReporter:
@@ -54,6 +85,10 @@ class LineReporter:
         self._write(describe_epoch(summary))
 
     def say(self, text: str) -> None:
+        """Write the text."""
+        self._write(text)
+
+    def warn(self, text: str) -> None:
         """Write the text."""
         self._write(text)
 
@@ -90,10 +125,16 @@ class BarReporter:
         """Leave the text."""
         self._bars.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
+    def warn(self, text: str) -> None:
+        """Leave the text."""
+        self.say(text)
 
-def reporter_of(console: Console, *, rank: int) -> contextlib.AbstractContextManager[Reporter]:
-    """What shows a run: all processes but the first are silent."""
-    return watching(console) if rank == 0 else contextlib.nullcontext(LoggingReporter())
+
+def _can_move(console: Console) -> bool:
+    """Whether a bar can be drawn in place; in a notebook that takes ipywidgets."""
+    if console.is_jupyter:
+        return importlib.util.find_spec("ipywidgets") is not None
+    return console.is_terminal
 
 
 def describe_step(progress: Progress) -> str:

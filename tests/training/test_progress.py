@@ -3,8 +3,14 @@ import io
 import pytest
 from rich.console import Console
 
-from foveal.cli.progress import describe_step, describe_time, reporter_of, watching
-from foveal.training.journal import LoggingReporter, Progress
+from foveal.training.journal import Progress, SilentReporter
+from foveal.training.progress import (
+    BarReporter,
+    LineReporter,
+    describe_step,
+    describe_time,
+    watching,
+)
 
 
 def progress(step=2, **changes):
@@ -44,7 +50,7 @@ def test_plain_lines_where_there_is_no_terminal(monkeypatch):
     text = io.StringIO()
     with watching(Console(file=text, width=40)) as reporter:
         reporter.step(progress())
-        monkeypatch.setattr("foveal.cli.progress.SECONDS_BETWEEN_LINES", 0.0)
+        monkeypatch.setattr("foveal.training.progress.SECONDS_BETWEEN_LINES", 0.0)
         reporter.step(progress(3))
         reporter.epoch(SUMMARY)
         reporter.say("image [1].jpg is broken")
@@ -68,6 +74,33 @@ def test_a_bar_on_a_terminal():
     assert "epoch 1, loss 1.5000" in shown
 
 
-def test_only_the_first_process_shows():
-    with reporter_of(Console(file=io.StringIO()), rank=1) as reporter:
-        assert isinstance(reporter, LoggingReporter)
+def test_the_default_is_the_standard_error_output(capsys):
+    with watching() as reporter:
+        reporter.epoch(SUMMARY)
+        reporter.warn("Step 3: the loss is not finite")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines()[0].startswith("epoch 1, loss 1.5000")
+    assert printed.err.splitlines()[1] == "Step 3: the loss is not finite"
+
+
+@pytest.mark.parametrize(("widgets", "kind"), [(True, BarReporter), (False, LineReporter)])
+def test_a_bar_in_a_notebook_takes_widgets(monkeypatch, widgets, kind):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: widgets or None)
+    monkeypatch.setattr("rich.progress.Progress.start", lambda self: None)
+    monkeypatch.setattr("rich.progress.Progress.stop", lambda self: None)
+    with watching(Console(file=io.StringIO(), force_jupyter=True)) as reporter:
+        assert isinstance(reporter, kind)
+
+
+@pytest.mark.parametrize("name", ["RANK", "OMPI_COMM_WORLD_RANK"])
+def test_only_the_first_process_shows(monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    text = io.StringIO()
+    with watching(Console(file=text)) as reporter:
+        reporter.epoch(SUMMARY)
+        reporter.say("words")
+        reporter.warn("words")
+        reporter.step(progress())
+    assert isinstance(reporter, SilentReporter)
+    assert text.getvalue() == ""

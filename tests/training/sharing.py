@@ -1,0 +1,98 @@
+"""What processes do together; started by test_validation.py as two gloo processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from torch import distributed
+
+from foveal.errors import ImageError
+from foveal.training.engine import Engine
+from foveal.training.processes import agreed, explaining_lost_processes, share_out
+
+
+def run(*, processes: int) -> list[dict]:
+    """Start the processes; give what each of them found."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = [
+            subprocess.Popen(
+                [sys.executable, __file__, folder, str(rank), str(processes)],
+                env=os.environ | {"RANK": str(rank), "OMP_NUM_THREADS": "1"},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(processes)
+        ]
+        for process in started:
+            _, complaint = process.communicate(timeout=120)
+            assert process.returncode == 0, complaint
+        return [
+            json.loads((Path(folder) / f"{rank}.json").read_text()) for rank in range(processes)
+        ]
+
+
+def said(act) -> str:
+    try:
+        return str(act())
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def fail(items):
+    if 3 in items:
+        raise KeyError("bad")
+    return items
+
+
+def miss(items):
+    if 3 in items:
+        raise ImageError("3.jpg")
+    return items
+
+
+def statistics(rank: int) -> list[float]:
+    """An engine's running mean, which differs between the processes before it is shared."""
+    model = torch.nn.BatchNorm2d(2)
+    model.running_mean.fill_(rank)
+    engine = SimpleNamespace(best_known=model, accelerator=SimpleNamespace(num_processes=2))
+    Engine.share_statistics(engine)
+    return model.running_mean.tolist()
+
+
+def main(folder: Path, rank: int, processes: int) -> None:
+    store = distributed.FileStore(str(folder / "store"), processes)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=processes)
+    shares = []
+
+    def work(items):
+        shares.extend(items)
+        return [10 * item for item in items]
+
+    found = {
+        "results": share_out(range(5), work),
+        "share": shares,
+        "agreed": agreed(rank),
+        "statistics": statistics(rank),
+        "one fails": said(lambda: share_out(range(5), fail)),
+        "an image is missing": said(lambda: share_out(range(5), miss)),
+    }
+    if rank == 0:
+
+        def wait():
+            with explaining_lost_processes(processes):
+                distributed.all_reduce(torch.zeros(1))
+
+        found["one ends"] = said(wait)
+    (folder / f"{rank}.json").write_text(json.dumps(found))
+    os._exit(0)  # without taking leave of the group
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

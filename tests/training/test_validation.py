@@ -1,0 +1,85 @@
+import math
+
+import numpy as np
+import pytest
+from tests.training import sharing
+
+from foveal.data.dataset import Dataset, Record
+from foveal.structures import Detections
+from foveal.training.validation import Validation
+
+BOX = np.asarray([[10, 10, 40, 40]], np.float32)
+
+
+def detections(score, *, right=True):
+    box = BOX if right else BOX + 100
+    return Detections(box, np.full(1, score, np.float32), np.zeros(1, np.int64), classes=("cell",))
+
+
+@pytest.fixture
+def data(tmp_path):
+    records = tuple(
+        Record(tmp_path / f"{n}.jpg", 64, 64, BOX, np.zeros(1, np.int64), np.zeros(1, np.bool_))
+        for n in range(3)
+    )
+    return Dataset(records, ("cell",), tmp_path)
+
+
+class Found:
+    """Stands for models by the number of images in which they are right."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, model, paths):
+        self.asked.append(model)
+        return [detections(0.9, right=int(path.stem) < model) for path in paths]
+
+
+def test_what_the_best_model_found_is_remembered(data):
+    detect = Found()
+    validation = Validation(data, detect, most=100)
+    numbers = [validation(model) for model in (1, 3, 2)]
+    assert numbers[1]["AP"] == pytest.approx(1.0)
+    assert numbers[0]["AP"] < numbers[2]["AP"] < 1
+    assert math.isnan(numbers[1]["APl"])
+    found = validation.found_by(3, dict(numbers[1]))
+    assert [len(each) for each in found] == [1, 1, 1]
+    assert all((each.boxes == BOX).all() for each in found)
+    assert detect.asked == [1, 3, 2]
+
+
+def test_a_model_that_was_not_measured_here_is_asked(data):
+    detect = Found()
+    validation = Validation(data, detect, most=100)
+    validation.found_by(2, {})
+    validation(1)
+    validation.found_by(2, {"AP": 0.7})
+    assert detect.asked == [2, 1, 2]
+
+
+def test_of_equals_the_later_one_is_the_best(data):
+    detect = Found()
+    validation = Validation(data, detect, most=100)
+    first = validation(0)
+    assert first["AP"] == 0
+    marked = [detections(0.5, right=False)] * 3
+    validation._detect = lambda model, paths: marked
+    assert validation.found_by(0, validation(0))[0] is marked[0]
+
+
+def test_one_process_does_all():
+    assert sharing.share_out([1, 2, 3], lambda items: [10 * item for item in items]) == [10, 20, 30]
+
+
+@pytest.mark.slow
+def test_two_processes_share_and_agree():
+    ours, theirs = sharing.run(processes=2)
+    assert ours["results"] == theirs["results"] == [0, 10, 20, 30, 40]
+    assert (ours["share"], theirs["share"]) == ([0, 2, 4], [1, 3])
+    assert ours["agreed"] == theirs["agreed"] == 0
+    assert ours["statistics"] == theirs["statistics"] == [0.0, 0.0]
+    assert ours["one fails"] == "TrainingError: Process 1 of this run has failed: KeyError: 'bad'"
+    assert theirs["one fails"] == "KeyError: 'bad'"
+    assert ours["an image is missing"] == theirs["an image is missing"] == "ImageError: 3.jpg"
+    assert ours["one ends"].startswith("TrainingError: Another process of this run has ended")
