@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,13 +110,10 @@ def train(
             notes=notes or {},
         )
         try:
-            with explaining_lost_processes(accelerator.num_processes):
+            with explaining_lost_processes(accelerator.num_processes), run.leaving_nothing_half():
                 run.begin(resume=resume)
                 run.go()
             return run.result()
-        except BaseException as error:
-            run.give_up(error)
-            raise
         finally:
             run.close()
 
@@ -203,16 +201,21 @@ class Run:
             is_main=self.accelerator.is_main_process,
         )
 
-    def give_up(self, error: BaseException) -> None:
-        """Leave no files of a run that failed before it got anywhere.
+    @contextlib.contextmanager
+    def leaving_nothing_half(self) -> Iterator[None]:
+        """Leave no files of a run that fails before it got anywhere.
 
         A run that was stopped, or that stopped itself after a step, leaves what it wrote.
         """
-        started = self.position.epoch or self.position.step
-        if isinstance(error, TrainingInterrupted) or (started and isinstance(error, TrainingError)):
-            return
-        self.teller.journal.close()
-        self.keeper.take_back()
+        try:
+            yield
+        except BaseException as error:
+            started = self.position.epoch or self.position.step
+            itself = started and isinstance(error, TrainingError)
+            if not (itself or isinstance(error, TrainingInterrupted)):
+                self.teller.journal.close()
+                self.keeper.take_back()
+            raise
 
     def close(self) -> None:
         """Close what is open."""

@@ -1,0 +1,69 @@
+"""The command as torchrun starts it: two processes, one run, everything said once."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from tests.training.conftest import TINY
+
+from foveal.data.synthetic import draw_dataset
+from foveal.models import model_file
+
+pytestmark = pytest.mark.slow
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+SETS = [part for override in (*TINY, "anchors.scales=[1, 1.4]") for part in ("--set", override)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smears")
+    draw_dataset(folder, splits={"train": 9, "valid": 3}, size=64)
+    return folder
+
+
+def run(*arguments):
+    done = subprocess.run(
+        [*TORCHRUN, "-m", "foveal", "train", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=120,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_two_processes_make_one_run(data, tmp_path):
+    out = tmp_path / "deep" / "run"
+    code, said, complaint = run(data / "train.json", "--out", out, *SETS)
+    assert code == 0, complaint
+    everything = said + complaint
+    for words in (
+        "9 images, 3 classes",
+        "images are held out",
+        "epoch 1, loss",
+        "epoch 2, loss",
+        "Best:",
+    ):
+        assert everything.count(words) == 1, everything
+    assert sorted(path.name for path in out.iterdir()) == [
+        "best.safetensors",
+        "config.toml",
+        "last.safetensors",
+        "metrics.jsonl",
+        "report.html",
+        "state",
+    ]
+    assert "threshold" in model_file.load(out / "best.safetensors").notes
+
+
+def test_a_mistake_is_said_once_and_leaves_nothing(data, tmp_path):
+    lacking = data / "lacking.json"
+    text = (data / "train.json").read_text()
+    lacking.write_text(text.replace("train_0007", "absent"))
+    code, _, complaint = run(lacking, "--out", tmp_path / "run", *SETS)
+    assert code == 1
+    assert complaint.count("does not exist") == 1, complaint
+    assert "Connection closed" not in complaint.split("torch.distributed.elastic")[0]
+    assert not (tmp_path / "run").exists()
