@@ -33,6 +33,9 @@ LONGER = 5 / 3
 SPREAD = 0.5
 """Standard deviation of the logits around their bias."""
 THRESHOLD = 0.05
+EXAMPLE = 256
+"""Side of the part of an image on which weights are scaled."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
@@ -177,11 +180,19 @@ def _torchvision_network(task: Task) -> RetinaNet:
         max_size=task.longer,
         score_thresh=THRESHOLD,
     )
-    example = torch.randn(2, 3, 128, 128)
+    example = _example(task)
     _keep_activations(model.backbone, example)
     _freeze_norms(model)
     _spread_outputs(model, example)
     return model.eval()
+
+
+def _example(task: Task) -> Tensor:
+    """A part of two of the task's images as the network sees them, [2, 3, H, W]."""
+    images = torch.stack(to_tensors(draw_images(task, 2)))[..., :EXAMPLE, :EXAMPLE] / 255
+    mean, std = (torch.tensor(part)[:, None, None] for part in (MEAN, STD))
+    height, width = images.shape[-2:]
+    return nn.functional.pad((images - mean) / std, (0, -width % 32, 0, -height % 32))
 
 
 def _keep_activations(backbone: nn.Module, example: Tensor) -> None:

@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     height, width = options.size or SIZES[options.device]
     task = Task(options.device, options.backbone, options.classes, height=height, width=width)
     precision = precision_name(options.precision, options.device)
-    others = list(dict.fromkeys(options.torchvision_precision or ["float32", precision]))
+    others = options.torchvision_precision
     print_machine()
     predictor = foveal_predictor(make_pair(task).own, task, options.precision)
     size = "x".join(map(str, predictor.preparation.size_for(width, height)))
@@ -222,7 +222,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--candidates", nargs="+", choices=list(CANDIDATES), default=list(CANDIDATES)
     )
     parser.add_argument("--precision", choices=["auto", "float32", "bf16"], default="auto")
-    parser.add_argument("--torchvision-precision", nargs="+", choices=["float32", "bf16"])
+    parser.add_argument(
+        "--torchvision-precision",
+        nargs="+",
+        choices=["float32", "bf16"],
+        default=["float32", "bf16"],
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--out", type=Path, help="the folder of the JSON file")

@@ -216,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         batch=options.batch or BATCHES[options.device],
     )
     precision = precision_name(options.precision, options.device)
-    others = list(dict.fromkeys(options.torchvision_precision or ["float32", precision]))
+    others = options.torchvision_precision
     print_machine()
     shape = make_foveal_batch(make_pair(replace(task, batch=1)).own, replace(task, batch=1))
     size = "x".join(map(str, shape.images.shape[2:]))
@@ -256,7 +256,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--objects", type=int, nargs="+", default=[15, 300], help="an image")
     parser.add_argument("--memory-objects", type=int, nargs="*", default=[15, 5000])
     parser.add_argument("--precision", choices=["auto", "float32", "bf16"], default="auto")
-    parser.add_argument("--torchvision-precision", nargs="+", choices=["float32", "bf16"])
+    parser.add_argument(
+        "--torchvision-precision",
+        nargs="+",
+        choices=["float32", "bf16"],
+        default=["float32", "bf16"],
+    )
     parser.add_argument("--compile", choices=["auto", "on", "off"], default="auto")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=1)
