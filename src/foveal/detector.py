@@ -303,6 +303,7 @@ class Detector:
         data: DataLike,
         *,
         out: str | Path | None = None,
+        predictor: Predictor | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Evaluation:
         """Measure the detector on labelled images.
@@ -310,13 +311,14 @@ class Detector:
         Args:
             data: the images, or the path that `foveal.read` takes.
             out: a folder for metrics.json and report.html.
+            predictor: finds the objects; None takes the model's own, with low scores still in.
             progress: is told (images done, images).
 
         Raises:
             DataError: the data can't be read, or has classes that the model does not know.
         """
         dataset = self._read(data).aligned(self.classes)
-        predictor = self.predictor(threshold=self.settings.decoding.threshold)
+        predictor = predictor or self.predictor(threshold=self.settings.decoding.threshold)
         found: dict[int, Detections] = {}
         for index, detections in predictor.stream(_paths(dataset)):
             found[index] = detections

@@ -182,3 +182,14 @@ def test_a_model_file(data, tmp_path, monkeypatch, capsys):
     assert list(metrics["per_class"]) == ["dot", "cell"]
     assert "(chosen before)" in capsys.readouterr().out
     assert (out / "report.html").is_file()
+    one_by_one = foveal(
+        monkeypatch,
+        *("evaluate", path, data / "truth.json", "--out", tmp_path / "one", "--device", "cpu"),
+        *("--ignore", "DontCare", "--batch", 1),
+    )
+    assert one_by_one == 0
+    assert json.loads((tmp_path / "one" / "metrics.json").read_text())["AP"] == metrics["AP"]
+    capsys.readouterr()
+    arguments = ("evaluate", path, data / "truth.json", "--out", out, "--device", "abacus")
+    assert foveal(monkeypatch, *arguments) == 2
+    assert "device 'abacus' can't be used here" in capsys.readouterr().err

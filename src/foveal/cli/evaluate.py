@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +56,8 @@ def evaluate(
     most: Annotated[
         int, typer.Option(min=1, help="Most detections of an image and class (COCO results).")
     ] = 100,
+    batch: Annotated[int, typer.Option(min=1, help="Images in one pass (models).")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ... (models).")] = "auto",
     ignore: Annotated[
         list[str] | None,
         typer.Option(help="A class that marks regions to ignore; may be given several times."),
@@ -79,7 +82,9 @@ def evaluate(
             model, data, dataset, out=out, threshold=threshold, most=most
         )
     else:
-        evaluation = _evaluate_model(model, dataset, out=out, threshold=threshold)
+        evaluation = _evaluate_model(
+            model, dataset, out=out, threshold=threshold, batch=batch, device=device
+        )
     console = Console(highlight=False, emoji=False, markup=False)
     _show(console, evaluation)
     console.print(f"Written: {out / 'metrics.json'}, {out / 'report.html'}", soft_wrap=True)
@@ -119,15 +124,24 @@ def _evaluate_results(
 
 
 def _evaluate_model(
-    path: Path, dataset: Dataset, *, out: Path, threshold: float | None
+    path: Path,
+    dataset: Dataset,
+    *,
+    out: Path,
+    threshold: float | None,
+    batch: int,
+    device: str,
 ) -> Evaluation:
     from foveal.detector import load
 
     detector = load(path)
     if threshold is not None:
         detector.notes["threshold"] = threshold
+    # Low scores too: the curves need them.
+    predictor = detector.predictor(threshold=detector.settings.decoding.threshold, device=device)
+    predictor = replace(predictor, batch=batch)
     with _progress(len(dataset)) as advance:
-        return detector.evaluate(dataset, out=out, progress=advance)
+        return detector.evaluate(dataset, out=out, predictor=predictor, progress=advance)
 
 
 def _show(console: Console, evaluation: Evaluation) -> None:
