@@ -101,11 +101,18 @@ def test_train_stop_resume(data, tmp_path, monkeypatch):
 
 
 def test_find_learning_rate(data, tmp_path):
-    result = run(data / "train.json", "--find-learning-rate", "--out", tmp_path / "found", *SETS)
+    out = tmp_path / "run"
+    result = run(data / "train.json", "--find-learning-rate", "--out", out, *SETS)
     assert "--set training.learning_rate=" in result.stdout
-    found = json.loads((tmp_path / "found" / "learning_rate.json").read_text())
+    assert f"The curve is {out / 'learning_rates.svg'}" in result.stdout
+    found = json.loads((out / "learning_rates.json").read_text())
     assert found["training.learning_rate"] == pytest.approx(4 * found["suggestion"])
     assert len(found["losses"]) == len(found["learning_rates"])
+    drawn = (out / "learning_rates.svg").read_text()
+    assert f"chosen: {found['suggestion']:.2g}" in drawn
+    # The run itself may go into the same folder.
+    assert run(data / "train.json", "--out", out, *SETS).exit_code == 0
+    assert (out / "learning_rates.svg").read_text() == drawn
 
 
 def test_find_batch_size(data, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foveal.errors import TrainingError
+from foveal.errors import FovealError, TrainingError
 from foveal.tuning.learning_rate import find_learning_rate, suggest
 
 
@@ -73,3 +73,15 @@ def test_a_loss_that_is_not_finite_ends_the_sweep():
 def test_a_loss_that_never_falls_is_an_error(loss):
     with pytest.raises(TrainingError, match="No learning rate"):
         find_learning_rate(loss)
+
+
+def test_the_curve_can_be_drawn(tmp_path):
+    curve = find_learning_rate(Parabola(1.0))
+    curve.save(tmp_path / "new" / "curve.svg")
+    drawn = (tmp_path / "new" / "curve.svg").read_text()
+    assert drawn.startswith("<svg")
+    assert f"chosen: {curve.suggestion:.2g}" in drawn
+    assert curve._repr_svg_() == curve.to_svg()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FovealError, match=r"curve\.svg: can't be written"):
+        curve.save(tmp_path / "file" / "curve.svg")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.training.folder import LEARNING_RATES
 from foveal.training.processes import is_first_process
 
 if TYPE_CHECKING:
@@ -203,16 +204,19 @@ def _find_learning_rate(detector: Detector, console: Console, out: Path | None) 
     )
     if out is not None:
         _write_curve(curve, out, setting=setting)
-        console.print(f"The curve is {out / 'learning_rate.json'}.", soft_wrap=True, markup=False)
+        said = f"The curve is {out / LEARNING_RATES}.svg, its numbers are {LEARNING_RATES}.json."
+    else:
+        said = "--out DIR would keep the curve as a picture."
+    console.print(said, soft_wrap=True, markup=False)
 
 
 def _print_curve(curve: LearningRateCurve, console: Console) -> None:
-    most = max(curve.smoothed)
+    most = 1.2 * curve.smoothed[0]  # the divergence at the end would flatten the rest
     every = max(1, len(curve.smoothed) // CURVE_ROWS)
     for learning_rate, loss in list(zip(curve.learning_rates, curve.smoothed, strict=True))[
         ::every
     ]:
-        bar = "█" * max(1, round(40 * loss / most))
+        bar = "█" * min(48, max(1, round(40 * loss / most)))
         console.print(f"{learning_rate:9.2e}  {loss:8.4f}  {bar}", markup=False)
 
 
@@ -222,10 +226,10 @@ def _write_curve(curve: LearningRateCurve, out: Path, *, setting: float) -> None
 
     from foveal.errors import TrainingError
 
+    curve.save(out / f"{LEARNING_RATES}.svg")
     try:
-        out.mkdir(parents=True, exist_ok=True)
         values = asdict(curve) | {"training.learning_rate": setting}
-        (out / "learning_rate.json").write_text(json.dumps(values), encoding="utf-8")
+        (out / f"{LEARNING_RATES}.json").write_text(json.dumps(values), encoding="utf-8")
     except OSError as error:
         raise TrainingError(f"{out}: can't be written ({error.strerror}).") from error
 

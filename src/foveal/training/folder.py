@@ -14,6 +14,9 @@ from foveal.errors import TrainingError
 TRACKED_AS = "foveal"
 """The project's name for trackers, and their folder within the run's."""
 
+LEARNING_RATES = "learning_rates"
+"""Name of the learning-rate finder's files, which may be in a folder before its run is."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -61,7 +64,11 @@ class RunFolder:
             raise TrainingError(f"{self.path}: is a file. Expected a folder for the run.")
         if resume or overwrite or not self.path.is_dir():
             return
-        found = sorted(entry.name for entry in self.path.iterdir() if entry.name[0] != ".")
+        found = sorted(
+            entry.name
+            for entry in self.path.iterdir()
+            if entry.name[0] != "." and entry.stem != LEARNING_RATES
+        )
         if not found:
             return
         way_out = (

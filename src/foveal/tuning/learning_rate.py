@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from foveal.errors import TrainingError
+from foveal.errors import FovealError, TrainingError
 
 LOWEST, HIGHEST = 1e-6, 10.0
 STEPS = 100
@@ -42,6 +43,30 @@ class LearningRateCurve:
     lowest: float
     diverged: bool
     rule: str
+
+    def to_svg(self) -> str:
+        """The curve as a drawing, the suggestion marked; a notebook shows it by itself."""
+        from foveal.drawing.curves import draw_learning_rates
+
+        return draw_learning_rates(
+            np.asarray(self.learning_rates), np.asarray(self.smoothed), chosen=self.suggestion
+        )
+
+    _repr_svg_ = to_svg
+
+    def save(self, path: str | Path) -> None:
+        """Write the drawing as an SVG file.
+
+        Raises:
+            FovealError: it can't be written.
+        """
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(self.to_svg(), encoding="utf-8")
+        except OSError as error:
+            raise FovealError(
+                f"{path}: can't be written ({error.strerror}). Choose another place."
+            ) from None
 
 
 def find_learning_rate(
