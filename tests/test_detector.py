@@ -117,7 +117,7 @@ def test_without_validation_data_a_share_is_held_out(drawn):
             said.append(text)
 
     foveal.Detector(drawn["train"], settings=tiny()).fit(reporter=Listener())
-    assert any("1 of 8 images are held out" in text for text in said)
+    assert any("1 of 8 images held out" in text for text in said)
 
 
 def test_fit_shows_its_progress_unless_told_not_to(drawn, capsys, caplog):

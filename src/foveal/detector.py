@@ -26,6 +26,7 @@ from foveal.training.validation import Validation
 from foveal.tuning.anchors import AnchorFit, fit_anchors
 from foveal.tuning.images import follow_images
 from foveal.tuning.learning_rate import LearningRateCurve, find_learning_rate
+from foveal.words import counted
 
 if TYPE_CHECKING:
     from foveal.evaluation.results import Evaluation
@@ -215,8 +216,8 @@ class Detector:
         share, seed = settings.training.hold_out, settings.training.seed
         rest, held = self._data.split(share, seed=seed)
         reporter.say(
-            f"No validation data was given: {len(held)} of {len(self._data)} images are held out "
-            f"(seed {seed})."
+            f"No validation data was given: {len(held)} of {counted(len(self._data), 'image')} "
+            f"held out (seed {seed})."
         )
         return rest, held
 

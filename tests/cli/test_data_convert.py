@@ -58,7 +58,7 @@ def test_what_happened_is_said(
 ) -> None:
     dest = tmp_path / "out"
     assert run("data", "convert", f"{boxes}:train", str(dest), "--to", "coco", "--link") == 0
-    assert "1 images, 1 objects (1 cell)" in capsys.readouterr().out
+    assert "1 image, 1 object (1 cell)" in capsys.readouterr().out
     assert next((dest / "images").iterdir()).is_symlink()
 
 

@@ -41,7 +41,7 @@ def test_two_processes_make_one_run(data, tmp_path):
     everything = said + complaint
     for words in (
         "9 images, 3 classes",
-        "images are held out",
+        "images held out",
         "epoch 1, loss",
         "epoch 2, loss",
         "Best:",

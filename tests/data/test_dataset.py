@@ -172,8 +172,8 @@ def test_pickling_is_compact() -> None:
 
 def test_summary_counts_objects_and_regions(smears: Dataset) -> None:
     assert smears.summary() == (
-        "4 images, 5 objects (2 RBC, 2 WBC, 1 Platelets), 1 images without objects, "
-        "1 regions to ignore"
+        "4 images, 5 objects (2 RBC, 2 WBC, 1 Platelets), 1 image without objects, "
+        "1 region to ignore"
     )
     assert "smears" in repr(smears)
     assert ANY_CLASS == -1

@@ -293,6 +293,7 @@ def test_objects_too_small_depend_on_the_input_size(tmp_path: Path) -> None:
     found = find(native, "object too small")
     assert (found.level, found.count) == ("doubt", 1)
     assert found.what == "1 object of 2 too small for any anchor at this input size: {x} 1"
+    assert found.advice.startswith("foveal anchors says")
     assert found.places == ("a.png, object 1: 8.0 x 8.0 px at the input",)
     assert "object too small" not in kinds(larger)
 

@@ -143,7 +143,7 @@ def test_an_image_that_is_gone_is_named(tmp_path: Path, made_up: ModuleType) -> 
 @pytest.mark.parametrize("images", [0, 3])
 def test_nothing_at_all(tmp_path: Path, made_up: ModuleType, images: int) -> None:
     text = write(tmp_path / "report.html", made_up.nothing(images=images))
-    expected = "hold no annotated object" if images else "There were no images to evaluate."
+    expected = "There is no annotated object in" if images else "There were no images to evaluate."
     assert expected in text
     assert "nan" not in text.lower().split()
 

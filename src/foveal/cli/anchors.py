@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.words import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -69,7 +71,10 @@ def anchors(
     )
     console = Console(highlight=False, emoji=False)
     scaled = "unscaled" if preparation is None else f"scaled to {preparation.shorter} px"
-    console.print(f"{data}: {len(dataset)} images ({scaled}), {len(fit.objects)} objects\n")
+    console.print(
+        f"{data}: {counted(len(dataset), 'image')} ({scaled}), "
+        f"{counted(len(fit.objects), 'object')}\n"
+    )
     if len(fit.objects):
         _print_fit(console, fit)
     console.print(fit.text[0].upper() + fit.text[1:] + ".", soft_wrap=True)

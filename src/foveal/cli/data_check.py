@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.words import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -125,7 +127,7 @@ def _print(console: Console, diagnosis: Diagnosis) -> None:
     if not faults and not doubts:
         console.print("[bold green]✓[/] Nothing wrong found.")
     else:
-        console.print(f"{_plural(faults, 'kind')} of fault, {_plural(doubts, 'kind')} of doubt.")
+        console.print(f"{counted(faults, 'kind')} of fault, {counted(doubts, 'kind')} of doubt.")
     if not diagnosis.opened:
         console.print("The images themselves were not opened: add --images for that.")
 
@@ -134,9 +136,9 @@ def _print_statistics(console: Console, statistics: Statistics) -> None:
     from rich.markup import escape
 
     console.print(
-        f"[bold]{escape(statistics.name)}[/]: {_plural(statistics.images, 'image')}, "
-        f"{_plural(statistics.objects, 'object')}, {_plural(len(statistics.classes), 'class')}"
-        + (f", {_plural(statistics.ignored, 'region')} to ignore" if statistics.ignored else ""),
+        f"[bold]{escape(statistics.name)}[/]: {counted(statistics.images, 'image')}, "
+        f"{counted(statistics.objects, 'object')}, {counted(len(statistics.classes), 'class')}"
+        + (f", {counted(statistics.ignored, 'region')} to ignore" if statistics.ignored else ""),
         soft_wrap=True,
     )
     most = sorted(statistics.classes, key=lambda c: -c.objects)
@@ -168,8 +170,3 @@ def _print_finding(console: Console, finding: Finding) -> None:
         console.print(f"    and {more:,} more")
     if finding.advice:
         console.print(f"  [dim]→ {escape(finding.advice)}[/]", soft_wrap=True)
-
-
-def _plural(count: int, noun: str) -> str:
-    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
-    return f"{count:,} {noun}{ending}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.errors import FovealError
+from foveal.words import counted
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
@@ -169,7 +170,9 @@ def _draw(paths: _Paths, *, images: int, seed: int) -> None:
     )
     for name, dataset in drawn.items():
         objects = sum(len(record.boxes) for record in dataset)
-        typer.echo(f"{paths.split(name)}: {len(dataset)} images, {objects} objects")
+        typer.echo(
+            f"{paths.split(name)}: {counted(len(dataset), 'image')}, {counted(objects, 'object')}"
+        )
 
 
 def _write_settings(paths: _Paths, *, epochs: int, seed: int) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.words import counted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -147,8 +149,9 @@ def _evaluate_model(
 def _show(console: Console, evaluation: Evaluation) -> None:
     """Print the numbers, those first that need no explanation."""
     console.print(
-        f"{evaluation.images:,} images, {evaluation.objects:,} objects of "
-        f"{len(evaluation.classes)} classes, {evaluation.detections:,} detections\n"
+        f"{counted(evaluation.images, 'image')}, {counted(evaluation.objects, 'object')} of "
+        f"{counted(len(evaluation.classes), 'class')}, "
+        f"{counted(evaluation.detections, 'detection')}\n"
     )
     for line in _story(evaluation):
         console.print(line)
@@ -156,7 +159,7 @@ def _show(console: Console, evaluation: Evaluation) -> None:
     console.print(_class_table(evaluation))
     hidden = len(evaluation.per_class) - _MOST_CLASSES
     if hidden > 0:
-        console.print(f"and {hidden} more classes, in metrics.json")
+        console.print(f"and {hidden} more, in metrics.json")
     console.print()
     console.print(_coco_table(evaluation))
 
@@ -274,7 +277,7 @@ def _progress(total: int) -> Iterator[Callable[[int, int], None]]:
 
         def advance(done: int, images: int) -> None:
             if done * 10 // images > (done - 1) * 10 // images:
-                typer.echo(f"{done} of {images} images", err=True)
+                typer.echo(f"{done} of {counted(images, 'image')}", err=True)
 
         yield advance
         return

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from foveal.words import counted
+
 
 class Source(StrEnum):
     """The libraries whose checkpoints can be read."""
@@ -43,7 +45,10 @@ def import_checkpoint(
             loaded = import_torchvision(checkpoint, classes=names, overrides=overrides or ())
     model_file.save(out, loaded.model, loaded.settings, loaded.classes, loaded.notes)
     shown = ", ".join(loaded.classes[:5]) + (" ..." if len(loaded.classes) > 5 else "")
-    typer.echo(f"{out}: {loaded.settings.model.backbone}, {len(loaded.classes)} classes ({shown})")
+    typer.echo(
+        f"{out}: {loaded.settings.model.backbone}, "
+        f"{counted(len(loaded.classes), 'class')} ({shown})"
+    )
 
 
 def _read_names(path: Path) -> list[str]:

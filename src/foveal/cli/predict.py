@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from foveal.errors import FovealError, SettingsError
+from foveal.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,7 +89,9 @@ def predict(
         typer.echo(explain_nothing(predictor, [str(each.path) for each in found]))
     broken = len(paths) - len(found)
     if broken:
-        typer.echo(f"{broken} of {len(paths)} images can't be read: named above.", err=True)
+        typer.echo(
+            f"{broken} of {counted(len(paths), 'image')} can't be read: named above.", err=True
+        )
         raise typer.Exit(1)
 
 
@@ -188,7 +191,9 @@ def _tell(found: list[Detections], out: Path, *, pictures: bool) -> None:
     classes = found[0].classes if found else ()
     counts = {name: sum(each.counts()[name] for each in found) for name in classes}
     of_class = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    typer.echo(f"{total} found in {len(found)} images" + (f": {of_class}." if total else "."))
+    typer.echo(
+        f"{total} found in {counted(len(found), 'image')}" + (f": {of_class}." if total else ".")
+    )
     written = ["detections.json", "detections.csv", "counts.csv"]
     if pictures and found:
         written.insert(0, "pictures/")
@@ -216,7 +221,7 @@ def _progress(total: int) -> Iterator[tuple[Callable[[], None], Callable[[str], 
             nonlocal done
             done += 1
             if done * 10 // total > (done - 1) * 10 // total:
-                typer.echo(f"{done} of {total} images", err=True)
+                typer.echo(f"{done} of {counted(total, 'image')}", err=True)
 
         yield advance, lambda line: typer.echo(line, err=True)
         return

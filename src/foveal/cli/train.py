@@ -12,6 +12,7 @@ import typer
 
 from foveal.training.folder import LEARNING_RATES
 from foveal.training.processes import is_first_process
+from foveal.words import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,7 +126,7 @@ def _describe(detector: Detector, dataset: Dataset, data: str, console: Console)
         return
     settings = detector.settings
     console.print(
-        f"{data}: {len(dataset)} images, {len(detector.classes)} classes "
+        f"{data}: {counted(len(dataset), 'image')}, {counted(len(detector.classes), 'class')} "
         f"({', '.join(detector.classes[:8])}{', ...' if len(detector.classes) > 8 else ''})",
         soft_wrap=True,
         markup=False,
@@ -135,7 +136,8 @@ def _describe(detector: Detector, dataset: Dataset, data: str, console: Console)
     training = settings.training
     console.print(
         f"training: {settings.model.backbone}, {settings.preparation.shorter} px, "
-        f"{training.epochs} epochs of {training.batch} images a step, {training.optimizer} "
+        f"{counted(training.epochs, 'epoch')} of {counted(training.batch, 'image')} a step, "
+        f"{training.optimizer} "
         f"({training.schedule}); all settings: --show",
         soft_wrap=True,
         markup=False,
@@ -243,7 +245,8 @@ def _find_batch_size(detector: Detector, dataset: Dataset, console: Console) -> 
     )
     if is_first_process():
         console.print(
-            f"Batches of {images} fit: --set training.batch={images}. The learning rate follows.",
+            f"Batches of {counted(images, 'image')} fit: --set training.batch={images}. "
+            "The learning rate follows.",
             markup=False,
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from foveal.errors import DataError
 from foveal.structures import Sample, Target
+from foveal.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -250,9 +251,10 @@ class Dataset:
             f"{int(n)} {name}" for name, n in zip(self.classes, counts, strict=True)
         )
         empty = sum(bool(record.ignored.all()) for record in self)
-        line = f"{len(self)} images, {len(labels)} objects ({objects or 'no classes'})"
-        line += f", {empty} images without objects" if empty else ""
-        return line + (f", {ignored} regions to ignore" if ignored else "")
+        line = f"{counted(len(self), 'image')}, {counted(len(labels), 'object')} "
+        line += f"({objects or 'no classes'})"
+        line += f", {counted(empty, 'image')} without objects" if empty else ""
+        return line + (f", {counted(ignored, 'region')} to ignore" if ignored else "")
 
     def __repr__(self) -> str:
         return f"<Dataset {self.name or self.root}: {self.summary()}>"

@@ -238,5 +238,6 @@ def check_sizes(
         "object too small", "doubt",
         "{n} object{s}" f" of {len(where):,} too small for any anchor at this input size: "
         + most.replace("{", "{{").replace("}", "}}"), places,
-        advice="Use a larger input (preparation.shorter) or cut the images into tiles.",
+        advice="foveal anchors says which input size or which finer strides reach them; or cut the "
+        "images into tiles.",
     )  # fmt: skip

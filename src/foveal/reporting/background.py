@@ -12,6 +12,7 @@ from foveal.data.statistics import Statistics, measure_dataset
 from foveal.drawing import curves
 from foveal.drawing.report import Bar, Chart, Part, Section, Table
 from foveal.reporting.words import UNDEFINED, decimal, percent
+from foveal.words import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -250,7 +251,7 @@ def _training_story(epochs: Sequence[Mapping[str, Any]]) -> str:
     if not epochs:
         return "The run did not finish an epoch."
     seconds = sum(float(row.get("seconds") or 0) for row in epochs)
-    text = f"{len(epochs)} epochs" + (f" in {_duration(seconds)}" if seconds else "")
+    text = counted(len(epochs), "epoch") + (f" in {_duration(seconds)}" if seconds else "")
     best = [row["epoch"] for row in epochs if row.get("best")]
     return text + (f"; the weights of epoch {best[-1]} were best." if best else ".")
 

@@ -23,6 +23,7 @@ from foveal.reporting.results import (
     settings_section,
     summary_section,
 )
+from foveal.words import counted
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
@@ -118,7 +119,7 @@ def make_report(
     return Report(
         title=f"How well {model or 'the model'} finds objects in {where}",
         subtitle=(
-            f"{evaluation.images:,} images, {evaluation.objects:,} objects, "
+            f"{counted(evaluation.images, 'image')}, {counted(evaluation.objects, 'object')}, "
             f"{_listed(evaluation.classes)}"
         ),
         sections=sections,

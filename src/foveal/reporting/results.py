@@ -16,6 +16,7 @@ from foveal.reporting.words import (
     percent,
     plain_number,
 )
+from foveal.words import counted
 
 if TYPE_CHECKING:
     from foveal.evaluation.results import Counts, Evaluation, Interval
@@ -197,20 +198,22 @@ def _range(interval: Interval) -> str:
 def _story(evaluation: Evaluation) -> str:
     if not evaluation.images:
         return "There were no images to evaluate."
+    predicted, true = int(evaluation.counts.predicted.sum()), int(evaluation.counts.true.sum())
     if not evaluation.objects:
         return (
-            f"The {evaluation.images:,} images hold no annotated object, so that quality can't be "
-            f"measured; {int(evaluation.counts.predicted.sum()):,} detections are all false."
+            f"There is no annotated object in {counted(evaluation.images, 'image')}, so that "
+            f"quality can't be measured; all that was found is false "
+            f"({counted(predicted, 'detection')})."
         )
-    predicted, true = int(evaluation.counts.predicted.sum()), int(evaluation.counts.true.sum())
     if not predicted:
         return (
-            f"Nothing was found among {true:,} objects at the score threshold "
+            f"Nothing was found among {counted(true, 'object')} at the score threshold "
             f"{evaluation.threshold:.2f}."
         )
     return (
-        f"With a score of at least {evaluation.threshold:.2f}, {predicted:,} objects were detected "
-        f"in {evaluation.images:,} images where {true:,} are annotated. "
+        f"With a score of at least {evaluation.threshold:.2f}, "
+        f"there are {counted(predicted, 'detection')} for {counted(true, 'annotated object')} in "
+        f"{counted(evaluation.images, 'image')}. "
         f"{percent(evaluation.recall)} of the annotated objects were found, and "
         f"{percent(evaluation.precision)} of the detections are right."
     )
@@ -220,7 +223,8 @@ def _cautions(evaluation: Evaluation) -> list[str]:
     cautions = []
     if 0 < evaluation.images < _FEW_IMAGES:
         cautions.append(
-            f"There are only {evaluation.images} images: another set of as many may well give "
+            f"There {'is' if evaluation.images == 1 else 'are'} only "
+            f"{counted(evaluation.images, 'image')}: another set of as many may well give "
             "other numbers. The intervals say how far they may be off."
         )
     if evaluation.threshold_chosen_here and evaluation.objects:

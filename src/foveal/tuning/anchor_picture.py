@@ -10,6 +10,7 @@ from foveal.drawing.canvas import GRID, INK, MUTED
 from foveal.drawing.colours import to_hex
 from foveal.errors import DataError
 from foveal.tuning.anchor_quality import anchor_sides, best_ious
+from foveal.words import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,7 +123,7 @@ def _draw_recall(axes: Any, fit: AnchorFit) -> None:
     """Bars of the recall by size of object, one for each of the three options."""
     _plain_axes(axes)
     groups = [group for group in fit.default.quality.by_size if group.objects]
-    names = [f"{group.name}\n{group.objects:,} objects" for group in groups]
+    names = [f"{group.name}\n{counted(group.objects, 'object')}" for group in groups]
     places = np.arange(len(groups) + 1)
     height = 0.26
     for row, (option, colour) in enumerate(zip(fit.options, BARS, strict=True)):
@@ -137,7 +138,7 @@ def _draw_recall(axes: Any, fit: AnchorFit) -> None:
                     (value, place), xytext=(3, 0), textcoords="offset points",
                     va="center", fontsize=7.5, color=INK,
                 )  # fmt: skip
-    axes.set_yticks(places, [f"all\n{len(fit.objects):,} objects", *names])
+    axes.set_yticks(places, [f"all\n{counted(len(fit.objects), 'object')}", *names])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])

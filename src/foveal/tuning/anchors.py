@@ -24,6 +24,7 @@ from foveal.tuning.anchor_quality import (
 )
 from foveal.tuning.anchor_rule import ClassShape, class_shapes, rule_of_thumb, rule_sizes
 from foveal.tuning.anchor_search import search_anchors
+from foveal.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +93,7 @@ class AnchorFit:
         """The choice in one line."""
         if not len(self.objects):
             return "anchors: the default, since there are no objects to fit them to"
-        reached = f"{self.chosen.quality.recall:.1%} of {len(self.objects)} objects"
+        reached = f"{self.chosen.quality.recall:.1%} of {counted(len(self.objects), 'object')}"
         if self.chosen.quality.recall < WANTED_RECALL:
             reached += " (foveal anchors says what would reach more)"
         if self.chosen is self.default:
