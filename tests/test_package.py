@@ -68,8 +68,11 @@ def test_exported_names_are_these():
         "Detector",
         "FovealError",
         "__version__",
+        "draw",
         "load",
         "read",
+        "to_supervision",
+        "write",
     ]
     assert dir(foveal) == sorted(foveal.__all__)
 

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from foveal.data.formats import read
     from foveal.detector import Detector, load
     from foveal.errors import FovealError
+    from foveal.inference.drawn import draw
+    from foveal.inference.results import to_supervision, write
     from foveal.structures import Detections
 
 __version__ = "0.1.0"
@@ -19,11 +21,25 @@ _HOMES = {
     "Detections": "foveal.structures",
     "Detector": "foveal.detector",
     "FovealError": "foveal.errors",
+    "draw": "foveal.inference.drawn",
     "load": "foveal.detector",
     "read": "foveal.data.formats",
+    "to_supervision": "foveal.inference.results",
+    "write": "foveal.inference.results",
 }
 
-__all__ = ["Dataset", "Detections", "Detector", "FovealError", "__version__", "load", "read"]
+__all__ = [
+    "Dataset",
+    "Detections",
+    "Detector",
+    "FovealError",
+    "__version__",
+    "draw",
+    "load",
+    "read",
+    "to_supervision",
+    "write",
+]
 
 
 def __getattr__(name: str) -> Any:

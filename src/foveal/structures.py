@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from foveal.errors import DataError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -186,6 +188,26 @@ class Detections:
     def above(self, threshold: float) -> Detections:
         """The detections whose score is at least the threshold."""
         return self.select(self.scores >= threshold)
+
+    def filter(self, *names: str, threshold: float = 0.0) -> Detections:
+        """The detections of some classes.
+
+        Args:
+            names: of the classes; without any, all of them.
+            threshold: the least score.
+
+        Raises:
+            DataError: there is no class of such a name.
+        """
+        unknown = [name for name in names if name not in self.classes]
+        if unknown:
+            raise DataError(
+                f"There is no class {unknown[0]!r}. Expected some of: {', '.join(self.classes)}."
+            )
+        keep = self.scores >= threshold
+        if names:
+            keep &= np.isin(self.labels, [self.classes.index(name) for name in names])
+        return self.select(keep)
 
     def counts(self) -> dict[str, int]:
         """How many were found of each class, zeros included."""

@@ -139,3 +139,13 @@ def test_supervision_takes_them(found, index):
     np.testing.assert_array_equal(taken.xyxy, found[index].boxes)
     np.testing.assert_array_equal(taken.confidence, found[index].scores)
     assert list(taken["class_name"]) == found[index].names
+
+
+def test_the_ending_says_the_format(found, tmp_path):
+    foveal.write(found, tmp_path / "a.json")
+    write_coco(tmp_path / "b.json", found)
+    assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
+    foveal.write(found[0], str(tmp_path / "one.CSV"))
+    assert len((tmp_path / "one.CSV").read_text().splitlines()) == 3
+    with pytest.raises(FovealError, match=r"one\.png: its ending says no format"):
+        foveal.write(found[0], tmp_path / "one.png")

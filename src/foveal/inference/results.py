@@ -17,16 +17,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal.errors import FovealError, MissingExtraError
+from foveal.structures import Detections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from foveal.structures import Detections
-
 _HUNDREDTHS = 2
 """Decimals of a pixel that are written."""
+
+
+def write(found: Detections | Sequence[Detections], path: str | Path) -> None:
+    """Write what was found in one image or in many, as the file's ending says.
+
+    Args:
+        found: one for each image, all of the same classes.
+        path: .json for COCO (see `write_coco`), .csv for a table (see `write_csv`).
+
+    Raises:
+        FovealError: the ending is another one, or the file can't be written.
+    """
+    path = Path(path)
+    writers = {".json": write_coco, ".csv": write_csv}
+    writer = writers.get(path.suffix.lower())
+    if writer is None:
+        raise FovealError(f"{path}: its ending says no format. Expected .json (COCO) or .csv.")
+    writer(path, [found] if isinstance(found, Detections) else found)
 
 
 def write_coco(
