@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import json
 import multiprocessing
 import os
@@ -124,44 +126,65 @@ def peak_megabytes(
     Raises:
         RuntimeError: the process ended without a result.
     """
+    return peaks_megabytes(function, [arguments], device=device, whole=whole)[0]
+
+
+def peaks_megabytes(
+    function: Callable[..., object],
+    points: Sequence[tuple[Any, ...]],
+    *,
+    device: str = "auto",
+    whole: bool = True,
+) -> list[tuple[float, bool]]:
+    """The same for several arguments one after the other in one process, from small to large."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    process = context.Process(
-        target=_measure_peak, args=(queue, device, whole, function, arguments)
-    )
+    process = context.Process(target=_measure_peaks, args=(queue, device, whole, function, points))
     process.start()
     while True:
         try:
-            peak, complete = queue.get(timeout=1)
+            peaks: list[tuple[float, bool]] = queue.get(timeout=1)
             break
         except queues.Empty:
             if not process.is_alive():
                 raise RuntimeError(
-                    f"{function.__name__}{arguments}: the process that measures memory ended with "
+                    f"{function.__name__}: the process that measures memory ended with "
                     f"code {process.exitcode}"
                 ) from None
     process.join()
-    return peak, complete
+    return peaks
 
 
-def _measure_peak(
-    queue: Any, device: str, whole: bool, function: Callable[..., Any], arguments: tuple[Any, ...]
+def _measure_peaks(
+    queue: Any,
+    device: str,
+    whole: bool,
+    function: Callable[..., Any],
+    points: Sequence[tuple[Any, ...]],
 ) -> None:
     import torch
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     measure = _peak_on_gpu if device == "cuda" else _peak_on_cpu
-    queue.put(measure(lambda: function(*arguments), whole=whole))
+    before = _kilobytes("/proc/self/status", "VmRSS") if whole else None
+    peaks = []
+    for arguments in points:
+        peaks.append(measure(functools.partial(function, *arguments), before=before))
+        gc.collect()
+    queue.put(peaks)
 
 
-def _peak_on_gpu(make: Callable[[], Callable[[], object]], *, whole: bool) -> tuple[float, bool]:
+def _peak_on_gpu(
+    make: Callable[[], Callable[[], object]], *, before: int | None
+) -> tuple[float, bool]:
+    """`before` says only whether what is there already counts: it does unless None."""
     import torch
 
     work = make()
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
-    before = 0 if whole else torch.cuda.memory_allocated()
+    start = torch.cuda.memory_allocated() if before is None else 0
     torch.cuda.reset_peak_memory_stats()
     try:
         work()
@@ -170,24 +193,29 @@ def _peak_on_gpu(make: Callable[[], Callable[[], object]], *, whole: bool) -> tu
         if not _is_out_of_memory(error):
             raise
         return torch.cuda.get_device_properties(0).total_memory / 2**20, False
-    return (torch.cuda.max_memory_allocated() - before) / 2**20, True
+    return (torch.cuda.max_memory_allocated() - start) / 2**20, True
 
 
-def _peak_on_cpu(make: Callable[[], Callable[[], object]], *, whole: bool) -> tuple[float, bool]:
-    at_first = _kilobytes("/proc/self/status", "VmRSS")
+def _peak_on_cpu(
+    make: Callable[[], Callable[[], object]], *, before: int | None
+) -> tuple[float, bool]:
+    """`before`: kilobytes that don't count; None for those in use when the work begins."""
     work = make()
     Path("/proc/self/clear_refs").write_text("5")
-    before = at_first if whole else _kilobytes("/proc/self/status", "VmRSS")
+    start = _kilobytes("/proc/self/status", "VmRSS") if before is None else before
     spare = _kilobytes("/proc/meminfo", "MemAvailable") * 3 // 4
     size = (_kilobytes("/proc/self/status", "VmSize") + spare) * 1024
-    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (size, most))
     try:
         work()
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
         return spare / 1024, False
-    return (_kilobytes("/proc/self/status", "VmHWM") - before) / 1024, True
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    return (_kilobytes("/proc/self/status", "VmHWM") - start) / 1024, True
 
 
 def _is_out_of_memory(error: Exception) -> bool:

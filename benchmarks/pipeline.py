@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import torch
 from harness import interleave, print_table, write_result
+from pictures import draw_photographs
 from torchvision import tv_tensors
 from torchvision.io import ImageReadMode, decode_image, read_file
 from torchvision.transforms import v2
@@ -37,25 +38,6 @@ JITTER = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.05}
 AFFINE = {"rotation": 10.0, "shear": 5.0, "scale": (0.75, 1.33)}
 FILL = (124, 116, 104)
 STEPS = ("decode", "prepare", "flip", "colour", "affine", "mosaic")
-
-
-def draw_images(folder: Path, count: int, width: int, height: int) -> list[Path]:
-    """JPEGs with about the detail of photographs."""
-    rng = np.random.default_rng(0)
-    paths = []
-    for number in range(count):
-        image = np.zeros((height, width, 3), np.float32)
-        for cell in (4, 16, 64):
-            rough = rng.uniform(0, 255, (height // cell + 2, width // cell + 2, 3))
-            image += cv2.resize(rough.astype(np.float32), (width, height)) / 3
-        pixels = np.clip(image, 0, 255).astype(np.uint8)
-        for _ in range(30):
-            corner = tuple(int(value) for value in rng.integers(0, (width, height)))
-            colour = tuple(int(value) for value in rng.integers(0, 256, 3))
-            cv2.circle(pixels, corner, int(rng.integers(5, 40)), colour, -1)
-        paths.append(folder / f"{number}.jpg")
-        cv2.imwrite(str(paths[-1]), pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    return paths
 
 
 def draw_boxes(path: Path) -> np.ndarray:
@@ -182,7 +164,7 @@ def main() -> None:
         if options.folder:
             paths = sorted(options.folder.glob("*.jpg"))[: options.images]
         else:
-            paths = draw_images(Path(folder), options.images, options.width, options.height)
+            paths = draw_photographs(Path(folder), options.images, options.width, options.height)
         if not paths:
             raise SystemExit(f"{options.folder} holds no .jpg")
         boxes = {path: draw_boxes(path) for path in paths}

@@ -43,6 +43,7 @@ def run(name: str, arguments: list[str], out: Path) -> dict[str, Any]:
 
 def test_training_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--batch", "1", "--objects", "0", "3", "--memory-objects", "--warmup", "0"]
+    arguments += ["--torchvision-precision", "float32"]
     content = run("training_step", [*TINY, *arguments, "--precision", "float32"], tmp_path)
     assert [row["objects"] for row in content["rows"]] == [0, 3]
     for row in content["rows"]:
@@ -114,12 +115,6 @@ def allocate(megabytes: int, kept: int) -> Any:
     return work
 
 
-def test_peak_memory() -> None:
-    peak, complete = benchmark("harness").peak_megabytes(allocate, 64, 128, device="cpu")
-    assert complete
-    assert peak == pytest.approx(64, abs=16)
-
-
 def fail() -> None:
     raise SystemExit(3)
 
@@ -127,3 +122,85 @@ def fail() -> None:
 def test_a_memory_process_that_ends_early_is_named() -> None:
     with pytest.raises(RuntimeError, match=r"fail.* ended with code 3"):
         benchmark("harness").peak_megabytes(fail, device="cpu")
+
+
+def test_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = benchmark("limits")
+    monkeypatch.setattr(module, "PRODUCT", {"cpu": 256})
+    monkeypatch.setattr(module, "COPIED", {"cpu": 2**22})
+    content = run("parts", [*TINY, "--batch", "1", "--objects", "2"], tmp_path)
+    training = {row["part"]: row for row in content["rows"]}
+    assert {"backbone", "FPN", "heads", "assignment", "losses", "optimizer"} <= set(training)
+    assert all(row["ms"] > 0 for row in content["rows"])
+    for part in ("backbone", "FPN", "heads"):
+        forward, backward = training[part], training[f"{part}, backward"]
+        assert forward["GFLOP"] > 0
+        # The gradients of inputs and of weights each take as much; the images need none.
+        assert backward["GFLOP"] == pytest.approx(2 * forward["GFLOP"], rel=0.15)
+    parts = [
+        row for row in content["rows"] if "whole" not in row["part"] and "beside" not in row["part"]
+    ]
+    assert sum(row["share %"] for row in parts) == pytest.approx(100)
+    for rows in content["predictions"].values():
+        assert {"backbone", "decoding", "NMS"} <= {row["part"] for row in rows}
+    assert [row["candidates"] for row in content["target"]] == ["few", "many"]
+
+
+def test_traffic_counts_inputs_and_outputs_but_no_views() -> None:
+    import torch
+
+    with benchmark("marks").Traffic() as traffic:
+        left = torch.ones(1000)
+        assert traffic.bytes == 4000
+        right = left.view(10, 100).t()
+        assert traffic.bytes == 4000
+        torch.add(right, right)
+        assert traffic.bytes == 4000 + 8000
+        left.mul_(2)
+    assert traffic.bytes == 12_000 + 4000
+
+
+def test_a_function_that_went_away_is_missed() -> None:
+    module = benchmark("marks")
+    with (
+        pytest.raises(SystemExit, match="no vanished any more"),
+        module.around(module, "vanished", before=print, after=print),
+    ):
+        pass
+
+
+def test_growth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = benchmark("growth")
+    curves = {
+        "objects": module.Curve((0, 2, 4), {"side": 64, "batch": 1, "classes": 2}),
+        "size": module.Curve((64, 128), {"batch": 1, "classes": 2, "objects": 1}),
+    }
+    monkeypatch.setattr(module, "CURVES", curves)
+    arguments = ["--curves", "objects", "size", "--rounds", "1", "--no-memory"]
+    content = run("growth", arguments, tmp_path)
+    rows = content["rows"]
+    assert [row["curve"] for row in rows] == ["objects"] * 3 + ["size"] * 2
+    assert all(row["losses ms"] > 0 for row in rows)
+    assert rows[1]["exponents"]["losses ms"] is None, "nothing can be said of growth from 0"
+    assert "growth with size" in capsys.readouterr().out
+
+
+def test_growth_is_measured_between_neighbours() -> None:
+    module = benchmark("growth")
+    rows = [{"size": 10, "losses ms": 5.0}, {"size": 20, "losses ms": 40.0}]
+    assert module.exponents(rows, power=1)[1] == {"losses ms": pytest.approx(3)}
+    growth = module.exponents(rows, power=2)
+    assert growth[1] == {"losses ms": pytest.approx(1.5)}
+    assert module.with_exponents(rows, growth)[1]["losses ms"] == "40 (1.50)!"
+    assert module.worse_than_linear(rows, growth) == ["size 10 to 20: losses ms, exponent 1.50"]
+    linear = [{"size": 10, "losses ms": 5.0}, {"size": 20, "losses ms": 10.0}]
+    assert not module.worse_than_linear(linear, module.exponents(linear, power=1))
+
+
+def test_peaks_of_several_points_in_one_process() -> None:
+    peaks = benchmark("harness").peaks_megabytes(allocate, [(16, 16), (64, 128)], device="cpu")
+    assert [complete for _, complete in peaks] == [True, True]
+    assert peaks[0][0] == pytest.approx(32, abs=16)
+    assert peaks[1][0] == pytest.approx(192, abs=24)
