@@ -1,9 +1,14 @@
-"""Foreign files: nesting and prefixes; nothing in them is ever run."""
+"""Foreign files: nesting and prefixes; nothing in them is ever run. Own files are whole or not there."""
 
 from __future__ import annotations
 
 import pickle
+import signal
+import subprocess
+import sys
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -117,3 +122,54 @@ def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WeightsError, match="can't be written"):
         write_state_dict(tmp_path / "file" / "c.pt", STATE)
+
+
+@pytest.mark.parametrize("name", ["c.pth", "c.safetensors"])
+def test_a_full_disk_leaves_the_old_file(name: str, tmp_path: Path) -> None:
+    write_state_dict(tmp_path / name, STATE)
+    with full_disk(), pytest.raises(WeightsError, match=r"can't be written \(.*File too large"):
+        write_state_dict(tmp_path / name, {"large": torch.zeros(10_000)})
+    assert same(read_state_dict(tmp_path / name))
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may grow beyond a few kilobytes, as where the disk is full."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from foveal.models.checkpoints import replacing
+with replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    path = tmp_path / "c.pth"
+    done = subprocess.run([sys.executable, "-c", KILLED, path], check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    others = [
+        tmp_path / name
+        for name in (".c.pth.notes", ".c.pth.abcdefgh", ".other.pth.abcdefgh.part", "c.pth.part")
+    ]
+    for other in others:
+        other.write_bytes(b"not ours")
+    with replacing(path) as ours:  # another process writes at the same time
+        ours.write_bytes(b"whole")
+        write_state_dict(path, STATE)
+        assert ours.exists()
+        assert not left.exists()
+    assert path.read_bytes() == b"whole"
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])

@@ -109,6 +109,20 @@ def test_a_failed_write_keeps_the_old_file(
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_a_full_disk_keeps_the_old_file(path: Path, small: tuple[RetinaNet, Settings]) -> None:
+    resource = pytest.importorskip("resource")
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(ModelFileError, match=r"can't be written.*is still there\. Make room"):
+            model_file.save(path, *small, CLASSES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
 def test_wrong_number_of_names(small: tuple[RetinaNet, Settings], tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="2 class names for a model with 3 classes"):
         model_file.save(tmp_path / "m.safetensors", *small, ["a", "b"])

@@ -16,7 +16,7 @@ from torch import Tensor
 from foveal.config import Settings, parse_settings
 from foveal.errors import ModelFileError, SettingsError
 from foveal.models.build import build_model
-from foveal.models.checkpoints import replacing
+from foveal.models.checkpoints import replacing, why_unwritable
 from foveal.models.retinanet import RetinaNet
 
 FORMAT_VERSION = 1
@@ -69,7 +69,10 @@ def save(
         with replacing(path) as temporary:
             save_file(state, temporary, {"foveal": json.dumps(description, ensure_ascii=False)})
     except (OSError, SafetensorError) as error:
-        raise ModelFileError(f"{path}: can't be written ({error}).") from None
+        raise ModelFileError(
+            f"{path}: can't be written ({why_unwritable(error)}). An older file, if there was any, "
+            "is still there. Make room or mend the folder's permissions."
+        ) from None
 
 
 def load(path: Path | str) -> LoadedModel:

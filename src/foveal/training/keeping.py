@@ -10,7 +10,6 @@ from foveal.config import to_toml
 from foveal.errors import ModelFileError, TrainingError
 from foveal.models import model_file
 from foveal.training.resume import (
-    HOW_TO_GO_ON,
     Position,
     load_optimizer,
     optimizer_tensors,
@@ -96,7 +95,7 @@ class Keeper:
             try:
                 model_file.save(path, model, self.settings, self.classes, notes)
             except ModelFileError as error:
-                raise TrainingError(f"{error} {HOW_TO_GO_ON}") from error
+                raise TrainingError(f"{error} Then run again with --resume.") from error
 
     def best_weights(self) -> dict[str, Tensor] | None:
         """The best epoch's weights; None where no epoch was the best yet."""
