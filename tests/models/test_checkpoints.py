@@ -1,4 +1,4 @@
-"""Foreign files: nesting and prefixes; nothing in them is ever run. Own files are whole or not there."""
+"""Foreign files: nesting and prefixes; nothing in them is ever run. Own files are never half."""
 
 from __future__ import annotations
 
