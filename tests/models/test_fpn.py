@@ -76,3 +76,17 @@ def test_other_numbers_of_levels(levels: int) -> None:
     assert rows == [16, 8, 4, 2, 1, 1][:levels]
     sum(level.sum() for level in fpn(features())).backward()
     assert all(value.grad is not None for value in fpn.parameters())
+
+
+def test_depthwise_sums_have_the_same_sizes_and_fewer_weights() -> None:
+    full = FeaturePyramid((8, 12, 16), channels=32)
+    light = FeaturePyramid((8, 12, 16), channels=32, depthwise=True)
+    levels = light(features())
+    assert [level.shape for level in levels] == [level.shape for level in full(features())]
+    sum(level.square().sum() for level in levels).backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in light.parameters())
+    assert 6 * count(light.output) < count(full.output)
+
+
+def count(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())

@@ -79,6 +79,15 @@ def test_settings(norm: str, depthwise: bool) -> None:
         (True, "group"): {"conv.0.weight", "conv.1.weight", "norm.weight", "norm.bias"},
     }
     assert names == expected[depthwise, norm]
+    output = ["0.weight", "1.weight", "1.bias"] if depthwise else ["weight", "bias"]
+    assert [name for name, _ in head.output.named_parameters()] == output
+
+
+def test_a_depthwise_subnet_starts_at_the_prior() -> None:
+    torch.manual_seed(0)
+    head = Head(64, anchors=9, values=3, channels=64, depthwise=True, prior=0.01)
+    (logits,) = head((torch.randn(1, 64, 16, 16),))
+    assert logits.sigmoid().mean().item() == pytest.approx(0.01, rel=0.05)
 
 
 def test_a_depthwise_subnet_keeps_its_signal() -> None:

@@ -6,6 +6,18 @@ from typing import Any
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "standard": {},
+    "light": {
+        "model": {
+            "backbone": "mobilenetv2_100",
+            "fpn_channels": 64,
+            "fpn_depthwise": True,
+            "head_channels": 64,
+            "head_depth": 2,
+            "head_depthwise": True,
+        },
+        "preparation": {"shorter": 416, "longer": 416},
+        "training": {"epochs": 60, "average": 0.998},
+    },
     "paper": {
         "anchors": {"scales": (1.0, 2 ** (1 / 3), 2 ** (2 / 3)), "ratios": (0.5, 1.0, 2.0)},
         "assignment": {"force_best": False},

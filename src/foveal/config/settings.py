@@ -47,12 +47,15 @@ class ModelSettings(Section):
     """None keeps the backbone's own."""
     frozen_stages: Count = 0
     fpn_channels: PositiveCount = 256
+    fpn_depthwise: bool = False
+    """3x3 in each channel, then 1x1, instead of full 3x3 convolutions."""
     p6_from: Literal["C5", "P5"] = "C5"
     relu_before_p7: bool = True
     head_depth: Count = 4
     head_channels: PositiveCount = 256
     head_norm: Literal["none", "group"] = "none"
     head_depthwise: bool = False
+    """As fpn_depthwise, in the subnets."""
     prior: Annotated[float, Field(gt=0, lt=1)] = 0.01
 
 

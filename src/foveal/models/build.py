@@ -57,6 +57,7 @@ def build_model(settings: Settings, classes: int, *, empty: bool = False) -> Ret
         levels=len(grid.strides),
         p6_from=model.p6_from,
         relu_before_p7=model.relu_before_p7,
+        depthwise=model.fpn_depthwise,
     )
     classification, box = (
         Head(

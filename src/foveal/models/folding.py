@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from foveal.models.norms import FrozenBatchNorm
+from foveal.models.winograd import FastConv2d
 
 
-class NormedConv2d(nn.Conv2d):
+class NormedConv2d(FastConv2d):
     """A convolution that does the work of the frozen norm behind it, under its own names."""
 
     def take(self, norm: FrozenBatchNorm) -> None:
@@ -96,7 +97,7 @@ def _pairs(module: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, FrozenBa
 
     hooks = []
     for child in module.modules():
-        if type(child) is nn.Conv2d:
+        if type(child) in (nn.Conv2d, FastConv2d):
             hooks.append(child.register_forward_hook(after_conv))
         elif isinstance(child, FrozenBatchNorm):
             hooks.append(child.register_forward_pre_hook(before_norm))

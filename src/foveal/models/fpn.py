@@ -10,6 +10,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foveal.models.convolutions import conv3x3
+
 
 class FeaturePyramid(nn.Module):
     """1x1 lateral convolutions, top-down sums and a 3x3 convolution on each; then strided ones.
@@ -23,6 +25,7 @@ class FeaturePyramid(nn.Module):
         levels: how many, at least one for each of in_channels; the first further one is P6.
         p6_from: what P6 is computed from.
         relu_before_p7: apply ReLU to P6 (and any further level) before the next is computed.
+        depthwise: 3x3 in each channel, then 1x1, instead of full 3x3 convolutions on the sums.
     """
 
     def __init__(
@@ -33,13 +36,14 @@ class FeaturePyramid(nn.Module):
         levels: int = 5,
         p6_from: Literal["C5", "P5"] = "C5",
         relu_before_p7: bool = True,
+        depthwise: bool = False,
     ) -> None:
         super().__init__()
         self.p6_from = p6_from
         self.relu_before_p7 = relu_before_p7
         self.lateral = nn.ModuleList(nn.Conv2d(count, channels, 1) for count in in_channels)
         self.output = nn.ModuleList(
-            nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels
+            conv3x3(channels, channels, depthwise=depthwise) for _ in in_channels
         )
         first = in_channels[-1] if p6_from == "C5" else channels
         self.extra = nn.ModuleList(
@@ -49,7 +53,8 @@ class FeaturePyramid(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Map C3, C4, C5, each [B, C_l, H_l, W_l], to P3, P4, ... [B, channels, H_l, W_l].

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from foveal.models.convolutions import conv3x3
 from foveal.models.norms import GROUPS
 from foveal.models.packing import Canvas, relu_between_gaps, unpack
 
@@ -27,7 +28,8 @@ class Head(nn.Module):
         depth: number of hidden convolutions.
         channels: of the hidden convolutions; with group norm a multiple of 32.
         norm: after each hidden convolution, which then has no bias.
-        depthwise: 3x3 in each channel, then 1x1, instead of full 3x3 convolutions.
+        depthwise: 3x3 in each channel, then 1x1, instead of full 3x3 convolutions, the one that
+            predicts included.
         prior: the probability that the outputs start with; None starts them at 0.
     """
 
@@ -53,10 +55,14 @@ class Head(nn.Module):
                 for index in range(depth)
             )
         )
-        self.output = nn.Conv2d(channels if depth else in_channels, anchors * values, 3, padding=1)
-        nn.init.normal_(self.output.weight, std=0.01)
-        bias = 0.0 if prior is None else -math.log((1 - prior) / prior)
-        nn.init.constant_(self.output.bias, bias)  # type: ignore[arg-type]
+        self.output = conv3x3(
+            channels if depth else in_channels, anchors * values, depthwise=depthwise
+        )
+        *_, last = self.output.modules()
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.constant_(last.bias, 0.0 if prior is None else -math.log((1 - prior) / prior))
 
     def forward(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Map each level [B, C, H, W] to [B, H * W * anchors, values], row by row, place by place.
@@ -87,15 +93,7 @@ class HiddenLayer(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, *, norm: HeadNorm, depthwise: bool) -> None:
         super().__init__()
-        bias = norm == "none"
-        self.conv: nn.Module
-        if depthwise:
-            self.conv = nn.Sequential(
-                nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
-                nn.Conv2d(in_channels, channels, 1, bias=bias),
-            )
-        else:
-            self.conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=bias)
+        self.conv = conv3x3(in_channels, channels, depthwise=depthwise, bias=norm == "none")
         self.norm = nn.GroupNorm(GROUPS, channels) if norm == "group" else None
         for module in self.conv.modules():
             if isinstance(module, nn.Conv2d):

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from foveal.models.activations import InPlaceReLU6
+
 Norm = Literal["frozen", "live", "group"]
 
 GROUPS = 32
@@ -117,7 +119,11 @@ def _replaced(batch_norm: nn.modules.batchnorm._BatchNorm, norm: Norm) -> nn.Mod
 def _activation_of(batch_norm: nn.Module) -> nn.Module | None:
     """What follows the norm inside timm's BatchNormAct2d: a dropout and an activation."""
     parts = [getattr(batch_norm, name, None) for name in ("drop", "act")]
-    modules = [part for part in parts if part is not None and not isinstance(part, nn.Identity)]
+    modules = [
+        InPlaceReLU6() if isinstance(part, nn.ReLU6) and part.inplace else part
+        for part in parts
+        if part is not None and not isinstance(part, nn.Identity)
+    ]
     if not modules:
         return None
     return modules[0] if len(modules) == 1 else nn.Sequential(*modules)

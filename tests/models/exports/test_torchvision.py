@@ -16,6 +16,7 @@ from foveal.models.exports.torchvision import export_torchvision
         ("anchors.offset=0.5", r"anchors\.offset is 0\.5 instead of 0\.0"),
         ("anchors.order=size-major", "anchors.order is 'size-major'"),
         ("model.head_depth=2", "model.head_depth is 2 instead of 4"),
+        ("model.fpn_depthwise=true", "model.fpn_depthwise is True"),
         ("model.head_depthwise=true", "model.head_depthwise is True"),
         ("model.relu_before_p7=false", "model.relu_before_p7 is False"),
         ("model.norm=group", "model.norm is 'group'"),

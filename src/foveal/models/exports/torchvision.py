@@ -72,6 +72,7 @@ def _check_exportable(settings: Settings) -> None:
     rules |= {
         "model.bands": (model.bands, 3),
         "model.fpn_channels": (model.fpn_channels, 256),
+        "model.fpn_depthwise": (model.fpn_depthwise, False),
         "model.head_channels": (model.head_channels, 256),
         "model.head_depth": (model.head_depth, 4),
         "model.head_depthwise": (model.head_depthwise, False),
