@@ -46,7 +46,6 @@ def measure(options: argparse.Namespace, settings: list[str], prior: float) -> d
     training = foveal.read(f"{options.data}:train+val")
     test = foveal.read(f"{options.data}:test")
     overrides = [
-        "model.backbone=mobilenetv2_100",
         f"model.weights={options.weights}",
         f"model.prior={prior}",
         f"preparation.shorter={options.size}",
@@ -57,7 +56,9 @@ def measure(options: argparse.Namespace, settings: list[str], prior: float) -> d
         *options.set,
     ]
     reporter = Losses()
-    detector = foveal.Detector(training, settings=make_settings(overrides=overrides))
+    detector = foveal.Detector(
+        training, settings=make_settings(preset=options.preset, overrides=overrides)
+    )
     try:
         detector.fit(valid=test, reporter=reporter)
     except TrainingError:
@@ -93,6 +94,7 @@ def main() -> None:
     parser.add_argument(
         "--weights", default="../shared/weights/mobilenetv2_100_imagenet.safetensors"
     )
+    parser.add_argument("--preset", default="light")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--set", action="append", default=[], help="a foveal setting")

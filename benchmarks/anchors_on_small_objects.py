@@ -38,8 +38,8 @@ class Seconds(LoggingReporter):
 def measure(options: argparse.Namespace, shapes: list[str]) -> dict[str, Any]:
     training = foveal.read(f"{options.data}/train.json")
     settings = make_settings(
+        preset=options.preset,
         overrides=[
-            "model.backbone=mobilenetv2_100",
             f"model.weights={options.weights}",
             f"preparation.shorter={options.size}",
             f"preparation.longer={round(options.size * 5 / 3)}",
@@ -47,7 +47,7 @@ def measure(options: argparse.Namespace, shapes: list[str]) -> dict[str, Any]:
             f"training.evaluate_every={options.epochs}",
             *shapes,
             *options.set,
-        ]
+        ],
     )
     detector = foveal.Detector(training, settings=settings, ignore=["DontCare"])
     reporter = Seconds()
@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument(
         "--weights", default="../shared/weights/mobilenetv2_100_imagenet.safetensors"
     )
+    parser.add_argument("--preset", default="light")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--set", action="append", default=[], help="a foveal setting")

@@ -3,12 +3,12 @@
     python benchmarks/versus_torchvision.py --data ../shared/data/bccd \
         --weights ../shared/weights/mobilenetv2_100_imagenet.safetensors --epochs 12
 
-Same images, backbone (MobileNetV2), ImageNet weights, input size, batch, epochs, precision and
-memory layout. torchvision's half is its public API as its reference scripts use it:
-BackboneWithFPN, its default anchors, frozen batch norm, SGD with a learning rate of 0.01, cosine
-after 100 steps of warm-up, flips both ways. foveal's half is `Detector.fit` with its defaults and
-the same flips. Both are measured by the same evaluation on the images that
-neither saw, with the last weights.
+Same images, backbone (MobileNetV2), ImageNet weights, input size, batch, epochs, memory layout and
+precision (bf16 where the processor has a matrix unit for it, else float32; or --precision).
+torchvision's half is its public API as its reference scripts use it: BackboneWithFPN, its default
+anchors, frozen batch norm, SGD with a learning rate of 0.01, cosine after 100 steps of warm-up,
+flips both ways. foveal's half is `Detector.fit` with its defaults and the same flips. Both are
+measured by the same evaluation on the images that neither saw, with the last weights.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ import foveal
 from foveal.config import make_settings
 from foveal.data.dataset import Dataset
 from foveal.evaluation.evaluation import evaluate
+from foveal.models.precision import autocast, choose_precision
 from foveal.structures import Detections
 from foveal.training.journal import LoggingReporter
 
@@ -107,8 +108,17 @@ class Images(torch.utils.data.Dataset[Any]):
 class TorchvisionRun:
     """torchvision's training, an epoch at a time."""
 
-    def __init__(self, model: RetinaNet, data: Dataset, *, epochs: int, batch: int) -> None:
+    def __init__(
+        self,
+        model: RetinaNet,
+        data: Dataset,
+        *,
+        epochs: int,
+        batch: int,
+        precision: torch.dtype,
+    ) -> None:
         self.model = model
+        self.precision = precision
         self.loader = DataLoader(
             Images(data, flips=True),
             batch_size=batch,
@@ -133,7 +143,7 @@ class TorchvisionRun:
         self.model.train()
         start, total = time.perf_counter(), 0.0
         for images, targets in self.loader:
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast("cpu", self.precision):
                 losses = self.model(list(images), list(targets))
             loss = sum(losses.values())
             self.optimizer.zero_grad()
@@ -149,7 +159,7 @@ class TorchvisionRun:
         found = []
         for index in range(len(data)):
             image, _ = Images(data, flips=False)[index]
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            with torch.inference_mode(), autocast("cpu", self.precision):
                 out = {key: value.cpu() for key, value in self.model([image])[0].items()}
             found.append(
                 Detections(
@@ -187,6 +197,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--size", type=int, default=320)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bf16"])
     parser.add_argument("--set", action="append", default=[], help="a foveal setting")
     parser.add_argument("--only-foveal", action="store_true")
     options = parser.parse_args()
@@ -199,7 +210,13 @@ def main() -> None:
         model = torchvision_model(
             Path(options.weights), classes=len(training.classes), size=options.size
         )
-        other = TorchvisionRun(model, training, epochs=options.epochs, batch=options.batch)
+        other = TorchvisionRun(
+            model,
+            training,
+            epochs=options.epochs,
+            batch=options.batch,
+            precision=choose_precision(options.precision, "cpu"),
+        )
     settings = make_settings(
         overrides=[
             "model.backbone=mobilenetv2_100",
@@ -207,6 +224,7 @@ def main() -> None:
             f"preparation.shorter={options.size}",
             f"preparation.longer={round(options.size * 5 / 3)}",
             f"training.batch={options.batch}",
+            f"training.precision={options.precision}",
             f"training.epochs={options.epochs}",
             f"training.evaluate_every={options.epochs}",
             "augmentation.flip_vertical=true",
