@@ -42,7 +42,7 @@ def train(
         ),
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="Where the settings begin: standard, paper and others.")
+        str, typer.Option(help="Where the settings begin: standard, light, paper, ...")
     ] = "standard",
     config: Annotated[
         Path | None,

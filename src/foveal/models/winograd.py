@@ -146,7 +146,9 @@ class _Convolution(torch.autograd.Function):
         batch, _, height, width = features.shape
         rows, columns = _tiles(height), _tiles(width)
         output = torch.empty(
-            (batch, len(weight), rows * TILE, columns * TILE), memory_format=torch.channels_last
+            (batch, len(weight), rows * TILE, columns * TILE),
+            dtype=features.dtype,
+            memory_format=torch.channels_last,
         )
         outputs = output.permute(0, 2, 3, 1)
         room = Room(features)
