@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -103,6 +105,16 @@ def test_the_legend_takes_the_emptiest_corner() -> None:
 def test_small_pictures_can_be_enlarged() -> None:
     picture = draw_detections(grey(48, 64), detections((8, 8, 24, 24)), least_side=400)
     assert picture.shape == (9 * 48, 9 * 64, 3)
+
+
+def test_a_long_name_leaves_the_score_readable() -> None:
+    names = ("a very long class name that never ends and goes on",)
+    found = replace(detections((10, 60, 380, 200)), classes=names)
+    better = replace(found, scores=found.scores + np.float32(0.05))
+    one, other = (
+        draw_detections(grey(300, 400), each, legend=False).astype(int) for each in (found, better)
+    )
+    assert (one != other).any()
 
 
 def test_comparison_shows_found_missed_and_false() -> None:

@@ -18,6 +18,7 @@ from foveal.drawing.labels import (
     LegendRow,
     draw_labels,
     draw_legend,
+    shorten,
     text_height,
 )
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from foveal.drawing.colours import Colour
     from foveal.structures import Detections, Target
 
+_LONGEST_NAME = 23
+"""Letters of a name beside a score, which must not be what is cut off."""
 _MOST_LABELS = 150
 _MOST_ROWS = 8
 _GAP = (0, 0, 0, 110)
@@ -268,7 +271,7 @@ def _name(classes: Sequence[str], label: int) -> str:
 
 def _scored_names(detections: Detections) -> list[str]:
     return [
-        f"{_name(detections.classes, int(label))} {score:.2f}"
+        f"{shorten(_name(detections.classes, int(label)), _LONGEST_NAME)} {score:.2f}"
         for label, score in zip(detections.labels, detections.scores, strict=True)
     ]
 

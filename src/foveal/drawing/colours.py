@@ -1,4 +1,4 @@
-"""The colours and the typeface of everything that foveal draws.
+"""The colours of everything that foveal draws.
 
 The first eight colours are Okabe and Ito's, which people with any kind of colour vision tell apart;
 further ones walk round the hue circle by the golden angle.
@@ -7,11 +7,6 @@ further ones walk round the hue circle by the golden angle.
 from __future__ import annotations
 
 import colorsys
-import importlib.util
-from functools import lru_cache
-from pathlib import Path
-
-from PIL import ImageFont
 
 Colour = tuple[int, int, int]
 
@@ -52,14 +47,3 @@ def ink_on(colour: Colour) -> Colour:
     """Black or white, whichever reads better on the colour."""
     red, green, blue = colour
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 120 else (255, 255, 255)
-
-
-@lru_cache(maxsize=64)
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """DejaVu Sans, which comes with matplotlib, in a height of so many pixels."""
-    package = importlib.util.find_spec("matplotlib")
-    if package is not None and package.origin is not None:
-        file = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
-        if file.is_file():
-            return ImageFont.truetype(str(file), size)
-    return ImageFont.load_default(size)

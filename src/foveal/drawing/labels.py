@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from foveal.drawing.colours import Colour, font, ink_on
+from foveal.drawing.colours import Colour, ink_on
+from foveal.drawing.fonts import font
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,10 +76,10 @@ def draw_labels(
     width, height = draw.im.size
     written = 0
     areas = _area(obstacles)
-    letters = font(size)
     pad = max(1, size // 5)
     for label in labels:
         text = shorten(label.text)
+        letters = font(size, text)
         left, _, right, _ = letters.getbbox(text)
         w, h = round(right - left) + 2 * pad, size + 2 * pad
         places = _places(label.box, w, h, gap=max(1, size // 8))
@@ -156,10 +157,14 @@ def _area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _legend_size(rows: list[LegendRow], size: int) -> tuple[int, int]:
-    names = max((font(size).getlength(shorten(row.name)) for row in rows), default=0)
-    counts = max((font(size).getlength(str(row.count)) for row in rows), default=0)
+    names = max((_length(shorten(row.name), size) for row in rows), default=0)
+    counts = max((_length(str(row.count), size) for row in rows), default=0)
     swatch = 0 if not any(row.name for row in rows) else round(2.6 * size)
     return round(1.2 * size + swatch + names + counts), round((1.45 * len(rows) + 0.5) * size)
+
+
+def _length(text: str, size: int) -> float:
+    return float(font(size, text).getlength(text))
 
 
 def _emptiest_corner(
@@ -179,18 +184,17 @@ def _write_legend(
 ) -> None:
     x0, y0, x1, y1 = (float(value) for value in place)
     draw.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=size * 0.4, fill=_PANEL)
-    letters = font(size)
     for index, row in enumerate(rows):
         middle = y0 + (1.45 * index + 0.97) * size
         start = x0 + 0.6 * size
         if row.name:
             _write_swatch(draw, row, (start, middle), size)
             start += 1.7 * size
-            draw.text(
-                (start, middle), shorten(row.name), font=letters, fill=(255,) * 3, anchor="lm"
-            )
+            name = shorten(row.name)
+            letters = font(size, name)
+            draw.text((start, middle), name, font=letters, fill=(255,) * 3, anchor="lm")
         end = x1 - 0.6 * size
-        draw.text((end, middle), str(row.count), font=letters, fill=(255,) * 3, anchor="rm")
+        draw.text((end, middle), str(row.count), font=font(size), fill=(255,) * 3, anchor="rm")
 
 
 def _write_swatch(draw: ImageDraw, row: LegendRow, where: tuple[float, float], size: int) -> None:
