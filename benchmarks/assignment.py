@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from harness import interleave, peak_megabytes, print_table, write_result
@@ -72,10 +73,12 @@ def measure(objects: int, rounds: int) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    rows = [measure(objects, rounds) for objects in OBJECTS]
+    parser.add_argument("--out", type=Path, help="the folder of the JSON file")
+    options = parser.parse_args()
+    rows = [measure(objects, options.rounds) for objects in OBJECTS]
     print_table(rows)
-    print("written:", write_result("assignment", rows).name)
+    name = "assignment_cuda" if torch.cuda.is_available() else "assignment"
+    print("written:", write_result(name, rows, folder=options.out).name)
 
 
 if __name__ == "__main__":

@@ -162,9 +162,9 @@ def _measure_peaks(
     function: Callable[..., Any],
     points: Sequence[tuple[Any, ...]],
 ) -> None:
-    import torch
-
     if device == "auto":
+        import torch
+
         device = "cuda" if torch.cuda.is_available() else "cpu"
     measure = _peak_on_gpu if device == "cuda" else _peak_on_cpu
     before = _kilobytes("/proc/self/status", "VmRSS") if whole else None

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torchvision.models import mobilenet_v2
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
@@ -33,6 +34,8 @@ LONGER = 5 / 3
 SPREAD = 0.5
 """Standard deviation of the logits around their bias."""
 THRESHOLD = 0.05
+MOBILENET_LEVELS = {"6": "0", "13": "1", "17": "2"}
+"""MobileNetV2's last blocks at strides 8, 16 and 32, with 32, 96 and 320 channels."""
 EXAMPLE = 256
 """Side of the part of an image on which weights are scaled."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -159,16 +162,31 @@ def torchvision_autocast(device: str, precision: str) -> AbstractContextManager[
     return torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def _torchvision_network(task: Task) -> RetinaNet:
-    """As `retinanet_resnet50_fpn` makes it, with frozen norms and every layer trained."""
-    backbone = resnet_fpn_backbone(
-        backbone_name=task.backbone,
+def make_foreign(task: Task) -> RetinaNet:
+    """torchvision's network alone; here the backbone may be 'mobilenet_v2' too."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(task.seed)
+        return _torchvision_network(task)
+
+
+def _torchvision_backbone(name: str) -> nn.Module:
+    last = LastLevelP6P7(256, 256)
+    if name == "mobilenet_v2":
+        body = mobilenet_v2(weights=None, norm_layer=nn.BatchNorm2d).features
+        return BackboneWithFPN(body, MOBILENET_LEVELS, [32, 96, 320], 256, extra_blocks=last)
+    return resnet_fpn_backbone(
+        backbone_name=name,
         weights=None,
         norm_layer=nn.BatchNorm2d,
         trainable_layers=5,
         returned_layers=[2, 3, 4],
-        extra_blocks=LastLevelP6P7(256, 256),
+        extra_blocks=last,
     )
+
+
+def _torchvision_network(task: Task) -> RetinaNet:
+    """As `retinanet_resnet50_fpn` makes it, with frozen norms and every layer trained."""
+    backbone = _torchvision_backbone(task.backbone)
     sizes = tuple(
         (x, int(x * 2 ** (1 / 3)), int(x * 2 ** (2 / 3))) for x in (32, 64, 128, 256, 512)
     )

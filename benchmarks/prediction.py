@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"foveal in {precision}, milliseconds an image",
     )
     path = write_result(
-        f"prediction_{options.device}",
+        f"prediction_{options.device}_{height}x{width}",
         rows,
         folder=options.out,
         task=asdict(task),

@@ -233,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if memory:
         print_table(memory, title="peak memory, weights and optimizer with them")
     path = write_result(
-        f"training_step_{options.device}",
+        f"training_step_{options.device}_{height}x{width}",
         rows,
         folder=options.out,
         task=asdict(task),

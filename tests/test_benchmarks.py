@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,3 +206,110 @@ def test_peaks_of_several_points_in_one_process() -> None:
     assert [complete for _, complete in peaks] == [True, True]
     assert peaks[0][0] == pytest.approx(32, abs=16)
     assert peaks[1][0] == pytest.approx(192, abs=24)
+
+
+@pytest.fixture(scope="module")
+def smears(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from foveal.data.synthetic import draw_dataset
+
+    folder = tmp_path_factory.mktemp("smears")
+    draw_dataset(folder, splits={"train": 4, "val": 2}, size=64, seed=3)
+    return folder
+
+
+def test_main_job(smears: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from foveal import cli
+
+    def in_this_process(arguments: list[str]) -> None:
+        monkeypatch.setattr(sys, "argv", ["foveal", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+
+    monkeypatch.setattr(benchmark("main_job"), "run_foveal", in_this_process)
+    arguments = ["--data", str(smears), "--weights", "none", "--backbone", "test_resnet"]
+    arguments += ["--size", "64", "--epochs", "2", "--batch", "2", "--ignore"]
+    content = run("main_job", [*arguments, "--set", "training.workers=0"], tmp_path)
+    assert [row["epoch"] for row in content["rows"]] == [1, 2]
+    assert 0 <= content["waiting"] <= 1
+    assert 0 < content["training_seconds"] < content["wall_seconds"]
+    assert content["options"]["data"] == smears.name
+
+
+def test_waiting_is_a_share_of_all_epochs() -> None:
+    rows = [{"seconds": 30.0, "waiting %": 10.0}, {"seconds": 10.0, "waiting %": 2.0}]
+    assert benchmark("main_job").waiting_share(rows) == pytest.approx(3.2 / 40)
+
+
+def test_speed_accuracy(smears: Path, tmp_path: Path) -> None:
+    from foveal.config import make_settings
+    from foveal.models import model_file
+    from foveal.models.build import build_model
+
+    small = ["model.backbone=test_resnet", "model.norm=live", "model.fpn_channels=16"]
+    small += ["model.head_channels=16", "model.head_depth=1"]
+    sides = ["preparation.shorter=64", "preparation.longer=64"]
+    settings = make_settings(overrides=["model.weights=none", *small, *sides])
+    names = ("normal", "infected", "platelet")
+    file = tmp_path / "model.safetensors"
+    model_file.save(file, build_model(settings, len(names)), settings, names)
+    lines = tmp_path / "torchvision.jsonl"
+    lines.write_text('{"name": "theirs", "backbone": "mobilenet_v2", "AP": 0.5}\n')
+    arguments = ["--data", str(smears / "val.json"), "--model", f"ours={file}"]
+    arguments += ["--untrained", f"random=standard,{','.join(small)}", "--size", "64"]
+    arguments += ["--torchvision", str(lines), "--images", "1", "--rounds", "1"]
+    out = tmp_path / "out"
+    rows = run("speed_accuracy", arguments, out)["rows"]
+    assert [row["name"] for row in rows] == ["ours", "random", "theirs"]
+    assert [row["AP"] for row in rows][1:] == ["not available", 0.5]
+    assert rows[0]["AP"] >= 0
+    assert rows[0]["GFLOP"] == rows[1]["GFLOP"] > 0
+    picture = (out / "speed_accuracy.svg").read_text()
+    assert picture.startswith("<svg")
+    assert "random (AP not available)" in picture
+    assert "theirs" in picture
+
+
+def test_a_line_that_names_no_network_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "lines.jsonl"
+    file.write_text('{"name": "theirs"}\n')
+    with pytest.raises(SystemExit, match=r"lines.jsonl, line 1: KeyError\('backbone'\)"):
+        benchmark("speed_accuracy").read_lines(file)
+
+
+def test_gpu_script_goes_on_after_a_failure(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "ran $*"\ncase "$*" in *prediction.py*) exit 3;; esac\n')
+    python.chmod(0o755)
+    environment = {**os.environ, "PYTHON": str(python), "OUT": str(tmp_path / "out")}
+    call = [str(FOLDER / "gpu.sh")]
+    found = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=60)
+    ran = [line.split()[1:] for line in found.stdout.splitlines() if line.startswith("ran ")]
+    assert found.returncode == 1
+    assert found.stdout.endswith("FAILED: prediction (exit code 3)\n")
+    assert ran[1][:5] == ["-m", "pytest", "-q", "-m", "gpu"]
+    assert "tests/models/test_parity.py" in ran[1]
+    scripts = [call[0] for call in ran if call[0].endswith(".py")]
+    assert all((FOLDER.parent / script).is_file() for script in scripts)
+    assert "benchmarks/growth.py" in scripts
+
+
+def test_gpu_scripts_options_are_those_of_the_benchmarks() -> None:
+    text = (FOLDER / "gpu.sh").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if "--device cuda" in line]
+    assert len(lines) >= 4
+    for line in lines:
+        words = line.split('"$PYTHON" benchmarks/')[1].replace('"$OUT"', "out").split()
+        options = benchmark(words[0].removesuffix(".py")).parse(words[1:])
+        assert options.device == "cuda"
+
+
+def test_missing_packages_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = benchmark("packages")
+    assert module.main([]) == 0
+    assert {"torch", "timm", "pytest"} <= set(module.wanted())
+    monkeypatch.setattr(module, "wanted", lambda: {"torch": ">=2", "foveal-nowhere": ">=1"})
+    assert module.main([]) == 1
+    assert "pip install 'foveal-nowhere>=1'" in capsys.readouterr().out

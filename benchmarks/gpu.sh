@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, in nine minutes: the parity tests, then each benchmark.
+#
+#     benchmarks/gpu.sh            PYTHON=... chooses the interpreter, OUT=... where the JSON goes,
+#                                  LIMIT=... the seconds for all of it
+#
+# Tables go to standard output. What fails or takes too long is named at the end, the others run all
+# the same, and the exit code is then 1.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+default=python3
+[[ -x .venv/bin/python ]] && default=.venv/bin/python
+PYTHON=${PYTHON:-$default}
+OUT=${OUT:-benchmarks/results}
+LIMIT=${LIMIT:-540}
+export PYTHONPATH="src:.${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
+
+failed=()
+
+# run NAME SECONDS COMMAND...: at most so long, and not beyond what is left of all.
+run() {
+    local name=$1 most=$2 start=$SECONDS status=0 left=$((LIMIT - SECONDS))
+    shift 2
+    if ((left < 5)); then
+        printf '\n== %s: left out, the time is up\n' "$name"
+        failed+=("$name (left out)")
+        return
+    fi
+    ((most > left)) && most=$left
+    printf '\n== %s (at most %d s): %s\n' "$name" "$most" "$*"
+    timeout --kill-after=5 "$most" "$@" </dev/null || status=$?
+    printf '== %s: %d s\n' "$name" $((SECONDS - start))
+    if ((status == 124 || status == 137)); then
+        failed+=("$name (stopped after $most s)")
+    elif ((status != 0)); then
+        failed+=("$name (exit code $status)")
+    fi
+}
+
+run packages 60 "$PYTHON" benchmarks/packages.py --gpu
+
+# Only the files with such tests: the others may need packages that are not there.
+mapfile -t files < <(grep -rlE 'mark\.gpu' tests --include='test_*.py' | sort)
+run "parity tests" 150 "$PYTHON" -m pytest -q -m gpu "${files[@]}"
+
+run "training step" 200 "$PYTHON" benchmarks/training_step.py --device cuda --repeat 3 --warmup 2 \
+    --out "$OUT"
+run prediction 120 "$PYTHON" benchmarks/prediction.py --device cuda --warmup 2 --out "$OUT"
+run "training step at 800 x 800" 90 "$PYTHON" benchmarks/training_step.py --device cuda \
+    --size 800x800 --objects 15 --memory-objects --repeat 3 --warmup 2 --out "$OUT"
+run parts 60 "$PYTHON" benchmarks/parts.py --device cuda --rounds 3 --out "$OUT"
+run assignment 45 "$PYTHON" benchmarks/assignment.py --rounds 3 --out "$OUT"
+run growth 75 "$PYTHON" benchmarks/growth.py --device cuda --curves objects size --out "$OUT"
+
+printf '\n%d s in all\n' "$SECONDS"
+if ((${#failed[@]})); then
+    printf 'FAILED: %s\n' "${failed[@]}"
+    exit 1
+fi
+echo "all done"

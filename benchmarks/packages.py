@@ -1,0 +1,73 @@
+"""Say which of the project's packages are missing here, and which GPU there is.
+
+    python benchmarks/packages.py [--gpu]
+
+Ends with code 1 where one is missing or, with --gpu, where torch sees no CUDA device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+import sys
+import tomllib
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+TESTING = ("pytest", "pytest-timeout")
+
+
+def wanted() -> dict[str, str]:
+    """What the project and its tests on a GPU need: package names, and which versions."""
+    project = tomllib.loads(PROJECT.read_text())
+    groups = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    found = {}
+    for requirement in groups:
+        name, versions = re.fullmatch(r"([\w.-]+)(.*)", requirement).groups()
+        if requirement in project["project"]["dependencies"] or name in TESTING:
+            found[name] = versions
+    return found
+
+
+def missing(names: Iterable[str]) -> list[str]:
+    """Those that are not installed."""
+    absent = []
+    for name in names:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            absent.append(name)
+    return absent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gpu", action="store_true", help="there must be a CUDA device")
+    options = parser.parse_args(arguments)
+    packages = wanted()
+    absent = missing(packages)
+    present = ", ".join(f"{name} {version(name)}" for name in packages if name not in absent)
+    print(f"Python {platform.python_version()}; {present}")
+    if absent:
+        named = " ".join(f"'{name}{packages[name]}'" for name in absent)
+        print(f"MISSING: {', '.join(absent)}. Install with: pip install {named}")
+    device = "" if "torch" in absent else gpu_name()
+    if options.gpu:
+        print(f"GPU: {device}" if device else "MISSING: torch sees no CUDA device")
+    return int(bool(absent) or (options.gpu and not device))
+
+
+def gpu_name() -> str:
+    """The GPU and the CUDA that torch was built for; '' where it sees none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return ""
+    return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,264 @@
+"""Time against accuracy: trained foveal models beside torchvision's network, and one picture.
+
+    python benchmarks/speed_accuracy.py --data ../shared/data/bccd:test \
+        --model light=runs/light/best.safetensors --model "standard R18"=runs/r18/best.safetensors \
+        --untrained "standard R50"=standard,model.backbone=resnet50 \
+        --torchvision torchvision.jsonl [--size 416] [--device cpu]
+
+AP is measured on the test split with the model's own preparation. Time is an image's from decoded
+uint8 pixels to detections, one image at a time, all networks in turn in one run; the pixels are
+the split's first images. --untrained times a network that there is no trained file of: a preset's
+name and settings; its AP is given as not available.
+
+Each line of the file after --torchvision is one of its networks: {"name": ..., "backbone":
+"resnet18" | "resnet50" | "mobilenet_v2", "AP": number or null}, the AP as its own training reached
+it elsewhere. Here it is timed with random weights, in float32 as it comes, at --size. GFLOP are
+those of the network at 640 x 640, 2 for a multiplication and addition.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from harness import RESULTS, interleave, print_machine, print_table, write_result
+from networks import Task, make_foreign
+from parts import operations
+from prediction import Images, torchvision_prediction
+
+import foveal
+from foveal.config import make_settings
+from foveal.data.dataset import Dataset
+from foveal.drawing.canvas import ACCENT, INK, LINE_COLOURS, MUTED, new_axes, plain, to_svg
+from foveal.inference.loading import make_predictor
+from foveal.models.build import build_model
+from foveal.models.model_file import LoadedModel, load
+
+MISSING = "not available"
+DEFAULT_TORCHVISION = {"name": "torchvision R50", "backbone": "resnet50", "AP": None}
+COUNTED_SIDE = 640
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One point of the picture.
+
+    Attributes:
+        name: what the picture says.
+        work: predicts the images, one after the other.
+        ap: on the test split; None where it is not measured.
+        more: further columns.
+        ours: whether it is foveal's.
+    """
+
+    name: str
+    work: Callable[[], object]
+    ap: float | None
+    more: dict[str, Any] = field(default_factory=dict)
+    ours: bool = True
+
+
+def trained(name: str, file: Path, data: Dataset, images: Images, device: str) -> Contestant:
+    """A model file, measured on the data."""
+    evaluation = foveal.load(file).evaluate(data)
+    more = {
+        "AP from": evaluation.ap_interval.low,
+        "AP to": evaluation.ap_interval.high,
+        "AP50": evaluation.ap50,
+    }
+    found = own_contestant(name, load(file), images, device)
+    return Contestant(name, found.work, evaluation.ap, {**found.more, **more})
+
+
+def untrained(
+    name: str, text: str, images: Images, *, classes: int, size: int | None, device: str
+) -> Contestant:
+    """A preset's network with random weights: 'standard,model.backbone=resnet50'."""
+    preset, *overrides = text.split(",")
+    sides = [] if size is None else [f"preparation.shorter={size}", f"preparation.longer={size}"]
+    settings = make_settings(preset=preset, overrides=["model.weights=none", *sides, *overrides])
+    logging.disable(logging.WARNING)  # random weights are meant here
+    try:
+        model = build_model(settings, classes).eval()
+    finally:
+        logging.disable(logging.NOTSET)
+    names = tuple(f"class {number}" for number in range(classes))
+    return own_contestant(name, LoadedModel(model, settings, names, {}), images, device)
+
+
+def own_contestant(name: str, own: LoadedModel, images: Images, device: str) -> Contestant:
+    """foveal's predictor with its defaults."""
+    shape = (1, own.settings.model.bands, COUNTED_SIDE, COUNTED_SIDE)
+    gflop = sum(operations(own.model, shape, with_gradients=False).values()) / 1e9
+    predictor = make_predictor(own, device=device)
+    more = {"size": own.settings.preparation.shorter, "GFLOP": gflop}
+    return Contestant(name, lambda: [predictor.detect(image) for image in images], None, more)
+
+
+def foreign(
+    line: dict[str, Any], images: Images, *, classes: int, size: int, device: str
+) -> Contestant:
+    """torchvision's network of one line, with random weights and frozen norms."""
+    # Longest sides in proportion, as both prepare an image.
+    task = Task(device, line["backbone"], classes + 1, height=size, width=size, batch=1)
+    work = torchvision_prediction(make_foreign(task), task, images, "float32")
+    ap = line.get("AP")
+    more = {"size": size}
+    return Contestant(line["name"], work, None if ap is None else float(ap), more, ours=False)
+
+
+def read_lines(file: Path | None) -> list[dict[str, Any]]:
+    """torchvision's networks.
+
+    Raises:
+        SystemExit: a line is none.
+    """
+    if file is None:
+        return [DEFAULT_TORCHVISION]
+    lines = []
+    for number, text in enumerate(file.read_text().splitlines(), start=1):
+        try:
+            line = json.loads(text)
+            lines.append({key: line[key] for key in ("name", "backbone", "AP")})
+        except (ValueError, KeyError, TypeError) as error:
+            raise SystemExit(
+                f"{file.name}, line {number}: {error!r}. Expected "
+                '{"name": ..., "backbone": ..., "AP": number or null}.'
+            ) from None
+    return lines
+
+
+def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
+    """Time (x, logarithmic) against AP (y); what has no AP stands hollow on the x axis."""
+    axes = new_axes(5.6, 3.8, x="milliseconds an image, end to end", y=f"AP on {data}")
+    known = [row["AP"] for row in rows if row["AP"] != MISSING]
+    top = max([*known, 0.05]) * 1.15
+    axes.set_xscale("log")
+    axes.set_ylim(0, top)
+    for row in rows:
+        has_ap = row["AP"] != MISSING
+        y = row["AP"] if has_ap else 0.0
+        colour = ACCENT if row["by"] == "foveal" else LINE_COLOURS[5]
+        axes.scatter(
+            [row["ms"]],
+            [y],
+            s=56,
+            color=colour if has_ap else "none",
+            edgecolors=colour,
+            linewidths=1.6,
+            clip_on=False,
+            zorder=3,
+        )
+        axes.annotate(
+            plain(row["name"] if has_ap else f"{row['name']} (AP {MISSING})", 44),
+            (row["ms"], y),
+            xytext=(0, 9),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            color=INK if has_ap else MUTED,
+        )
+    times = [row["ms"] for row in rows]
+    axes.set_xlim(min(times) / 1.8, max(times) * 1.8)
+    ticks = [
+        base * 10.0**power
+        for power in range(-2, 6)
+        for base in (1, 2, 5)
+        if min(times) / 1.8 <= base * 10.0**power <= max(times) * 1.8
+    ]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    return to_svg(axes)
+
+
+def make_contestants(
+    options: argparse.Namespace, data: Dataset, images: Images
+) -> list[Contestant]:
+    """All that are to be compared."""
+    classes = len(data.classes)
+    found = [
+        trained(name, Path(file), data, images, options.device) for name, file in options.model
+    ]
+    found += [
+        untrained(name, text, images, classes=classes, size=options.size, device=options.device)
+        for name, text in options.untrained
+    ]
+    size = options.size or (found[0].more["size"] if found else COUNTED_SIDE)
+    return found + [
+        foreign(line, images, classes=classes, size=size, device=options.device)
+        for line in read_lines(options.torchvision)
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    print_machine()
+    data = foveal.read(options.data)
+    images = [data[index].image for index in range(min(options.images, len(data)))]
+    contestants = make_contestants(options, data, images)
+    seconds = interleave({item.name: item.work for item in contestants}, rounds=options.rounds)
+    columns = ("AP from", "AP to", "AP50", "size", "GFLOP")
+    rows = []
+    for item in contestants:
+        each = seconds[item.name]["median"] / len(images)
+        rows.append(
+            {
+                "name": item.name,
+                "by": "foveal" if item.ours else "torchvision",
+                "AP": MISSING if item.ap is None or math.isnan(item.ap) else item.ap,
+                "ms": 1000 * each,
+                **{column: item.more.get(column, "-") for column in columns},
+            }
+        )
+    slowest = max(row["ms"] for row in rows)
+    for row in rows:
+        row["times the slowest"] = slowest / row["ms"]
+    print_table(rows, title=f"{Path(options.data).name}, {len(images)} images, one at a time")
+    picture = (options.out or RESULTS) / "speed_accuracy.svg"
+    path = write_result(
+        "speed_accuracy",
+        rows,
+        folder=options.out,
+        data=Path(options.data).name,
+        device=options.device,
+        images=len(images),
+        rounds=options.rounds,
+        threads=torch.get_num_threads(),
+    )
+    picture.write_text(draw(rows, data=Path(options.data).name) + "\n")
+    print("written:", path.name, picture.name)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="../shared/data/bccd:test")
+    parser.add_argument("--model", type=pair_of, action="append", default=[], metavar="NAME=FILE")
+    parser.add_argument(
+        "--untrained", type=pair_of, action="append", default=[], metavar="NAME=PRESET,SETTINGS"
+    )
+    parser.add_argument("--torchvision", type=Path, help="a file of JSON lines")
+    parser.add_argument("--size", type=int, help="of what has no model file; else the first's")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--images", type=int, default=16, help="that are timed")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="the folder of the JSON file and the picture")
+    return parser.parse_args(arguments)
+
+
+def pair_of(text: str) -> tuple[str, str]:
+    """'NAME=REST' as its two parts."""
+    name, equals, rest = text.partition("=")
+    if not (name and equals and rest):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=...")
+    return name, rest
+
+
+if __name__ == "__main__":
+    main()
