@@ -38,15 +38,15 @@ run() {
     fi
 }
 
-run packages 60 "$PYTHON" benchmarks/packages.py --gpu
+run packages 30 "$PYTHON" benchmarks/packages.py --gpu
 
 # Only the files with such tests: the others may need packages that are not there.
 mapfile -t files < <(grep -rlE 'mark\.gpu' tests --include='test_*.py' | sort)
-run "parity tests" 150 "$PYTHON" -m pytest -q -m gpu "${files[@]}"
+run "parity tests" 90 "$PYTHON" -m pytest -q -m gpu "${files[@]}"
 
-run "training step" 200 "$PYTHON" benchmarks/training_step.py --device cuda --repeat 3 --warmup 2 \
+run "training step" 240 "$PYTHON" benchmarks/training_step.py --device cuda --repeat 3 --warmup 2 \
     --out "$OUT"
-run prediction 120 "$PYTHON" benchmarks/prediction.py --device cuda --warmup 2 --out "$OUT"
+run prediction 120 "$PYTHON" benchmarks/prediction.py --device cuda --rounds 5 --out "$OUT"
 run "training step at 800 x 800" 90 "$PYTHON" benchmarks/training_step.py --device cuda \
     --size 800x800 --objects 15 --memory-objects --repeat 3 --warmup 2 --out "$OUT"
 run parts 60 "$PYTHON" benchmarks/parts.py --device cuda --rounds 3 --out "$OUT"

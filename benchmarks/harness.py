@@ -107,10 +107,10 @@ def summary(runs: Sequence[float]) -> Seconds:
 def peak_megabytes(
     function: Callable[..., object], *arguments: Any, device: str = "auto", whole: bool = False
 ) -> tuple[float, bool]:
-    """How much memory a function takes at most, in a process of its own (Linux).
+    """How much memory a function takes at most (Linux).
 
     `function(*arguments)` makes the inputs and returns what is to be measured, a callable. On a CPU
-    it may take three quarters of the memory that is free.
+    that happens in a process of its own, which may take three quarters of the memory that is free.
 
     Args:
         function: of a module's top level, as its arguments are sent to another process.
@@ -136,10 +136,14 @@ def peaks_megabytes(
     device: str = "auto",
     whole: bool = True,
 ) -> list[tuple[float, bool]]:
-    """The same for several arguments one after the other in one process, from small to large."""
+    """The same for several arguments, one after the other in one process, from small to large."""
+    if device == "auto":
+        device = "cuda" if _gpu() else "cpu"
+    if device == "cuda":
+        return [_peak_on_gpu(functools.partial(function, *point), whole=whole) for point in points]
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    process = context.Process(target=_measure_peaks, args=(queue, device, whole, function, points))
+    process = context.Process(target=_measure_peaks, args=(queue, whole, function, points))
     process.start()
     while True:
         try:
@@ -155,45 +159,36 @@ def peaks_megabytes(
     return peaks
 
 
-def _measure_peaks(
-    queue: Any,
-    device: str,
-    whole: bool,
-    function: Callable[..., Any],
-    points: Sequence[tuple[Any, ...]],
-) -> None:
-    if device == "auto":
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    measure = _peak_on_gpu if device == "cuda" else _peak_on_cpu
-    before = _kilobytes("/proc/self/status", "VmRSS") if whole else None
-    peaks = []
-    for arguments in points:
-        peaks.append(measure(functools.partial(function, *arguments), before=before))
-        gc.collect()
-    queue.put(peaks)
-
-
-def _peak_on_gpu(
-    make: Callable[[], Callable[[], object]], *, before: int | None
-) -> tuple[float, bool]:
-    """`before` says only whether what is there already counts: it does unless None."""
+def _peak_on_gpu(make: Callable[[], Callable[[], object]], *, whole: bool) -> tuple[float, bool]:
     import torch
 
-    work = make()
-    torch.cuda.synchronize()
+    gc.collect()
     torch.cuda.empty_cache()
-    start = torch.cuda.memory_allocated() if before is None else 0
-    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
     try:
+        work = make()
+        torch.cuda.synchronize()
+        if not whole:
+            before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
         work()
         torch.cuda.synchronize()
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
         return torch.cuda.get_device_properties(0).total_memory / 2**20, False
-    return (torch.cuda.max_memory_allocated() - start) / 2**20, True
+    return (torch.cuda.max_memory_allocated() - before) / 2**20, True
+
+
+def _measure_peaks(
+    queue: Any, whole: bool, function: Callable[..., Any], points: Sequence[tuple[Any, ...]]
+) -> None:
+    before = _kilobytes("/proc/self/status", "VmRSS") if whole else None
+    peaks = []
+    for arguments in points:
+        peaks.append(_peak_on_cpu(functools.partial(function, *arguments), before=before))
+        gc.collect()
+    queue.put(peaks)
 
 
 def _peak_on_cpu(

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import print_machine, print_table, synchronise, write_result
+from harness import print_machine, print_table, write_result
 from limits import Machine
 from marks import (
     Marks,
@@ -222,7 +222,6 @@ def median_seconds(work: Callable[[], object], rounds: int) -> float:
     work()
     runs = []
     for _ in range(rounds):
-        synchronise()
         start = clock()
         work()
         runs.append(clock() - start)
@@ -298,6 +297,11 @@ def prediction_parts(
     )
     machine.measure()
     whole = median_seconds(lambda: predictor.detect_many(images), rounds)
+    absent = [part for part in (*FORWARD, "decoding", "NMS") if part not in seconds]
+    if absent:
+        raise SystemExit(
+            f"the predictor shows no {', '.join(absent)}: change the benchmark's marks"
+        )
     forward = sum(seconds[part] for part in FORWARD)
     after = seconds["decoding"] + seconds["NMS"]
     row = {

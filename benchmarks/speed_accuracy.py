@@ -142,13 +142,21 @@ def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
     top = max([*known, 0.05]) * 1.15
     axes.set_xscale("log")
     axes.set_ylim(0, top)
+    times = [row["ms"] for row in rows]
+    left, right = min(times) / 1.8, max(times) * 1.8
+    axes.set_xlim(left, right)
+    ticks = [base * 10.0**power for power in range(-2, 6) for base in (1, 2, 5)]
+    ticks = [tick for tick in ticks if left <= tick <= right]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    unknown = 0
     for row in rows:
         has_ap = row["AP"] != MISSING
-        y = row["AP"] if has_ap else 0.0
+        height = row["AP"] if has_ap else 0.0
         colour = ACCENT if row["by"] == "foveal" else LINE_COLOURS[5]
         axes.scatter(
             [row["ms"]],
-            [y],
+            [height],
             s=56,
             color=colour if has_ap else "none",
             edgecolors=colour,
@@ -156,25 +164,18 @@ def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
             clip_on=False,
             zorder=3,
         )
+        beyond_middle = row["ms"] > math.sqrt(left * right)
         axes.annotate(
             plain(row["name"] if has_ap else f"{row['name']} (AP {MISSING})", 44),
-            (row["ms"], y),
-            xytext=(0, 9),
+            (row["ms"], height),
+            xytext=(-9 if beyond_middle else 9, 0 if has_ap else 13 * (1 + unknown)),
             textcoords="offset points",
-            ha="center",
+            ha="right" if beyond_middle else "left",
+            va="center",
             fontsize=9,
             color=INK if has_ap else MUTED,
         )
-    times = [row["ms"] for row in rows]
-    axes.set_xlim(min(times) / 1.8, max(times) * 1.8)
-    ticks = [
-        base * 10.0**power
-        for power in range(-2, 6)
-        for base in (1, 2, 5)
-        if min(times) / 1.8 <= base * 10.0**power <= max(times) * 1.8
-    ]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_xticks([], minor=True)
+        unknown += not has_ap
     return to_svg(axes)
 
 

@@ -10,8 +10,8 @@ uses it: in float32 as it comes, and with bf16 autocast and channels_last. Both 
 the frozen norms by SGD with momentum, and both must find the same loss first, or the benchmark
 stops.
 
-Memory is the most that a process of its own takes for weights, gradients, momentum and two steps.
-On a CPU that is the process's memory beyond the loaded libraries, else what torch allocated.
+Memory is the most that each takes for weights, gradients, momentum and two steps: on a CPU that of
+a process of its own beyond the loaded libraries, on a GPU what torch allocates.
 """
 
 from __future__ import annotations
@@ -227,23 +227,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows.append(row)
         seconds[str(objects)] = found
     print_table(rows, title=f"training step, {title}, foveal in {precision}")
+
+    def write() -> Path:
+        return write_result(
+            f"training_step_{options.device}_{height}x{width}",
+            rows,
+            folder=options.out,
+            task=asdict(task),
+            foveal_input=size,
+            precision=precision,
+            rounds=options.rounds,
+            seconds=seconds,
+            memory=memory,
+        )
+
+    write()  # already now: the memory may take longer than there is time
     for objects in options.memory_objects:
         found = measure_memory(replace(task, objects=objects), precision, others, options.compile)
         memory.append(found)
     if memory:
         print_table(memory, title="peak memory, weights and optimizer with them")
-    path = write_result(
-        f"training_step_{options.device}_{height}x{width}",
-        rows,
-        folder=options.out,
-        task=asdict(task),
-        foveal_input=size,
-        precision=precision,
-        rounds=options.rounds,
-        seconds=seconds,
-        memory=memory,
-    )
-    print("written:", path.name)
+    print("written:", write().name)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -313,3 +313,31 @@ def test_missing_packages_are_named(
     monkeypatch.setattr(module, "wanted", lambda: {"torch": ">=2", "foveal-nowhere": ">=1"})
     assert module.main([]) == 1
     assert "pip install 'foveal-nowhere>=1'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("whole", "expected"), [(True, 70), (False, 50)])
+def test_peak_memory_of_a_gpu(whole: bool, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for torch's allocator, in megabytes: 30 are there, 20 are made, 50 added."""
+    import torch
+
+    held, peak = [30], [99]
+
+    def make() -> Any:
+        held[0] += 20
+
+        def work() -> None:
+            peak[0] = held[0] + 50
+
+        return work
+
+    stand_in = {
+        "memory_allocated": lambda: held[0] * 2**20,
+        "max_memory_allocated": lambda: peak[0] * 2**20,
+        "reset_peak_memory_stats": lambda: peak.__setitem__(0, held[0]),
+        "synchronize": lambda: None,
+        "empty_cache": lambda: None,
+    }
+    for name, function in stand_in.items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    found = benchmark("harness").peak_megabytes(make, device="cuda", whole=whole)
+    assert found == (expected, True)
