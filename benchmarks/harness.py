@@ -48,6 +48,7 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory_gigabytes": round(_kilobytes("/proc/meminfo", "MemTotal") / 2**20, 1),
         "gpu": _gpu(),
+        "load": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "versions": versions,
         "commit": _commit(),
