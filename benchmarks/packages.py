@@ -2,7 +2,7 @@
 
     python benchmarks/packages.py [--gpu]
 
-Ends with code 1 where one is missing or, with --gpu, where torch sees no CUDA device.
+Ends with code 1 where one is missing and, with --gpu, with code 3 where torch sees no CUDA device.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+NO_GPU = 3
 TESTING = ("pytest", "pytest-timeout")
 
 
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = "" if "torch" in absent else gpu_name()
     if options.gpu:
         print(f"GPU: {device}" if device else "MISSING: torch sees no CUDA device")
-    return int(bool(absent) or (options.gpu and not device))
+    return NO_GPU if options.gpu and not device else int(bool(absent))
 
 
 def gpu_name() -> str:

@@ -38,7 +38,7 @@ from networks import (
 )
 from numpy.typing import NDArray
 from torchvision.models.detection import RetinaNet
-from training_step import size_of
+from training_step import input_size, size_of
 
 from foveal.inference.loading import make_predictor
 from foveal.inference.predictor import Predictor
@@ -196,8 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     precision = precision_name(options.precision, options.device)
     others = options.torchvision_precision
     print_machine()
-    predictor = foveal_predictor(make_pair(task).own, task, options.precision)
-    size = "x".join(map(str, predictor.preparation.size_for(width, height)))
+    size = input_size(task)
     rows, seconds = [], {}
     for batch in options.batch or BATCHES[options.device]:
         for kind in options.candidates:
@@ -215,7 +214,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder=options.out,
         task=asdict(task),
         foveal_input=size,
-        foveal_batch=predictor.batch,
         precision=precision,
         rounds=options.rounds,
         seconds=seconds,

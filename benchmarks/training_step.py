@@ -44,7 +44,7 @@ from networks import (
 
 from foveal.config import change_settings
 from foveal.data.batching import make_batch
-from foveal.data.preparation import make_preparation
+from foveal.data.preparation import Preparation, make_preparation
 from foveal.models.model_file import LoadedModel
 from foveal.structures import Batch, Sample, Target
 from foveal.training.setup import choose_compile, make_accelerator, make_engine
@@ -102,6 +102,12 @@ def make_foveal_batch(own: LoadedModel, task: Task) -> Batch:
         prepared.append(preparation(Sample(image, target)))
     batch = make_batch(prepared)
     return batch.pin_memory() if task.device == "cuda" else batch
+
+
+def input_size(task: Task) -> str:
+    """Height and width to which foveal brings the task's images."""
+    preparation = Preparation(shorter=task.shorter, longer=task.longer)
+    return "x".join(map(str, preparation.size_for(task.width, task.height)))
 
 
 def torchvision_step(task: Task, precision: str) -> Step:
@@ -218,8 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     precision = precision_name(options.precision, options.device)
     others = options.torchvision_precision
     print_machine()
-    shape = make_foveal_batch(make_pair(replace(task, batch=1)).own, replace(task, batch=1))
-    size = "x".join(map(str, shape.images.shape[2:]))
+    size = input_size(task)
     title = f"{task.backbone}, {task.batch} images of {height}x{width} (foveal's input {size})"
     rows, seconds, memory = [], {}, []
     for objects in options.objects:

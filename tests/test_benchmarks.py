@@ -284,6 +284,7 @@ def test_gpu_script_goes_on_after_a_failure(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHON": str(python), "OUT": str(tmp_path / "out")}
     call = [str(FOLDER / "gpu.sh")]
     found = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=60)
+    assert not found.stderr
     ran = [line.split()[1:] for line in found.stdout.splitlines() if line.startswith("ran ")]
     assert found.returncode == 1
     assert found.stdout.endswith("FAILED: prediction (exit code 3)\n")
@@ -292,6 +293,17 @@ def test_gpu_script_goes_on_after_a_failure(tmp_path: Path) -> None:
     scripts = [call[0] for call in ran if call[0].endswith(".py")]
     assert all((FOLDER.parent / script).is_file() for script in scripts)
     assert "benchmarks/growth.py" in scripts
+
+
+def test_gpu_script_ends_at_once_without_a_gpu(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 3\n")
+    python.chmod(0o755)
+    environment = {**os.environ, "PYTHON": str(python), "OUT": str(tmp_path / "out")}
+    call = [str(FOLDER / "gpu.sh")]
+    found = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 1
+    assert found.stdout.endswith("Without a GPU there is nothing to run.\n")
 
 
 def test_gpu_scripts_options_are_those_of_the_benchmarks() -> None:
