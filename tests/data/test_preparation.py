@@ -177,3 +177,11 @@ def test_shrinks_like_pillow_by_any_factor(bands):
         )
         found = prepared.image[:64, : size[0], band].astype(int)
         assert np.abs(found - np.asarray(picture)).max() <= 1
+
+
+@pytest.mark.parametrize("shorter", [100, 320, 416, 512, 640, 800, 1024])
+def test_an_image_with_the_shorter_side_is_filled_up_to_the_multiple_only(shorter: int) -> None:
+    preparation = Preparation(shorter=shorter, longer=2 * shorter)
+    side = -(-shorter // 32) * 32
+    assert preparation.size_for(shorter, shorter) == (side, side)
+    assert preparation.size_for(shorter, 2 * shorter)[1] == side

@@ -15,8 +15,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "head_depth": 2,
             "head_depthwise": True,
         },
-        "preparation": {"shorter": 416, "longer": 416},
-        "training": {"epochs": 60, "average": 0.998},
+        "preparation": {"shorter": 416, "longer": 693},
+        "training": {"epochs": 30, "average": 0.997},
     },
     "paper": {
         "anchors": {"scales": (1.0, 2 ** (1 / 3), 2 ** (2 / 3)), "ratios": (0.5, 1.0, 2.0)},

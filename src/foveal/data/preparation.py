@@ -53,9 +53,7 @@ class Preparation:
             side = _round_up(self.shorter, self.multiple)
             return side, side
         resized_width, resized_height = self._resized(width, height)
-        step = max(1, round(self.shorter / _STEPS / self.multiple)) * self.multiple
-        most = _round_up(self.longer, self.multiple)
-        return min(most, _round_up(resized_height, step)), min(most, _round_up(resized_width, step))
+        return self._rung(resized_height), self._rung(resized_width)
 
     def placement_for(
         self, width: int, height: int, *, size: tuple[int, int] | None = None
@@ -107,6 +105,14 @@ class Preparation:
             placement.to_input(sample.target.boxes), sample.target.labels, sample.target.ignored
         )
         return Sample(out, target, sample.name), placement
+
+    def _rung(self, side: int) -> int:
+        """The next step of a ladder on which `shorter`, the side of most images, is a step."""
+        middle = _round_up(self.shorter, self.multiple)
+        step = max(1, round(self.shorter / _STEPS / self.multiple)) * self.multiple
+        least = middle % step or step
+        rung = max(least, middle + _round_up(side - middle, step))
+        return min(_round_up(self.longer, self.multiple), rung)
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of the scaled image, at least one pixel each."""
