@@ -13,6 +13,7 @@ from foveal.detection.losses import (
     giou_loss,
     l1,
     smooth_l1,
+    summed_wrongness,
     wrongness,
 )
 
@@ -74,6 +75,24 @@ def test_gradient_is_the_functions_own(gamma):
     assert torch.autograd.gradcheck(
         lambda x: balanced_focal_loss(x, targets, alpha=0.25, gamma=gamma), logits
     )
+
+
+@pytest.mark.parametrize("values", [1, 40, 100_000])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_the_sum_over_classes_in_blocks(gamma, dtype, values, monkeypatch):
+    """A block for each row, several rows a block with a rest, all at once."""
+    monkeypatch.setattr("foveal.detection.losses.VALUES_AT_ONCE", values)
+    generator = torch.Generator().manual_seed(0)
+    whole = torch.randn(2, 9, 14, dtype=torch.float64, generator=generator).to(dtype)
+    weights = torch.randn(2, 9, dtype=torch.float64, generator=generator)
+    for logits in (whole, whole[:, 2:8, ::2], whole[:, :0]):
+        ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+        found, expected = summed_wrongness(ours, gamma), wrongness(plain, gamma).sum(dim=-1)
+        torch.testing.assert_close(found, expected)
+        (found * weights[:, : found.shape[1]]).sum().backward()
+        (expected * weights[:, : found.shape[1]]).sum().backward()
+        torch.testing.assert_close(ours.grad, plain.grad)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -40,13 +40,20 @@ def test_the_memory_is_channels_last() -> None:
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_frozen_norms_without_weights_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    settings = make_settings(overrides=[*SMALL, "model.norm=frozen"])
+@pytest.mark.parametrize(
+    ("override", "advice"),
+    [("model.norm=frozen", "model.norm=group"), ("model.frozen_stages=2", "frozen_stages=0")],
+)
+def test_what_is_frozen_without_weights_is_warned_of(
+    override: str, advice: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_settings(overrides=[*SMALL, override])
     with caplog.at_level(logging.WARNING):
         build_model(settings, 3, empty=True)
         assert not caplog.records
         build_model(settings, 3)
-    assert "model.norm=group" in caplog.text
+    assert advice in caplog.text
+    assert len(caplog.records) == 1
 
 
 def test_every_anchor_setting_arrives() -> None:

@@ -14,9 +14,16 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "head_channels": 64,
             "head_depth": 2,
             "head_depthwise": True,
+            "frozen_stages": 2,
         },
         "preparation": {"shorter": 416, "longer": 693},
-        "training": {"epochs": 30, "average": 0.997},
+        "augmentation": {
+            "scale": (0.8, 1.25),
+            "brightness": 0.1,
+            "contrast": 0.1,
+            "saturation": 0.1,
+        },
+        "training": {"epochs": 40, "average": 0.997},
     },
     "paper": {
         "anchors": {"scales": (1.0, 2 ** (1 / 3), 2 ** (2 / 3)), "ratios": (0.5, 1.0, 2.0)},

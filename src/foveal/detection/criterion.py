@@ -10,7 +10,7 @@ from torch import Tensor, distributed
 
 from foveal.detection.assignment import IGNORED, assign
 from foveal.detection.coding import decode_deltas, encode
-from foveal.detection.losses import giou_loss, smooth_l1, wrongness
+from foveal.detection.losses import giou_loss, smooth_l1, summed_wrongness, wrongness
 from foveal.structures import Batch, RawOutput
 
 
@@ -103,7 +103,7 @@ class Criterion:
         object_weight, background_weight = (
             (1.0, 1.0) if self.alpha is None else (self.alpha, 1 - self.alpha)
         )
-        as_background = wrongness(logits, self.gamma).sum(dim=-1) * background_weight
+        as_background = summed_wrongness(logits, self.gamma) * background_weight
         label = labels.gather(1, matched.clamp(min=0)) if labels.shape[1] else matched.clamp(min=0)
         own = logits.gather(-1, label[..., None]).squeeze(-1)
         change = (

@@ -16,6 +16,9 @@ from torch.nn import functional
 
 from foveal.geometry.boxes import generalized_iou
 
+VALUES_AT_ONCE = 65_536
+"""For each core: a block and what is computed from it stay in its cache."""
+
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """-log(p_t) (equation 1). Shapes and types as `balanced_focal_loss`."""
@@ -62,31 +65,52 @@ def wrongness(signed_logits: Tensor, gamma: float) -> Tensor:
     return result
 
 
-class _Wrongness(torch.autograd.Function):
-    """g and g' = sigmoid^gamma * (gamma * (1 - sigmoid) * softplus + sigmoid).
+def summed_wrongness(signed_logits: Tensor, gamma: float) -> Tensor:
+    """`wrongness` summed over the last dimension: [..., K] to [...].
 
-    Written out since autograd would keep four tensors of the logits' size; this keeps the logits.
-    sigmoid^gamma is exp(-gamma * softplus(-z)), whose derivative is finite for every gamma and z.
+    On a CPU in blocks that stay in the cache, where tensors of all logits would go through memory a
+    dozen times.
     """
+    if signed_logits.device.type != "cpu" or torch.compiler.is_compiling():
+        return wrongness(signed_logits, gamma).sum(dim=-1)
+    result: Tensor = _SummedWrongness.apply(signed_logits, gamma)
+    return result
+
+
+class _Wrongness(torch.autograd.Function):
+    """Written out since autograd would keep four tensors of the logits' size; this keeps them."""
 
     @staticmethod
     def forward(ctx: Any, signed_logits: Tensor, gamma: float) -> Tensor:
         ctx.save_for_backward(signed_logits)
         ctx.gamma = gamma
-        z = _at_least_float32(signed_logits)
-        loss = functional.softplus(z)
-        return loss if gamma == 0 else loss.mul_(_power_of_sigmoid(z, gamma))
+        return _value(signed_logits, gamma)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (signed_logits,) = ctx.saved_tensors
-        gamma = ctx.gamma
-        z = _at_least_float32(signed_logits)
-        slope = torch.sigmoid(z)
-        if gamma != 0:
-            slope = functional.softplus(z).mul_(gamma).mul_(1 - slope).add_(slope)
-            slope.mul_(_power_of_sigmoid(z, gamma))
+        slope = _slope(signed_logits, ctx.gamma)
         return slope.mul_(gradients[0]).to(signed_logits.dtype), None
+
+
+class _SummedWrongness(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, signed_logits: Tensor, gamma: float) -> Tensor:
+        ctx.save_for_backward(signed_logits)
+        ctx.gamma = gamma
+        classes = signed_logits.shape[-1]
+        parts = [_value(block, gamma).sum(dim=-1) for block in _blocks(signed_logits, classes)]
+        return torch.cat(parts).view(signed_logits.shape[:-1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (signed_logits,) = ctx.saved_tensors
+        result = torch.empty_like(signed_logits, memory_format=torch.contiguous_format)
+        rows = (_blocks(part, signed_logits.shape[-1]) for part in (signed_logits, result))
+        gradient_rows = _blocks(gradients[0].unsqueeze(-1), signed_logits.shape[-1])
+        for block, into, gradient in zip(*rows, gradient_rows, strict=True):
+            into.copy_(_slope(block, ctx.gamma).mul_(gradient))
+        return result, None
 
 
 def smooth_l1(predicted: Tensor, expected: Tensor, *, beta: float) -> Tensor:
@@ -122,6 +146,32 @@ def giou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
         [...] in 0..2.
     """
     return 1 - generalized_iou(_at_least_float32(predicted), expected)
+
+
+def _value(signed_logits: Tensor, gamma: float) -> Tensor:
+    """The function g itself."""
+    z = _at_least_float32(signed_logits)
+    loss = functional.softplus(z)
+    return loss if gamma == 0 else loss.mul_(_power_of_sigmoid(z, gamma))
+
+
+def _slope(signed_logits: Tensor, gamma: float) -> Tensor:
+    """Its derivative, sigmoid^gamma * (gamma * (1 - sigmoid) * softplus + sigmoid): a new tensor.
+
+    sigmoid^gamma is exp(-gamma * softplus(-z)), whose derivative is finite for every gamma and z.
+    """
+    z = _at_least_float32(signed_logits)
+    slope = torch.sigmoid(z)
+    if gamma != 0:
+        slope = functional.softplus(z).mul_(gamma).mul_(1 - slope).add_(slope)
+        slope.mul_(_power_of_sigmoid(z, gamma))
+    return slope
+
+
+def _blocks(tensor: Tensor, classes: int) -> tuple[Tensor, ...]:
+    """[..., D] as [N, D], in blocks of as many rows as suit [N, classes]."""
+    rows = max(1, VALUES_AT_ONCE * torch.get_num_threads() // max(1, classes))
+    return torch.split(tensor.flatten(end_dim=-2), rows)
 
 
 def _power_of_sigmoid(z: Tensor, gamma: float) -> Tensor:

@@ -21,6 +21,7 @@ from foveal.detection.decoding import decode
 from foveal.errors import SettingsError
 from foveal.inference.merging import merge
 from foveal.inference.reading import Input, Reader, View
+from foveal.models.memory import keep_freed_memory
 from foveal.models.precision import Precision, autocast, choose_precision
 from foveal.structures import Detections
 
@@ -90,6 +91,7 @@ class Predictor:
             raise ValueError(f"batch {self.batch} and scales {self.scales} must be positive")
         if self.device is not None:
             self.model.to(choose_device(self.device))
+        keep_freed_memory(self.model.mean.device)
 
     def detect(self, image: ImageLike) -> Detections:
         """Find objects in one image.

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import torch
 
-from foveal.config import AnchorSettings, Settings
+from foveal.config import AnchorSettings, ModelSettings, Settings
 from foveal.detection.anchors import AnchorGrid
 from foveal.errors import SettingsError
 from foveal.models.backbones import STRIDES, make_backbone
@@ -36,11 +36,8 @@ def build_model(settings: Settings, classes: int, *, empty: bool = False) -> Ret
     """
     _check(settings, classes)
     model = settings.model
-    if model.weights == "none" and model.norm == "frozen" and not empty:
-        logger.warning(
-            "model.norm is 'frozen' and there are no weights whose statistics it could keep: "
-            "nothing normalises the backbone. To train it from the start, --set model.norm=group."
-        )
+    if model.weights == "none" and not empty:
+        _warn_without_weights(model)
     grid = make_grid(settings.anchors)
     backbone = make_backbone(
         model.backbone,
@@ -96,6 +93,20 @@ def make_grid(anchors: AnchorSettings) -> AnchorGrid:
         order=anchors.order,
         stride_from=anchors.stride_from,
     )
+
+
+def _warn_without_weights(model: ModelSettings) -> None:
+    if model.norm == "frozen":
+        logger.warning(
+            "model.norm is 'frozen' and there are no weights whose statistics it could keep: "
+            "nothing normalises the backbone. To train it from the start, --set model.norm=group."
+        )
+    if model.frozen_stages:
+        logger.warning(
+            "model.frozen_stages is %d and there are no weights: these stages stay random. To "
+            "train them, --set model.frozen_stages=0.",
+            model.frozen_stages,
+        )
 
 
 def _check(settings: Settings, classes: int) -> None:

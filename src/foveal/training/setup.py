@@ -11,6 +11,7 @@ import torch
 
 from foveal.detection.criterion import Criterion
 from foveal.errors import MissingExtraError, SettingsError
+from foveal.models.memory import keep_freed_memory
 from foveal.models.precision import choose_precision
 from foveal.training.engine import Engine
 from foveal.training.optimizer import make_optimizer
@@ -103,6 +104,7 @@ def make_engine(
     """Bring the model to the accelerator's device and give it all that changes its weights."""
     training = settings.training
     device = accelerator.device
+    keep_freed_memory(device)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(
         model,
