@@ -7,9 +7,11 @@ of a trained network do.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import tempfile
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from foveal.models import memory
 from foveal.models.imports.torchvision import import_torchvision
 from foveal.models.model_file import LoadedModel
 from foveal.models.precision import choose_precision
@@ -160,6 +163,26 @@ def for_torchvision(model: RetinaNet, device: str, precision: str) -> RetinaNet:
 def torchvision_autocast(device: str, precision: str) -> AbstractContextManager[Any]:
     """What torchvision's own training script has: autocast, or nothing in float32."""
     return torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+@contextmanager
+def memory_without_foveal() -> Iterator[None]:
+    """glibc as a program without foveal has it, where foveal has changed it in this process.
+
+    Blocks above 32 MB, to which its threshold rises by itself, go back to the system when freed.
+    """
+    if not memory._keep.cache_info().currsize or not memory._keep():
+        yield
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    for parameter, value in ((-4, 65_536), (-3, 2**25), (-1, 2**26), (-2, 2**17)):
+        if not mallopt(parameter, value):
+            raise RuntimeError(f"mallopt({parameter}, {value}) failed")
+    try:
+        yield
+    finally:
+        memory._keep.cache_clear()
+        memory._keep()
 
 
 def make_foreign(task: Task) -> RetinaNet:

@@ -32,6 +32,7 @@ from networks import (
     draw_images,
     for_torchvision,
     make_pair,
+    memory_without_foveal,
     precision_name,
     to_tensors,
     torchvision_autocast,
@@ -82,6 +83,7 @@ def torchvision_prediction(
     tensors = to_tensors(images)
     classes = tuple(f"class {number}" for number in range(task.classes))
 
+    @memory_without_foveal()
     def work() -> list[Detections]:
         found = []
         for start in range(0, len(tensors), task.batch):

@@ -7,8 +7,9 @@
 
 AP is measured on the test split with the model's own preparation. Time is an image's from decoded
 uint8 pixels to detections, one image at a time, all networks in turn in one run; the pixels are
-the split's first images. --untrained times a network that there is no trained file of: a preset's
-name and settings; its AP is given as not available.
+those of the split's first images, brought to --size x --size, so that a network that works at that
+size gets what it expects and all get equally many. --untrained times a network that there is no
+trained file of: a preset's name and settings; its AP is given as not available.
 
 Each line of the file after --torchvision is one of its networks: {"name": ..., "backbone":
 "resnet18" | "resnet50" | "mobilenet_v2", "AP": number or null}, the AP as its own training reached
@@ -27,9 +28,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from harness import RESULTS, interleave, print_machine, print_table, write_result
 from networks import Task, make_foreign
+from numpy.typing import NDArray
 from parts import operations
 from prediction import Images, torchvision_prediction
 
@@ -78,11 +81,11 @@ def trained(name: str, file: Path, data: Dataset, images: Images, device: str) -
 
 
 def untrained(
-    name: str, text: str, images: Images, *, classes: int, size: int | None, device: str
+    name: str, text: str, images: Images, *, classes: int, size: int, device: str
 ) -> Contestant:
     """A preset's network with random weights: 'standard,model.backbone=resnet50'."""
     preset, *overrides = text.split(",")
-    sides = [] if size is None else [f"preparation.shorter={size}", f"preparation.longer={size}"]
+    sides = [f"preparation.shorter={size}", f"preparation.longer={size}"]
     settings = make_settings(preset=preset, overrides=["model.weights=none", *sides, *overrides])
     logging.disable(logging.WARNING)  # random weights are meant here
     try:
@@ -106,7 +109,6 @@ def foreign(
     line: dict[str, Any], images: Images, *, classes: int, size: int, device: str
 ) -> Contestant:
     """torchvision's network of one line, with random weights and frozen norms."""
-    # Longest sides in proportion, as both prepare an image.
     task = Task(device, line["backbone"], classes + 1, height=size, width=size, batch=1)
     work = torchvision_prediction(make_foreign(task), task, images, "float32")
     ap = line.get("AP")
@@ -191,18 +193,24 @@ def make_contestants(
         untrained(name, text, images, classes=classes, size=options.size, device=options.device)
         for name, text in options.untrained
     ]
-    size = options.size or (found[0].more["size"] if found else COUNTED_SIDE)
     return found + [
-        foreign(line, images, classes=classes, size=size, device=options.device)
+        foreign(line, images, classes=classes, size=options.size, device=options.device)
         for line in read_lines(options.torchvision)
     ]
+
+
+def squared(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """[H, W, C] as [side, side, C], by the nearest pixels."""
+    rows, columns = (np.linspace(0, old - 1, side).round().astype(int) for old in image.shape[:2])
+    return image[rows[:, None], columns]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     print_machine()
     data = foveal.read(options.data)
-    images = [data[index].image for index in range(min(options.images, len(data)))]
+    count = min(options.images, len(data))
+    images = [squared(data[index].image, options.size) for index in range(count)]
     contestants = make_contestants(options, data, images)
     seconds = interleave({item.name: item.work for item in contestants}, rounds=options.rounds)
     columns = ("AP from", "AP to", "AP50", "size", "GFLOP")
@@ -245,7 +253,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--untrained", type=pair_of, action="append", default=[], metavar="NAME=PRESET,SETTINGS"
     )
     parser.add_argument("--torchvision", type=Path, help="a file of JSON lines")
-    parser.add_argument("--size", type=int, help="of what has no model file; else the first's")
+    parser.add_argument("--size", type=int, default=416, help="sides of the timed images")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--images", type=int, default=16, help="that are timed")
     parser.add_argument("--rounds", type=int, default=5)

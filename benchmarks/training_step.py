@@ -37,6 +37,7 @@ from networks import (
     draw_targets,
     for_torchvision,
     make_pair,
+    memory_without_foveal,
     precision_name,
     to_tensors,
     torchvision_autocast,
@@ -124,6 +125,7 @@ def torchvision_step(task: Task, precision: str) -> Step:
         images = [image.pin_memory() for image in images]
         targets = [{key: part.pin_memory() for key, part in item.items()} for item in targets]
 
+    @memory_without_foveal()
     def step() -> float:
         on_device = [
             image.to(task.device, non_blocking=True).to(torch.float32) / 255 for image in images

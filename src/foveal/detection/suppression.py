@@ -1,9 +1,9 @@
 """Greedy non-maximum suppression for a whole batch at once, each image on its own.
 
-Greedy NMS goes down the candidates by score and drops each that overlaps a kept one. Here a block
-of candidates is taken at a time: those that overlap what is kept already go, then the block settles
-its own matters, and the best that are left join the kept. It ends when every image has all it may
-keep, which is usually in the first block. No image's result depends on the others in its batch.
+Greedy NMS goes down the candidates by score and drops each that overlaps a kept one. Here the best
+of the candidates that are left settle their own matters, those that stay are kept, and everything
+that overlaps them goes. It ends when every image has all it may keep or no candidate is left, which
+is usually after a few rounds. No image's result depends on the others in its batch.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 from foveal.geometry.boxes import iou
 
 BLOCK = 128
+"""Candidates of an image that settle their matters in one round."""
 
 
 def suppress(boxes: Tensor, groups: Tensor, alive: Tensor, *, limit: float, most: int) -> Tensor:
@@ -33,25 +34,48 @@ def suppress(boxes: Tensor, groups: Tensor, alive: Tensor, *, limit: float, most
     batch, count = alive.shape
     # One more place than may be kept: what comes too late is written there and cut off.
     kept = boxes.new_full((batch, most + 1), -1, dtype=torch.int64)
-    kept_boxes = boxes.new_zeros(batch, most + 1, 4)
-    kept_groups = groups.new_full((batch, most + 1), -1)
     filled = kept.new_zeros(batch, 1)
-    for start in range(0, count, BLOCK):
-        block = slice(start, start + BLOCK)
-        if not bool((alive[:, start:] & (filled < most)).any()):
-            break
-        candidates, own, left = boxes[:, block], groups[:, block], alive[:, block]
-        hit = (iou(candidates[:, :, None], kept_boxes[:, None, :most]) > limit) & (
-            own[:, :, None] == kept_groups[:, None, :most]
-        )
-        left = _settle(candidates, own, left & ~hit.any(dim=2), limit=limit)
-        place = torch.where(left, filled + left.cumsum(dim=1) - 1, most).clamp(max=most)
-        index = torch.arange(start, start + left.shape[1], device=boxes.device).expand_as(place)
-        kept.scatter_(1, place, index)
-        kept_boxes.scatter_(1, place[..., None].expand(-1, -1, 4), candidates)
-        kept_groups.scatter_(1, place, own)
-        filled = (filled + left.sum(dim=1, keepdim=True)).clamp(max=most)
-    return kept[:, :most]
+    index = torch.arange(count, device=boxes.device).expand_as(alive)
+    while True:
+        boxes, groups, index, alive = _in_front(alive & (filled < most), boxes, groups, index)
+        if not alive.shape[1]:
+            return kept[:, :most]
+        best, own = boxes[:, :BLOCK], groups[:, :BLOCK]
+        stays = _settle(best, own, alive[:, :BLOCK], limit=limit)
+        place = torch.where(stays, filled + stays.cumsum(dim=1) - 1, most).clamp(max=most)
+        kept.scatter_(1, place, index[:, :BLOCK])
+        filled = filled + stays.sum(dim=1, keepdim=True)
+        boxes, groups, index, alive = (part[:, BLOCK:] for part in (boxes, groups, index, alive))
+        if alive.shape[1]:
+            best, own, _, stays = _in_front(stays, best, own, own)
+            alive = alive & ~_overlap(boxes, groups, best, own, stays, limit=limit)
+
+
+def _in_front(chosen: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
+    """The chosen of each image before all others, cut off behind the image that has most.
+
+    Args:
+        chosen: [B, n] bool.
+        parts: [B, n] or [B, n, D] to put in that order.
+
+    Returns:
+        The parts, then which of them are chosen: [B, m, ...] each.
+    """
+    most = int(chosen.sum(dim=1).max()) if chosen.numel() else 0
+    order = torch.argsort(chosen.to(torch.uint8), dim=1, descending=True, stable=True)[:, :most]
+    moved = []
+    for part in (*parts, chosen):
+        places = order if part.ndim == 2 else order[..., None].expand(-1, -1, part.shape[2])
+        moved.append(part.gather(1, places))
+    return tuple(moved)
+
+
+def _overlap(
+    boxes: Tensor, groups: Tensor, others: Tensor, own: Tensor, real: Tensor, *, limit: float
+) -> Tensor:
+    """Which boxes [B, n] overlap one of the real others [B, m] of their group."""
+    close = iou(boxes[:, :, None], others[:, None]) > limit
+    return (close & (groups[:, :, None] == own[:, None]) & real[:, None]).any(dim=2)
 
 
 def _settle(boxes: Tensor, groups: Tensor, alive: Tensor, *, limit: float) -> Tensor:
