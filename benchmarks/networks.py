@@ -7,7 +7,6 @@ of a trained network do.
 
 from __future__ import annotations
 
-import ctypes
 import math
 import tempfile
 from collections.abc import Iterator
@@ -42,6 +41,14 @@ MOBILENET_LEVELS = {"6": "0", "13": "1", "17": "2"}
 EXAMPLE = 256
 """Side of the part of an image on which weights are scaled."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+WITHOUT_FOVEAL = {
+    memory.MMAP_MAX: 65_536,
+    memory.MMAP_THRESHOLD: 2**25,
+    memory.TRIM_THRESHOLD: 2**26,
+    memory.TOP_PAD: 2**17,
+}
+"""glibc's allocator as it comes, its thresholds where they rise to by themselves."""
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
@@ -171,18 +178,14 @@ def memory_without_foveal() -> Iterator[None]:
 
     Blocks above 32 MB, to which its threshold rises by itself, go back to the system when freed.
     """
-    if not memory._keep.cache_info().currsize or not memory._keep():
-        yield
-        return
-    mallopt = ctypes.CDLL(None).mallopt
-    for parameter, value in ((-4, 65_536), (-3, 2**25), (-1, 2**26), (-2, 2**17)):
-        if not mallopt(parameter, value):
-            raise RuntimeError(f"mallopt({parameter}, {value}) failed")
+    changed = memory._keep.cache_info().currsize and memory._keep()
+    if changed and not memory.tell_libc(WITHOUT_FOVEAL):
+        raise RuntimeError("glibc's allocator can't be set back")
     try:
         yield
     finally:
-        memory._keep.cache_clear()
-        memory._keep()
+        if changed:
+            memory.tell_libc(memory.KEEPING)
 
 
 def make_foreign(task: Task) -> RetinaNet:

@@ -64,7 +64,7 @@ def test_rounding_is_small() -> None:
     features, weight = torch.randn(2, 256, 24, 40), torch.randn(256, 256, 3, 3)
     expected = direct(features.double(), weight.double(), None)
     error = (convolve(features, weight, None) - expected).square().mean()
-    assert (error / expected.square().mean()).sqrt() < 3e-6
+    assert (error / expected.square().mean()).sqrt() < 2.2e-6
 
 
 def test_a_part_that_needs_no_gradient_gets_none() -> None:

@@ -106,9 +106,9 @@ class _SummedWrongness(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (signed_logits,) = ctx.saved_tensors
         result = torch.empty_like(signed_logits, memory_format=torch.contiguous_format)
-        rows = (_blocks(part, signed_logits.shape[-1]) for part in (signed_logits, result))
-        gradient_rows = _blocks(gradients[0].unsqueeze(-1), signed_logits.shape[-1])
-        for block, into, gradient in zip(*rows, gradient_rows, strict=True):
+        parts = (signed_logits, result, gradients[0].unsqueeze(-1))
+        rows = (_blocks(part, signed_logits.shape[-1]) for part in parts)
+        for block, into, gradient in zip(*rows, strict=True):
             into.copy_(_slope(block, ctx.gamma).mul_(gradient))
         return result, None
 

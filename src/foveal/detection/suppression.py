@@ -47,8 +47,9 @@ def suppress(boxes: Tensor, groups: Tensor, alive: Tensor, *, limit: float, most
         filled = filled + stays.sum(dim=1, keepdim=True)
         boxes, groups, index, alive = (part[:, BLOCK:] for part in (boxes, groups, index, alive))
         if alive.shape[1]:
-            best, own, _, stays = _in_front(stays, best, own, own)
-            alive = alive & ~_overlap(boxes, groups, best, own, stays, limit=limit)
+            best, own, stays = _in_front(stays, best, own)
+            hit = _overlaps(boxes, groups, best, own, limit=limit) & stays[:, None]
+            alive = alive & ~hit.any(dim=2)
 
 
 def _in_front(chosen: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
@@ -70,12 +71,12 @@ def _in_front(chosen: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
     return tuple(moved)
 
 
-def _overlap(
-    boxes: Tensor, groups: Tensor, others: Tensor, own: Tensor, real: Tensor, *, limit: float
+def _overlaps(
+    boxes: Tensor, groups: Tensor, others: Tensor, own: Tensor, *, limit: float
 ) -> Tensor:
-    """Which boxes [B, n] overlap one of the real others [B, m] of their group."""
+    """Which of n boxes and m others of the same group overlap: [B, n, m] bool."""
     close = iou(boxes[:, :, None], others[:, None]) > limit
-    return (close & (groups[:, :, None] == own[:, None]) & real[:, None]).any(dim=2)
+    return close & (groups[:, :, None] == own[:, None])
 
 
 def _settle(boxes: Tensor, groups: Tensor, alive: Tensor, *, limit: float) -> Tensor:
@@ -85,9 +86,9 @@ def _settle(boxes: Tensor, groups: Tensor, alive: Tensor, *, limit: float) -> Te
     rule settles at least one more candidate in each round, from the best down, so it ends in the
     greedy answer; in practice after a few rounds.
     """
-    overlaps = iou(boxes[:, :, None], boxes[:, None]) > limit
+    overlaps = _overlaps(boxes, groups, boxes, groups, limit=limit)
     better = torch.ones(overlaps.shape[1:], dtype=torch.bool, device=boxes.device).tril(-1)
-    blocks = (overlaps & (groups[:, :, None] == groups[:, None]) & better).to(torch.float32)
+    blocks = (overlaps & better).to(torch.float32)
     stays = alive
     while True:
         blocked = torch.bmm(blocks, stays[..., None].to(torch.float32)).squeeze(-1) > 0

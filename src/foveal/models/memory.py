@@ -16,10 +16,10 @@ from functools import cache
 import torch
 
 # The parameters of mallopt(3).
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
-_NEVER = -1
-_STEP = 64 * 2**20
-"""How much more than is asked for the process takes from the system at a time."""
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, MMAP_MAX = -1, -2, -3, -4
+
+KEEPING = {MMAP_MAX: 0, TRIM_THRESHOLD: -1, TOP_PAD: 64 * 2**20}
+"""No blocks of their own, nothing given back, and 64 MB at a time taken from the system."""
 
 
 def keep_freed_memory(device: torch.device) -> None:
@@ -34,17 +34,12 @@ def keep_freed_memory(device: torch.device) -> None:
 
 @cache
 def _keep() -> bool:
-    """Whether there was a libc that could be told."""
+    return tell_libc(KEEPING)
+
+
+def tell_libc(parameters: dict[int, int]) -> bool:
+    """Set parameters of glibc's allocator; False where there is none that could be told."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    return all(
-        mallopt(parameter, value)
-        for parameter, value in (
-            (_MMAP_MAX, 0),
-            (_TRIM_THRESHOLD, _NEVER),
-            (_TOP_PAD, _STEP),
-        )
-    )
+    return mallopt is not None and all(mallopt(*parameter) for parameter in parameters.items())
