@@ -299,9 +299,10 @@ def test_a_signal_ends_the_step_and_the_run_goes_on_later(tmp_path, fake_data, f
 
     stopped = []
     fake(change=change)
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     with pytest.raises(TrainingInterrupted, match=r"epoch 2 after step 2.*--resume"):
         start(fake_data, tmp_path / "run", validate=rising([0.1]))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert {each: signal.getsignal(each) for each in handlers} == handlers
     model, later = start(fake_data, tmp_path / "run", seed=3, resume=True, validate=rising([0.2]))
     for name, value in whole.state_dict().items():
         assert torch.equal(value, model.state_dict()[name])
