@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal.models.winograd import FastConv2d, convolve, suits, use_fast_convolutions
+from foveal.models.fast_convolutions import FastConv2d, use_fast_convolutions
+from foveal.models.winograd import convolve, suits
 
 SHAPES = [
     (1, 3, 5, 4, 4),

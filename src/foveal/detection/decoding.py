@@ -41,15 +41,18 @@ def decode(
         Detections in input pixels, padded to `most`.
     """
     candidates = [
-        _best_of_level(logits, deltas, of_level, threshold, top_per_level)
+        _best_of_level(logits, deltas, of_level, top_per_level)
         for logits, deltas, of_level in zip(
             raw.logits, raw.deltas, _by_level(anchors, raw), strict=True
         )
     ]
-    boxes, logits, labels = (
-        torch.cat([level[part] for level in candidates], dim=1) for part in range(3)
+    deltas, origins, logits, labels = (
+        torch.cat(part, dim=1) for part in zip(*candidates, strict=True)
     )
-    logits, order = logits.sort(dim=1, descending=True, stable=True)
+    boxes = decode_deltas(deltas, origins)
+    logits, order = logits.masked_fill(logits <= _logit(threshold), -torch.inf).sort(
+        dim=1, descending=True, stable=True
+    )
     labels = labels.gather(1, order)
     boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
     if extents is not None:
@@ -71,23 +74,23 @@ def _by_level(anchors: Tensor, raw: RawOutput) -> tuple[Tensor, ...]:
     return torch.split(anchors, [logits.shape[1] for logits in raw.logits])
 
 
-def _best_of_level(
-    logits: Tensor, deltas: Tensor, anchors: Tensor, threshold: float, top: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The level's best candidates: boxes [B, n, 4], logits [B, n], labels [B, n].
+def _best_of_level(logits: Tensor, deltas: Tensor, anchors: Tensor, top: int) -> tuple[Tensor, ...]:
+    """The level's best candidates: deltas and anchors [B, n, 4], logits and labels [B, n].
 
     The best `top` pairs of anchor and class lie within the best `top` anchors by their best class,
-    so that A numbers are sorted and not A * K. Where the threshold is not passed the logit is -inf.
+    so that A numbers are sorted and not A * K.
     """
     classes = logits.shape[2]
     _, anchor = logits.amax(dim=2).topk(min(top, logits.shape[1]), dim=1)
     of_best = logits.gather(1, anchor[..., None].expand(-1, -1, classes)).flatten(1)
     best, pair = of_best.topk(min(top, of_best.shape[1]), dim=1)
     anchor = anchor.gather(1, pair // classes)
-    offsets = deltas.gather(1, anchor[..., None].expand(-1, -1, 4))
-    boxes = decode_deltas(offsets, anchors[anchor])
-    best = best.to(torch.promote_types(best.dtype, torch.float32))
-    return boxes, best.masked_fill(best <= _logit(threshold), -torch.inf), pair % classes
+    return (
+        deltas.gather(1, anchor[..., None].expand(-1, -1, 4)),
+        anchors[anchor],
+        best.to(torch.promote_types(best.dtype, torch.float32)),
+        pair % classes,
+    )
 
 
 def _logit(threshold: float) -> float:

@@ -36,20 +36,23 @@ def suppress(boxes: Tensor, groups: Tensor, alive: Tensor, *, limit: float, most
     kept = boxes.new_full((batch, most + 1), -1, dtype=torch.int64)
     filled = kept.new_zeros(batch, 1)
     index = torch.arange(count, device=boxes.device).expand_as(alive)
+    corners = boxes.mT  # candidates last, so that what is computed of many lies side by side
     while True:
-        boxes, groups, index, alive = _in_front(alive & (filled < most), boxes, groups, index)
+        corners, groups, index, alive = _in_front(alive & (filled < most), corners, groups, index)
         if not alive.shape[1]:
             return kept[:, :most]
-        best, own = boxes[:, :BLOCK], groups[:, :BLOCK]
+        best, own = corners[..., :BLOCK], groups[:, :BLOCK]
         stays = _settle(best, own, alive[:, :BLOCK], limit=limit)
         place = torch.where(stays, filled + stays.cumsum(dim=1) - 1, most).clamp(max=most)
         kept.scatter_(1, place, index[:, :BLOCK])
         filled = filled + stays.sum(dim=1, keepdim=True)
-        boxes, groups, index, alive = (part[:, BLOCK:] for part in (boxes, groups, index, alive))
+        corners, groups, index, alive = (
+            part[..., BLOCK:] for part in (corners, groups, index, alive)
+        )
         if alive.shape[1]:
             best, own, stays = _in_front(stays, best, own)
-            hit = _overlaps(boxes, groups, best, own, limit=limit) & stays[:, None]
-            alive = alive & ~hit.any(dim=2)
+            hit = _overlaps(best, own, corners, groups, limit=limit) & stays[..., None]
+            alive = alive & ~hit.any(dim=1)
 
 
 def _in_front(chosen: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
@@ -57,37 +60,37 @@ def _in_front(chosen: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
 
     Args:
         chosen: [B, n] bool.
-        parts: [B, n] or [B, n, D] to put in that order.
+        parts: [B, n] or [B, D, n] to put in that order.
 
     Returns:
-        The parts, then which of them are chosen: [B, m, ...] each.
+        The parts, then which of them are chosen: [B, ..., m] each.
     """
     most = int(chosen.sum(dim=1).max()) if chosen.numel() else 0
     order = torch.argsort(chosen.to(torch.uint8), dim=1, descending=True, stable=True)[:, :most]
     moved = []
     for part in (*parts, chosen):
-        places = order if part.ndim == 2 else order[..., None].expand(-1, -1, part.shape[2])
-        moved.append(part.gather(1, places))
+        places = order if part.ndim == 2 else order[:, None].expand(-1, part.shape[1], -1)
+        moved.append(part.gather(-1, places))
     return tuple(moved)
 
 
 def _overlaps(
-    boxes: Tensor, groups: Tensor, others: Tensor, own: Tensor, *, limit: float
+    corners: Tensor, groups: Tensor, others: Tensor, own: Tensor, *, limit: float
 ) -> Tensor:
-    """Which of n boxes and m others of the same group overlap: [B, n, m] bool."""
-    close = iou(boxes[:, :, None], others[:, None]) > limit
+    """Which of n boxes [B, 4, n] and m others of the same group overlap: [B, n, m] bool."""
+    close = iou(corners.mT[:, :, None], others.mT[:, None]) > limit
     return close & (groups[:, :, None] == own[:, None])
 
 
-def _settle(boxes: Tensor, groups: Tensor, alive: Tensor, *, limit: float) -> Tensor:
+def _settle(corners: Tensor, groups: Tensor, alive: Tensor, *, limit: float) -> Tensor:
     """Greedy NMS within one block: [B, m] bool.
 
     A candidate stays if no better one that stays overlaps it. Starting from all, repeating that
     rule settles at least one more candidate in each round, from the best down, so it ends in the
     greedy answer; in practice after a few rounds.
     """
-    overlaps = _overlaps(boxes, groups, boxes, groups, limit=limit)
-    better = torch.ones(overlaps.shape[1:], dtype=torch.bool, device=boxes.device).tril(-1)
+    overlaps = _overlaps(corners, groups, corners, groups, limit=limit)
+    better = torch.ones(overlaps.shape[1:], dtype=torch.bool, device=corners.device).tril(-1)
     blocks = (overlaps & better).to(torch.float32)
     stays = alive
     while True:

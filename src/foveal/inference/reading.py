@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +19,7 @@ from foveal.inference.pictures import ImageLike, describe, to_pixels
 from foveal.structures import Sample, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from foveal.data.preparation import Preparation
@@ -52,6 +55,10 @@ class Input:
     path: Path | None
 
 
+Results = Generator[tuple[int, Callable[[], list[Input]]]]
+"""Each image's place, and what gives its inputs or raises what went wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Makes each image's inputs.
@@ -75,7 +82,7 @@ class Reader:
         images: Iterable[ImageLike],
         on_error: Callable[[int, ImageError], None] | None,
     ) -> Iterator[list[Input]]:
-        """Yield each image's inputs, in the images' order.
+        """Yield each image's inputs, in the images' order; a single image needs no thread.
 
         Args:
             images: looked at one after another, never all at once.
@@ -85,6 +92,27 @@ class Reader:
             ImageError: an image can't be read, and there is no `on_error`.
         """
         numbered = enumerate(images)
+        first = list(islice(numbered, 2))
+        if len(first) < 2:  # a thread would take longer to start than to read a picture in memory
+            made = self._in_this_thread(first)
+        else:
+            made = self._in_threads(chain(first, numbered))
+        with closing(made):
+            for index, result in made:
+                try:
+                    inputs = result()
+                except ImageError as error:
+                    if on_error is None:
+                        raise
+                    on_error(index, error)
+                else:
+                    yield inputs
+
+    def _in_this_thread(self, numbered: Iterable[tuple[int, ImageLike]]) -> Results:
+        for index, image in numbered:
+            yield index, partial(self._inputs, index, image)
+
+    def _in_threads(self, numbered: Iterator[tuple[int, ImageLike]]) -> Results:
         pool = ThreadPoolExecutor(max(1, self.workers), thread_name_prefix="foveal-images")
         ahead: deque[tuple[int, Future[list[Input]]]] = deque()
         try:
@@ -94,14 +122,7 @@ class Reader:
                 if not ahead:
                     return
                 index, future = ahead.popleft()
-                try:
-                    inputs = future.result()
-                except ImageError as error:
-                    if on_error is None:
-                        raise
-                    on_error(index, error)
-                else:
-                    yield inputs
+                yield index, future.result
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from foveal.errors import SettingsError
 from foveal.models.backbone_weights import load_backbone_weights
+from foveal.models.fast_convolutions import use_fast_convolutions
 from foveal.models.folding import fold_norms
 from foveal.models.hub import published_weights
 from foveal.models.norms import Norm, set_norm
-from foveal.models.winograd import use_fast_convolutions
 
 STRIDES = (8, 16, 32)
 """Of C3, C4 and C5, which every pyramid is built on."""

@@ -11,6 +11,7 @@ from foveal.config import AnchorSettings, ModelSettings, Settings
 from foveal.detection.anchors import AnchorGrid
 from foveal.errors import SettingsError
 from foveal.models.backbones import STRIDES, make_backbone
+from foveal.models.fast_convolutions import use_fast_convolutions
 from foveal.models.fpn import FeaturePyramid
 from foveal.models.heads import Head
 from foveal.models.norms import GROUPS
@@ -78,6 +79,7 @@ def build_model(settings: Settings, classes: int, *, empty: bool = False) -> Ret
         mean=settings.preparation.mean,
         std=settings.preparation.std,
     )
+    use_fast_convolutions(network)
     return network.to(memory_format=torch.channels_last)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-from foveal.models.winograd import FastConv2d
-
 
 def conv3x3(
     in_channels: int, out_channels: int, *, depthwise: bool = False, bias: bool = True
@@ -19,7 +17,7 @@ def conv3x3(
         bias: whether the last convolution has one.
     """
     if not depthwise:
-        return FastConv2d(in_channels, out_channels, 3, padding=1, bias=bias)
+        return nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
     return nn.Sequential(
         nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
         nn.Conv2d(in_channels, out_channels, 1, bias=bias),

@@ -13,46 +13,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foveal.models.fast_convolutions import FastConv2d, Place
 from foveal.models.norms import FrozenBatchNorm
-from foveal.models.winograd import FastConv2d
 
 
 class NormedConv2d(FastConv2d):
     """A convolution that does the work of the frozen norm behind it, under its own names."""
 
     def take(self, norm: FrozenBatchNorm) -> None:
-        """Do the norm's work from now on."""
+        """Do the norm's work from now on, its activation included."""
         # In a tuple, so that the norm stays a child of its own parent only.
         self._norm = (norm,)
-        self._folded: tuple[tuple[int, ...], Tensor, Tensor] | None = None
+        self._ready = None
         norm.folded = True
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Map [B, C, H, W] as convolution and norm together."""
-        weight, bias = self._weight_and_bias()
-        features: Tensor = self._conv_forward(input, weight, bias)
-        return features
+    @property
+    def activation(self) -> nn.Module | None:
+        """The norm's."""
+        return self._norm[0].activation
+
+    def _sources(self) -> tuple[Place, ...]:
+        names = ("weight", "bias", "running_mean", "running_var")
+        return (*super()._sources(), *((self._norm[0]._buffers, name) for name in names))
 
     def _weight_and_bias(self) -> tuple[Tensor, Tensor]:
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self._fold()
-        norm = self._norm[0]
-        sources = (self.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var)
-        state = tuple(
-            number for source in sources for number in (source.data_ptr(), source._version)
-        )
-        if self._folded is None or self._folded[0] != state:
-            with torch.inference_mode(False):
-                self._folded = (state, *self._fold())
-        return self._folded[1], self._folded[2]
-
-    def _fold(self) -> tuple[Tensor, Tensor]:
         scale, shift = self._norm[0].scale_and_shift()
         bias = shift if self.bias is None else shift + self.bias * scale
         return self.weight * scale[:, None, None, None], bias
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_folded": None}
 
 
 def fold_norms(module: nn.Module, example: Tensor) -> int:

@@ -19,7 +19,7 @@ class FrozenBatchNorm(nn.Module):
     """Batch norm with fixed statistics and a fixed scale and shift; all of them are buffers.
 
     One fused call with float32 inside, also for bfloat16 activations; eps may be 0. Where it is
-    `folded`, the convolution before it does the work and only the activation is left.
+    `folded`, the convolution before it does all the work.
     """
 
     weight: Tensor
@@ -41,17 +41,17 @@ class FrozenBatchNorm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalise [B, C, H, W], then apply the activation where there is one."""
-        normalised = features
-        if not self.folded:
-            normalised = nn.functional.batch_norm(
-                features,
-                self.running_mean,
-                self.running_var,
-                self.weight,
-                self.bias,
-                training=False,
-                eps=self.eps,
-            )
+        if self.folded:
+            return features
+        normalised = nn.functional.batch_norm(
+            features,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            training=False,
+            eps=self.eps,
+        )
         return normalised if self.activation is None else self.activation(normalised)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:

@@ -115,26 +115,6 @@ def convolve(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return result
 
 
-class FastConv2d(nn.Conv2d):
-    """A convolution that takes the faster way wherever that suits it; else PyTorch's own."""
-
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
-        if suits(input, self):
-            return convolve(input, weight, bias)
-        result: Tensor = super()._conv_forward(input, weight, bias)
-        return result
-
-
-def use_fast_convolutions(module: nn.Module) -> None:
-    """Replace every plain convolution inside a module; weights and the names of its state stay."""
-    for parent in list(module.modules()):
-        for name, child in parent.named_children():
-            if type(child) is nn.Conv2d:
-                fast = FastConv2d.__new__(FastConv2d)
-                fast.__dict__.update(child.__dict__)
-                setattr(parent, name, fast)
-
-
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

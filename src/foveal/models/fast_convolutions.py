@@ -1,0 +1,128 @@
+"""Convolutions that take the fastest way there is on a CPU, and PyTorch's own anywhere else.
+
+Where no gradient is wanted, what can be done once is done once: a norm is folded into the weights,
+and oneDNN gets them in the order in which it computes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foveal.models import winograd
+from foveal.models.onednn import PackedConvolution
+
+Place = tuple[dict[str, Any], str]
+"""Where a module keeps a tensor: its parameters or its buffers, and the name."""
+
+
+class FastConv2d(nn.Conv2d):
+    """A convolution with the weights and the numbers of PyTorch's, faster where there is a way."""
+
+    _ready: ReadyConvolution | None = None
+
+    @property
+    def activation(self) -> nn.Module | None:
+        """What is done to the result, where that is this module's work."""
+        return None
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """Map [B, C, H, W] to [B, O, H', W']."""
+        if self._can_be_made_ready(input):
+            ready = self._ready
+            if ready is None or not ready.is_current():
+                ready = self._ready = self._make_ready()
+            if winograd.suits(input, self):
+                return self._activated(winograd.convolve(input, ready.weight, ready.bias))
+            if ready.packed.suits(input):
+                return ready.packed(input)
+        else:
+            self._ready = None
+        return self._activated(self._conv_forward(input, *self._weight_and_bias()))
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+        if winograd.suits(input, self):
+            return winograd.convolve(input, weight, bias)
+        result: Tensor = super()._conv_forward(input, weight, bias)
+        return result
+
+    def _make_ready(self) -> ReadyConvolution:
+        with torch.inference_mode(False), torch.no_grad():
+            weight, bias = self._weight_and_bias()
+            packed = PackedConvolution(self, weight, bias, self.activation)
+        return ReadyConvolution(self._sources(), weight, bias, packed)
+
+    def _sources(self) -> tuple[Place, ...]:
+        """All that the weights in use are computed from."""
+        return (self._parameters, "weight"), (self._parameters, "bias")
+
+    def _weight_and_bias(self) -> tuple[Tensor, Tensor | None]:
+        """The weights in use."""
+        return self.weight, self.bias
+
+    def _can_be_made_ready(self, features: Tensor) -> bool:
+        """On a CPU, where nothing is compiled, no gradient is wanted and changes can be seen."""
+        weight, bias = self.weight, self.bias
+        learns = torch.is_grad_enabled() and (
+            features.requires_grad
+            or weight.requires_grad
+            or (bias is not None and bias.requires_grad)
+        )
+        # The compiler's question comes first: comparing sizes would fix them in an export.
+        return (
+            not torch.compiler.is_compiling()
+            and features.is_cpu
+            and not learns
+            and not weight.is_inference()
+        )
+
+    def _activated(self, features: Tensor) -> Tensor:
+        activation = self.activation
+        return features if activation is None else activation(features)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ready": None}
+
+
+class ReadyConvolution:
+    """What prediction needs of a convolution, as long as nothing that it was made of changes."""
+
+    def __init__(
+        self,
+        sources: tuple[Place, ...],
+        weight: Tensor,
+        bias: Tensor | None,
+        packed: PackedConvolution,
+    ) -> None:
+        self.weight = weight
+        self.bias = bias
+        self.packed = packed
+        # The tensors are held, so that no other can come to lie in their place.
+        self._sources = [
+            (tensors, name, tensor, tensor.data_ptr(), tensor._version)
+            for tensors, name in sources
+            if (tensor := tensors[name]) is not None
+        ]
+
+    def is_current(self) -> bool:
+        """Whether the same tensors with the same values are there as when this was made."""
+        for tensors, name, tensor, place, version in self._sources:
+            if (
+                tensors[name] is not tensor
+                or tensor._version != version
+                or tensor.data_ptr() != place
+            ):
+                return False
+        return True
+
+
+def use_fast_convolutions(module: nn.Module) -> None:
+    """Replace every plain convolution inside a module; weights and the names of its state stay."""
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Conv2d:
+                fast = FastConv2d.__new__(FastConv2d)
+                fast.__dict__.update(child.__dict__)
+                setattr(parent, name, fast)

@@ -1,0 +1,102 @@
+"""Convolutions by oneDNN on a CPU, with weights that are in its own order already.
+
+PyTorch keeps weights in the order of their indices and has oneDNN bring them into its blocks in
+every pass. In a small network that takes as long as the arithmetic of the smaller layers. Its
+operators for compiled networks take weights that are in blocks, and do a simple activation on the
+way. They are not public: where one is missing, PyTorch's own way is taken.
+"""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from foveal.models.activations import InPlaceReLU6
+
+PROCESSORS = ("x86_64", "AMD64")
+OPERATORS = ("_reorder_convolution_weight", "_convolution_pointwise")
+
+
+class PackedConvolution:
+    """A convolution and the activation behind it, without gradients.
+
+    The weights are brought in order at the first call in a precision and with a number of threads,
+    for the sizes of that call; other sizes work too, if not quite as fast.
+
+    Args:
+        conv: gives stride, padding and groups.
+        weight, bias: take the place of its own; float32.
+        activation: ReLU and ReLU6 are done in the same pass.
+    """
+
+    def __init__(
+        self, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, activation: nn.Module | None
+    ) -> None:
+        self._weight, self._bias = weight, bias
+        self._fused, self._limits = _fused(activation)
+        self._activation = None if self._fused != "none" else activation
+        self._known: dict[tuple[torch.dtype, int], tuple[Tensor, Tensor | None]] = {}
+        self._precisions: tuple[torch.dtype, ...] = ()
+        if conv.padding_mode == "zeros" and not isinstance(conv.padding, str):
+            self._precisions = _precisions() if weight.dtype is torch.float32 else ()
+            self._geometry = (
+                *(list(conv.padding), list(conv.stride), list(conv.dilation)),
+                conv.groups,
+            )
+
+    def suits(self, features: Tensor) -> bool:
+        """Whether this can be called with these features, which lie on a CPU."""
+        return (
+            _precision(features) in self._precisions
+            and bool(torch.backends.mkldnn.enabled)
+            and features.ndim == 4
+            and features.numel() > 0
+        )
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Map [B, C, H, W], float32, or float32 or bfloat16 under autocast, to [B, O, H', W']."""
+        precision = _precision(features)
+        if features.dtype is not precision:
+            features = features.to(precision)
+        known = self._known.get((precision, torch.get_num_threads()))
+        weight, bias = self._pack(features) if known is None else known
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            features, weight, bias, *self._geometry, self._fused, self._limits, ""
+        )
+        return result if self._activation is None else self._activation(result)
+
+    def _pack(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        with torch.inference_mode(False), torch.no_grad():
+            weight = torch.ops.mkldnn._reorder_convolution_weight(
+                self._weight.to(features.dtype), *self._geometry, list(features.shape)
+            )
+            bias = None if self._bias is None else self._bias.to(features.dtype)
+        self._known[features.dtype, torch.get_num_threads()] = weight, bias
+        return weight, bias
+
+
+def _fused(activation: nn.Module | None) -> tuple[str, list[float]]:
+    """An activation's name there, and its limits; "none" where it has to be done apart."""
+    if isinstance(activation, InPlaceReLU6 | nn.ReLU6):
+        return "hardtanh", [0.0, 6.0]
+    return ("relu", []) if isinstance(activation, nn.ReLU) else ("none", [])
+
+
+def _precision(features: Tensor) -> torch.dtype:
+    """What a convolution computes in."""
+    enabled = torch.is_autocast_enabled("cpu")
+    return torch.get_autocast_dtype("cpu") if enabled else features.dtype
+
+
+@cache
+def _precisions() -> tuple[torch.dtype, ...]:
+    """In which oneDNN can be asked here."""
+    found = all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
+    built_in = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    if not (found and built_in and platform.machine() in PROCESSORS):
+        return ()
+    check = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    return (torch.float32, torch.bfloat16) if check() else (torch.float32,)
