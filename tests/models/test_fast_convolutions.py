@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import io
 import pickle
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from foveal.models import onednn
 from foveal.models.activations import InPlaceReLU6
@@ -96,6 +98,23 @@ def test_bfloat16_under_autocast():
     torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
 
 
+def test_without_onednn_weights_are_folded_and_cast_once(monkeypatch):
+    monkeypatch.setattr(onednn, "_precisions", lambda: ())
+    conv = normed(nn.Conv2d(8, 8, 1), nn.ReLU())
+    features = torch.randn(1, 8, 4, 4)
+    with torch.no_grad():
+        expected = conv.float()(features)
+        ready = conv._ready
+        monkeypatch.setattr(NormedConv2d, "_weight_and_bias", None)  # is not called again
+        assert torch.equal(conv(features), expected)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = conv(features)
+            assert torch.equal(conv(features), found)
+    assert found.dtype is torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.05)
+    assert conv._ready is ready
+
+
 @pytest.mark.parametrize("inference", [True, False])
 def test_changed_weights_are_seen(inference):
     made = fast(nn.Conv2d(8, 8, 1))
@@ -176,6 +195,22 @@ def test_what_onednn_is_not_asked_for(conv):
     expected = conv(features)
     with torch.inference_mode():
         assert torch.equal(fast(conv)(features), expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_who_counts_or_traces_sees_plain_operations():
+    made = fast(nn.Conv2d(96, 96, 3, padding=1))
+    features = torch.randn(1, 96, 40, 40)
+    with torch.no_grad():
+        made(features)
+        with FlopCounterMode(display=False) as counter:
+            made(features)
+        assert counter.get_total_flops() == 2 * 96 * 96 * 9 * 40 * 40
+        graph = torch.jit.trace(made, features, check_trace=False)
+        file = io.BytesIO()
+        torch.jit.save(graph, file)
+        smaller = features[..., :9]
+        torch.testing.assert_close(graph(smaller), made(smaller), rtol=1e-4, atol=1e-5)
 
 
 def test_without_the_operators_and_without_images(monkeypatch):

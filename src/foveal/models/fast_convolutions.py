@@ -1,7 +1,8 @@
-"""Convolutions that take the fastest way there is on a CPU, and PyTorch's own anywhere else.
+"""Convolutions that take the fastest way there is, with the weights and the names of PyTorch's.
 
 Where no gradient is wanted, what can be done once is done once: a norm is folded into the weights,
-and oneDNN gets them in the order in which it computes.
+they are cast to autocast's precision, and on a CPU oneDNN gets them in the order in which it
+computes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from foveal.models import winograd
 from foveal.models.onednn import PackedConvolution
+from foveal.models.recording import is_recorded
 
 Place = tuple[dict[str, Any], str]
 """Where a module keeps a tensor: its parameters or its buffers, and the name."""
@@ -30,17 +32,15 @@ class FastConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Map [B, C, H, W] to [B, O, H', W']."""
-        if self._can_be_made_ready(input):
-            ready = self._ready
-            if ready is None or not ready.is_current():
-                ready = self._ready = self._make_ready()
-            if winograd.suits(input, self):
-                return self._activated(winograd.convolve(input, ready.weight, ready.bias))
-            if ready.packed.suits(input):
-                return ready.packed(input)
-        else:
+        if not self._can_be_made_ready(input):
             self._ready = None
-        return self._activated(self._conv_forward(input, *self._weight_and_bias()))
+            return self._activated(self._conv_forward(input, *self._weight_and_bias()))
+        ready = self._ready
+        if ready is None or not ready.is_current():
+            ready = self._ready = self._make_ready()
+        if ready.packed.suits(input) and not winograd.suits(input, self):
+            return ready.packed(input)
+        return self._activated(self._conv_forward(input, *ready.for_features(input)))
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
         if winograd.suits(input, self):
@@ -63,7 +63,7 @@ class FastConv2d(nn.Conv2d):
         return self.weight, self.bias
 
     def _can_be_made_ready(self, features: Tensor) -> bool:
-        """On a CPU, where nothing is compiled, no gradient is wanted and changes can be seen."""
+        """Where nothing is compiled, no gradient is wanted and changes can be seen."""
         weight, bias = self.weight, self.bias
         learns = torch.is_grad_enabled() and (
             features.requires_grad
@@ -72,8 +72,8 @@ class FastConv2d(nn.Conv2d):
         )
         # The compiler's question comes first: comparing sizes would fix them in an export.
         return (
-            not torch.compiler.is_compiling()
-            and features.is_cpu
+            not is_recorded()
+            and (features.is_cpu or features.is_cuda)
             and not learns
             and not weight.is_inference()
         )
@@ -96,15 +96,27 @@ class ReadyConvolution:
         bias: Tensor | None,
         packed: PackedConvolution,
     ) -> None:
-        self.weight = weight
-        self.bias = bias
         self.packed = packed
+        self._by_type = {weight.dtype: (weight, bias)}
         # The tensors are held, so that no other can come to lie in their place.
         self._sources = [
             (tensors, name, tensor, tensor.data_ptr(), tensor._version)
             for tensors, name in sources
             if (tensor := tensors[name]) is not None
         ]
+
+    def for_features(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias; under autocast in its precision, so that no pass has to cast them."""
+        (weight, bias), *_ = self._by_type.values()
+        device = features.device.type
+        if not torch.is_autocast_enabled(device):
+            return weight, bias
+        precision = torch.get_autocast_dtype(device)
+        if precision not in self._by_type:
+            with torch.inference_mode(False), torch.no_grad():
+                cast = None if bias is None else bias.to(precision)
+                self._by_type[precision] = weight.to(precision), cast
+        return self._by_type[precision]
 
     def is_current(self) -> bool:
         """Whether the same tensors with the same values are there as when this was made."""

@@ -48,9 +48,10 @@ class PackedConvolution:
             )
 
     def suits(self, features: Tensor) -> bool:
-        """Whether this can be called with these features, which lie on a CPU."""
+        """Whether this can be called with these features."""
         return (
-            _precision(features) in self._precisions
+            features.is_cpu
+            and _precision(features) in self._precisions
             and bool(torch.backends.mkldnn.enabled)
             and features.ndim == 4
             and features.numel() > 0

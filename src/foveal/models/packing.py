@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from foveal.models.recording import is_recorded
+
 MARGIN = 1
 """Places between levels: as many as a 3x3 convolution looks beyond its own place."""
 
@@ -43,7 +45,7 @@ class Canvas(NamedTuple):
 
 def can_pack(levels: tuple[Tensor, ...]) -> bool:
     """Whether packing pays (on a CPU, not while tracing) and the levels find room."""
-    if len(levels) < 2 or levels[0].device.type != "cpu" or torch.compiler.is_compiling():
+    if len(levels) < 2 or levels[0].device.type != "cpu" or is_recorded():
         return False
     finest, *others = _spots(levels)
     return max(spot.top + spot.height for spot in others) <= finest.height

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foveal.models.recording import is_recorded
+
 TILE = 4
 """Outputs on a side of a tile; its window has two more."""
 WINDOW = TILE + 2
@@ -85,7 +87,7 @@ class Room:
 def suits(features: Tensor, conv: nn.Conv2d) -> bool:
     """Whether `convolve` can do a convolution's work on these features, and faster."""
     return (
-        not torch.compiler.is_compiling()  # first: comparing sizes would fix them in an export
+        not is_recorded()  # first: comparing sizes would fix them in an export
         and conv.kernel_size == (3, 3)
         and conv.stride == (1, 1)
         and conv.padding == (1, 1)
