@@ -137,6 +137,10 @@ def test_changed_weights_are_seen(inference):
     for _ in range(3):  # new tensors may come to lie where the old ones lay
         made.weight = nn.Parameter(torch.randn(8, 8, 1, 1))
         check()
+    made.bias = None
+    check()
+    made.bias = nn.Parameter(torch.randn(8))
+    check()
     made.load_state_dict({"weight": torch.zeros(8, 8, 1, 1), "bias": torch.zeros(8)})
     assert not predict().any()
 

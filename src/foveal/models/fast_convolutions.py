@@ -97,37 +97,36 @@ class ReadyConvolution:
         packed: PackedConvolution,
     ) -> None:
         self.packed = packed
-        self._by_type = {weight.dtype: (weight, bias)}
+        self._weight_and_bias = weight, bias
+        self._cast: dict[torch.dtype, tuple[Tensor, Tensor | None]] = {}
         # The tensors are held, so that no other can come to lie in their place.
-        self._sources = [
-            (tensors, name, tensor, tensor.data_ptr(), tensor._version)
-            for tensors, name in sources
-            if (tensor := tensors[name]) is not None
-        ]
+        self._sources = [(tensors, name, tensors[name]) for tensors, name in sources]
+        self._states = [_state(tensor) for _, _, tensor in self._sources]
 
     def for_features(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """Weight and bias; under autocast in its precision, so that no pass has to cast them."""
-        (weight, bias), *_ = self._by_type.values()
         device = features.device.type
         if not torch.is_autocast_enabled(device):
-            return weight, bias
+            return self._weight_and_bias
         precision = torch.get_autocast_dtype(device)
-        if precision not in self._by_type:
+        if precision not in self._cast:
             with torch.inference_mode(False), torch.no_grad():
+                weight, bias = self._weight_and_bias
                 cast = None if bias is None else bias.to(precision)
-                self._by_type[precision] = weight.to(precision), cast
-        return self._by_type[precision]
+                self._cast[precision] = weight.to(precision), cast
+        return self._cast[precision]
 
     def is_current(self) -> bool:
         """Whether the same tensors with the same values are there as when this was made."""
-        for tensors, name, tensor, place, version in self._sources:
-            if (
-                tensors[name] is not tensor
-                or tensor._version != version
-                or tensor.data_ptr() != place
-            ):
+        for (tensors, name, tensor), state in zip(self._sources, self._states, strict=True):
+            if tensors[name] is not tensor or _state(tensor) != state:
                 return False
         return True
+
+
+def _state(tensor: Tensor | None) -> tuple[int, int] | None:
+    """Changes when other values are written, or another memory is put under the tensor."""
+    return None if tensor is None else (tensor.data_ptr(), tensor._version)
 
 
 def use_fast_convolutions(module: nn.Module) -> None:
