@@ -138,7 +138,7 @@ def read_lines(file: Path | None) -> list[dict[str, Any]]:
 
 
 def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
-    """Time (x, logarithmic) against AP (y); what has no AP stands hollow on the x axis."""
+    """Time (x, logarithmic) against AP (y); what has no AP stands hollow on the x axis, aslant."""
     axes = new_axes(5.6, 3.8, x="milliseconds an image, end to end", y=f"AP on {data}")
     known = [row["AP"] for row in rows if row["AP"] != MISSING]
     top = max([*known, 0.05]) * 1.15
@@ -151,7 +151,6 @@ def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
     ticks = [tick for tick in ticks if left <= tick <= right]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
-    unknown = 0
     for row in rows:
         has_ap = row["AP"] != MISSING
         height = row["AP"] if has_ap else 0.0
@@ -166,18 +165,19 @@ def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
             clip_on=False,
             zorder=3,
         )
-        beyond_middle = row["ms"] > math.sqrt(left * right)
+        beyond_middle = has_ap and row["ms"] > math.sqrt(left * right)
         axes.annotate(
-            plain(row["name"] if has_ap else f"{row['name']} (AP {MISSING})", 44),
+            plain(row["name"] if has_ap else f"{row['name']}, not trained", 44),
             (row["ms"], height),
-            xytext=(-9 if beyond_middle else 9, 0 if has_ap else 13 * (1 + unknown)),
+            xytext=(-9 if beyond_middle else 9 if has_ap else 0, 0 if has_ap else 8),
             textcoords="offset points",
+            rotation=0 if has_ap else 60,
+            rotation_mode="anchor",
             ha="right" if beyond_middle else "left",
             va="center",
             fontsize=9,
             color=INK if has_ap else MUTED,
         )
-        unknown += not has_ap
     return to_svg(axes)
 
 
