@@ -55,7 +55,8 @@ def normed(conv: nn.Conv2d, activation: nn.Module | None) -> NormedConv2d:
 @pytest.mark.parametrize("memory", [torch.channels_last, torch.contiguous_format])
 def test_packed_weights_give_the_same_numbers_at_every_size(conv, memory):
     made = fast(conv)
-    for batch, height, width in ((2, 20, 31), (1, 9, 8), (3, 20, 31)):
+    sizes = ((2, 20, 31), (1, 9, 8), (3, 20, 31), (1, 9, 8))
+    for batch, height, width in sizes:
         features = torch.randn(batch, conv.in_channels, height, width).to(memory_format=memory)
         expected = nn.functional.conv2d(
             features, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups
@@ -63,8 +64,27 @@ def test_packed_weights_give_the_same_numbers_at_every_size(conv, memory):
         with torch.inference_mode():
             found = made(features)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert made._ready is not None
-    assert len(made._ready.packed._known) == 1
+    known = made._ready.packed._known
+    assert len(known) == 3
+    assert len({id(weight) for weight, _ in known.values()}) <= 2
+
+
+@needs_onednn
+def test_each_size_gets_the_order_that_onednn_wants_for_it(monkeypatch):
+    monkeypatch.setattr(onednn, "MOST_KNOWN", 3)
+    made = fast(nn.Conv2d(1024, 256, 1))
+    for side in (4, 40, 4, 20, 10, 40):  # at 4 another order than at 40, where they were seen
+        features = torch.randn(1, 1024, side, side)
+        expected = nn.functional.conv2d(features, made.weight, made.bias).detach()
+        with torch.no_grad():
+            torch.testing.assert_close(made(features), expected, rtol=1e-4, atol=1e-5)
+        known = made._ready.packed._known
+        weight, _ = known[features.shape, torch.float32, torch.get_num_threads()]
+        wanted = torch.ops.mkldnn._reorder_convolution_weight(
+            made.weight.detach(), [0, 0], [1, 1], [1, 1], 1, list(features.shape)
+        )
+        assert onednn._order(weight) == onednn._order(wanted)
+        assert len(known) <= 3
 
 
 @pytest.mark.parametrize("activation", [None, InPlaceReLU6(), nn.ReLU(inplace=True), nn.SiLU()])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import platform
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +18,20 @@ from torch import Tensor, nn
 from foveal.models.activations import InPlaceReLU6
 
 PROCESSORS = ("x86_64", "AMD64")
-OPERATORS = ("_reorder_convolution_weight", "_convolution_pointwise")
+OPERATORS = (
+    "_convolution_pointwise",
+    "_get_mkldnn_serialized_md",
+    "_reorder_convolution_weight",
+)
+MOST_KNOWN = 256
+"""Sizes of features whose weights are remembered."""
 
 
 class PackedConvolution:
     """A convolution and the activation behind it, without gradients.
 
-    The weights are brought in order at the first call in a precision and with a number of threads,
-    for the sizes of that call; other sizes work too, if not quite as fast.
+    The order depends on the size of the features, the precision and the number of threads, so the
+    first call of each kind brings the weights in its order. Most kinds share one: few are kept.
 
     Args:
         conv: gives stride, padding and groups.
@@ -38,7 +45,7 @@ class PackedConvolution:
         self._weight, self._bias = weight, bias
         self._fused, self._limits = _fused(activation)
         self._activation = None if self._fused != "none" else activation
-        self._known: dict[tuple[torch.dtype, int], tuple[Tensor, Tensor | None]] = {}
+        self._known: dict[tuple[Any, ...], tuple[Tensor, Tensor | None]] = {}
         self._precisions: tuple[torch.dtype, ...] = ()
         if conv.padding_mode == "zeros" and not isinstance(conv.padding, str):
             self._precisions = _precisions() if weight.dtype is torch.float32 else ()
@@ -62,8 +69,14 @@ class PackedConvolution:
         precision = _precision(features)
         if features.dtype is not precision:
             features = features.to(precision)
-        known = self._known.get((precision, torch.get_num_threads()))
-        weight, bias = self._pack(features) if known is None else known
+        key = features.shape, precision, torch.get_num_threads()
+        known = self._known.get(key)
+        if known is None:
+            known = self._pack(features)
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = known
+        weight, bias = known
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(
             features, weight, bias, *self._geometry, self._fused, self._limits, ""
         )
@@ -74,9 +87,17 @@ class PackedConvolution:
             weight = torch.ops.mkldnn._reorder_convolution_weight(
                 self._weight.to(features.dtype), *self._geometry, list(features.shape)
             )
-            bias = None if self._bias is None else self._bias.to(features.dtype)
-        self._known[features.dtype, torch.get_num_threads()] = weight, bias
-        return weight, bias
+            order = _order(weight)
+            for known, bias in self._known.values():
+                if known.dtype is weight.dtype and _order(known) == order:
+                    return known, bias
+            return weight, None if self._bias is None else self._bias.to(features.dtype)
+
+
+def _order(packed: Tensor) -> list[int]:
+    """What oneDNN says about the order of the weights."""
+    order: list[int] = torch.ops.mkldnn._get_mkldnn_serialized_md(packed).tolist()
+    return order
 
 
 def _fused(activation: nn.Module | None) -> tuple[str, list[float]]:
