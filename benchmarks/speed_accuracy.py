@@ -167,7 +167,7 @@ def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
         )
         beyond_middle = has_ap and row["ms"] > math.sqrt(left * right)
         axes.annotate(
-            plain(row["name"] if has_ap else f"{row['name']}, not trained", 44),
+            plain(row["name"] if has_ap else f"{row['name']}, no AP", 44),
             (row["ms"], height),
             xytext=(-9 if beyond_middle else 9 if has_ap else 0, 0 if has_ap else 8),
             textcoords="offset points",

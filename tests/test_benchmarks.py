@@ -266,7 +266,7 @@ def test_speed_accuracy(smears: Path, tmp_path: Path) -> None:
     assert rows[0]["GFLOP"] == rows[1]["GFLOP"] > 0
     picture = (out / "speed_accuracy.svg").read_text()
     assert picture.startswith("<svg")
-    assert "random (AP not available)" in picture
+    assert "random, no AP" in picture
     assert "theirs" in picture
 
 
