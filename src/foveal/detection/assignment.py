@@ -47,6 +47,10 @@ def assign(
     Returns:
         [B, A] int64: index of the object in 0..N-1, BACKGROUND or IGNORED.
     """
+    if boxes.device.type == "cpu" and not torch.compiler.is_compiling() and counts.numel():
+        most_real = int(counts.max())  # up to half of the places are padding
+        boxes = boxes[:, :most_real]
+        ignored = None if ignored is None else ignored[:, :most_real]
     batch, most, _ = boxes.shape
     if most == 0:
         return torch.full((batch, len(anchors)), BACKGROUND, device=boxes.device)
