@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foveal.geometry.boxes import iou
 
-BLOCK = 128
+BLOCK = 192
 """Candidates of an image that settle their matters in one round."""
 
 
@@ -89,13 +89,11 @@ def _settle(corners: Tensor, groups: Tensor, alive: Tensor, *, limit: float) -> 
     rule settles at least one more candidate in each round, from the best down, so it ends in the
     greedy answer; in practice after a few rounds.
     """
-    overlaps = _overlaps(corners, groups, corners, groups, limit=limit)
-    better = torch.ones(overlaps.shape[1:], dtype=torch.bool, device=corners.device).tril(-1)
-    blocks = (overlaps & better).to(torch.float32)
-    stays = alive
+    better = _overlaps(corners, groups, corners, groups, limit=limit).float().tril(-1)
+    candidates = alive[..., None].float()
+    stays = candidates
     while True:
-        blocked = torch.bmm(blocks, stays[..., None].to(torch.float32)).squeeze(-1) > 0
-        after = alive & ~blocked
+        after = candidates * (torch.bmm(better, stays) == 0)
         if torch.equal(after, stays):
-            return stays
+            return stays.squeeze(-1) > 0
         stays = after
