@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from foveal.errors import SettingsError
 from foveal.models.backbone_weights import load_backbone_weights
-from foveal.models.fast_convolutions import use_fast_convolutions
 from foveal.models.folding import fold_norms
 from foveal.models.hub import published_weights
 from foveal.models.norms import Norm, set_norm
@@ -149,7 +148,6 @@ def make_backbone(
         full = timm.create_model(name, num_classes=0, in_chans=bands, **_options(name))
         initialised = load_backbone_weights(body, full, name=name, path=path, bands=bands)
     set_norm(body, norm=norm, eps=norm_eps)
-    use_fast_convolutions(body)
     if norm == "frozen":
         fold_norms(body, torch.zeros(1, bands, *PROBE))
     backbone = Backbone(body, channels=tuple(body.feature_info.channels()), ends=ends)

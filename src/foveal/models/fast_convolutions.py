@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from foveal.models import winograd
 from foveal.models.onednn import PackedConvolution
+from foveal.models.precision import autocast_precision
 from foveal.models.recording import is_recorded
 
 Place = tuple[dict[str, Any], str]
@@ -70,7 +71,6 @@ class FastConv2d(nn.Conv2d):
             or weight.requires_grad
             or (bias is not None and bias.requires_grad)
         )
-        # The compiler's question comes first: comparing sizes would fix them in an export.
         return (
             not is_recorded()
             and (features.is_cpu or features.is_cuda)
@@ -105,10 +105,9 @@ class ReadyConvolution:
 
     def for_features(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """Weight and bias; under autocast in its precision, so that no pass has to cast them."""
-        device = features.device.type
-        if not torch.is_autocast_enabled(device):
+        precision = autocast_precision(features.device)
+        if precision is None:
             return self._weight_and_bias
-        precision = torch.get_autocast_dtype(device)
         if precision not in self._cast:
             with torch.inference_mode(False), torch.no_grad():
                 weight, bias = self._weight_and_bias

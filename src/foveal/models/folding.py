@@ -24,7 +24,6 @@ class NormedConv2d(FastConv2d):
         """Do the norm's work from now on, its activation included."""
         # In a tuple, so that the norm stays a child of its own parent only.
         self._norm = (norm,)
-        self._ready = None
         norm.folded = True
 
     @property
@@ -84,7 +83,7 @@ def _pairs(module: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, FrozenBa
 
     hooks = []
     for child in module.modules():
-        if type(child) in (nn.Conv2d, FastConv2d):
+        if type(child) is nn.Conv2d:
             hooks.append(child.register_forward_hook(after_conv))
         elif isinstance(child, FrozenBatchNorm):
             hooks.append(child.register_forward_pre_hook(before_norm))

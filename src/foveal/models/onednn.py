@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.models.activations import InPlaceReLU6
+from foveal.models.precision import autocast_precision
 
 PROCESSORS = ("x86_64", "AMD64")
 OPERATORS = (
@@ -46,13 +47,10 @@ class PackedConvolution:
         self._fused, self._limits = _fused(activation)
         self._activation = None if self._fused != "none" else activation
         self._known: dict[tuple[Any, ...], tuple[Tensor, Tensor | None]] = {}
-        self._precisions: tuple[torch.dtype, ...] = ()
-        if conv.padding_mode == "zeros" and not isinstance(conv.padding, str):
-            self._precisions = _precisions() if weight.dtype is torch.float32 else ()
-            self._geometry = (
-                *(list(conv.padding), list(conv.stride), list(conv.dilation)),
-                conv.groups,
-            )
+        self._geometry = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
+        plain_padding = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+        suited = plain_padding and weight.dtype is torch.float32
+        self._precisions = _precisions() if suited else ()
 
     def suits(self, features: Tensor) -> bool:
         """Whether this can be called with these features."""
@@ -109,8 +107,7 @@ def _fused(activation: nn.Module | None) -> tuple[str, list[float]]:
 
 def _precision(features: Tensor) -> torch.dtype:
     """What a convolution computes in."""
-    enabled = torch.is_autocast_enabled("cpu")
-    return torch.get_autocast_dtype("cpu") if enabled else features.dtype
+    return autocast_precision(features.device) or features.dtype
 
 
 @cache

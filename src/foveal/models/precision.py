@@ -29,6 +29,12 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def autocast_precision(device: torch.device) -> torch.dtype | None:
+    """What matrix products and convolutions run in on a device now; None without autocast."""
+    enabled = torch.is_autocast_enabled(device.type)
+    return torch.get_autocast_dtype(device.type) if enabled else None
+
+
 def autocast(device: torch.device | str, precision: torch.dtype) -> torch.autocast:
     """A context in which matrix products and convolutions run in `precision`."""
     return torch.autocast(

@@ -80,9 +80,9 @@ class RetinaNet(nn.Module):
         # Whole rows, all bands, at a time: three numbers side by side keep no vector unit busy.
         scale = (1 / (255 * self.std)).repeat(width)
         shift = (-self.mean / self.std).repeat(width)
-        rows = images.permute(0, 2, 3, 1).flatten(2).to(scale.dtype)
-        normalised = torch.addcmul(shift, rows, scale).view(-1, height, width, images.shape[1])
-        normalised = normalised.permute(0, 3, 1, 2)
+        pixels = images.permute(0, 2, 3, 1)
+        rows = pixels.flatten(2).to(scale.dtype)
+        normalised = torch.addcmul(shift, rows, scale).view(pixels.shape).permute(0, 3, 1, 2)
         if height % MULTIPLE or width % MULTIPLE:
             normalised = F.pad(normalised, (0, _missing(width), 0, _missing(height)))
         return normalised.contiguous(memory_format=torch.channels_last)
