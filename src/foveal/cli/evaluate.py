@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.predict import Precision
 from foveal.words import counted
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ def evaluate(
     ] = 100,
     batch: Annotated[int, typer.Option(min=1, help="Images in one pass (models).")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ... (models).")] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="How to compute (models); as for foveal predict.")
+    ] = "auto",
     ignore: Annotated[
         list[str] | None,
         typer.Option(help="A class that marks regions to ignore; may be given several times."),
@@ -85,7 +89,13 @@ def evaluate(
         )
     else:
         evaluation = _evaluate_model(
-            model, dataset, out=out, threshold=threshold, batch=batch, device=device
+            model,
+            dataset,
+            out=out,
+            threshold=threshold,
+            batch=batch,
+            device=device,
+            precision=precision,
         )
     console = Console(highlight=False, emoji=False, markup=False)
     _show(console, evaluation)
@@ -113,7 +123,7 @@ def _evaluate_results(
     labels = category_labels(*split_address(address), dataset.classes)
     evaluation = evaluate_detections(
         read_results(path, dataset, labels=labels),
-        [dataset.target(index) for index in range(len(dataset))],
+        dataset.targets,
         dataset.classes,
         most=most,
         threshold=threshold,
@@ -133,6 +143,7 @@ def _evaluate_model(
     threshold: float | None,
     batch: int,
     device: str,
+    precision: Precision,
 ) -> Evaluation:
     from foveal.detector import load
 
@@ -141,7 +152,7 @@ def _evaluate_model(
         detector.notes["threshold"] = threshold
     # Low scores too: the curves need them.
     predictor = detector.predictor(threshold=detector.settings.decoding.threshold, device=device)
-    predictor = replace(predictor, batch=batch)
+    predictor = replace(predictor, batch=batch, precision=precision)
     with _progress(len(dataset)) as advance:
         return detector.evaluate(dataset, out=out, predictor=predictor, progress=advance)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from foveal.inference.predictor import Predictor
     from foveal.structures import Detections
 
-Precision = Literal["auto", "float32", "bf16"]
+Precision = Literal["auto", "float32", "bf16", "int8"]
 
 _THRESHOLD = 0.3
 """Where the model file names none: pictures drawn at the network's own 0.05 can't be read."""
@@ -57,7 +57,10 @@ def predict(
         str, typer.Option(help="Scales to look at, such as 0.8,1,1.25; all are merged.")
     ] = "1",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="How to compute.")] = "auto",
+    precision: Annotated[
+        Precision,
+        typer.Option(help="How to compute; auto: the fastest way that keeps the boxes."),
+    ] = "auto",
     pictures: Annotated[bool, typer.Option(help="Draw what was found.")] = True,
 ) -> None:
     """Find objects in images: pictures, detections.json (COCO), detections.csv and counts.csv.

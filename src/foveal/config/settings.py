@@ -217,6 +217,8 @@ class TrainingSettings(Section):
     """Stop after so many steps in a row whose loss is not finite."""
     log_every: PositiveCount = 10
     """Steps from one line in metrics.jsonl to the next."""
+    int8: bool = True
+    """After training, let the model predict in 8 bits on CPUs, if its AP stays (within 0.002)."""
     trackers: tuple[str, ...] = ()
     """Where the numbers go besides metrics.jsonl: 'tensorboard', 'wandb', 'mlflow', ..."""
     seed: int = 0

@@ -123,6 +123,16 @@ class Dataset:
             return Target(record.boxes[order], labels, record.ignored[order], areas)
         return Target(*(None if column is None else column.copy() for column in columns))  # type: ignore[arg-type]
 
+    @property
+    def paths(self) -> list[Path]:
+        """Of all images."""
+        return [record.path for record in self]
+
+    @property
+    def targets(self) -> list[Target]:
+        """What each image shows; see `target`."""
+        return [self.target(index) for index in range(len(self))]
+
     def take(self, indices: Sequence[int]) -> Dataset:
         """The data set of the images at these indices, in their order."""
         return replace(self, records=tuple(self.records[i] for i in indices))

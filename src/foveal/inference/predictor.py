@@ -22,7 +22,8 @@ from foveal.errors import SettingsError
 from foveal.inference.merging import merge
 from foveal.inference.reading import Input, Reader, View
 from foveal.models.memory import keep_freed_memory
-from foveal.models.precision import Precision, autocast, choose_precision
+from foveal.models.precision import autocast
+from foveal.models.quantisation import PredictionPrecision, prediction_precision
 from foveal.structures import Detections
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Predictor:
         scales: look at each image at these scales and merge, relative to the preparation's.
         batch: images in one pass through the network.
         device: 'auto' takes a GPU where there is one; None leaves the model where it is.
-        precision: 'auto' takes bfloat16 where the hardware has it.
+        precision: 'auto' takes 8-bit integers where the model has ranges for them and the CPU is
+            fast at it, and bfloat16 where the hardware has it.
         workers: threads that read and prepare images while the network runs.
     """
 
@@ -83,7 +85,7 @@ class Predictor:
     scales: tuple[float, ...] = (1.0,)
     batch: int = 8
     device: str | None = "auto"
-    precision: Precision = "auto"
+    precision: PredictionPrecision = "auto"
     workers: int = min(4, os.cpu_count() or 1)
 
     def __post_init__(self) -> None:
@@ -188,8 +190,9 @@ class Predictor:
             images, extents = _filled(images, self.batch), _filled(extents, self.batch)
         images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
         height, width = images.shape[-2:]
+        precision = prediction_precision(self.precision, device, self.model.quantisation)
         with _evaluating(self.model), torch.inference_mode():
-            with autocast(device, choose_precision(self.precision, device)):
+            with autocast(device, precision):
                 raw = self.model(images)
             padded = decode(
                 raw,

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from foveal.models import winograd
+from foveal.models.int8 import InputRange, Int8Convolution
 from foveal.models.onednn import PackedConvolution
-from foveal.models.precision import autocast_precision
+from foveal.models.precision import autocast_precision, computes_in_int8
 from foveal.models.recording import is_recorded
 
 Place = tuple[dict[str, Any], str]
@@ -22,8 +23,13 @@ Place = tuple[dict[str, Any], str]
 
 
 class FastConv2d(nn.Conv2d):
-    """A convolution with the weights and the numbers of PyTorch's, faster where there is a way."""
+    """A convolution with the weights and the numbers of PyTorch's, faster where there is a way.
 
+    Attributes:
+        input_range: what 8-bit prediction needs; see `foveal.models.quantisation`.
+    """
+
+    input_range: InputRange | None = None
     _ready: ReadyConvolution | None = None
 
     @property
@@ -39,6 +45,8 @@ class FastConv2d(nn.Conv2d):
         ready = self._ready
         if ready is None or not ready.is_current():
             ready = self._ready = self._make_ready()
+        if self.input_range is not None and computes_in_int8():
+            return ready.in_int8(self, self.input_range)(input)
         if ready.packed.suits(input) and not winograd.suits(input, self):
             return ready.packed(input)
         return self._activated(self._conv_forward(input, *ready.for_features(input)))
@@ -53,9 +61,9 @@ class FastConv2d(nn.Conv2d):
         with torch.inference_mode(False), torch.no_grad():
             weight, bias = self._weight_and_bias()
             packed = PackedConvolution(self, weight, bias, self.activation)
-        return ReadyConvolution(self._sources(), weight, bias, packed)
+        return ReadyConvolution(self.sources(), weight, bias, packed)
 
-    def _sources(self) -> tuple[Place, ...]:
+    def sources(self) -> tuple[Place, ...]:
         """All that the weights in use are computed from."""
         return (self._parameters, "weight"), (self._parameters, "bias")
 
@@ -86,6 +94,22 @@ class FastConv2d(nn.Conv2d):
         return {**self.__dict__, "_ready": None}
 
 
+class Watched:
+    """Tensors, and whether the same are still there with the same values."""
+
+    def __init__(self, places: tuple[Place, ...]) -> None:
+        # The tensors are held, so that no other can come to lie in their place.
+        self._sources = [(tensors, name, tensors[name]) for tensors, name in places]
+        self._states = [_state(tensor) for _, _, tensor in self._sources]
+
+    def is_current(self) -> bool:
+        """Whether nothing was changed or replaced."""
+        for (tensors, name, tensor), state in zip(self._sources, self._states, strict=True):
+            if tensors[name] is not tensor or _state(tensor) != state:
+                return False
+        return True
+
+
 class ReadyConvolution:
     """What prediction needs of a convolution, as long as nothing that it was made of changes."""
 
@@ -99,9 +123,8 @@ class ReadyConvolution:
         self.packed = packed
         self._weight_and_bias = weight, bias
         self._cast: dict[torch.dtype, tuple[Tensor, Tensor | None]] = {}
-        # The tensors are held, so that no other can come to lie in their place.
-        self._sources = [(tensors, name, tensors[name]) for tensors, name in sources]
-        self._states = [_state(tensor) for _, _, tensor in self._sources]
+        self._int8: tuple[InputRange, Int8Convolution] | None = None
+        self._sources = Watched(sources)
 
     def for_features(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """Weight and bias; under autocast in its precision, so that no pass has to cast them."""
@@ -115,12 +138,17 @@ class ReadyConvolution:
                 self._cast[precision] = weight.to(precision), cast
         return self._cast[precision]
 
+    def in_int8(self, conv: FastConv2d, seen: InputRange) -> Int8Convolution:
+        """The same in 8 bits."""
+        if self._int8 is None or self._int8[0] is not seen:
+            with torch.inference_mode(False), torch.no_grad():
+                weight, bias = self._weight_and_bias
+                self._int8 = seen, Int8Convolution(conv, weight, bias, conv.activation, seen)
+        return self._int8[1]
+
     def is_current(self) -> bool:
         """Whether the same tensors with the same values are there as when this was made."""
-        for (tensors, name, tensor), state in zip(self._sources, self._states, strict=True):
-            if tensors[name] is not tensor or _state(tensor) != state:
-                return False
-        return True
+        return self._sources.is_current()
 
 
 def _state(tensor: Tensor | None) -> tuple[int, int] | None:

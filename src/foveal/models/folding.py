@@ -31,9 +31,10 @@ class NormedConv2d(FastConv2d):
         """The norm's."""
         return self._norm[0].activation
 
-    def _sources(self) -> tuple[Place, ...]:
+    def sources(self) -> tuple[Place, ...]:
+        """The norm's too."""
         names = ("weight", "bias", "running_mean", "running_var")
-        return (*super()._sources(), *((self._norm[0]._buffers, name) for name in names))
+        return (*super().sources(), *((self._norm[0]._buffers, name) for name in names))
 
     def _weight_and_bias(self) -> tuple[Tensor, Tensor]:
         scale, shift = self._norm[0].scale_and_shift()

@@ -17,6 +17,7 @@ from foveal.config import Settings, parse_settings
 from foveal.errors import ModelFileError, SettingsError
 from foveal.models.build import build_model
 from foveal.models.checkpoints import replacing, why_unwritable
+from foveal.models.quantisation import from_json, quantise, to_json
 from foveal.models.retinanet import RetinaNet
 
 FORMAT_VERSION = 1
@@ -64,6 +65,8 @@ def save(
         "classes": list(classes),
         "notes": notes or {},
     }
+    if model.quantisation is not None and model.quantisation.is_current():
+        description["int8"] = to_json(model.quantisation.ranges)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     try:
         with replacing(path) as temporary:
@@ -97,6 +100,13 @@ def load(path: Path | str) -> LoadedModel:
             "The file was changed after it was written; get it again."
         )
     model.load_state_dict(state)
+    try:
+        quantise(model, from_json(description.get("int8", {})))
+    except ValueError as error:
+        raise ModelFileError(
+            f"{path}: what it says for prediction in 8 bits does not fit ({error}). "
+            "The file was changed after it was written; get it again."
+        ) from None
     return LoadedModel(model.eval(), settings, classes, description["notes"])
 
 

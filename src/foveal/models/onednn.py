@@ -44,7 +44,7 @@ class PackedConvolution:
         self, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, activation: nn.Module | None
     ) -> None:
         self._weight, self._bias = weight, bias
-        self._fused, self._limits = _fused(activation)
+        self._fused, self._limits = fused_name(activation)
         self._activation = None if self._fused != "none" else activation
         self._known: dict[tuple[Any, ...], tuple[Tensor, Tensor | None]] = {}
         self._geometry = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
@@ -98,7 +98,7 @@ def _order(packed: Tensor) -> list[int]:
     return order
 
 
-def _fused(activation: nn.Module | None) -> tuple[str, list[float]]:
+def fused_name(activation: nn.Module | None) -> tuple[str, list[float]]:
     """An activation's name there, and its limits; "none" where it has to be done apart."""
     if isinstance(activation, InPlaceReLU6 | nn.ReLU6):
         return "hardtanh", [0.0, 6.0]

@@ -1,12 +1,22 @@
-"""In which precision a network computes: bfloat16 where the hardware has it, else float32."""
+"""In which precision a network computes: bfloat16 where the hardware has it, else float32.
+
+Prediction on a CPU may be in 8-bit integers too: see `foveal.models.quantisation`.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 Precision = Literal["auto", "float32", "bf16"]
+
+_INT8: ContextVar[bool] = ContextVar("int8", default=False)
 
 
 def choose_precision(wanted: Precision, device: torch.device | str) -> torch.dtype:
@@ -35,10 +45,18 @@ def autocast_precision(device: torch.device) -> torch.dtype | None:
     return torch.get_autocast_dtype(device.type) if enabled else None
 
 
-def autocast(device: torch.device | str, precision: torch.dtype) -> torch.autocast:
+def computes_in_int8() -> bool:
+    """Whether convolutions that have ranges compute in 8-bit integers now."""
+    return _INT8.get()
+
+
+@contextmanager
+def autocast(device: torch.device | str, precision: torch.dtype) -> Iterator[None]:
     """A context in which matrix products and convolutions run in `precision`."""
-    return torch.autocast(
-        torch.device(device).type,
-        dtype=torch.bfloat16,
-        enabled=precision is torch.bfloat16,
-    )
+    token = _INT8.set(precision is torch.int8)
+    reduced = precision is torch.bfloat16
+    try:
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=reduced):
+            yield
+    finally:
+        _INT8.reset(token)

@@ -11,6 +11,7 @@ from foveal.models.backbones import Backbone
 from foveal.models.fpn import FeaturePyramid
 from foveal.models.heads import Head
 from foveal.models.packing import can_pack, pack
+from foveal.models.quantisation import Quantisation
 from foveal.structures import RawOutput
 
 MULTIPLE = 32
@@ -26,10 +27,14 @@ class RetinaNet(nn.Module):
         classification, box: the two subnets, with K and with 4 values an anchor.
         grid: the anchors, as many levels and anchors a place as the pyramid and the subnets have.
         mean, std: of each band, in 0..1 of the range 0..255.
+
+    Attributes:
+        quantisation: what prediction in 8 bits needs, where it was measured and found good.
     """
 
     mean: Tensor
     std: Tensor
+    quantisation: Quantisation | None = None
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foveal.config import Settings, to_toml
 from foveal.drawing.report import Report, Section, write_report
 from foveal.errors import FovealError
 from foveal.reporting.background import (
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
     from foveal.evaluation.results import Evaluation
 
-__all__ = ["AnchorFitLike", "make_report", "read_history", "write_evaluation_report"]
+__all__ = [
+    "AnchorFitLike",
+    "make_report",
+    "read_history",
+    "report_on_model",
+    "write_evaluation_report",
+]
 
 
 def write_evaluation_report(
@@ -82,6 +89,45 @@ def write_evaluation_report(
         ),
     )
     write_report(path, report)
+
+
+def report_on_model(
+    folder: Path,
+    evaluation: Evaluation,
+    settings: Settings,
+    *,
+    dataset: Dataset,
+    training: Dataset | None,
+    anchors: AnchorFitLike | None,
+    home: Path | None,
+) -> None:
+    """Write a model's `report.html` into a folder, with the course of its training if it is known.
+
+    Args:
+        folder: for the report; the journal of the training is looked for here first.
+        evaluation: what to report.
+        settings: the model's.
+        dataset, training, anchors: as for `write_evaluation_report`.
+        home: the folder of the model's file, with a journal perhaps.
+
+    Raises:
+        FovealError: the file can't be written.
+    """
+    journals = [place / "metrics.jsonl" for place in (folder, home) if place is not None]
+    found = [journal for journal in journals if journal.is_file()]
+    write_evaluation_report(
+        folder / "report.html",
+        evaluation,
+        dataset=dataset,
+        training=training,
+        model=f"the {settings.model.backbone} RetinaNet",
+        settings=to_toml(settings),
+        history=read_history(found[0]) if found else (),
+        anchors=anchors,
+        bands=settings.model.bands,
+        band_low=settings.preparation.band_low,
+        band_high=settings.preparation.band_high,
+    )
 
 
 def make_report(

@@ -32,11 +32,11 @@ class Validation:
     """
 
     def __init__(self, data: Dataset, detect: Detect, *, most: int) -> None:
-        self._paths = [record.path for record in data]
+        self._paths = data.paths
         self._classes = data.classes
         self._detect = detect
         self._most = most
-        self.targets = [data.target(index) for index in range(len(data))]
+        self.targets = data.targets
         self._best: tuple[dict[str, float], list[Detections]] | None = None
 
     def __call__(self, model: RetinaNet) -> dict[str, float]:

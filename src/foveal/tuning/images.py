@@ -32,7 +32,7 @@ def follow_images(settings: Settings, data: Dataset) -> Settings:
     if info is not None and info.bands > 3 and "bands" not in settings.model.model_fields_set:
         bands = changes["model"]["bands"] = info.bands
     if info is not None and info.bits > 8 and not preparation.band_low:
-        paths = [record.path for record in data.records[:IMAGES_FOR_PERCENTILES]]
+        paths = data[:IMAGES_FOR_PERCENTILES].paths
         low, high = band_percentiles(paths, bands=bands)
         changes["preparation"] |= {"band_low": low, "band_high": high}
     if not preparation.model_fields_set & {"mean", "std"}:
