@@ -309,8 +309,8 @@ class Detector:
         """Let the detector predict in 8 bits on CPUs if its boxes stay, as `fit` does at its end.
 
         Args:
-            images: like those of use, such as the training images; labels do not matter.
-            check: labelled images, on which AP may fall by 0.002 at most.
+            images: like those of use, such as the training images.
+            check: other images, labelled; on all, AP may fall by 0.002 at most.
 
         Raises:
             SettingsError: this machine can't predict in 8 bits.

@@ -13,7 +13,7 @@ def quantise(
     images: Annotated[
         str,
         typer.Argument(
-            help="Images like those of use: PATH or PATH:SPLIT. 32 are looked at, no labels.",
+            help="Images like those of use, such as the training images: PATH or PATH:SPLIT.",
             show_default=False,
         ),
     ],

@@ -19,7 +19,7 @@ from foveal.models.int8 import STEPS, InputRange, can_be_quantised, int8_is_fast
 from foveal.models.precision import Precision, choose_precision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 PredictionPrecision = Literal["auto", "float32", "bf16", "int8"]
 
@@ -79,44 +79,60 @@ def _why_not(device: torch.device, quantisation: Quantisation | None) -> str:
     return "the weights have changed since the ranges were measured. Measure them again."
 
 
-def measure_ranges(
-    network: nn.Module, look: Callable[[], object], *, without: Sequence[str] = ()
-) -> dict[str, InputRange]:
+def observe(network: nn.Module, look: Callable[[], object]) -> Observation:
     """Watch every convolution's input while the network looks at images.
-
-    The range of each is cut where rounding and cutting together do the least harm (least squares).
-    An output goes on in 8 bits where nothing but 8-bit convolutions takes it, and ReLU at most lies
-    between; so each range that is passed on begins at zero, and padding and ReLU stay true.
 
     Args:
         network: in evaluation mode, computing in float32.
         look: runs it on images that are like those of use.
-        without: beginnings of the names of convolutions that stay in float32.
-
-    Returns:
-        What was seen, by the convolution's name.
     """
-    convolutions = {
-        name: conv
-        for name, conv in _convolutions(network).items()
-        if can_be_quantised(conv) and not name.startswith(tuple(without))
-    }
     observer = _Observer()
     with ExitStack() as stack:
         for name, conv in _convolutions(network).items():
-            seen = name if name in convolutions else None
+            seen = name if can_be_quantised(conv) else None
             for hook in observer.hooks(seen, conv):
                 stack.callback(hook.remove)
         stack.callback(network.register_forward_hook(observer.after_pass).remove)
         stack.enter_context(observer)
         look()
     spans = {name: inputs.best_span() for name, inputs in observer.inputs.items()}
-    return {
-        name: InputRange(
-            *spans[name], inputs.channel_means(), _shared(observer.takers[name], spans)
-        )
-        for name, inputs in observer.inputs.items()
-    }
+    means = {name: inputs.channel_means() for name, inputs in observer.inputs.items()}
+    return Observation(spans, means, dict(observer.takers))
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen of each convolution, by name, in the order of the first pass.
+
+    Attributes:
+        spans: what 8 bits should span, cut where rounding and cutting do the least harm together
+            (least squares).
+        means: of each input channel.
+        takers: the convolutions that took its output; None stands for anything else.
+    """
+
+    spans: dict[str, tuple[float, float]]
+    means: dict[str, tuple[float, ...]]
+    takers: dict[str, set[str | None]]
+
+    def ranges(self, *, without: str | None = None) -> dict[str, InputRange]:
+        """The input range of each convolution.
+
+        An output goes on in 8 bits where nothing but 8-bit convolutions takes it, and ReLU at most
+        lies between; each range that is passed on begins at 0, so padding and ReLU stay true.
+
+        Args:
+            without: the beginning of the names of convolutions that stay in float32.
+        """
+        spans = {
+            name: span
+            for name, span in self.spans.items()
+            if without is None or not name.startswith(without)
+        }
+        return {
+            name: InputRange(*span, self.means[name], _shared(self.takers.get(name, set()), spans))
+            for name, span in spans.items()
+        }
 
 
 def quantise(network: Any, ranges: Mapping[str, InputRange]) -> None:
