@@ -1,4 +1,4 @@
-"""Boxes follow a movement exactly: held against cutting the moved rectangle, half-plane by plane."""
+"""Boxes follow a movement exactly: held against cutting the moved rectangle by half-planes."""
 
 from __future__ import annotations
 

@@ -146,7 +146,8 @@ def quantise(network: Any, ranges: Mapping[str, InputRange]) -> None:
         conv = convolutions.get(name)
         if conv is None or conv.in_channels != len(seen.means):
             raise ValueError(f"{name} is no convolution of {len(seen.means)} channels here")
-    network.quantisation = Quantisation(network, ranges) if ranges else None
+    applied = Quantisation(network, ranges)  # takes older ranges away too
+    network.quantisation = applied if ranges else None
 
 
 def to_json(ranges: Mapping[str, InputRange]) -> dict[str, Any]:
