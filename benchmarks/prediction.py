@@ -12,6 +12,12 @@ same threshold, suppress by class at the same IoU, keep as many and bring them t
 The heads are biased so that few (200 pairs of anchor and class in an image) or all are candidates.
 Before anything is timed both run in float32, and the table says which share of torchvision's
 detections foveal has too (same class, IoU above 0.9, score within 0.001).
+
+On CPUs that are fast at it a model that foveal trained predicts in 8 bits, if its AP stayed. That
+is a contestant of its own, with ranges measured on other random images; which share of torchvision's
+detections it has (same class, IoU above 0.5, score within 0.05) is told, not demanded: with random
+weights, scores lie so close together that rounding decides which of them are detections. What 8
+bits do to AP is measured on trained models, by `foveal quantise` and `speed_accuracy.py`.
 """
 
 from __future__ import annotations
@@ -43,7 +49,9 @@ from training_step import input_size, size_of
 
 from foveal.inference.loading import make_predictor
 from foveal.inference.predictor import Predictor
+from foveal.models.int8 import int8_is_fast
 from foveal.models.model_file import LoadedModel
+from foveal.models.quantisation import observe, quantise
 from foveal.structures import Detections
 
 SIZES = {"cpu": (640, 640), "cuda": (800, 800)}
@@ -53,6 +61,9 @@ CALLS = {"cpu": 1, "cuda": 4}
 CANDIDATES = {"few": 200, "many": -1}
 SAME_IOU, SAME_SCORE = 0.9, 1e-3
 LEAST_AGREEING = 0.95
+ALIKE_IOU, ALIKE_SCORE = 0.5, 0.05
+SEEN = 8
+"""Images on which the ranges for 8 bits are measured."""
 
 Images = list[NDArray[np.uint8]]
 
@@ -101,14 +112,28 @@ def torchvision_prediction(
     return work
 
 
-def agreement(found: Sequence[Detections], expected: Sequence[Detections]) -> float:
+def quantised(own: LoadedModel, task: Task) -> LoadedModel:
+    """The model with ranges for 8 bits, measured on images of their own."""
+    predictor = replace(make_predictor(own, device=task.device), precision="float32", batch=1)
+    images = draw_images(replace(task, seed=task.seed + 1), SEEN)
+    quantise(own.model, observe(own.model, lambda: predictor.detect_many(images)).ranges())
+    return own
+
+
+def agreement(
+    found: Sequence[Detections],
+    expected: Sequence[Detections],
+    *,
+    least_iou: float = SAME_IOU,
+    most_apart: float = SAME_SCORE,
+) -> float:
     """The share of the expected detections that were found too."""
     hits = total = 0
     for ours, theirs in zip(found, expected, strict=True):
         total += len(theirs)
         for box, label, score in zip(theirs.boxes, theirs.labels, theirs.scores, strict=True):
-            alike = (ours.labels == label) & (np.abs(ours.scores - score) <= SAME_SCORE)
-            hits += bool((iou(box, ours.boxes) > SAME_IOU)[alike].any())
+            alike = (ours.labels == label) & (np.abs(ours.scores - score) <= most_apart)
+            hits += bool((iou(box, ours.boxes) > least_iou)[alike].any())
     return hits / total if total else 1.0
 
 
@@ -177,6 +202,14 @@ def measure(
     for other in others:
         foreign = make_pair(task, candidates=candidates).foreign
         contestants[f"torchvision {other}"] = torchvision_prediction(foreign, task, images, other)
+    int8 = task.device == "cpu" and int8_is_fast() and options.precision == "auto"
+    if int8:
+        rounded = quantised(make_pair(task, candidates=candidates).own, task)
+        contestants["foveal int8"] = foveal_prediction(rounded, task, images, "int8")
+        expected = contestants["torchvision float32"]() if "float32" in others else []
+        alike = agreement(
+            contestants["foveal int8"](), expected, least_iou=ALIKE_IOU, most_apart=ALIKE_SCORE
+        )
     seconds = interleave(contestants, rounds=options.rounds, warmup=options.warmup)
     each = {name: found["median"] / len(images) for name, found in seconds.items()}
     row: dict[str, Any] = {"batch": task.batch, "candidates": kind}
@@ -188,6 +221,9 @@ def measure(
         row[name] = rival / each["foveal"] if rival else "-"
     row["agree"] = share
     row["detections"] = number
+    if int8 and "torchvision float32" in each:
+        row["int8"] = each["torchvision float32"] / each["foveal int8"]
+        row["int8 alike"] = alike
     return row, seconds
 
 

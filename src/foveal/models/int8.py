@@ -16,7 +16,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from foveal.models.onednn import MOST_KNOWN, PROCESSORS, fused_name
+from foveal.models.onednn import PROCESSORS, fused_name
 
 OPERATORS = ("qconv_prepack", "qconv2d_pointwise")
 STEPS = 255
@@ -94,20 +94,24 @@ class Int8Convolution:
         activation: nn.Module | None,
         seen: InputRange,
     ) -> None:
-        self._fused, self._limits = fused_name(activation)
-        self._activation = None if self._fused != "none" else activation
-        self._padding = tuple(int(side) for side in conv.padding)
-        self._geometry = list(conv.stride), list(self._padding), list(conv.dilation), conv.groups
+        fused, limits = fused_name(activation)
+        self._activation = None if fused != "none" else activation
         self._step, self._zero = step_and_zero(seen.low, seen.high)
-        self._scales, self._weight = quantise_weight(weight)
-        self._weight_zeros = torch.zeros(len(weight), dtype=torch.int64)
-        error = self._weight * self._scales[:, None, None, None] - weight
+        scales, levels = quantise_weight(weight)
+        error = levels * scales[:, None, None, None] - weight
         shift = mean_shift(error, torch.tensor(seen.means), conv.groups)
-        self._bias = -shift if bias is None else bias - shift
-        self._output = self._output_of(seen.passed_on)
-        self._known: dict[torch.Size, Tensor] = {}
+        padding = [int(side) for side in conv.padding]
+        geometry = list(conv.stride), padding, list(conv.dilation), conv.groups
+        # Without a size oneDNN orders the weights as it does for all but the smallest features.
+        packed = torch.ops.onednn.qconv_prepack(
+            levels, scales, self._step, self._zero, *geometry, None
+        )
+        zeros = torch.zeros(len(weight), dtype=torch.int64)
+        moved = -shift if bias is None else bias - shift
+        self._weights = packed, scales, zeros, moved
+        self._rest = *geometry, *self._output(seen.passed_on), fused, limits, ""
 
-    def _output_of(self, passed_on: tuple[float, float] | None) -> tuple[float, int, torch.dtype]:
+    def _output(self, passed_on: tuple[float, float] | None) -> tuple[float, int, torch.dtype]:
         """The output's step, zero and type."""
         if passed_on is None or self._activation is not None:
             return 1.0, 0, torch.float32
@@ -120,24 +124,10 @@ class Int8Convolution:
         """
         if features.dtype is not torch.uint8:
             features = quantise(features, self._step, self._zero)
-        packed = self._known.get(features.shape)
-        if packed is None:
-            packed = self._pack(features.shape)
         result: Tensor = torch.ops.onednn.qconv2d_pointwise(
-            features, self._step, self._zero, packed, self._scales, self._weight_zeros, self._bias,
-            *self._geometry, *self._output, self._fused, self._limits, "",
-        )  # fmt: skip
+            features, self._step, self._zero, *self._weights, *self._rest
+        )
         return result if self._activation is None else self._activation(result)
-
-    def _pack(self, shape: torch.Size) -> Tensor:
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
-        with torch.inference_mode(False), torch.no_grad():
-            packed: Tensor = torch.ops.onednn.qconv_prepack(
-                self._weight, self._scales, self._step, self._zero, *self._geometry, list(shape)
-            )
-        self._known[shape] = packed
-        return packed
 
 
 def step_and_zero(low: float, high: float) -> tuple[float, int]:
