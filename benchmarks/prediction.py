@@ -14,10 +14,10 @@ Before anything is timed both run in float32, and the table says which share of 
 detections foveal has too (same class, IoU above 0.9, score within 0.001).
 
 On CPUs that are fast at it a model that foveal trained predicts in 8 bits, if its AP stayed. That
-is a contestant of its own, with ranges measured on other random images; which share of torchvision's
-detections it has (same class, IoU above 0.5, score within 0.05) is told, not demanded: with random
-weights, scores lie so close together that rounding decides which of them are detections. What 8
-bits do to AP is measured on trained models, by `foveal quantise` and `speed_accuracy.py`.
+is a contestant of its own, with ranges measured on other random images; which share of
+torchvision's detections it has (same class, IoU above 0.5, score within 0.05) is told, not
+demanded: with random weights, scores lie so close together that rounding decides which of them are
+detections. What 8 bits do to AP is measured on trained models, by `foveal quantise`.
 """
 
 from __future__ import annotations
@@ -112,10 +112,9 @@ def torchvision_prediction(
     return work
 
 
-def quantised(own: LoadedModel, task: Task) -> LoadedModel:
-    """The model with ranges for 8 bits, measured on images of their own."""
-    predictor = replace(make_predictor(own, device=task.device), precision="float32", batch=1)
-    images = draw_images(replace(task, seed=task.seed + 1), SEEN)
+def quantised(own: LoadedModel, images: Images) -> LoadedModel:
+    """The model with ranges for 8 bits, measured on images."""
+    predictor = replace(make_predictor(own, device="cpu"), precision="float32", batch=1)
     quantise(own.model, observe(own.model, lambda: predictor.detect_many(images)).ranges())
     return own
 
@@ -204,7 +203,8 @@ def measure(
         contestants[f"torchvision {other}"] = torchvision_prediction(foreign, task, images, other)
     int8 = task.device == "cpu" and int8_is_fast() and options.precision == "auto"
     if int8:
-        rounded = quantised(make_pair(task, candidates=candidates).own, task)
+        others_seen = draw_images(replace(task, seed=task.seed + 1), SEEN)
+        rounded = quantised(make_pair(task, candidates=candidates).own, others_seen)
         contestants["foveal int8"] = foveal_prediction(rounded, task, images, "int8")
         expected = contestants["torchvision float32"]() if "float32" in others else []
         alike = agreement(

@@ -34,7 +34,7 @@ from harness import RESULTS, interleave, print_machine, print_table, write_resul
 from networks import Task, make_foreign
 from numpy.typing import NDArray
 from parts import operations
-from prediction import Images, torchvision_prediction
+from prediction import Images, quantised, torchvision_prediction
 
 import foveal
 from foveal.config import make_settings
@@ -42,7 +42,9 @@ from foveal.data.dataset import Dataset
 from foveal.drawing.canvas import ACCENT, INK, LINE_COLOURS, MUTED, new_axes, plain, to_svg
 from foveal.inference.loading import make_predictor
 from foveal.models.build import build_model
+from foveal.models.int8 import int8_is_fast
 from foveal.models.model_file import LoadedModel, load
+from foveal.models.quantisation import prediction_precision
 
 MISSING = "not available"
 DEFAULT_TORCHVISION = {"name": "torchvision R50", "backbone": "resnet50", "AP": None}
@@ -93,7 +95,10 @@ def untrained(
     finally:
         logging.disable(logging.NOTSET)
     names = tuple(f"class {number}" for number in range(classes))
-    return own_contestant(name, LoadedModel(model, settings, names, {}), images, device)
+    own = LoadedModel(model, settings, names, {})
+    if device == "cpu" and int8_is_fast():  # as it would be after training
+        own = quantised(own, images)
+    return own_contestant(name, own, images, device)
 
 
 def own_contestant(name: str, own: LoadedModel, images: Images, device: str) -> Contestant:
@@ -101,7 +106,12 @@ def own_contestant(name: str, own: LoadedModel, images: Images, device: str) -> 
     shape = (1, own.settings.model.bands, COUNTED_SIDE, COUNTED_SIDE)
     gflop = sum(operations(own.model, shape, with_gradients=False).values()) / 1e9
     predictor = make_predictor(own, device=device)
-    more = {"size": own.settings.preparation.shorter, "GFLOP": gflop}
+    precision = prediction_precision("auto", torch.device(device), own.model.quantisation)
+    more = {
+        "size": own.settings.preparation.shorter,
+        "GFLOP": gflop,
+        "computes in": str(precision).removeprefix("torch."),
+    }
     return Contestant(name, lambda: [predictor.detect(image) for image in images], None, more)
 
 
@@ -112,7 +122,7 @@ def foreign(
     task = Task(device, line["backbone"], classes + 1, height=size, width=size, batch=1)
     work = torchvision_prediction(make_foreign(task), task, images, "float32")
     ap = line.get("AP")
-    more = {"size": size}
+    more = {"size": size, "computes in": "float32"}
     return Contestant(line["name"], work, None if ap is None else float(ap), more, ours=False)
 
 
@@ -213,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images = [squared(data[index].image, options.size) for index in range(count)]
     contestants = make_contestants(options, data, images)
     seconds = interleave({item.name: item.work for item in contestants}, rounds=options.rounds)
-    columns = ("AP from", "AP to", "AP50", "size", "GFLOP")
+    columns = ("AP from", "AP to", "AP50", "size", "GFLOP", "computes in")
     rows = []
     for item in contestants:
         each = seconds[item.name]["median"] / len(images)
