@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.inference.conftest import CLASSES
 
@@ -17,6 +18,7 @@ from foveal.data.synthetic import draw_dataset
 from foveal.errors import DataError, ImageError, SettingsError
 from foveal.inference import quantising
 from foveal.inference.loading import make_predictor
+from foveal.inference.predictor import Predictor
 from foveal.inference.quantising import QuantisationCheck, quantise_and_check
 from foveal.models import model_file
 from foveal.models.int8 import int8_is_fast
@@ -164,6 +166,28 @@ def test_images_to_check_on_come_first_and_labelled_ones_fill_up(drawn, monkeypa
     assert len(quantising._all(drawn["valid"], both)) == 5
     monkeypatch.setattr(quantising, "CHECKED", 2)
     assert set(quantising._all(drawn["valid"], drawn["train"]).paths) < set(drawn["valid"].paths)
+
+
+@needs_int8
+def test_a_network_that_has_diverged_is_no_failure(fresh, drawn):
+    with torch.no_grad():
+        fresh.model.backbone.body.conv1.weight.fill_(math.nan)
+    found = quantise_and_check(fresh, drawn["train"], drawn["valid"])
+    assert found.float32 == 0
+    known = fresh.model.quantisation
+    assert known is None or set(known.ranges) == {"backbone.body.conv1"}  # images are finite
+
+
+@needs_int8
+def test_all_images_are_looked_at(fresh, drawn, scores, monkeypatch):
+    looked = []
+    real = Predictor._run
+    monkeypatch.setattr(
+        Predictor, "_run", lambda self, inputs: looked.append(len(inputs)) or real(self, inputs)
+    )
+    scores(0.5, 0.5)
+    quantise_and_check(fresh, drawn["train"], drawn["valid"])
+    assert looked == [1] * len(drawn["train"])
 
 
 def test_a_processor_without_instructions_is_named(fresh, drawn, monkeypatch):

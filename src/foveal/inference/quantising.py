@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -107,10 +106,10 @@ def _compare(
     """The ranges to keep, and how good they are."""
     predictor = replace(make_predictor(loaded, device="cpu"), precision="float32")
     seen = observe(loaded.model, lambda: _look(predictor, measured))
-    if not seen.spans:
-        raise DataError(f"None of {counted(len(measured), 'image')} can be read.")
     exact = _average_precision(predictor, checked)
     result = QuantisationCheck(exact, math.nan, len(checked), kept=False)
+    if not seen.spans:  # the network gives no finite numbers
+        return {}, result
     for prefix, part in _candidates(next(iter(seen.spans))):
         ranges = seen.ranges(without=prefix)
         quantise(loaded.model, ranges)
@@ -130,7 +129,8 @@ def _candidates(first: str) -> tuple[tuple[str | None, str], ...]:
 def _look(predictor: Predictor, data: Dataset) -> None:
     """Let the network see the images; without one that can't be read the others tell as much."""
     one_by_one = replace(predictor, batch=1)
-    deque(one_by_one.stream(data.paths, on_error=lambda _index, _error: None), maxlen=0)
+    if not sum(1 for _ in one_by_one.stream(data.paths, on_error=lambda _index, _error: None)):
+        raise DataError(f"None of {counted(len(data), 'image')} can be read.")
 
 
 def _all(check: Dataset, others: Dataset) -> Dataset:

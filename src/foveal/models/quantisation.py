@@ -82,6 +82,8 @@ def _why_not(device: torch.device, quantisation: Quantisation | None) -> str:
 def observe(network: nn.Module, look: Callable[[], object]) -> Observation:
     """Watch every convolution's input while the network looks at images.
 
+    A convolution that is given something that is no finite number is left out.
+
     Args:
         network: in evaluation mode, computing in float32.
         look: runs it on images that are like those of use.
@@ -95,8 +97,9 @@ def observe(network: nn.Module, look: Callable[[], object]) -> Observation:
         stack.callback(network.register_forward_hook(observer.after_pass).remove)
         stack.enter_context(observer)
         look()
-    spans = {name: inputs.best_span() for name, inputs in observer.inputs.items()}
-    means = {name: inputs.channel_means() for name, inputs in observer.inputs.items()}
+    finite = {name: inputs for name, inputs in observer.inputs.items() if inputs.are_finite()}
+    spans = {name: inputs.best_span() for name, inputs in finite.items()}
+    means = {name: inputs.channel_means() for name, inputs in finite.items()}
     return Observation(spans, means, dict(observer.takers))
 
 
@@ -202,6 +205,9 @@ class _Inputs:
         count = min(len(values) // _ONE_IN + 1, _MOST_SAMPLES)
         chosen = torch.randint(len(values), (count,), generator=generator)
         self.samples.append(values[chosen.to(values.device)].cpu())
+
+    def are_finite(self) -> bool:
+        return all(map(math.isfinite, (*self.lows, *self.highs)))
 
     def channel_means(self) -> tuple[float, ...]:
         weights = torch.tensor(self.sizes, dtype=torch.float32)
