@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from foveal.models.int8 import (
     quantise,
     quantise_plainly,
     quantise_weight,
+    scale_channels,
     step_and_zero,
 )
 
@@ -41,7 +44,7 @@ def features_like(conv: nn.Conv2d, *size: int) -> Tensor:
 def seen(features: Tensor, passed_on: tuple[float, float] | None = None) -> InputRange:
     low, high = min(0.0, float(features.min())), float(features.max())
     means = tuple(features.mean(dim=(0, 2, 3)).tolist())
-    return InputRange(low * 0.9, high * 0.9, means, passed_on)
+    return InputRange(low * 0.9, high * 0.9, means, passed_on=passed_on)
 
 
 def by_hand(conv: nn.Conv2d, features: Tensor, known: InputRange) -> Tensor:
@@ -154,6 +157,43 @@ def test_rounding_shifts_no_channel_on_the_average(conv):
     moved = nn.functional.conv2d(features, error, groups=inner.groups)[0, :, 1, 1]
     torch.testing.assert_close(shift, moved, rtol=1e-4, atol=1e-6)
     assert shift.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("conv", CONVS, ids=str)
+def test_channels_that_come_and_go_multiplied(conv):
+    """Taken out of the weights and put into them again, factors change nothing."""
+    inputs = 2 ** torch.randint(-3, 4, (conv.in_channels,)).float()
+    outputs = 2 ** torch.randint(-3, 4, (conv.out_channels,)).float()
+    known = InputRange(
+        0.0, 1.0, (0.0,) * conv.in_channels, tuple(inputs.tolist()), gives=tuple(outputs.tolist())
+    )
+    weight, bias = scale_channels(conv.weight.detach(), conv.bias, known, conv.groups)
+    features = features_like(conv, 2, 9, 8)
+    rest = (conv.stride, conv.padding, conv.dilation, conv.groups)
+    found = nn.functional.conv2d(features * inputs[:, None, None], weight, bias, *rest)
+    expected = conv(features) * outputs[:, None, None]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_relu6_of_multiplied_channels_is_done_by_the_8_bits():
+    conv = nn.Conv2d(16, 8, 1)
+    nn.init.normal_(conv.weight, std=1.0)
+    features = features_like(conv, 2, 9, 11)
+    gives = tuple((2 ** torch.arange(8.0)).div(8).tolist())
+    means = tuple(features.mean(dim=(0, 2, 3)).tolist())
+    low, high = float(features.min()), float(features.max())
+    known = InputRange(low, high, means, (), (0.0, 6.0), (1.0,) * 8)
+    plain, multiplied = (
+        Int8Convolution(conv, conv.weight.detach(), conv.bias, InPlaceReLU6(), each)(features)
+        for each in (replace(known, gives=()), known)
+    )
+    assert (plain.int() - multiplied.int()).abs().max() <= 1
+    assert (plain == 255).any()
+    halves = Int8Convolution(
+        conv, conv.weight.detach(), conv.bias, InPlaceReLU6(), replace(known, gives=gives)
+    )(features)
+    expected = by_hand(conv, features, known) * torch.tensor(gives)[:, None, None] / 6 * 255
+    assert (halves - expected.clamp(0, 255)).abs().max() < 0.51
 
 
 def test_a_channel_of_zeros_stays_zero():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ needs_int8 = pytest.mark.skipif(
 
 
 class Ways(nn.Module):
-    """Every way in which a convolution's output may go on."""
+    """Every way in which a convolution's output may go on, inside one part of a network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,6 +61,23 @@ def as_seen(network: nn.Module, *images: Tensor) -> Observation:
                 network(image)
 
     return observe(network.eval(), look)
+
+
+def seen_inside(part: nn.Module, *images: Tensor) -> Observation:
+    """The same of a network's only part: what leaves a part may be moved."""
+    seen = as_seen(nn.Sequential(part), *images).seen
+
+    def inside(names: frozenset[str | None]) -> frozenset[str | None]:
+        return frozenset(name and name.removeprefix("0.") for name in names)
+
+    return Observation(
+        {
+            name.removeprefix("0."): replace(
+                each, takers=inside(each.takers), givers=inside(each.givers)
+            )
+            for name, each in seen.items()
+        }
+    )
 
 
 def photos(count: int = 2, seed: int = 0) -> Tensor:
@@ -86,34 +104,74 @@ def small() -> RetinaNet:
 
 
 def test_8_bits_go_on_where_only_convolutions_take_them_and_zero_is_zero():
-    ranges = as_seen(Ways(), torch.randn(2, 8, 9, 9)).ranges()
+    ranges = seen_inside(Ways(), torch.randn(2, 8, 9, 9)).ranges()
     assert set(ranges) == {"relu", "plain", "twice", "summed", "given", "flat", "last"}
     on = {name: seen.passed_on for name, seen in ranges.items()}
     assert on["relu"] == (0.0, ranges["plain"].high)
-    # Negative values, a sum, a ReLU of its own and the end need float32; two who take the same
-    # output agree only if both saw the same.
-    assert {name for name, span in on.items() if span} <= {"relu", "twice"}
-    assert ranges["plain"].low == 0.0
-    assert ranges["twice"].low < 0
+    assert on["plain"] == (ranges["twice"].low, ranges["twice"].high)
+    assert ranges["twice"].low < 0  # no ReLU lies between
+    # A sum, a ReLU of its own and the end need float32; two who take the same output agree only if
+    # both saw the same.
+    assert {name for name, span in on.items() if span} <= {"relu", "plain", "twice"}
+
+
+def test_who_alone_takes_an_output_gets_channels_of_like_size():
+    torch.manual_seed(0)
+    network = Ways()
+    with torch.no_grad():
+        network.relu.weight[3] *= 20
+        network.relu.bias[3] *= 20
+    ranges = seen_inside(network, torch.randn(2, 8, 9, 9)).ranges()
+    factors = ranges["plain"].factors
+    assert ranges["relu"].gives == factors
+    assert len(factors) == 8
+    assert max(factors) == 1.0
+    assert min(factors) == factors[3]
+    for name in ("relu", "summed", "flat", "given", "last"):  # not made by one, or not for one
+        assert ranges[name].factors == ()
+    for name in ("twice", "summed", "flat", "given", "last"):
+        assert ranges[name].gives == ()
+
+
+def test_depthwise_channels_are_made_equal():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU(inplace=True), nn.Conv2d(8, 8, 3, groups=8))
+    with torch.no_grad():
+        network[0].weight *= 1.5 ** torch.arange(8.0)[:, None, None, None]
+    use_fast_convolutions(network)
+    seen = seen_inside(network, torch.randn(2, 8, 16, 16))
+    ranges = seen.ranges()
+    extents = seen.seen["2"].inputs.channel_extents() * torch.tensor(ranges["2"].factors)
+    assert extents.max() < 1.001 * extents.min()
+    assert ranges["0"].passed_on == (0.0, ranges["2"].high)
+
+
+def test_what_leaves_a_part_of_the_network_is_float32():
+    network = nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1))
+    use_fast_convolutions(network)
+    ranges = as_seen(network, torch.randn(2, 8, 9, 9)).ranges()
+    assert ranges["0"].passed_on is None
+    assert ranges["0"].gives == ranges["1"].factors == ()
 
 
 def test_what_stays_in_float32_is_handed_float32():
-    seen = as_seen(Ways(), torch.randn(2, 8, 9, 9))
+    seen = seen_inside(Ways(), torch.randn(2, 8, 9, 9))
     ranges = seen.ranges(without="plain")
     assert "plain" not in ranges
     assert ranges["relu"].passed_on is None
+    assert ranges["relu"].gives == ()
+    assert ranges["twice"].factors == ()
 
 
 def test_ranges_and_means_are_those_of_all_that_was_seen():
     network = Ways()
     first, second = torch.rand(1, 8, 9, 9), 3 * torch.rand(3, 8, 5, 5) - 1
-    seen = as_seen(network, first, second)
-    low, high = seen.spans["relu"]
-    assert second.min() <= low < 0
-    assert 0.5 * second.max() < high <= second.max()
+    seen = as_seen(network, first, second).ranges()["relu"]
+    assert second.min() <= seen.low < 0
+    assert 0.5 * second.max() < seen.high <= second.max()
     everything = torch.cat([value.transpose(0, 1).flatten(1) for value in (first, second)], dim=1)
     torch.testing.assert_close(
-        torch.tensor(seen.means["relu"]), everything.mean(dim=1), rtol=1e-3, atol=1e-4
+        torch.tensor(seen.means), everything.mean(dim=1), rtol=1e-3, atol=1e-4
     )
 
 
@@ -121,8 +179,7 @@ def test_one_far_value_does_not_cost_all_others_their_steps():
     network = Ways()
     images = torch.rand(4, 8, 64, 64)
     images[0, 0, 0, 0] = 40.0
-    _, high = as_seen(network, images).spans["relu"]
-    assert high < 30
+    assert as_seen(network, images).ranges()["relu"].high < 30
 
 
 def test_the_same_images_give_the_same_ranges():
@@ -262,7 +319,14 @@ def test_ranges_as_json():
     assert from_json(json.loads(json.dumps(to_json(ranges)))) == ranges
 
 
-GOOD = {"low": 0.0, "high": 1.0, "means": [0.5], "passed_on": None}
+GOOD = {
+    "low": 0.0,
+    "high": 1.0,
+    "means": [0.5],
+    "factors": [],
+    "passed_on": None,
+    "gives": [],
+}
 
 
 @pytest.mark.parametrize(
@@ -273,7 +337,10 @@ GOOD = {"low": 0.0, "high": 1.0, "means": [0.5], "passed_on": None}
         {**GOOD, "high": float("nan")},
         {**GOOD, "means": ["a"]},
         {**GOOD, "means": 3},
-        {**GOOD, "passed_on": [-1.0, 1.0]},
+        {**GOOD, "passed_on": [1.0, 2.0]},
+        {**GOOD, "factors": [1.0, 1.0]},
+        {**GOOD, "factors": [0.0]},
+        {**GOOD, "gives": [-1.0]},
         {**GOOD, "passed_on": [0.0, 0.0]},
         {**GOOD, "more": 1},
         {"low": 0.0},

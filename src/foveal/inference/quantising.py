@@ -108,9 +108,9 @@ def _compare(
     seen = observe(loaded.model, lambda: _look(predictor, measured))
     exact = _average_precision(predictor, checked)
     result = QuantisationCheck(exact, math.nan, len(checked), kept=False)
-    if not seen.spans:  # the network gives no finite numbers
+    if not seen.seen:  # the network gives no finite numbers
         return {}, result
-    for prefix, part in _candidates(next(iter(seen.spans))):
+    for prefix, part in _candidates(next(iter(seen.seen))):
         ranges = seen.ranges(without=prefix)
         quantise(loaded.model, ranges)
         rough = _average_precision(replace(predictor, precision="int8"), checked)

@@ -63,6 +63,10 @@ class FastConv2d(nn.Conv2d):
             packed = PackedConvolution(self, weight, bias, self.activation)
         return ReadyConvolution(self.sources(), weight, bias, packed)
 
+    def effective_weight(self) -> Tensor:
+        """[O, I / groups, H, W]: the weights in use, a norm's work included."""
+        return self._weight_and_bias()[0]
+
     def sources(self) -> tuple[Place, ...]:
         """All that the weights in use are computed from."""
         return (self._parameters, "weight"), (self._parameters, "bias")

@@ -16,7 +16,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from foveal.models.onednn import PROCESSORS, fused_name
+from foveal.models.onednn import MOST_KNOWN, PROCESSORS, fused_name, order_of
 
 OPERATORS = ("qconv_prepack", "qconv2d_pointwise")
 STEPS = 255
@@ -32,14 +32,18 @@ class InputRange:
     Attributes:
         low, high: what 8 bits span; values beyond are cut. low <= 0 < high.
         means: of each input channel [C].
+        factors: by which each input channel [C] comes multiplied; () where they come as they are.
         passed_on: what 8 bits span in the output where whatever takes it is an 8-bit convolution
             too; None where something else needs the output in float32.
+        gives: by which each output channel [O] is to be multiplied; () where it isn't.
     """
 
     low: float
     high: float
     means: tuple[float, ...]
+    factors: tuple[float, ...] = ()
     passed_on: tuple[float, float] | None = None
+    gives: tuple[float, ...] = ()
 
 
 @cache
@@ -95,21 +99,30 @@ class Int8Convolution:
         seen: InputRange,
     ) -> None:
         fused, limits = fused_name(activation)
-        self._activation = None if fused != "none" else activation
+        if seen.gives and seen.passed_on and fused == "hardtanh":
+            fused, limits = "none", []  # 8 bits end where each channel's values did
+        self._activation = activation if fused_name(activation)[0] == "none" else None
+        weight, bias = scale_channels(weight, bias, seen, conv.groups)
         self._step, self._zero = step_and_zero(seen.low, seen.high)
         scales, levels = quantise_weight(weight)
         error = levels * scales[:, None, None, None] - weight
         shift = mean_shift(error, torch.tensor(seen.means), conv.groups)
         padding = [int(side) for side in conv.padding]
-        geometry = list(conv.stride), padding, list(conv.dilation), conv.groups
-        # Without a size oneDNN orders the weights as it does for all but the smallest features.
-        packed = torch.ops.onednn.qconv_prepack(
-            levels, scales, self._step, self._zero, *geometry, None
-        )
+        self._geometry = list(conv.stride), padding, list(conv.dilation), conv.groups
+        self._levels, self._known = levels, dict[torch.Size, Tensor]()
         zeros = torch.zeros(len(weight), dtype=torch.int64)
         moved = -shift if bias is None else bias - shift
-        self._weights = packed, scales, zeros, moved
-        self._rest = *geometry, *self._output(seen.passed_on), fused, limits, ""
+        self._scales = scales
+        self._rest = (
+            scales,
+            zeros,
+            moved,
+            *self._geometry,
+            *self._output(seen.passed_on),
+            fused,
+            limits,
+            "",
+        )
 
     def _output(self, passed_on: tuple[float, float] | None) -> tuple[float, int, torch.dtype]:
         """The output's step, zero and type."""
@@ -124,10 +137,26 @@ class Int8Convolution:
         """
         if features.dtype is not torch.uint8:
             features = quantise(features, self._step, self._zero)
+        packed = self._known.get(features.shape)
+        if packed is None:
+            packed = self._pack(features.shape)
         result: Tensor = torch.ops.onednn.qconv2d_pointwise(
-            features, self._step, self._zero, *self._weights, *self._rest
+            features, self._step, self._zero, packed, *self._rest
         )
         return result if self._activation is None else self._activation(result)
+
+    def _pack(self, shape: torch.Size) -> Tensor:
+        """Weights in the order that suits features of this size: most sizes share one."""
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        with torch.inference_mode(False), torch.no_grad():
+            packed: Tensor = torch.ops.onednn.qconv_prepack(
+                self._levels, self._scales, self._step, self._zero, *self._geometry, list(shape)
+            )
+            order = order_of(packed)
+            alike = (known for known in self._known.values() if order_of(known) == order)
+            self._known[shape] = next(alike, packed)
+        return self._known[shape]
 
 
 def step_and_zero(low: float, high: float) -> tuple[float, int]:
@@ -156,6 +185,21 @@ def quantise_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     scales = weight.abs().amax(dim=(1, 2, 3)).clamp(min=torch.finfo(weight.dtype).tiny)
     scales = scales / WEIGHT_STEPS
     return scales, (weight / scales[:, None, None, None]).round().to(torch.int8)
+
+
+def scale_channels(
+    weight: Tensor, bias: Tensor | None, seen: InputRange, groups: int
+) -> tuple[Tensor, Tensor | None]:
+    """Weights [O, I / groups, H, W] and bias [O] for input channels that come multiplied."""
+    if seen.factors:
+        factors = torch.tensor(seen.factors).reshape(groups, 1, -1)
+        per_output = factors.expand(-1, len(weight) // groups, -1).reshape(weight.shape[:2])
+        weight = weight / per_output[:, :, None, None]
+    if seen.gives:
+        gives = torch.tensor(seen.gives)
+        weight = weight * gives[:, None, None, None]
+        bias = None if bias is None else bias * gives
+    return weight, bias
 
 
 def mean_shift(error: Tensor, means: Tensor, groups: int) -> Tensor:

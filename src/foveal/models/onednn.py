@@ -85,14 +85,14 @@ class PackedConvolution:
             weight = torch.ops.mkldnn._reorder_convolution_weight(
                 self._weight.to(features.dtype), *self._geometry, list(features.shape)
             )
-            order = _order(weight)
+            order = order_of(weight)
             for known, bias in self._known.values():
-                if known.dtype is weight.dtype and _order(known) == order:
+                if known.dtype is weight.dtype and order_of(known) == order:
                     return known, bias
             return weight, None if self._bias is None else self._bias.to(features.dtype)
 
 
-def _order(packed: Tensor) -> list[int]:
+def order_of(packed: Tensor) -> list[int]:
     """What oneDNN says about the order of the weights."""
     order: list[int] = torch.ops.mkldnn._get_mkldnn_serialized_md(packed).tolist()
     return order
