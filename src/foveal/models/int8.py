@@ -109,7 +109,7 @@ class Int8Convolution:
         shift = mean_shift(error, torch.tensor(seen.means), conv.groups)
         padding = [int(side) for side in conv.padding]
         self._geometry = list(conv.stride), padding, list(conv.dilation), conv.groups
-        self._levels, self._known = levels, dict[torch.Size, Tensor]()
+        self._levels, self._known = levels, dict[tuple[torch.Size, int], Tensor]()
         zeros = torch.zeros(len(weight), dtype=torch.int64)
         moved = -shift if bias is None else bias - shift
         self._scales = scales
@@ -137,7 +137,7 @@ class Int8Convolution:
         """
         if features.dtype is not torch.uint8:
             features = quantise(features, self._step, self._zero)
-        packed = self._known.get(features.shape)
+        packed = self._known.get((features.shape, torch.get_num_threads()))
         if packed is None:
             packed = self._pack(features.shape)
         result: Tensor = torch.ops.onednn.qconv2d_pointwise(
@@ -146,7 +146,7 @@ class Int8Convolution:
         return result if self._activation is None else self._activation(result)
 
     def _pack(self, shape: torch.Size) -> Tensor:
-        """Weights in the order that suits features of this size: most sizes share one."""
+        """Weights in the order that suits this size and number of threads: most share one."""
         if len(self._known) >= MOST_KNOWN:
             self._known.clear()
         with torch.inference_mode(False), torch.no_grad():
@@ -155,8 +155,9 @@ class Int8Convolution:
             )
             order = order_of(packed)
             alike = (known for known in self._known.values() if order_of(known) == order)
-            self._known[shape] = next(alike, packed)
-        return self._known[shape]
+            chosen = next(alike, packed)
+        self._known[shape, torch.get_num_threads()] = chosen
+        return chosen
 
 
 def step_and_zero(low: float, high: float) -> tuple[float, int]:
