@@ -49,6 +49,8 @@ from foveal.models.quantisation import prediction_precision
 MISSING = "not available"
 DEFAULT_TORCHVISION = {"name": "torchvision R50", "backbone": "resnet50", "AP": None}
 COUNTED_SIDE = 640
+SHORT = 8
+"""Letters of a name that finds room between the picture's edge and its leftmost point."""
 
 
 @dataclass(frozen=True)
@@ -175,20 +177,29 @@ def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
             clip_on=False,
             zorder=3,
         )
-        beyond_middle = has_ap and row["ms"] > math.sqrt(left * right)
+        beyond_middle = row["ms"] > math.sqrt(left * right)
+        before = has_ap and (beyond_middle or any(in_the_way(row, other, top) for other in rows))
         axes.annotate(
             plain(row["name"] if has_ap else f"{row['name']}, no AP", 44),
             (row["ms"], height),
-            xytext=(-9 if beyond_middle else 9 if has_ap else 0, 0 if has_ap else 8),
+            xytext=(-9 if before else 9 if has_ap else 0, 0 if has_ap else 8),
             textcoords="offset points",
             rotation=0 if has_ap else 60,
             rotation_mode="anchor",
-            ha="right" if beyond_middle else "left",
+            ha="right" if before else "left",
             va="center",
             fontsize=9,
             color=INK if has_ap else MUTED,
         )
     return to_svg(axes)
+
+
+def in_the_way(row: dict[str, Any], other: dict[str, Any], top: float) -> bool:
+    """Whether a short name at the right of a point would lie on another point."""
+    if other["AP"] == MISSING or len(row["name"]) > SHORT:
+        return False
+    close = abs(row["AP"] - other["AP"]) < 0.05 * top
+    return close and 1 < other["ms"] / row["ms"] < 1.6
 
 
 def make_contestants(

@@ -202,6 +202,16 @@ def test_a_channel_of_zeros_stays_zero():
     assert not levels.any()
 
 
+@pytest.mark.parametrize("error", [AttributeError, RuntimeError, TypeError])
+def test_operators_that_are_gone_or_others_are_noticed(error, monkeypatch):
+    def fail(*_: object) -> Tensor:
+        raise error
+
+    assert int8._operators_work()
+    monkeypatch.setattr(Int8Convolution, "__call__", fail)
+    assert not int8._operators_work()
+
+
 @pytest.mark.parametrize(
     ("conv", "expected"),
     [

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from foveal.models.onednn import MOST_KNOWN, PROCESSORS, fused_name, order_of
 
-OPERATORS = ("qconv_prepack", "qconv2d_pointwise")
 STEPS = 255
 """Between the least and the greatest of 8 bits without a sign."""
 WEIGHT_STEPS = 127
@@ -49,10 +48,21 @@ class InputRange:
 @cache
 def int8_is_fast() -> bool:
     """True on an x86 processor with instructions for products of 8 bits (VNNI)."""
-    found = all(hasattr(torch.ops.onednn, name) for name in OPERATORS)
     built_in = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
     instructions = bool(getattr(torch.cpu, "_is_vnni_supported", lambda: False)())
-    return found and built_in and instructions and platform.machine() in PROCESSORS
+    here = built_in and instructions and platform.machine() in PROCESSORS
+    return here and _operators_work()
+
+
+def _operators_work() -> bool:
+    """Whether this PyTorch has the operators, and they take what they are given."""
+    conv: nn.Conv2d = nn.utils.skip_init(nn.Conv2d, 1, 1, 1)  # type: ignore[no-untyped-call]
+    one = torch.ones(1, 1, 1, 1)
+    try:
+        made = Int8Convolution(conv, one, None, None, InputRange(0.0, 1.0, (0.0,)))
+        return bool(made(one).round() == one)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
 
 
 @cache
