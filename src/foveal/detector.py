@@ -260,21 +260,19 @@ class Detector:
         }
         if not result.is_main:
             return
-        training, data = parts
+        (training, data), folder = parts, result.folder
+        if folder is not None:
+            self.save(folder / "best.safetensors")
+            most = self.settings.decoding.most
+            targets, threshold = validation.targets, self.threshold
+            measured = evaluate(found, targets, self.classes, threshold=threshold, most=most)
+            self._report(folder, measured, data, training=training)
+            reporter.say(f"The report is {folder / 'report.html'}.")
         if self.settings.training.int8 and int8_is_fast():
+            reporter.say("Comparing prediction in 8 bits with float32, image by image.")
             reporter.say(str(self.quantise(training, data)))
-        if result.folder is None:
-            return
-        self.save(result.folder / "best.safetensors")
-        evaluation = evaluate(
-            found,
-            validation.targets,
-            self.classes,
-            threshold=self.threshold,
-            most=self.settings.decoding.most,
-        )
-        self._report(result.folder, evaluation, data, training=training)
-        reporter.say(f"The report is {result.folder / 'report.html'}.")
+            if folder is not None:
+                self.save(folder / "best.safetensors")
 
     # Use -------------------------------------------------------------------------------------
 
