@@ -51,7 +51,8 @@ from foveal.inference.loading import make_predictor
 from foveal.inference.predictor import Predictor
 from foveal.models.int8 import int8_is_fast
 from foveal.models.model_file import LoadedModel
-from foveal.models.quantisation import observe, quantise
+from foveal.models.observation import observe
+from foveal.models.quantisation import quantise
 from foveal.structures import Detections
 
 SIZES = {"cpu": (640, 640), "cuda": (800, 800)}

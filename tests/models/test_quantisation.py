@@ -17,15 +17,9 @@ from foveal.errors import ModelFileError, SettingsError
 from foveal.models import model_file
 from foveal.models.fast_convolutions import FastConv2d, use_fast_convolutions
 from foveal.models.int8 import InputRange, int8_is_fast
+from foveal.models.observation import Observation, observe
 from foveal.models.precision import autocast, computes_in_int8
-from foveal.models.quantisation import (
-    Observation,
-    from_json,
-    observe,
-    prediction_precision,
-    quantise,
-    to_json,
-)
+from foveal.models.quantisation import from_json, prediction_precision, quantise, to_json
 from foveal.models.retinanet import RetinaNet
 
 CLASSES = ("red cell", "white cell", "Plättchen")
@@ -312,6 +306,8 @@ def test_ranges_of_another_network_are_refused(small):
     name = next(iter(ranges))
     with pytest.raises(ValueError, match="2 channels"):
         quantise(small, {name: InputRange(0.0, 1.0, (0.5, 0.5))})
+    with pytest.raises(ValueError, match="gives 64 channels, not 2"):
+        quantise(small, {name: replace(ranges[name], gives=(0.5, 0.5))})
 
 
 def test_ranges_as_json():

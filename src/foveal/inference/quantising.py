@@ -11,7 +11,8 @@ from foveal.errors import DataError, SettingsError
 from foveal.evaluation.evaluation import quick_numbers
 from foveal.inference.loading import make_predictor
 from foveal.models.int8 import InputRange, int8_is_fast
-from foveal.models.quantisation import observe, quantise
+from foveal.models.observation import observe
+from foveal.models.quantisation import quantise
 from foveal.words import counted
 
 if TYPE_CHECKING:

@@ -168,3 +168,8 @@ def use_fast_convolutions(module: nn.Module) -> None:
                 fast = FastConv2d.__new__(FastConv2d)
                 fast.__dict__.update(child.__dict__)
                 setattr(parent, name, fast)
+
+
+def fast_convolutions(module: nn.Module) -> dict[str, FastConv2d]:
+    """All of them inside a module, by name."""
+    return {name: each for name, each in module.named_modules() if isinstance(each, FastConv2d)}
