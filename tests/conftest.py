@@ -13,6 +13,15 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 SHARED = Path(os.environ.get("FOVEAL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
+SMALL_MODEL = {
+    "backbone": "resnet18",
+    "weights": "none",
+    "fpn_channels": 16,
+    "head_channels": 16,
+    "head_depth": 1,
+}
+"""Settings of a network that is built and run in no time."""
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

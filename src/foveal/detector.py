@@ -270,8 +270,9 @@ class Detector:
             reporter.say(f"The report is {folder / 'report.html'}.")
         if self.settings.training.int8 and int8_is_fast():
             reporter.say("Comparing prediction in 8 bits with float32, image by image.")
-            reporter.say(str(self.quantise(training, data)))
-            if folder is not None:
+            check = self.quantise(training, data)
+            reporter.say(str(check))
+            if folder is not None and check.kept:
                 self.save(folder / "best.safetensors")
 
     # Use -------------------------------------------------------------------------------------
@@ -299,8 +300,8 @@ class Detector:
 
     def predictor(self, *, threshold: float | None = None, device: str = "auto") -> Predictor:
         """The detector as a Predictor, which has more options; None: the chosen threshold."""
-        threshold = self.threshold if threshold is None else threshold
         loaded = LoadedModel(self.model, self.settings, self.classes, self.notes)
+        threshold = self.threshold if threshold is None else threshold
         return make_predictor(loaded, threshold=threshold, device=device)
 
     def quantise(self, images: DataLike, check: DataLike) -> QuantisationCheck:

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from foveal import cli
+from tests.cli.conftest import foveal, small_settings
 
 COCO = (0.505, 0.697, 0.573, 0.586, 0.519, 0.501, 0.387, 0.594, 0.595, 0.640, 0.566, 0.564)
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-
-
-def foveal(monkeypatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["foveal", *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    return exit_.value.code or 0
 
 
 @pytest.fixture
@@ -149,24 +140,11 @@ def test_a_model_file(data, tmp_path, monkeypatch, capsys):
     pytest.importorskip("foveal.detector")
     import torch
 
-    from foveal.config import parse_settings
     from foveal.models import model_file
     from foveal.models.build import build_model
 
     torch.manual_seed(0)
-    settings = parse_settings(
-        {
-            "model": {
-                "backbone": "resnet18",
-                "weights": "none",
-                "fpn_channels": 16,
-                "head_channels": 16,
-                "head_depth": 1,
-            },
-            "preparation": {"shorter": 64, "longer": 96},
-        },
-        where="test",
-    )
+    settings = small_settings()
     path = tmp_path / "cells.safetensors"
     network = build_model(settings, 2)
     model_file.save(path, network, settings, ("dot", "cell"), notes={"threshold": 0.25})

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.cli.conftest import foveal, small_settings
 
-from foveal import cli
-from foveal.config import parse_settings
 from foveal.models import model_file
 from foveal.models.build import build_model
 
@@ -23,19 +21,7 @@ CLASSES = ("normal", "infected")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     torch.manual_seed(0)
-    settings = parse_settings(
-        {
-            "model": {
-                "backbone": "resnet18",
-                "weights": "none",
-                "fpn_channels": 16,
-                "head_channels": 16,
-                "head_depth": 1,
-            },
-            "preparation": {"shorter": 64, "longer": 96},
-        },
-        where="test",
-    )
+    settings = small_settings()
     network = build_model(settings, len(CLASSES))
     with torch.no_grad():
         network.classification.output.bias.fill_(0.0)
@@ -53,13 +39,6 @@ def smears(tmp_path) -> Path:
         pixels = generator.integers(0, 255, (48, 64, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / name)
     return folder
-
-
-def foveal(monkeypatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["foveal", *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    return exit_.value.code or 0
 
 
 def test_a_folder_gives_pictures_and_tables(monkeypatch, capsys, model, smears, tmp_path):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import foveal, small_settings
 
-from foveal import cli
-from foveal.config import parse_settings
 from foveal.data.synthetic import draw_dataset
 from foveal.inference import quantising
 from foveal.models import model_file
@@ -31,30 +29,11 @@ def smears(tmp_path_factory) -> Path:
 def model(smears, tmp_path_factory) -> Path:
     from foveal import read
 
-    settings = parse_settings(
-        {
-            "model": {
-                "backbone": "resnet18",
-                "weights": "none",
-                "fpn_channels": 16,
-                "head_channels": 16,
-                "head_depth": 1,
-            },
-            "preparation": {"shorter": 64, "longer": 96},
-        },
-        where="test",
-    )
+    settings = small_settings()
     classes = read(smears / "train.json").classes
     path = tmp_path_factory.mktemp("model") / "cells.safetensors"
     model_file.save(path, build_model(settings, len(classes)), settings, classes)
     return path
-
-
-def foveal(monkeypatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["foveal", *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    return int(exit_.value.code or 0)
 
 
 def test_a_model_file_with_ranges_is_written(model, smears, tmp_path, monkeypatch, capsys):

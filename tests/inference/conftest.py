@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.conftest import SMALL_MODEL
 
 from foveal.config import Settings, parse_settings
 from foveal.inference.loading import make_predictor
@@ -22,14 +23,7 @@ CLASSES = ("normal", "infected", "platelet")
 def tiny_settings(**model: object) -> Settings:
     return parse_settings(
         {
-            "model": {
-                "backbone": "resnet18",
-                "weights": "none",
-                "fpn_channels": 16,
-                "head_channels": 16,
-                "head_depth": 1,
-                **model,
-            },
+            "model": {**SMALL_MODEL, **model},
             "anchors": {"sizes": [8, 16, 32, 64, 128]},
             "preparation": {"shorter": 96, "longer": 160},
         },

@@ -16,7 +16,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from foveal.models.onednn import MOST_KNOWN, PROCESSORS, fused_name, order_of
+from foveal.models.onednn import PROCESSORS, fused_name, remember
 
 STEPS = 255
 """Between the least and the greatest of 8 bits without a sign."""
@@ -109,9 +109,9 @@ class Int8Convolution:
         seen: InputRange,
     ) -> None:
         fused, limits = fused_name(activation)
+        self._activation = activation if fused == "none" else None
         if seen.gives and seen.passed_on and fused == "hardtanh":
             fused, limits = "none", []  # 8 bits end where each channel's values did
-        self._activation = activation if fused_name(activation)[0] == "none" else None
         weight, bias = scale_channels(weight, bias, seen, conv.groups)
         self._step, self._zero = step_and_zero(seen.low, seen.high)
         scales, levels = quantise_weight(weight)
@@ -119,7 +119,7 @@ class Int8Convolution:
         shift = mean_shift(error, torch.tensor(seen.means), conv.groups)
         padding = [int(side) for side in conv.padding]
         self._geometry = list(conv.stride), padding, list(conv.dilation), conv.groups
-        self._levels, self._known = levels, dict[tuple[torch.Size, int], Tensor]()
+        self._levels, self._known = levels, dict[tuple[torch.Size, int], tuple[Tensor]]()
         zeros = torch.zeros(len(weight), dtype=torch.int64)
         moved = -shift if bias is None else bias - shift
         self._scales = scales
@@ -147,27 +147,20 @@ class Int8Convolution:
         """
         if features.dtype is not torch.uint8:
             features = quantise(features, self._step, self._zero)
-        packed = self._known.get((features.shape, torch.get_num_threads()))
-        if packed is None:
-            packed = self._pack(features.shape)
+        kind = features.shape, torch.get_num_threads()
+        (packed,) = self._known.get(kind) or remember(self._known, kind, self._pack(features.shape))
         result: Tensor = torch.ops.onednn.qconv2d_pointwise(
             features, self._step, self._zero, packed, *self._rest
         )
         return result if self._activation is None else self._activation(result)
 
-    def _pack(self, shape: torch.Size) -> Tensor:
-        """Weights in the order that suits this size and number of threads: most share one."""
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
+    def _pack(self, shape: torch.Size) -> tuple[Tensor]:
+        """Weights in the order that suits features of this size, and this number of threads."""
         with torch.inference_mode(False), torch.no_grad():
             packed: Tensor = torch.ops.onednn.qconv_prepack(
                 self._levels, self._scales, self._step, self._zero, *self._geometry, list(shape)
             )
-            order = order_of(packed)
-            alike = (known for known in self._known.values() if order_of(known) == order)
-            chosen = next(alike, packed)
-        self._known[shape, torch.get_num_threads()] = chosen
-        return chosen
+        return (packed,)
 
 
 def step_and_zero(low: float, high: float) -> tuple[float, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ OPERATORS = (
     "_get_mkldnn_serialized_md",
     "_reorder_convolution_weight",
 )
+Key = TypeVar("Key")
+Packed = TypeVar("Packed", bound=tuple[Any, ...])
+
 MOST_KNOWN = 256
 """Sizes of features whose weights are remembered."""
 
@@ -70,10 +73,7 @@ class PackedConvolution:
         key = features.shape, precision, torch.get_num_threads()
         known = self._known.get(key)
         if known is None:
-            known = self._pack(features)
-            if len(self._known) >= MOST_KNOWN:
-                self._known.clear()
-            self._known[key] = known
+            known = remember(self._known, key, self._pack(features))
         weight, bias = known
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(
             features, weight, bias, *self._geometry, self._fused, self._limits, ""
@@ -85,11 +85,31 @@ class PackedConvolution:
             weight = torch.ops.mkldnn._reorder_convolution_weight(
                 self._weight.to(features.dtype), *self._geometry, list(features.shape)
             )
-            order = order_of(weight)
-            for known, bias in self._known.values():
-                if known.dtype is weight.dtype and order_of(known) == order:
-                    return known, bias
             return weight, None if self._bias is None else self._bias.to(features.dtype)
+
+
+def remember(known: dict[Key, Packed], key: Key, packed: Packed) -> Packed:
+    """Keep weights in their order for features of a kind, not for ever more kinds.
+
+    Args:
+        known: what is kept: first the weights, then whatever goes with them.
+        key: the kind.
+        packed: what suits it.
+
+    Returns:
+        What is kept for it: where another kind has the same weights in the same order, that kind's.
+    """
+    weight, order = packed[0], order_of(packed[0])
+    alike = (
+        other
+        for other in known.values()
+        if other[0].dtype is weight.dtype and order_of(other[0]) == order
+    )
+    kept = next(alike, packed)
+    if len(known) >= MOST_KNOWN:
+        known.clear()
+    known[key] = kept
+    return kept
 
 
 def order_of(packed: Tensor) -> list[int]:

@@ -12,7 +12,7 @@ from torch import nn
 from foveal.errors import SettingsError
 from foveal.models.fast_convolutions import Place, Watched, fast_convolutions
 from foveal.models.int8 import InputRange, int8_is_fast
-from foveal.models.precision import Precision, choose_precision
+from foveal.models.precision import choose_precision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,12 +48,11 @@ def prediction_precision(
     """
     current = quantisation is not None and quantisation.is_current()
     possible = current and device.type == "cpu" and int8_is_fast()
-    if wanted == "int8" and not possible:
-        raise SettingsError(f"precision 'int8': {_why_not(device, quantisation)}")
     if possible and wanted in ("auto", "int8"):
         return torch.int8
-    precision: Precision = "auto" if wanted == "int8" else wanted
-    return choose_precision(precision, device)
+    if wanted == "int8":
+        raise SettingsError(f"precision 'int8': {_why_not(device, quantisation)}")
+    return choose_precision(wanted, device)
 
 
 def _why_not(device: torch.device, quantisation: Quantisation | None) -> str:
