@@ -45,12 +45,12 @@ def test_the_anchors_are_cached(small: Small) -> None:
     assert torch.equal(model.anchors(33, 64), model.anchors(64, 64))
 
 
-def test_normalised_inside(small: Small) -> None:
+def test_normalized_inside(small: Small) -> None:
     model, settings = small
     images = pictures(1, 3, 64, 64)
     mean, std = settings.preparation.mean, settings.preparation.std
     expected = torch.stack([(images[0, band] / 255 - mean[band]) / std[band] for band in range(3)])
-    torch.testing.assert_close(model.normalise(images)[0], expected)
+    torch.testing.assert_close(model.normalize(images)[0], expected)
     assert_close(model(images), model(images.float()))
 
 

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from foveal.errors import SettingsError
 from foveal.models.backbone_weights import load_backbone_weights
-from foveal.models.folding import fold_norms
 from foveal.models.hub import published_weights
-from foveal.models.norms import Norm, set_norm
+from foveal.models.norms import BATCH_NORMS, Norm, set_norm
 
 STRIDES = (8, 16, 32)
 """Of C3, C4 and C5, which every pyramid is built on."""
@@ -59,7 +58,7 @@ class Backbone(nn.Module):
         return len(self.ends)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Map normalised images [B, bands, H, W] to maps [B, C_l, H / s, W / s], finest first.
+        """Map normalized images [B, bands, H, W] to maps [B, C_l, H / s, W / s], finest first.
 
         Height and width must be multiples of 32.
         """
@@ -148,8 +147,6 @@ def make_backbone(
         full = timm.create_model(name, num_classes=0, in_chans=bands, **_options(name))
         initialised = load_backbone_weights(body, full, name=name, path=path, bands=bands)
     set_norm(body, norm=norm, eps=norm_eps)
-    if norm == "frozen":
-        fold_norms(body, torch.zeros(1, bands, *PROBE))
     backbone = Backbone(body, channels=tuple(body.feature_info.channels()), ends=ends)
     backbone.initialised = initialised
     backbone.freeze(frozen_stages)
@@ -181,7 +178,7 @@ def _wake_residual_branches(body: nn.Module) -> None:
     At 0.5 a branch adds a quarter of the variance of what it is added to.
     """
     for module in body.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.any():
+        if isinstance(module, BATCH_NORMS) and not module.weight.any():
             nn.init.constant_(module.weight, 0.5)
 
 

@@ -11,7 +11,6 @@ from foveal.config import AnchorSettings, ModelSettings, Settings
 from foveal.detection.anchors import AnchorGrid
 from foveal.errors import SettingsError
 from foveal.models.backbones import STRIDES, make_backbone
-from foveal.models.fast_convolutions import use_fast_convolutions
 from foveal.models.fpn import FeaturePyramid
 from foveal.models.heads import Head
 from foveal.models.norms import GROUPS
@@ -23,19 +22,19 @@ FINEST = (2, 4, 8)
 logger = logging.getLogger(__name__)
 
 
-def build_model(settings: Settings, classes: int, *, empty: bool = False) -> RetinaNet:
+def build_model(settings: Settings, num_classes: int, *, empty: bool = False) -> RetinaNet:
     """Build the network that the settings describe, in channels_last memory.
 
     Args:
         settings: of the model, the anchors and the preparation.
-        classes: how many there are (K).
+        num_classes: K.
         empty: leave the backbone's weights out, since a whole model's will follow.
 
     Raises:
         SettingsError: settings that contradict one another, or an unknown backbone.
         WeightsError: the backbone's weights can't be got, read or matched.
     """
-    _check(settings, classes)
+    _check(settings, num_classes)
     model = settings.model
     if model.weights == "none" and not empty:
         _warn_without_weights(model)
@@ -68,7 +67,7 @@ def build_model(settings: Settings, classes: int, *, empty: bool = False) -> Ret
             depthwise=model.head_depthwise,
             prior=prior,
         )
-        for values, prior in ((classes, model.prior), (4, None))
+        for values, prior in ((num_classes, model.prior), (4, None))
     )
     network = RetinaNet(
         backbone=backbone,
@@ -79,7 +78,6 @@ def build_model(settings: Settings, classes: int, *, empty: bool = False) -> Ret
         mean=settings.preparation.mean,
         std=settings.preparation.std,
     )
-    use_fast_convolutions(network)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -101,7 +99,7 @@ def _warn_without_weights(model: ModelSettings) -> None:
     if model.norm == "frozen":
         logger.warning(
             "model.norm is 'frozen' and there are no weights whose statistics it could keep: "
-            "nothing normalises the backbone. To train it from the start, --set model.norm=group."
+            "nothing normalizes the backbone. To train it from the start, --set model.norm=group."
         )
     if model.frozen_stages:
         logger.warning(
@@ -111,10 +109,10 @@ def _warn_without_weights(model: ModelSettings) -> None:
         )
 
 
-def _check(settings: Settings, classes: int) -> None:
+def _check(settings: Settings, num_classes: int) -> None:
     model, strides = settings.model, settings.anchors.strides
-    if classes < 1:
-        raise SettingsError(f"{classes} classes: expected at least one.")
+    if num_classes < 1:
+        raise SettingsError(f"{num_classes} classes: expected at least one.")
     doubled = all(2 * stride == after for stride, after in pairwise(strides))
     if not doubled or strides[0] not in FINEST or strides[-1] < STRIDES[-1]:
         raise SettingsError(

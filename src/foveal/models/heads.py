@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from foveal.models.convolutions import conv3x3
 from foveal.models.norms import GROUPS
-from foveal.models.packing import Canvas, relu_between_gaps, unpack
 
 HeadNorm = Literal["none", "group"]
 
@@ -18,7 +17,7 @@ HeadNorm = Literal["none", "group"]
 class Head(nn.Module):
     """One subnet: `depth` 3x3 convolutions with ReLU, then `values` numbers for each anchor.
 
-    Initialised as in the paper: normal with standard deviation 0.01 and bias 0. The two parts of
+    Initialized as in the paper: normal with standard deviation 0.01 and bias 0. The two parts of
     a depthwise convolution, which the paper does not have, keep their input's variance instead.
 
     Args:
@@ -69,22 +68,10 @@ class Head(nn.Module):
 
         With channels_last memory the last step moves nothing.
         """
-        return tuple(self._by_anchor(self.output(self.tower(level))) for level in levels)
+        return tuple(self.by_anchor(self.output(self.tower(level))) for level in levels)
 
-    def on_canvas(self, canvas: Canvas) -> tuple[Tensor, ...]:
-        """The same for levels that share a canvas; not with norms, which would see the margins."""
-        hidden = canvas.features
-        for layer in self.tower:
-            assert isinstance(layer, HiddenLayer)
-            hidden = relu_between_gaps(layer.conv(hidden), canvas.gaps)
-        return tuple(self._by_anchor(part) for part in unpack(self.output(hidden), canvas.spots))
-
-    @property
-    def has_norms(self) -> bool:
-        """Whether a level must be seen alone."""
-        return any(isinstance(module, nn.GroupNorm) for module in self.modules())
-
-    def _by_anchor(self, outputs: Tensor) -> Tensor:
+    def by_anchor(self, outputs: Tensor) -> Tensor:
+        """Bring the last layer's [B, anchors * values, H, W] to [B, H * W * anchors, values]."""
         return outputs.permute(0, 2, 3, 1).reshape(outputs.shape[0], -1, self.values)
 
 
@@ -97,7 +84,7 @@ class HiddenLayer(nn.Module):
         self.norm = nn.GroupNorm(GROUPS, channels) if norm == "group" else None
         for module in self.conv.modules():
             if isinstance(module, nn.Conv2d):
-                _initialise(module, gaussian=not depthwise)
+                _initialize(module, gaussian=not depthwise)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map [B, in_channels, H, W] to [B, channels, H, W]."""
@@ -107,7 +94,7 @@ class HiddenLayer(nn.Module):
         return torch.relu_(hidden)
 
 
-def _initialise(conv: nn.Conv2d, *, gaussian: bool) -> None:
+def _initialize(conv: nn.Conv2d, *, gaussian: bool) -> None:
     if gaussian:
         nn.init.normal_(conv.weight, std=0.01)
     else:

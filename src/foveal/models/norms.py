@@ -8,18 +8,20 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from foveal.models.activations import InPlaceReLU6
-
 Norm = Literal["frozen", "live", "group"]
 
 GROUPS = 32
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""Every batch norm is one of these or made from one, timm's too."""
+
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
 
 class FrozenBatchNorm(nn.Module):
     """Batch norm with fixed statistics and a fixed scale and shift; all of them are buffers.
 
-    One fused call with float32 inside, also for bfloat16 activations; eps may be 0. Where it is
-    `folded`, the convolution before it does all the work.
+    One fused call with float32 inside, also for bfloat16 activations; eps may be 0.
     """
 
     weight: Tensor
@@ -37,13 +39,10 @@ class FrozenBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
         self.activation = activation
-        self.folded = False
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise [B, C, H, W], then apply the activation where there is one."""
-        if self.folded:
-            return features
-        normalised = nn.functional.batch_norm(
+        """Normalize [B, C, H, W], then apply the activation where there is one."""
+        normalized = nn.functional.batch_norm(
             features,
             self.running_mean,
             self.running_var,
@@ -52,7 +51,7 @@ class FrozenBatchNorm(nn.Module):
             training=False,
             eps=self.eps,
         )
-        return normalised if self.activation is None else self.activation(normalised)
+        return normalized if self.activation is None else self.activation(normalized)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """The norm as x * scale + shift, [C] each."""
@@ -61,7 +60,7 @@ class FrozenBatchNorm(nn.Module):
 
     def extra_repr(self) -> str:
         """The number of channels and eps, for printing."""
-        return f"{len(self.weight)}, eps={self.eps}{', folded' if self.folded else ''}"
+        return f"{len(self.weight)}, eps={self.eps}"
 
 
 class ActivatedGroupNorm(nn.GroupNorm):
@@ -72,9 +71,9 @@ class ActivatedGroupNorm(nn.GroupNorm):
         self.activation = activation
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise [B, C, H, W], then apply the activation where there is one."""
-        normalised = super().forward(features)
-        return normalised if self.activation is None else self.activation(normalised)
+        """Normalize [B, C, H, W], then apply the activation where there is one."""
+        normalized = super().forward(features)
+        return normalized if self.activation is None else self.activation(normalized)
 
 
 def set_norm(module: nn.Module, *, norm: Norm, eps: float | None = None) -> None:
@@ -90,7 +89,7 @@ def set_norm(module: nn.Module, *, norm: Norm, eps: float | None = None) -> None
         eps: replaces the norms' own where it is not None.
     """
     for name, child in module.named_children():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+        if isinstance(child, BATCH_NORMS):
             if eps is not None:
                 child.eps = eps
             if norm != "live":
@@ -99,7 +98,7 @@ def set_norm(module: nn.Module, *, norm: Norm, eps: float | None = None) -> None
             set_norm(child, norm=norm, eps=eps)
 
 
-def _replaced(batch_norm: nn.modules.batchnorm._BatchNorm, norm: Norm) -> nn.Module:
+def _replaced(batch_norm: BatchNorm, norm: Norm) -> nn.Module:
     channels, activation = batch_norm.num_features, _activation_of(batch_norm)
     replacement: FrozenBatchNorm | ActivatedGroupNorm
     if norm == "frozen":
@@ -119,11 +118,7 @@ def _replaced(batch_norm: nn.modules.batchnorm._BatchNorm, norm: Norm) -> nn.Mod
 def _activation_of(batch_norm: nn.Module) -> nn.Module | None:
     """What follows the norm inside timm's BatchNormAct2d: a dropout and an activation."""
     parts = [getattr(batch_norm, name, None) for name in ("drop", "act")]
-    modules = [
-        InPlaceReLU6() if isinstance(part, nn.ReLU6) and part.inplace else part
-        for part in parts
-        if part is not None and not isinstance(part, nn.Identity)
-    ]
+    modules = [part for part in parts if part is not None and not isinstance(part, nn.Identity)]
     if not modules:
         return None
     return modules[0] if len(modules) == 1 else nn.Sequential(*modules)

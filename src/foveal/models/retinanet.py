@@ -10,8 +10,6 @@ from foveal.detection.anchors import AnchorGrid
 from foveal.models.backbones import Backbone
 from foveal.models.fpn import FeaturePyramid
 from foveal.models.heads import Head
-from foveal.models.packing import can_pack, pack
-from foveal.models.quantisation import Quantisation
 from foveal.structures import RawOutput
 
 MULTIPLE = 32
@@ -27,14 +25,10 @@ class RetinaNet(nn.Module):
         classification, box: the two subnets, with K and with 4 values an anchor.
         grid: the anchors, as many levels and anchors a place as the pyramid and the subnets have.
         mean, std: of each band, in 0..1 of the range 0..255.
-
-    Attributes:
-        quantisation: what prediction in 8 bits needs, where it was measured and found good.
     """
 
     mean: Tensor
     std: Tensor
-    quantisation: Quantisation | None = None
 
     def __init__(
         self,
@@ -57,40 +51,36 @@ class RetinaNet(nn.Module):
         self.register_buffer("std", torch.tensor(std))
 
     @property
-    def classes(self) -> int:
+    def num_classes(self) -> int:
         """The number of classes (K)."""
         return self.classification.values
 
     def forward(self, images: Tensor) -> RawOutput:
         """Compute the raw output for a batch.
 
-        A height or width that is no multiple of 32 is filled up with the mean colour at the right
+        A height or width that is no multiple of 32 is filled up with the mean color at the right
         and the bottom; the anchors follow.
 
         Args:
-            images: [B, C, H, W], uint8 or floating point, 0..255, not normalised.
+            images: [B, C, H, W], uint8 or floating point, 0..255, not normalized.
 
         Returns:
             For each level the logits [B, A_l, K] and the deltas [B, A_l, 4].
         """
-        levels = self.fpn(self.backbone(self.normalise(images)))
-        if can_pack(levels) and not (self.classification.has_norms or self.box.has_norms):
-            canvas = pack(levels)
-            return RawOutput(self.classification.on_canvas(canvas), self.box.on_canvas(canvas))
+        levels = self.fpn(self.backbone(self.normalize(images)))
         return RawOutput(self.classification(levels), self.box(levels))
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """Bring [B, C, H, W] from 0..255 to mean 0 and variance 1, padded to multiples of 32."""
+    def normalize(self, images: Tensor) -> Tensor:
+        """Bring [B, C, H, W] from 0..255 to mean 0 and variance 1, padded to multiples of 32.
+
+        The padding is 0, which is the mean color.
+        """
+        mean, std = (255 * values[:, None, None] for values in (self.mean, self.std))
         height, width = images.shape[-2:]
-        # Whole rows, all bands, at a time: three numbers side by side keep no vector unit busy.
-        scale = (1 / (255 * self.std)).repeat(width)
-        shift = (-self.mean / self.std).repeat(width)
-        pixels = images.permute(0, 2, 3, 1)
-        rows = pixels.flatten(2).to(scale.dtype)
-        normalised = torch.addcmul(shift, rows, scale).view(pixels.shape).permute(0, 3, 1, 2)
+        normalized = (images.to(mean.dtype) - mean) / std
         if height % MULTIPLE or width % MULTIPLE:
-            normalised = F.pad(normalised, (0, _missing(width), 0, _missing(height)))
-        return normalised.contiguous(memory_format=torch.channels_last)
+            normalized = F.pad(normalized, (0, _missing(width), 0, _missing(height)))
+        return normalized.contiguous(memory_format=torch.channels_last)
 
     def anchors(self, height: int, width: int) -> Tensor:
         """The anchors for an input size: [A, 4] float32 xyxy, input pixels, on the model's device.

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, distributed, nn
 
+from foveal.acceleration.precision import autocast
 from foveal.detection.criterion import Criterion, Losses
 from foveal.errors import DeviceMemoryError
-from foveal.models.precision import autocast
 from foveal.structures import Batch
 from foveal.training.averaging import AveragedModel
 from foveal.training.optimizer import BACKBONE_PREFIX, set_learning_rate

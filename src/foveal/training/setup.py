@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from foveal.acceleration.allocator import keep_freed_memory
+from foveal.acceleration.precision import choose_precision
 from foveal.detection.criterion import Criterion
 from foveal.errors import MissingExtraError, SettingsError
-from foveal.models.memory import keep_freed_memory
-from foveal.models.precision import choose_precision
 from foveal.training.engine import Engine
 from foveal.training.optimizer import make_optimizer
 

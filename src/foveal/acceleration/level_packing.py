@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from foveal.models.recording import is_recorded
+from foveal.acceleration.recording import is_recorded
 
 MARGIN = 1
 """Places between levels: as many as a 3x3 convolution looks beyond its own place."""

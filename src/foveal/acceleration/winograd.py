@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal.models.recording import is_recorded
+from foveal.acceleration.recording import is_recorded
 
 TILE = 4
 """Outputs on a side of a tile; its window has two more."""
