@@ -9,14 +9,14 @@ background class. The frame (original or input pixels) is said where a structure
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import torch
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from foveal.geometry.placement import Placement
+
+DEFAULT_SCORE_THRESHOLD = 0.3
+"""From which score a detection counts where no validation images chose one."""
+
+ArrayT = TypeVar("ArrayT", bound="Tensor | NDArray[Any]")
+"""Tensors on a device or numpy arrays on the host, all of one kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +122,54 @@ class Batch:
         return len(self.images)
 
 
-class RawOutput(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What people and programs should know of a model; it travels in every file of the model.
+
+    Attributes:
+        classes: the K class names.
+        score_threshold: from which score a detection counts, the default of all commands.
+        threshold_is_chosen: whether validation images chose it.
+        ignored_classes: classes of the training data whose boxes mark regions to ignore.
+        metrics: what was measured on the validation images, such as AP and AP50.
+        epoch: after which epoch the weights were taken, from 1; None where there is none.
+        origin: where the model came from, in words.
+    """
+
+    classes: tuple[str, ...]
+    score_threshold: float = DEFAULT_SCORE_THRESHOLD
+    threshold_is_chosen: bool = False
+    ignored_classes: tuple[str, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    epoch: int | None = None
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.classes or len(set(self.classes)) < len(self.classes):
+            raise DataError(
+                f"Class names {list(self.classes)}: expected at least one, none of them twice."
+            )
+        if not 0 <= self.score_threshold <= 1:
+            raise DataError(f"Score threshold {self.score_threshold:g}: expected 0 to 1.")
+
+
+class RawOutput(NamedTuple, Generic[ArrayT]):
     """What the network says, the same in training, evaluation and export.
+
+    Tensors on the device from PyTorch, numpy arrays from a runtime that knows no PyTorch:
+    `RawOutput[Tensor]` and `RawOutput[NDArray[np.float32]]`.
 
     Attributes:
         logits: for each level [B, A_l, K].
         deltas: for each level [B, A_l, 4], (dx, dy, dw, dh) from the anchors.
     """
 
-    logits: tuple[Tensor, ...]
-    deltas: tuple[Tensor, ...]
+    logits: tuple[ArrayT, ...]
+    deltas: tuple[ArrayT, ...]
 
 
-class PaddedDetections(NamedTuple):
-    """A batch's detections on the device, best first, input pixels.
+class PaddedDetections(NamedTuple, Generic[ArrayT]):
+    """A batch's detections, best first, input pixels: `PaddedDetections[Tensor]` or `[NDArray]`.
 
     Attributes:
         boxes: [B, M, 4] float32 xyxy, zeros where padded.
@@ -138,10 +178,10 @@ class PaddedDetections(NamedTuple):
         counts: [B] int64, how many of the M are real.
     """
 
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-    counts: Tensor
+    boxes: ArrayT
+    scores: ArrayT
+    labels: ArrayT
+    counts: ArrayT
 
 
 @dataclass(frozen=True, slots=True)

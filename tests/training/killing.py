@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 sys.path.insert(0, str(Path(__file__).parent))
 
 from conftest import tiny_settings
+from foveal.checkpoints import model_file
 from foveal.data.synthetic import draw_dataset
-from foveal.models import model_file
 from foveal.models.build import build_model
 from foveal.training import journal, loop, resume
 from foveal.training.engine import Engine

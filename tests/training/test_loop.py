@@ -7,11 +7,12 @@ import pytest
 import torch
 from tests.training.conftest import FakeBatches, tiny_settings
 
+from foveal.checkpoints import model_file
 from foveal.config import to_toml
 from foveal.data.synthetic import draw_dataset
 from foveal.errors import ImageError, TrainingError, TrainingInterrupted
-from foveal.models import model_file
 from foveal.models.build import build_model
+from foveal.structures import ModelCard
 from foveal.training import loop
 from foveal.training.engine import Engine
 
@@ -71,7 +72,7 @@ def test_a_run_leaves_its_files(tmp_path, fake_data, fake):
         "training.epochs=3",
         validate=rising([0.1, 0.3, 0.2]),
         reporter=listener,
-        notes={"made": "here"},
+        card=ModelCard(("red", "green"), origin="made here"),
     )
     assert (result.best_epoch, result.best["AP"]) == (2, 0.3)
     assert [epoch["best"] for epoch in result.history] == [True, True, False]
@@ -83,10 +84,11 @@ def test_a_run_leaves_its_files(tmp_path, fake_data, fake):
         "state",
     ]
     best = model_file.load(out / "best.safetensors")
-    assert best.classes == ("red", "green")
-    assert best.notes == {"made": "here", "epoch": 2, "AP": 0.3, "AP50": 0.5}
+    assert best.card == ModelCard(
+        ("red", "green"), origin="made here", epoch=2, metrics={"AP": 0.3, "AP50": 0.5}
+    )
     last = model_file.load(out / "last.safetensors")
-    assert last.notes["epoch"] == 3
+    assert last.card.epoch == 3
     for name, value in model.state_dict().items():
         assert torch.equal(value, best.model.state_dict()[name])
     assert any(
@@ -116,7 +118,7 @@ def test_without_a_folder_the_best_weights_stay(fake_data, fake):
 def test_without_validation_the_last_epoch_is_the_best(tmp_path, fake_data, fake):
     _, result = start(fake_data, tmp_path)
     assert (result.best_epoch, dict(result.best)) == (2, {})
-    assert model_file.load(tmp_path / "best.safetensors").notes == {"epoch": 2}
+    assert model_file.load(tmp_path / "best.safetensors").card.epoch == 2
     assert "validation" not in result.history[0]
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from foveal.checkpoints.finding import BEST, EXPORTED, LAST
 from foveal.errors import TrainingError
 
 TRACKED_AS = "foveal"
@@ -37,12 +38,18 @@ class RunFolder:
     @property
     def best(self) -> Path:
         """The model file of the best epoch."""
-        return self.path / "best.safetensors"
+        return self.path / BEST
+
+    @property
+    def exported(self) -> tuple[Path, ...]:
+        """The best epoch's model for OpenVINO: network and weights."""
+        network = self.path / EXPORTED
+        return network, network.with_suffix(".bin")
 
     @property
     def last(self) -> Path:
         """The model file of the last epoch."""
-        return self.path / "last.safetensors"
+        return self.path / LAST
 
     @property
     def trackers(self) -> Path:
@@ -119,5 +126,6 @@ class RunFolder:
                     folder.rmdir()
 
     def _remove_files(self) -> None:
-        for file in (self.config, self.metrics, self.best, self.last, self.state):
+        files = (self.config, self.metrics, self.best, self.last, self.state)
+        for file in (*files, *self.exported):
             file.unlink(missing_ok=True)

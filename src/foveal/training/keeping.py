@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foveal.checkpoints import model_file
 from foveal.config import to_toml
 from foveal.errors import ModelFileError, TrainingError
-from foveal.models import model_file
 from foveal.training.resume import (
     Position,
     load_optimizer,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from foveal.config import Settings
     from foveal.models.retinanet import RetinaNet
+    from foveal.structures import ModelCard
     from foveal.training.engine import Engine
     from foveal.training.folder import RunFolder
 
@@ -32,7 +34,7 @@ class Keeper:
 
     Args:
         folder: the run's; None for a run without files.
-        settings, classes, notes: go into the model files.
+        settings, card: go into the model files, the card with the epoch and its numbers.
         fingerprint: what a resumed run must have in common with this one.
         writes: False in all processes but one.
     """
@@ -42,16 +44,14 @@ class Keeper:
         folder: RunFolder | None,
         settings: Settings,
         *,
-        classes: tuple[str, ...],
+        card: ModelCard,
         fingerprint: Mapping[str, Any],
-        notes: Mapping[str, Any],
         writes: bool,
     ) -> None:
         self.folder = folder
         self.settings = settings
-        self.classes = classes
+        self.card = card
         self.fingerprint = fingerprint
-        self.notes = notes
         self.writes = writes
         self._best: dict[str, Tensor] | None = None
         self._made: tuple[Path, ...] | None = None
@@ -90,10 +90,13 @@ class Keeper:
         if not self.writes:
             return
         self._made = None
-        notes = {**self.notes, "epoch": summary["epoch"], **summary.get("validation", {})}
+        if is_best:
+            for file in self.folder.exported:  # of the model that was the best before
+                file.unlink(missing_ok=True)
+        card = replace(self.card, epoch=summary["epoch"], metrics=summary.get("validation", {}))
         for path in (self.folder.best, self.folder.last) if is_best else (self.folder.last,):
             try:
-                model_file.save(path, model, self.settings, self.classes, notes)
+                model_file.save(path, model, self.settings, card)
             except ModelFileError as error:
                 raise TrainingError(f"{error} Then run again with --resume.") from error
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from foveal.errors import TrainingError, TrainingInterrupted
-from foveal.structures import Batch
+from foveal.structures import Batch, ModelCard
 from foveal.training.batches import make_batches
 from foveal.training.engine import Engine, StepResult
 from foveal.training.folder import RunFolder
@@ -67,7 +67,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     reporter: Reporter | None = None,
-    notes: Mapping[str, Any] | None = None,
+    card: ModelCard | None = None,
 ) -> TrainingResult:
     """Train a model in place; it ends with the weights of the best epoch, on the device in use.
 
@@ -80,7 +80,7 @@ def train(
         resume: go on where the run in `out` was stopped.
         overwrite: replace the run in `out`.
         reporter: is told how it goes.
-        notes: kept in the model files besides the epoch and its numbers.
+        card: of the model files, which get the epoch and its numbers too.
 
     Raises:
         TrainingError: the run can't start, go on or be resumed.
@@ -107,7 +107,7 @@ def train(
             interruption=interruption,
             validate=validate,
             reporter=reporter or LoggingReporter(),
-            notes=notes or {},
+            card=card or ModelCard(data.classes),
         )
         try:
             with explaining_lost_processes(accelerator.num_processes), run.leaving_nothing_half():
@@ -132,7 +132,7 @@ class Run:
         interruption: Interruption,
         validate: Validate | None,
         reporter: Reporter,
-        notes: Mapping[str, Any],
+        card: ModelCard,
     ) -> None:
         self.settings = settings
         self.training = settings.training
@@ -148,11 +148,10 @@ class Run:
         self.keeper = Keeper(
             folder,
             settings,
-            classes=data.classes,
+            card=card,
             fingerprint=fingerprint_of(
                 settings, classes=data.classes, records=data.records, steps=self.batches.steps
             ),
-            notes=notes,
             writes=accelerator.is_main_process,
         )
         self.teller = Teller(

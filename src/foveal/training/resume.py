@@ -31,7 +31,17 @@ if TYPE_CHECKING:
 FORMAT = "foveal training state 1"
 
 FREE_TO_CHANGE = frozenset(
-    {"workers", "cache_megabytes", "trackers", "save_every_steps", "log_every", "bad_losses"}
+    {
+        "workers",
+        "cache_megabytes",
+        "trackers",
+        "save_every_steps",
+        "log_every",
+        "bad_losses",
+        "export",
+        "int8",
+        "keep_freed_memory",
+    }
 )
 """Settings under [training] that change nothing in the weights: a resumed run may have others."""
 

@@ -19,11 +19,11 @@ from torchvision.models.detection import (
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from foveal.checkpoints.torchvision import import_torchvision
 from foveal.config import make_settings
 from foveal.errors import SettingsError, WeightsError
+from foveal.exporting.torchvision import BACKGROUND_LOGIT, export_torchvision
 from foveal.models.build import build_model
-from foveal.models.exports.torchvision import BACKGROUND_LOGIT, export_torchvision
-from foveal.models.imports.torchvision import import_torchvision
 
 CLASS_LAYER = "head.classification_head.cls_logits"
 BUILDERS = {"v1": retinanet_resnet50_fpn, "v2": retinanet_resnet50_fpn_v2}
@@ -116,7 +116,7 @@ def test_wrappings(wrap: Any, state: dict[str, Tensor], tmp_path: Path) -> None:
     loaded = import_torchvision(tmp_path / "c.ckpt")
     own = loaded.model.state_dict()
     assert torch.equal(own["backbone.body.conv1.weight"], state["backbone.body.conv1.weight"])
-    assert loaded.classes == ("class 1", "class 2", "class 3", "class 4")
+    assert loaded.card.classes == ("class 1", "class 2", "class 3", "class 4")
     assert loaded.settings.model.backbone == "resnet18"
     assert loaded.settings.model.norm == "live"
 
@@ -155,10 +155,10 @@ def test_overrides(state: dict[str, Tensor], tmp_path: Path) -> None:
 def test_coco_names_for_91_channels(tmp_path: Path) -> None:
     torch.save(small_foreign(91).state_dict(), tmp_path / "c.pth")
     loaded = import_torchvision(tmp_path / "c.pth")
-    assert len(loaded.classes) == loaded.model.classes == 90
-    assert loaded.classes[0] == "person"
-    assert loaded.classes[17] == "dog"  # COCO's id 18
-    assert loaded.classes[89] == "toothbrush"
+    assert len(loaded.card.classes) == loaded.model.classes == 90
+    assert loaded.card.classes[0] == "person"
+    assert loaded.card.classes[17] == "dog"  # COCO's id 18
+    assert loaded.card.classes[89] == "toothbrush"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_names_decide_about_the_background(
 ) -> None:
     torch.save(state, tmp_path / "c.pth")
     loaded = import_torchvision(tmp_path / "c.pth", classes=names)
-    assert loaded.classes == expected
+    assert loaded.card.classes == expected
     weight = state[f"{CLASS_LAYER}.weight"].unflatten(0, (9, 5))[:, first:].flatten(0, 1)
     assert torch.equal(loaded.model.classification.output.weight, weight)
 
@@ -186,8 +186,8 @@ def test_names_decide_about_the_background(
 def test_one_channel_is_a_class(tmp_path: Path) -> None:
     """Some programs train torchvision's network with one class and no background."""
     torch.save(small_foreign(1).state_dict(), tmp_path / "c.pth")
-    assert import_torchvision(tmp_path / "c.pth", classes=["tree"]).classes == ("tree",)
-    assert import_torchvision(tmp_path / "c.pth").classes == ("class 0",)
+    assert import_torchvision(tmp_path / "c.pth", classes=["tree"]).card.classes == ("tree",)
+    assert import_torchvision(tmp_path / "c.pth").card.classes == ("class 0",)
 
 
 @pytest.mark.parametrize("count", [0, 3, 6])

@@ -7,7 +7,7 @@ import pytest
 from foveal.config import make_settings
 from foveal.errors import WeightsError
 from foveal.models.build import build_model
-from foveal.models.exports.torchvision import export_torchvision
+from foveal.exporting.torchvision import export_torchvision
 
 
 @pytest.mark.parametrize(

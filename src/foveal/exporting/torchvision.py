@@ -9,7 +9,7 @@ from torch import Tensor
 
 from foveal.config import Settings, make_settings
 from foveal.errors import WeightsError
-from foveal.models.imports.torchvision import (
+from foveal.checkpoints.torchvision import (
     CLASS_LAYER,
     OWN_BUFFERS,
     RESNETS,
@@ -59,7 +59,7 @@ def export_torchvision(model: RetinaNet, settings: Settings) -> TorchvisionWeigh
         own = by_anchor(state[f"{CLASS_LAYER}.{name}"], per_place)
         background = torch.full_like(own[:, :1], fill)
         state[f"{CLASS_LAYER}.{name}"] = torch.cat([background, own], dim=1).flatten(0, 1)
-    return TorchvisionWeights(state, _constructor(settings, model.classes + 1), _hints(settings))
+    return TorchvisionWeights(state, _constructor(settings, model.num_classes + 1), _hints(settings))
 
 
 def _check_exportable(settings: Settings) -> None:

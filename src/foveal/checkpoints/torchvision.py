@@ -9,13 +9,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from foveal.checkpoints.coco_names import COCO_NAMES
+from foveal.checkpoints.model_file import LoadedModel
 from foveal.config import Settings, make_settings
 from foveal.errors import WeightsError
 from foveal.models.build import build_model
 from foveal.models.checkpoints import read_state_dict
-from foveal.models.imports.coco_names import COCO_NAMES
-from foveal.models.model_file import LoadedModel
 from foveal.models.retinanet import RetinaNet
+from foveal.structures import ModelCard
 
 CLASS_LAYER = "head.classification_head.cls_logits"
 BOX_LAYER = "head.regression_head.bbox_reg"
@@ -84,7 +85,8 @@ def import_torchvision(
             state[key] = by_anchor(state[key], per_place)[:, 1:].flatten(0, 1)
     model = build_model(settings, len(names), empty=True)
     _load(path, model, state)
-    return LoadedModel(model.eval(), settings, names, {"imported": f"torchvision, {path.name}"})
+    card = ModelCard(tuple(names), origin=f"imported: torchvision, {path.name}")
+    return LoadedModel(model.eval(), settings, card)
 
 
 def by_anchor(tensor: Tensor, per_place: int) -> Tensor:

@@ -14,20 +14,35 @@ from safetensors.torch import load_file, save_file
 from tests.models.conftest import make_small
 from torch.utils._pytree import tree_leaves
 
+from foveal.checkpoints import model_file
 from foveal.config import Settings
 from foveal.errors import ModelFileError
-from foveal.models import model_file
 from foveal.models.retinanet import RetinaNet
+from foveal.structures import ModelCard
 
 CLASSES = ("red cell", "white cell", "Plättchen")
+CARD = ModelCard(CLASSES, score_threshold=0.35, threshold_is_chosen=True, epoch=3)
 IMAGES = torch.arange(2 * 3 * 64 * 64).remainder(251).to(torch.uint8).view(2, 3, 64, 64)
+
+
+def card_of(classes: list[str]) -> dict[str, Any]:
+    """A card as it stands in a file."""
+    return {
+        "classes": classes,
+        "score_threshold": 0.3,
+        "threshold_is_chosen": False,
+        "ignored_classes": [],
+        "metrics": {},
+        "epoch": None,
+        "origin": "",
+    }
 
 
 @pytest.fixture
 def path(small: tuple[RetinaNet, Settings], tmp_path: Path) -> Path:
     model, settings = small
     path = tmp_path / "cells.safetensors"
-    model_file.save(path, model, settings, CLASSES, {"threshold": 0.35, "best": {"ap": [1, None]}})
+    model_file.save(path, model, settings, CARD)
     return path
 
 
@@ -57,7 +72,7 @@ def test_the_same_outputs_bit_for_bit(overrides: tuple[str, ...], tmp_path: Path
         if value.is_floating_point():
             value.add_(torch.rand_like(value) * 0.1)
     path = tmp_path / "model.safetensors"
-    model_file.save(path, model, settings, list(CLASSES))
+    model_file.save(path, model, settings, CARD)
     loaded = model_file.load(str(path))
     assert not loaded.model.training
     with torch.inference_mode():
@@ -70,9 +85,12 @@ def test_the_same_outputs_bit_for_bit(overrides: tuple[str, ...], tmp_path: Path
 
 def test_everything_else_comes_back(path: Path, small: tuple[RetinaNet, Settings]) -> None:
     loaded = model_file.load(path)
-    assert loaded.classes == CLASSES
-    assert loaded.settings == small[1]
-    assert loaded.notes == {"threshold": 0.35, "best": {"ap": [1, None]}}
+    settings = small[1]
+    assert loaded.card == CARD
+    for name in ("model", "anchors", "preparation", "decoding"):
+        assert getattr(loaded.settings, name) == getattr(settings, name)
+    assert loaded.record["training"]["epochs"] == settings.training.epochs
+    assert set(loaded.record) == {"assignment", "loss", "augmentation", "training"}
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -81,8 +99,8 @@ def test_loading_looks_for_no_weights(tmp_path: Path) -> None:
     pretrained = settings.model_copy(
         update={"model": settings.model.model_copy(update={"weights": "/nowhere/w.safetensors"})}
     )
-    model_file.save(tmp_path / "m.safetensors", model, pretrained, CLASSES)
-    assert model_file.load(tmp_path / "m.safetensors").settings == pretrained
+    model_file.save(tmp_path / "m.safetensors", model, pretrained, CARD)
+    assert model_file.load(tmp_path / "m.safetensors").settings.model == pretrained.model
 
 
 def test_loading_leaves_the_random_numbers_alone(path: Path) -> None:
@@ -104,7 +122,7 @@ def test_a_failed_write_keeps_the_old_file(
 
     monkeypatch.setattr(model_file, "save_file", fail)
     with pytest.raises(ModelFileError, match=r"can't be written.*No space left"):
-        model_file.save(path, *small, CLASSES)
+        model_file.save(path, *small, CARD)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -116,7 +134,7 @@ def test_a_full_disk_keeps_the_old_file(path: Path, small: tuple[RetinaNet, Sett
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
     try:
         with pytest.raises(ModelFileError, match=r"can't be written.*is still there\. Make room"):
-            model_file.save(path, *small, CLASSES)
+            model_file.save(path, *small, CARD)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
@@ -125,7 +143,7 @@ def test_a_full_disk_keeps_the_old_file(path: Path, small: tuple[RetinaNet, Sett
 
 def test_wrong_number_of_names(small: tuple[RetinaNet, Settings], tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="2 class names for a model with 3 classes"):
-        model_file.save(tmp_path / "m.safetensors", *small, ["a", "b"])
+        model_file.save(tmp_path / "m.safetensors", *small, ModelCard(("a", "b")))
 
 
 def test_no_such_file(tmp_path: Path) -> None:
@@ -154,20 +172,22 @@ def test_a_safetensors_file_of_someone_else(path: Path) -> None:
         model_file.load(path)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "2", None])
 def test_another_format_version(path: Path, version: object) -> None:
     rewrite(path, version=version)
-    with pytest.raises(ModelFileError, match=f"format version {version}, expected 1"):
+    with pytest.raises(ModelFileError, match=f"format version {version}, expected 1 to 2"):
         model_file.load(path)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"classes": "abc"}, "description is incomplete"),
-        ({"classes": ["a", "b"]}, r"classification\.output\.weight is \[27, 16"),
-        ({"settings": {"model": {"backbonne": "resnet18"}}}, "backbonne is unknown"),
-        ({"settings": {"model": {"backbone": "nothing"}}}, "no such network"),
+        ({"card": {"classes": "abc"}}, "description is incomplete"),
+        ({"card": card_of(["a", "b"])}, r"classification\.output\.weight is \[27, 16"),
+        ({"model": {"backbonne": "resnet18"}}, r"model\.backbonne: Extra inputs"),
+        ({"model": {"backbone": "nothing"}}, "no such network"),
+        ({"card": card_of(["a", "a"])}, "none of them twice"),
+        ({"decoding": None}, r"\(decoding: "),
     ],
 )
 def test_a_description_that_is_wrong(path: Path, changes: dict[str, Any], message: str) -> None:
@@ -226,9 +246,37 @@ def test_weights_of_another_network(path: Path) -> None:
 
 
 def test_settings_that_are_no_default_survive(tmp_path: Path) -> None:
-    model, settings = make_small(
-        "model.norm_eps=0.0", "anchors.order=ratio-major", "loss.alpha=null"
-    )
-    model_file.save(tmp_path / "m.safetensors", model, settings, CLASSES)
-    assert settings.loss.alpha is None
-    assert model_file.load(tmp_path / "m.safetensors").settings == settings
+    overrides = ("model.norm_eps=0.0", "anchors.order=ratio-major", "loss.alpha=null")
+    model, settings = make_small(*overrides)
+    model_file.save(tmp_path / "m.safetensors", model, settings, CARD)
+    loaded = model_file.load(tmp_path / "m.safetensors")
+    assert loaded.settings.model == settings.model
+    assert loaded.settings.anchors == settings.anchors
+    assert loaded.record["loss"]["alpha"] is None
+
+
+def test_what_is_told_of_the_training_is_never_validated(path: Path) -> None:
+    rewrite(path, record={"training": {"epochs": "many", "unheard_of": [1, {"x": None}]}})
+    loaded = model_file.load(path)
+    assert loaded.record == {"training": {"epochs": "many", "unheard_of": [1, {"x": None}]}}
+    assert loaded.settings.training.epochs == Settings().training.epochs
+
+
+def test_saving_what_was_loaded_keeps_all_of_it(path: Path, tmp_path: Path) -> None:
+    rewrite(path, record={"mine": [1, 2]})
+    loaded = model_file.load(path)
+    again = tmp_path / "again.safetensors"
+    model_file.save(again, loaded.model, loaded.settings, loaded.card, loaded.record)
+    assert description(again) == description(path)
+
+
+def test_a_depthwise_class_layer_is_left_where_the_classes_differ(tmp_path: Path) -> None:
+    model, settings = make_small("model.head_depthwise=true")
+    path = tmp_path / "light.safetensors"
+    model_file.save(path, model, settings, CARD)
+    other, _ = make_small("model.head_depthwise=true", classes=2)
+    left = model_file.load_weights_into(other, path, ("cat", "dog"))
+    assert left == ("classification.output.1.weight", "classification.output.1.bias")
+    stored = load_file(path)
+    for key, value in other.state_dict().items():
+        assert key in left or torch.equal(value, stored[key]), key

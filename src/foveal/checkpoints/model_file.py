@@ -1,76 +1,91 @@
-"""Model files: one safetensors file with all that prediction needs, read without pickle."""
+"""Model files: one safetensors file with all that prediction needs, read without pickle.
+
+Its header holds the model's description (`foveal.checkpoints.description`), its tensors are the
+network's. This is format 2; files of format 1 are read too.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from foveal.config import Settings, parse_settings
+from foveal.checkpoints.description import (
+    METADATA_KEY,
+    Description,
+    describe,
+    from_json,
+    to_json,
+)
+from foveal.config import Settings
 from foveal.errors import ModelFileError, SettingsError
 from foveal.models.build import build_model
 from foveal.models.checkpoints import replacing, why_unwritable
-from foveal.models.quantisation import from_json, quantise, to_json
 from foveal.models.retinanet import RetinaNet
-
-FORMAT_VERSION = 1
+from foveal.structures import ModelCard
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """What a model file holds.
+    """A network with all that its file says of it.
 
     Attributes:
         model: the network in evaluation mode, on the CPU.
-        settings: with which it was made.
-        classes: the K class names.
-        notes: anything else that was saved with it, as JSON values.
+        settings: with which it was made; of a file those that prediction needs, the others are the
+            defaults.
+        card: class names, score threshold, where it came from.
+        record: how it was trained, as JSON values; for people.
     """
 
     model: RetinaNet
     settings: Settings
-    classes: tuple[str, ...]
-    notes: dict[str, Any]
+    card: ModelCard
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def description(self) -> Description:
+        """What files of this model say of it."""
+        return describe(self.settings, self.card, self.record or None)
 
 
 def save(
     path: Path | str,
     model: RetinaNet,
     settings: Settings,
-    classes: tuple[str, ...] | list[str],
-    notes: dict[str, Any] | None = None,
+    card: ModelCard,
+    record: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model file; an older one is replaced only once the new one is complete.
+
+    Args:
+        path: of the file.
+        model: the network.
+        settings: with which it was made.
+        card: of the model.
+        record: how it was trained, as JSON values; None keeps the settings of the training.
 
     Raises:
         ModelFileError: the names are not as many as the model's classes, or it can't be written.
     """
     path = Path(path)
-    if len(classes) != model.classes:
+    if len(card.classes) != model.num_classes:
         raise ModelFileError(
-            f"{path}: {len(classes)} class names for a model with {model.classes} classes."
+            f"{path}: {len(card.classes)} class names for a model with {model.num_classes} classes."
         )
-    description = {
-        "version": FORMAT_VERSION,
-        "settings": settings.model_dump(mode="json"),
-        "classes": list(classes),
-        "notes": notes or {},
-    }
-    if model.quantisation is not None and model.quantisation.is_current():
-        description["int8"] = to_json(model.quantisation.ranges)
+    header = {METADATA_KEY: to_json(describe(settings, card, record))}
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     try:
         with replacing(path) as temporary:
-            save_file(state, temporary, {"foveal": json.dumps(description, ensure_ascii=False)})
+            save_file(state, temporary, header)
     except (OSError, SafetensorError) as error:
         raise ModelFileError(
             f"{path}: can't be written ({why_unwritable(error)}). An older file, if there was any, "
@@ -82,15 +97,15 @@ def load(path: Path | str) -> LoadedModel:
     """Read a model file; nothing else is needed, in particular no network and no weights.
 
     Raises:
-        ModelFileError: the file is missing, cut short, not foveal's, of another format version,
+        ModelFileError: the file is missing, cut short, not foveal's, of a later format version,
             or contradicts itself.
     """
     path = Path(path)
     description, state = _read(path)
-    settings, classes = _settings(path, description), tuple(description["classes"])
+    settings, card = description.settings(), description.card
     try:
         with torch.random.fork_rng(devices=[]):
-            model = build_model(settings, len(classes), empty=True)
+            model = build_model(settings, len(card.classes), empty=True)
     except SettingsError as error:
         raise ModelFileError(f"{path}: its settings can't be built. {error}") from None
     problems = _differences(model, state)
@@ -100,14 +115,7 @@ def load(path: Path | str) -> LoadedModel:
             "The file was changed after it was written; get it again."
         )
     model.load_state_dict(state)
-    try:
-        quantise(model, from_json(description.get("int8", {})))
-    except ValueError as error:
-        raise ModelFileError(
-            f"{path}: what it says for prediction in 8 bits does not fit ({error}). "
-            "The file was changed after it was written; get it again."
-        ) from None
-    return LoadedModel(model.eval(), settings, classes, description["notes"])
+    return LoadedModel(model.eval(), settings, card, description.record)
 
 
 def load_weights_into(
@@ -129,10 +137,12 @@ def load_weights_into(
     """
     path = Path(path)
     description, state = _read(path)
+    known = description.card.classes
     left: tuple[str, ...] = ()
-    if tuple(description["classes"]) != tuple(classes):
-        left = ("classification.output.weight", "classification.output.bias")
+    if known != tuple(classes):
         own = model.state_dict()
+        left = _class_layer(model)
+        state = {name: value for name, value in state.items() if name not in left}
         state |= {name: own[name] for name in left}
     problems = _differences(model, state)
     if problems:
@@ -145,29 +155,35 @@ def load_weights_into(
         logger.warning(
             "%s has %d classes, expected %d (%s): all but the class layer is taken from it",
             path.name,
-            len(description["classes"]),
+            len(known),
             len(classes),
             ", ".join(classes[:5]),
         )
     return left
 
 
-def _settings(path: Path, description: dict[str, Any]) -> Settings:
-    try:
-        return parse_settings(description["settings"], where=str(path))
-    except SettingsError as error:
-        raise ModelFileError(
-            f"{error} The file was written by another version of foveal."
-        ) from None
+def _class_layer(model: RetinaNet) -> tuple[str, ...]:
+    """The tensors whose values belong to single classes."""
+    output = model.classification.output
+    # Of a depthwise and a pointwise convolution the last one.
+    *_, last = [name for name, part in output.named_modules() if isinstance(part, nn.Conv2d)]
+    prefix = ".".join(part for part in ("classification.output", last) if part)
+    return f"{prefix}.weight", f"{prefix}.bias"
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file. Expected a model that foveal wrote.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            description = _description(path, metadata)
+            if METADATA_KEY not in metadata:
+                raise ModelFileError(
+                    f"{path}: is a safetensors file, but no model of foveal's. "
+                    "Backbone weights are passed with --set model.weights=FILE; "
+                    "a foreign checkpoint becomes a model with foveal import."
+                )
+            description = from_json(metadata[METADATA_KEY], where=path)
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelFileError(
@@ -175,31 +191,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             "else; get it again, or turn a foreign checkpoint into a model with foveal import."
         ) from None
     return description, state
-
-
-def _description(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    if "foveal" not in metadata:
-        raise ModelFileError(
-            f"{path}: is a safetensors file, but no model of foveal's. "
-            "Backbone weights are passed with --set model.weights=FILE; "
-            "a foreign checkpoint becomes a model with foveal import."
-        )
-    try:
-        description: dict[str, Any] = json.loads(metadata["foveal"])
-        version = description["version"]
-    except (ValueError, KeyError, TypeError):
-        raise ModelFileError(f"{path}: its description can't be read; get it again.") from None
-    if version != FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path}: has format version {version}, expected {FORMAT_VERSION}. "
-            "Use the version of foveal that wrote it, or write it again."
-        )
-    if not all(isinstance(description.get(name), kind) for name, kind in _PARTS.items()):
-        raise ModelFileError(f"{path}: its description is incomplete; get it again.")
-    return description
-
-
-_PARTS: dict[str, type] = {"settings": dict, "classes": list, "notes": dict}
 
 
 def _differences(model: RetinaNet, state: dict[str, Tensor]) -> list[str]:

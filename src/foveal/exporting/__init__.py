@@ -1,0 +1,1 @@
+"""Models for other programs: ONNX, OpenVINO, torch.export, Triton, torchvision; 8 bits."""
