@@ -14,7 +14,6 @@ from foveal.data.synthetic import draw_dataset
 from foveal.errors import DataError, TrainingError
 from foveal.evaluation.evaluation import choose_threshold
 from foveal.inference.predictor import Predictor
-from foveal.models.int8 import int8_is_fast
 
 TINY = (
     "model.backbone=test_resnet",
@@ -30,6 +29,7 @@ TINY = (
     "training.workers=0",
     "training.warmup_steps=0",
     "training.precision=float32",
+    "training.export=false",
 )
 
 
@@ -131,24 +131,6 @@ def test_fit_shows_its_progress_unless_told_not_to(drawn, capsys, caplog):
     assert sum("epoch 1, loss" in record.getMessage() for record in caplog.records) == 1
 
 
-@pytest.mark.skipif(not int8_is_fast(), reason="needs a processor with VNNI")
-@pytest.mark.parametrize("wanted", [True, False])
-def test_training_ends_with_a_look_at_8_bits(drawn, tmp_path, caplog, wanted):
-    settings = tiny(f"training.int8={str(wanted).lower()}")
-    detector = foveal.Detector(drawn["train"], settings=settings)
-    with caplog.at_level("INFO"):
-        detector.fit(valid=drawn["valid"], out=tmp_path / "run", progress=False)
-    assert ("Prediction in 8 bits on CPUs is" in caplog.text) is wanted
-    loaded = foveal.load(tmp_path / "run" / "best.safetensors")
-    assert (loaded.model.quantisation is not None) is wanted
-    last = foveal.load(tmp_path / "run" / "last.safetensors")
-    assert last.model.quantisation is None
-    # Trained on, the weights are others: nothing is computed with ranges of the old ones.
-    quantised = detector.model.quantisation
-    detector.fit(valid=drawn["valid"], epochs=1, progress=False)
-    assert quantised is None or not quantised.is_current()
-
-
 def test_the_best_epochs_validation_is_not_done_again(drawn, tmp_path, monkeypatch):
     calls = []
     real = Predictor.detect_many
@@ -158,7 +140,7 @@ def test_the_best_epochs_validation_is_not_done_again(drawn, tmp_path, monkeypat
         return real(self, images)
 
     monkeypatch.setattr(Predictor, "detect_many", detect_many)
-    settings = tiny("training.epochs=2", "training.learning_rate=0.01", "training.int8=false")
+    settings = tiny("training.epochs=2", "training.learning_rate=0.01")
     detector = foveal.Detector(drawn["train"], settings=settings)
     detector.fit(valid=drawn["valid"], out=tmp_path / "run")
     assert calls == [4, 4]

@@ -1,40 +1,38 @@
-"""The short Python API: `Detector(data).fit().detect(image)`, which the command line calls too."""
+"""The short Python API: `Detector(data).fit().detect(image)`, which the command line calls too.
+
+Nothing here loads PyTorch before a network is needed: an exported model predicts without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foveal.checkpoints.description import describe
+from foveal.checkpoints.finding import BEST, EXPORTED, network_file
 from foveal.config import Settings, change_settings, make_settings
 from foveal.data.dataset import Dataset
 from foveal.data.formats import read
 from foveal.errors import DataError, TrainingError
-from foveal.evaluation.evaluation import choose_threshold, evaluate
-from foveal.evaluation.metrics_file import write_metrics
-from foveal.inference.loading import make_predictor
-from foveal.inference.predictor import Predictor
-from foveal.inference.quantising import QuantisationCheck, quantise_and_check
-from foveal.models import model_file
-from foveal.models.build import build_model
-from foveal.models.int8 import int8_is_fast
-from foveal.models.model_file import LoadedModel
-from foveal.reporting.evaluation import report_on_model
-from foveal.training.journal import Reporter
-from foveal.training.loop import TrainingResult, train
-from foveal.training.progress import reporting_to
-from foveal.training.trial import Trial
-from foveal.training.validation import Validation
-from foveal.tuning.anchors import AnchorFit, fit_anchors
-from foveal.tuning.images import follow_images
-from foveal.tuning.learning_rate import LearningRateCurve, find_learning_rate
+from foveal.inference.opening import Opened, open_model, open_network
+from foveal.structures import ModelCard
 from foveal.words import counted
 
 if TYPE_CHECKING:
+    from foveal.checkpoints.model_file import LoadedModel
     from foveal.evaluation.results import Evaluation
     from foveal.inference.pictures import ImageLike
+    from foveal.inference.predictor import Predictor
     from foveal.models.retinanet import RetinaNet
+    from foveal.runtimes.base import RuntimePrecision
     from foveal.structures import Detections
+    from foveal.training.journal import Reporter
+    from foveal.training.loop import TrainingResult
+    from foveal.training.validation import Validation
+    from foveal.tuning.anchors import AnchorFit
+    from foveal.tuning.learning_rate import LearningRateCurve
 
 DataLike = Dataset | str | Path
 
@@ -46,8 +44,7 @@ class Detector:
 
     Attributes:
         settings: the effective ones, with what was found from the data.
-        classes: the K class names.
-        notes: what is kept in the model file besides, such as the chosen score threshold.
+        card: class names, score threshold, metrics, where the model came from.
         anchors: how well the anchors fit the data; None where they were not fitted.
         history: one entry for each epoch of the last training.
     """
@@ -81,8 +78,10 @@ class Detector:
             DataError: the data can't be read or has no classes.
             SettingsError: settings are wrong or contradict one another.
         """
-        self.notes: dict[str, Any] = {"ignore": list(ignore)} if ignore else {}
-        self._data = self._read(data)
+        from foveal.tuning.anchors import fit_anchors
+        from foveal.tuning.images import follow_images
+
+        self._data = _read(data, ignore)
         if not self._data.classes:
             raise DataError(
                 f"{self._data.name or self._data.root} has no classes. Expected at least one "
@@ -105,31 +104,47 @@ class Detector:
             )
             chosen = chosen.model_copy(update={"anchors": self.anchors.settings})
         self.settings = chosen
-        self.classes = self._data.classes
+        self.card = ModelCard(self._data.classes, ignored_classes=tuple(ignore))
         self.history: tuple[Any, ...] = ()
         self._model: RetinaNet | None = None
-        self._home: Path | None = None
+        self._opened: Opened | None = None
+        self._path: Path | None = None
+        self._record: Mapping[str, Any] | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Detector:
-        """Read a model file; see `foveal.load`."""
-        loaded = model_file.load(path)
+        """Read a model file, an exported model or the folder of a run; see `foveal.load`."""
+        opened = open_model(path)
+        description = opened.description
         detector = cls.__new__(cls)
-        detector._data = Dataset((), loaded.classes, Path(path).parent)
-        detector.settings, detector.classes = loaded.settings, loaded.classes
-        detector.notes, detector.anchors, detector.history = dict(loaded.notes), None, ()
-        detector._model, detector._home = loaded.model, Path(path).parent
+        detector._data = Dataset((), description.card.classes, Path(path).parent)
+        detector.settings, detector.card = description.settings(), description.card
+        detector.anchors, detector.history = None, ()
+        detector._model, detector._opened, detector._path = opened.network, opened, Path(path)
+        detector._record = description.record
         return detector
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The K class names."""
+        return self.card.classes
+
+    @property
     def model(self) -> RetinaNet:
-        """The network, built when it is first needed.
+        """The network, built or read when it is first needed.
 
         Raises:
             WeightsError: the backbone's weights can't be got, read or matched.
+            ModelFileError: there is an exported model only, which can do nothing but predict.
         """
+        if self._model is None and self._path is not None:
+            from foveal.checkpoints.model_file import load as load_network
+
+            self._model = load_network(network_file(self._path)).model
         if self._model is None:
             import torch
+
+            from foveal.models.build import build_model
 
             with torch.random.fork_rng(devices=[]):  # the same seed, the same network
                 torch.manual_seed(self.settings.training.seed)
@@ -138,8 +153,8 @@ class Detector:
 
     @property
     def threshold(self) -> float:
-        """From which score a detection counts: chosen on validation data, else the settings'."""
-        return float(self.notes.get("threshold", self.settings.decoding.threshold))
+        """From which score a detection counts: the card's."""
+        return self.card.score_threshold
 
     # Training --------------------------------------------------------------------------------
 
@@ -164,7 +179,8 @@ class Detector:
             out: the run's folder, with the model files, the journal and the report.
             resume: go on with the run in `out`.
             overwrite: replace the run in `out`.
-            start: a model file to begin from; its class layer is taken where the classes agree.
+            start: a model file or the folder of a run to begin from; its class layer is taken
+                where the classes agree.
             progress: show how it goes, with a bar on a terminal or in a notebook and as lines
                 elsewhere; False tells the logger `foveal.training.journal` instead.
             reporter: is told how it goes, in place of both.
@@ -175,11 +191,15 @@ class Detector:
         Raises:
             TrainingError: the run can't start, go on or be resumed.
         """
+        from foveal.checkpoints.model_file import load_weights_into
+        from foveal.training.loop import train
+        from foveal.training.progress import reporting_to
+
         settings = change_settings(self.settings, {"training": _given(epochs=epochs)})
         with reporting_to(reporter, progress=progress) as told:
             parts = self._parts(settings, valid, told)
             if start is not None and not resume:
-                model_file.load_weights_into(self.model, start, self.classes)
+                load_weights_into(self.model, network_file(start), self.classes)
             validation = self._validation(settings, parts[1])
             result = train(
                 self.model,
@@ -190,9 +210,10 @@ class Detector:
                 resume=resume,
                 overwrite=overwrite,
                 reporter=told,
-                notes=self.notes,
+                card=self.card,
             )
             self.settings, self.history = settings, result.history
+            self._opened = self._record = None
             self._conclude(result, validation, told, parts=parts)
         return self
 
@@ -202,6 +223,9 @@ class Detector:
         Raises:
             TrainingError: there is no training data, or the loss never fell.
         """
+        from foveal.training.trial import Trial
+        from foveal.tuning.learning_rate import find_learning_rate
+
         self._check_data()
         with Trial(self.model, self.settings, self._data) as trial:
             return find_learning_rate(trial.step)
@@ -232,14 +256,16 @@ class Detector:
 
     def _read(self, data: DataLike) -> Dataset:
         """A data set, with the classes to ignore made regions to ignore."""
-        dataset = data if isinstance(data, Dataset) else read(data)
-        present = [name for name in self.notes.get("ignore", ()) if name in dataset.classes]
-        return dataset.ignoring(present) if present else dataset
+        return _read(data, self.card.ignored_classes)
 
     def _validation(self, settings: Settings, data: Dataset) -> Validation:
+        from foveal.checkpoints.model_file import LoadedModel
+        from foveal.training.validation import Validation
+
         def detect(model: RetinaNet, paths: list[Path]) -> list[Detections]:
-            loaded = LoadedModel(model, settings, self.classes, {})
-            return make_predictor(loaded, device=None).detect_many(paths)
+            opened = open_network(LoadedModel(model, settings, self.card), device=None)
+            # Low scores too: AP needs them.
+            return opened.predictor(threshold=settings.decoding.threshold).detect_many(paths)
 
         return Validation(data, detect, most=settings.decoding.most)
 
@@ -251,29 +277,36 @@ class Detector:
         *,
         parts: tuple[Dataset, Dataset],
     ) -> None:
-        """Choose the threshold on the validation images and write the run's report."""
+        """Choose the threshold on the validation images, write the run's report, export."""
+        from foveal.evaluation.evaluation import choose_threshold, evaluate
+
         found = validation.found_by(self.model, result.best)
-        self.notes |= {
-            "threshold": choose_threshold(found, validation.targets, self.classes, by="f1"),
-            "validation": dict(result.best),
-            "epoch": result.best_epoch,
-        }
-        if not result.is_main:
+        self.card = replace(
+            self.card,
+            score_threshold=choose_threshold(found, validation.targets, self.classes, by="f1"),
+            threshold_is_chosen=True,
+            metrics=dict(result.best),
+            epoch=result.best_epoch,
+        )
+        if not result.is_main or result.folder is None:
             return
         (training, data), folder = parts, result.folder
-        if folder is not None:
-            self.save(folder / "best.safetensors")
-            most = self.settings.decoding.most
-            targets, threshold = validation.targets, self.threshold
-            measured = evaluate(found, targets, self.classes, threshold=threshold, most=most)
-            self._report(folder, measured, data, training=training)
-            reporter.say(f"The report is {folder / 'report.html'}.")
-        if self.settings.training.int8 and int8_is_fast():
-            reporter.say("Comparing prediction in 8 bits with float32, image by image.")
-            check = self.quantise(training, data)
-            reporter.say(str(check))
-            if folder is not None and check.kept:
-                self.save(folder / "best.safetensors")
+        self.save(folder / BEST)
+        most = self.settings.decoding.most
+        targets, threshold = validation.targets, self.threshold
+        measured = evaluate(found, targets, self.classes, threshold=threshold, most=most)
+        self._report(folder, measured, data, training=training)
+        reporter.say(f"The report is {folder / 'report.html'}.")
+        if self.settings.training.export and self.model.mean.device.type == "cpu":
+            from foveal.exporting.after_training import export_best
+
+            export_best(
+                self._loaded(),
+                folder / EXPORTED,
+                calibration=training if self.settings.training.int8 else None,
+                check=data,
+                say=reporter.say,
+            )
 
     # Use -------------------------------------------------------------------------------------
 
@@ -298,26 +331,42 @@ class Detector:
         """Find objects in many images of any sizes: one Detections for each, in their order."""
         return self.predictor(threshold=threshold).detect_many(images)
 
-    def predictor(self, *, threshold: float | None = None, device: str = "auto") -> Predictor:
-        """The detector as a Predictor, which has more options; None: the chosen threshold."""
-        loaded = LoadedModel(self.model, self.settings, self.classes, self.notes)
-        threshold = self.threshold if threshold is None else threshold
-        return make_predictor(loaded, threshold=threshold, device=device)
-
-    def quantise(self, images: DataLike, check: DataLike) -> QuantisationCheck:
-        """Let the detector predict in 8 bits on CPUs if its boxes stay, as `fit` does at its end.
+    def predictor(
+        self,
+        *,
+        threshold: float | None = None,
+        device: str = "auto",
+        precision: RuntimePrecision = "auto",
+    ) -> Predictor:
+        """The detector as a Predictor, which has more options.
 
         Args:
-            images: like those of use, such as the training images.
-            check: other images, labelled; on all, AP may fall by 0.002 at most.
+            threshold: the least score; None takes the chosen one.
+            device: 'auto' takes an accelerator where there is one.
+            precision: 'auto' takes what is fastest here.
 
         Raises:
-            SettingsError: this machine can't predict in 8 bits.
-            DataError: the data can't be read, or has classes that the model does not know.
+            SettingsError: a device or precision that can't be had.
         """
-        loaded = LoadedModel(self.model, self.settings, self.classes, self.notes)
-        labelled = self._read(check).aligned(self.classes)
-        return quantise_and_check(loaded, self._read(images), labelled)
+        return self._open(device, precision).predictor(threshold=threshold)
+
+    def _open(self, device: str, precision: RuntimePrecision) -> Opened:
+        """What computes; kept for the next time where nothing special is wanted."""
+        usual = device == precision == "auto"
+        if usual and self._opened is not None:
+            return self._opened.described(describe(self.settings, self.card))
+        if self._path is not None and self._model is None:
+            opened = open_model(self._path, device=device, precision=precision)
+        else:
+            opened = open_network(self._loaded(), device=device, precision=precision)
+        if usual:
+            self._opened = opened
+        return opened
+
+    def _loaded(self) -> LoadedModel:
+        from foveal.checkpoints.model_file import LoadedModel
+
+        return LoadedModel(self.model, self.settings, self.card, self._record or {})
 
     def evaluate(
         self,
@@ -338,18 +387,21 @@ class Detector:
         Raises:
             DataError: the data can't be read, or has classes that the model does not know.
         """
+        from foveal.evaluation.evaluation import evaluate
+        from foveal.evaluation.metrics_file import write_metrics
+
         dataset = self._read(data).aligned(self.classes)
         predictor = predictor or self.predictor(threshold=self.settings.decoding.threshold)
         found: dict[int, Detections] = {}
-        for index, detections in predictor.stream(dataset.paths):
-            found[index] = detections
+        for each in predictor.stream(dataset.paths):
+            found[each.index] = each.detections
             if progress is not None:
                 progress(len(found), len(dataset))
         evaluation = evaluate(
             [found[index] for index in range(len(dataset))],
             dataset.targets,
             self.classes,
-            threshold=self.notes.get("threshold"),
+            threshold=self.threshold if self.card.threshold_is_chosen else None,
             most=predictor.most,
         )
         if out is not None:
@@ -362,13 +414,17 @@ class Detector:
         """Write a model file: weights, settings, class names, preparation, anchors, threshold.
 
         Raises:
-            ModelFileError: it can't be written.
+            ModelFileError: it can't be written, or there is an exported model only.
         """
-        model_file.save(Path(path), self.model, self.settings, self.classes, self.notes)
+        from foveal.checkpoints.model_file import save
+
+        save(Path(path), self.model, self.settings, self.card, self._record)
 
     def _report(
         self, folder: Path, evaluation: Evaluation, data: Dataset, *, training: Dataset | None
     ) -> None:
+        from foveal.reporting.evaluation import report_on_model
+
         report_on_model(
             folder,
             evaluation,
@@ -376,17 +432,34 @@ class Detector:
             dataset=data,
             training=training,
             anchors=self.anchors,
-            home=self._home,
+            home=None if self._path is None else _folder_of(self._path),
         )
 
 
 def load(path: str | Path) -> Detector:
-    """Read a model file that foveal wrote.
+    """Read a model file that foveal wrote or exported.
+
+    Args:
+        path: a model file (.safetensors), an exported model (.xml, .onnx), or the folder of a run,
+            of which the fastest file for this machine is taken. Exported models predict without
+            PyTorch.
 
     Raises:
-        ModelFileError: it is missing, cut short, not foveal's or of another format version.
+        ModelFileError: it is missing, cut short, not foveal's or of a later format version.
+        MissingExtraError: the runtime of an exported model is not installed.
     """
     return Detector.load(path)
+
+
+def _read(data: DataLike, ignored: Sequence[str]) -> Dataset:
+    """A data set, with the classes to ignore made regions to ignore."""
+    dataset = data if isinstance(data, Dataset) else read(data)
+    present = [name for name in ignored if name in dataset.classes]
+    return dataset.ignoring(present) if present else dataset
+
+
+def _folder_of(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
 
 
 def _given(**values: Any) -> dict[str, Any]:

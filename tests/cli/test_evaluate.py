@@ -140,14 +140,16 @@ def test_a_model_file(data, tmp_path, monkeypatch, capsys):
     pytest.importorskip("foveal.detector")
     import torch
 
-    from foveal.models import model_file
+    from foveal.checkpoints import model_file
     from foveal.models.build import build_model
+    from foveal.structures import ModelCard
 
     torch.manual_seed(0)
     settings = small_settings()
     path = tmp_path / "cells.safetensors"
     network = build_model(settings, 2)
-    model_file.save(path, network, settings, ("dot", "cell"), notes={"threshold": 0.25})
+    card = ModelCard(("dot", "cell"), score_threshold=0.25, threshold_is_chosen=True)
+    model_file.save(path, network, settings, card)
     out = tmp_path / "out"
     code = foveal(
         monkeypatch,

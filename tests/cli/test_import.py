@@ -1,4 +1,4 @@
-"""foveal import and foveal export-weights, from checkpoint to model and back."""
+"""foveal import and foveal export --to torchvision, from checkpoint to model and back."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from typer.testing import CliRunner
 
+from foveal.checkpoints import model_file
 from foveal.cli import app
 from foveal.errors import DataError, FovealError
-from foveal.models import model_file
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def test_there_and_back(checkpoint: Path, tmp_path: Path) -> None:
     names.write_text("ship\n\n Öltanker \n", encoding="utf-8")
     printed = run("import", checkpoint, "--from", "torchvision", "--out", model, "--classes", names)
     assert "resnet18, 2 classes (ship, Öltanker)" in printed
-    assert model_file.load(model).classes == ("ship", "Öltanker")
-    assert "RetinaNet" in run("export-weights", model, "--to", "torchvision", "--out", out)
+    assert model_file.load(model).card.classes == ("ship", "Öltanker")
+    assert "RetinaNet" in run("export", model, "--to", "torchvision", "--out", out)
     before, after = torch.load(checkpoint)["model"], torch.load(out)
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert {key.rsplit(".", 1)[0] for key in changed} == {"head.classification_head.cls_logits"}

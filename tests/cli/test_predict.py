@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from tests.cli.conftest import foveal, small_settings
 
-from foveal.models import model_file
+from foveal.checkpoints import model_file
 from foveal.models.build import build_model
+from foveal.structures import ModelCard
 
 CLASSES = ("normal", "infected")
 
@@ -26,7 +27,8 @@ def model(tmp_path_factory) -> Path:
     with torch.no_grad():
         network.classification.output.bias.fill_(0.0)
     path = tmp_path_factory.mktemp("model") / "cells.safetensors"
-    model_file.save(path, network, settings, CLASSES, notes={"threshold": 0.25})
+    card = ModelCard(CLASSES, score_threshold=0.25, threshold_is_chosen=True)
+    model_file.save(path, network, settings, card)
     return path
 
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 from tests.training.conftest import TINY
 
+from foveal.checkpoints import model_file
 from foveal.data.synthetic import draw_dataset
-from foveal.models import model_file
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def test_two_processes_make_one_run(data, tmp_path):
         "report.html",
         "state",
     ]
-    assert "threshold" in model_file.load(out / "best.safetensors").notes
+    assert model_file.load(out / "best.safetensors").card.threshold_is_chosen
 
 
 def test_a_mistake_is_said_once_and_leaves_nothing(data, tmp_path):

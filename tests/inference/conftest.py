@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ import torch
 from PIL import Image
 from tests.conftest import SMALL_MODEL
 
+from foveal.checkpoints import model_file
+from foveal.checkpoints.model_file import LoadedModel
 from foveal.config import Settings, parse_settings
-from foveal.inference.loading import make_predictor
+from foveal.inference.opening import open_network
 from foveal.inference.predictor import Predictor
-from foveal.models import model_file
 from foveal.models.build import build_model
-from foveal.models.model_file import LoadedModel
+from foveal.structures import ModelCard
 
 CLASSES = ("normal", "infected", "platelet")
 
@@ -45,19 +47,27 @@ def loaded() -> LoadedModel:
             deviation = torch.cat([v.flatten() for v in values]).std()
             head.output.weight.mul_(spread / deviation)
             head.output.bias.fill_(-4.0 if head is model.classification else 0.0)
-    return LoadedModel(model, settings, CLASSES, {})
+    return LoadedModel(model, settings, ModelCard(CLASSES))
 
 
 @pytest.fixture(scope="session")
 def model_path(loaded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "cells.safetensors"
-    model_file.save(path, loaded.model, loaded.settings, loaded.classes)
+    model_file.save(path, loaded.model, loaded.settings, loaded.card)
     return path
 
 
 @pytest.fixture
 def predictor(loaded: LoadedModel) -> Predictor:
-    return make_predictor(loaded, device="cpu")
+    return predictor_of(loaded)
+
+
+def predictor_of(
+    loaded: LoadedModel, *, device: str | None = "cpu", precision: str = "float32", **options: Any
+) -> Predictor:
+    """A predictor with low scores still in."""
+    options = {"threshold": 0.05, **options}
+    return open_network(loaded, device=device, precision=precision).predictor(**options)
 
 
 def picture(seed: int, *, width: int = 130, height: int = 100) -> np.ndarray:

@@ -16,7 +16,6 @@ from foveal.cli.evaluate import evaluate
 from foveal.cli.export_weights import export_weights
 from foveal.cli.import_ import import_checkpoint
 from foveal.cli.predict import predict
-from foveal.cli.quantise import quantise
 from foveal.cli.train import train
 from foveal.errors import FovealError
 from foveal.training.processes import is_first_process
@@ -57,7 +56,6 @@ app.command()(anchors)
 app.command()(evaluate)
 app.command()(train)
 app.command()(predict)
-app.command()(quantise)
 app.command("import")(import_checkpoint)
 app.command("export-weights")(export_weights)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
     from foveal.evaluation.results import Evaluation, Interval
 
+_MOST = 100
+"""Detections of an image and class that COCO's numbers are made of."""
 _MOST_CLASSES = 30
 """Longer tables of classes are cut; metrics.json and the report have them all."""
 
@@ -43,7 +45,10 @@ _COCO = (
 def evaluate(
     model: Annotated[
         Path,
-        typer.Argument(help="A model file (.safetensors), or COCO results (.json)."),
+        typer.Argument(
+            help="A model file (.safetensors), an exported model (.xml, .onnx), the folder of a "
+            "run, or COCO results (.json)."
+        ),
     ],
     data: Annotated[str, typer.Argument(help="Labelled images: PATH or PATH:SPLIT.")],
     out: Annotated[Path, typer.Option(help="The folder for metrics.json and report.html.")],
@@ -57,8 +62,14 @@ def evaluate(
         ),
     ] = None,
     most: Annotated[
-        int, typer.Option(min=1, help="Most detections of an image and class (COCO results).")
-    ] = 100,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most detections of an image (models; by default the model's own), or of an "
+            "image and class (COCO results; by default 100).",
+            show_default=False,
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images in one pass (models).")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ... (models).")] = "auto",
     precision: Annotated[
@@ -78,14 +89,14 @@ def evaluate(
     from foveal.data.formats import read
     from foveal.errors import FovealError
 
-    if not model.is_file():
-        raise FovealError(f"{model} does not exist. Expected a model file or COCO results (.json).")
+    if not model.exists():
+        raise FovealError(f"{model} does not exist. Expected a model or COCO results (.json).")
     dataset = _ordered(read(data, data_format))
     if ignore:
         dataset = dataset.ignoring(ignore)
     if model.suffix.lower() == ".json":
         evaluation = _evaluate_results(
-            model, data, dataset, out=out, threshold=threshold, most=most
+            model, data, dataset, out=out, threshold=threshold, most=most or _MOST
         )
     else:
         evaluation = _evaluate_model(
@@ -93,6 +104,7 @@ def evaluate(
             dataset,
             out=out,
             threshold=threshold,
+            most=most,
             batch=batch,
             device=device,
             precision=precision,
@@ -141,6 +153,7 @@ def _evaluate_model(
     *,
     out: Path,
     threshold: float | None,
+    most: int | None,
     batch: int,
     device: str,
     precision: Precision,
@@ -149,10 +162,12 @@ def _evaluate_model(
 
     detector = load(path)
     if threshold is not None:
-        detector.notes["threshold"] = threshold
+        detector.card = replace(detector.card, score_threshold=threshold, threshold_is_chosen=True)
     # Low scores too: the curves need them.
-    predictor = detector.predictor(threshold=detector.settings.decoding.threshold, device=device)
-    predictor = replace(predictor, batch=batch, precision=precision)
+    predictor = detector.predictor(
+        threshold=detector.settings.decoding.threshold, device=device, precision=precision
+    )
+    predictor = replace(predictor, batch=batch, most=most or predictor.most)
     with _progress(len(dataset)) as advance:
         return detector.evaluate(dataset, out=out, predictor=predictor, progress=advance)
 

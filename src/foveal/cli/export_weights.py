@@ -27,9 +27,9 @@ def export_weights(
     torchvision: a state dict for load_state_dict(..., strict=True). Its label 0 is background and
     never found; our first class is its label 1.
     """
-    from foveal.models import model_file
+    from foveal.checkpoints import model_file
+    from foveal.exporting.torchvision import export_torchvision
     from foveal.models.checkpoints import write_state_dict
-    from foveal.models.exports.torchvision import export_torchvision
 
     loaded = model_file.load(model)
     match destination:

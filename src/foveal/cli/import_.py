@@ -36,20 +36,20 @@ def import_checkpoint(
     torchvision: state dicts of retinanet_resnet50_fpn and retinanet_resnet50_fpn_v2, plain or
     inside a training program's checkpoint. With 91 classes the names are COCO's.
     """
-    from foveal.models import model_file
-    from foveal.models.imports.torchvision import import_torchvision
+    from foveal.checkpoints import model_file
+    from foveal.checkpoints.torchvision import import_torchvision
 
     names = _read_names(classes) if classes else None
     match source:
         case Source.TORCHVISION:
             loaded = import_torchvision(checkpoint, classes=names, overrides=overrides or ())
-    model_file.save(out, loaded.model, loaded.settings, loaded.classes, loaded.notes)
-    shown = ", ".join(loaded.classes[:5]) + (" ..." if len(loaded.classes) > 5 else "")
+    model_file.save(out, loaded.model, loaded.settings, loaded.card)
+    known = loaded.card.classes
+    shown = ", ".join(known[:5]) + (" ..." if len(known) > 5 else "")
     typer.echo(
-        f"{out}: {loaded.settings.model.backbone}, "
-        f"{counted(len(loaded.classes), 'class')} ({shown})"
+        f"{out}: {loaded.settings.model.backbone}, {counted(len(known), 'class')} ({shown})"
     )
-    typer.echo("It predicts in float32 on CPUs; foveal quantise may make that twice as fast.")
+    typer.echo(f"Faster on CPUs: foveal export {out} --to openvino --out {out.with_suffix('.xml')}")
 
 
 def _read_names(path: Path) -> list[str]:

@@ -16,20 +16,28 @@ from foveal.words import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from foveal.errors import ImageError
     from foveal.inference.predictor import Predictor
     from foveal.structures import Detections
 
-Precision = Literal["auto", "float32", "bf16", "int8"]
+Precision = Literal["auto", "float32", "bf16"]
 
-_THRESHOLD = 0.3
-"""Where the model file names none: pictures drawn at the network's own 0.05 can't be read."""
 _LEAST_SIDE = 480
 """Smaller pictures are enlarged to about this side, so that words fit into them."""
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model file (.safetensors).", show_default=False)],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="A model file (.safetensors), an exported model (.xml, .onnx), or the folder of a "
+            "run, of which the fastest file for this machine is taken.",
+            show_default=False,
+        ),
+    ],
     images: Annotated[
         list[str], typer.Argument(help="Images, folders or globs.", show_default=False)
     ],
@@ -39,7 +47,7 @@ def predict(
         typer.Option(
             min=0,
             max=1,
-            help="Least score; without it the one chosen on validation data, else 0.3.",
+            help="Least score; without it the model's own: chosen on validation data, else 0.3.",
             show_default=False,
         ),
     ] = None,
@@ -49,8 +57,13 @@ def predict(
     ] = None,
     most: Annotated[int | None, typer.Option(min=1, help="Most detections of an image.")] = None,
     class_agnostic: Annotated[
-        bool, typer.Option("--class-agnostic", help="Let overlapping classes suppress each other.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--class-agnostic/--per-class",
+            help="NMS over all classes together, or in each class; without it the model's own.",
+            show_default=False,
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 8,
     flip: Annotated[bool, typer.Option("--flip", help="Look at mirrored images too.")] = False,
     scales: Annotated[
@@ -59,7 +72,7 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     precision: Annotated[
         Precision,
-        typer.Option(help="How to compute; auto: the fastest way that keeps the boxes."),
+        typer.Option(help="What to compute in; auto: what is fastest here."),
     ] = "auto",
     pictures: Annotated[bool, typer.Option(help="Draw what was found.")] = True,
 ) -> None:
@@ -104,30 +117,24 @@ def _predictor(
     threshold: float | None,
     nms_iou: float | None,
     most: int | None,
-    class_agnostic: bool,
+    class_agnostic: bool | None,
     device: str,
     batch: int,
     flip: bool,
     scales: tuple[float, ...],
     precision: Precision,
 ) -> Predictor:
-    from foveal.inference.loading import make_predictor
-    from foveal.models import model_file
+    from foveal.inference.opening import open_model
 
-    loaded = model_file.load(path)
+    opened = open_model(path, device=device, precision=precision)
     if threshold is None:
-        threshold = loaded.notes.get("threshold", _THRESHOLD)
-        where = "chosen on validation data" if "threshold" in loaded.notes else "by default"
-        typer.echo(f"Threshold {threshold:.3g}, {where} (--threshold sets another).")
-    predictor = make_predictor(
-        loaded,
-        threshold=threshold,
-        nms_iou=nms_iou,
-        most=most,
-        class_agnostic=class_agnostic or None,
-        device=device,
+        card = opened.description.card
+        where = "chosen on validation data" if card.threshold_is_chosen else "by default"
+        typer.echo(f"Threshold {card.score_threshold:.3g}, {where} (--threshold sets another).")
+    predictor = opened.predictor(
+        threshold=threshold, nms_iou=nms_iou, most=most, class_agnostic=class_agnostic
     )
-    return replace(predictor, batch=batch, flip=flip, scales=scales, precision=precision)
+    return replace(predictor, batch=batch, flip=flip, scales=scales)
 
 
 def _parse_scales(text: str) -> tuple[float, ...]:
@@ -154,27 +161,20 @@ def _detect(predictor: Predictor, paths: list[Path], *, pictures: Path | None) -
             say(f"skipped: {error}")
             advance()
 
-        for index, detections in predictor.stream(paths, on_error=skip):
-            found[index] = detections
-            if pictures is not None:
-                _draw(predictor, detections, pictures / names[index])
+        drawn = pictures is not None
+        for each in predictor.stream(paths, keep_pixels=drawn, on_error=skip):
+            found[each.index] = each.detections
+            if pictures is not None and each.pixels is not None:
+                _draw(each.pixels, each.detections, pictures / names[each.index])
             advance()
     return [found[index] for index in sorted(found)]
 
 
-def _draw(predictor: Predictor, detections: Detections, path: Path) -> None:
+def _draw(pixels: NDArray[np.uint8], detections: Detections, path: Path) -> None:
     from PIL import Image
 
     from foveal.drawing.boxes import draw_detections
-    from foveal.inference.pictures import to_pixels
 
-    assert detections.path is not None
-    pixels = to_pixels(
-        detections.path,
-        bands=predictor.bands,
-        band_low=predictor.band_low,
-        band_high=predictor.band_high,
-    )
     drawn = draw_detections(pixels, detections, least_side=_LEAST_SIDE)
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -63,7 +63,7 @@ def train(
         ),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="A model file to begin from.", show_default=False)
+        Path | None, typer.Option(help="A model file, or a run, to begin from.", show_default=False)
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")
@@ -178,12 +178,13 @@ def _fit(
 
 
 def _conclude(detector: Detector, console: Console, out: Path) -> None:
-    numbers = detector.notes.get("validation", {})
+    numbers = detector.card.metrics
     said = ", ".join(f"{name} {numbers[name]:.3f}" for name in ("AP", "AP50") if name in numbers)
     console.print(
-        f"Best: epoch {detector.notes.get('epoch')}{', ' + said if said else ''}; "
+        f"Best: epoch {detector.card.epoch}{', ' + said if said else ''}; "
         f"{out / 'best.safetensors'} (threshold {detector.threshold:.2f}).\n"
-        f"Next: foveal evaluate {shlex.quote(str(out / 'best.safetensors'))} DATA --out DIR",
+        f"Next: foveal predict {shlex.quote(str(out))} IMAGES --out DIR, "
+        f"foveal evaluate {shlex.quote(str(out))} DATA --out DIR",
         soft_wrap=True,
         markup=False,
     )

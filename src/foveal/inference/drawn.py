@@ -8,9 +8,10 @@ from PIL import Image
 
 from foveal.drawing.boxes import draw_detections
 from foveal.errors import ImageError
-from foveal.inference.pictures import ImageLike, to_pixels
+from foveal.inference.pictures import to_pixels
 
 if TYPE_CHECKING:
+    from foveal.inference.pictures import ImageLike
     from foveal.structures import Detections
 
 

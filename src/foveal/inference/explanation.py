@@ -41,7 +41,8 @@ def explain_nothing(
     def ignore(index: int, error: ImageError) -> None:
         """Broken images are reported where they were first met."""
 
-    seen = list(islice(probe.stream(images, on_error=ignore), most_images))
+    looked = islice(probe.stream(images, on_error=ignore), most_images)
+    seen = [(each.index, each.detections) for each in looked]
     scored = [(index, found) for index, found in seen if len(found)]
     if not seen:
         return "Nothing was found: no image can be read."
@@ -93,7 +94,7 @@ def _sizes(predictor: Predictor, found: Detections) -> str:
 
 def _object_sides(predictor: Predictor, scale: float) -> tuple[float, float]:
     """The sides of the smallest and the largest anchor, original pixels."""
-    grid = predictor.model.grid
+    grid = predictor.grid
     return (
         min(grid.sizes) * min(grid.scales) / scale,
         max(grid.sizes) * max(grid.scales) / scale,

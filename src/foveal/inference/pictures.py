@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
 from foveal.data.images import read_image
@@ -16,9 +16,10 @@ from foveal.errors import ImageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from numpy.typing import NDArray
 
-ImageLike = Path | str | Image.Image | np.ndarray[Any, Any] | torch.Tensor
+    ImageLike = Path | str | Image.Image | np.ndarray[Any, Any] | torch.Tensor
 
 
 def to_pixels(
@@ -48,7 +49,7 @@ def to_pixels(
         return read_image(image, bands=bands, band_low=band_low, band_high=band_high)
     if isinstance(image, Image.Image):
         values, what = _from_pillow(image, bands), "the PIL image"
-    elif isinstance(image, torch.Tensor):
+    elif _is_tensor(image):
         values, what = _from_tensor(image)
     elif isinstance(image, np.ndarray):
         values, what = image, f"the array {list(image.shape)}"
@@ -71,6 +72,12 @@ def describe(image: ImageLike, index: int) -> str:
     return str(image) if isinstance(image, Path | str) else f"image {index}"
 
 
+def _is_tensor(image: object) -> TypeGuard[torch.Tensor]:
+    """Whether it is PyTorch's; where nobody has loaded PyTorch there are no tensors."""
+    loaded = sys.modules.get("torch")
+    return loaded is not None and isinstance(image, loaded.Tensor)
+
+
 def _from_pillow(image: Image.Image, bands: int) -> NDArray[Any]:
     picture = ImageOps.exif_transpose(image)
     deep = picture.mode.startswith("I;16") or picture.mode in ("I", "F")
@@ -83,7 +90,7 @@ def _from_pillow(image: Image.Image, bands: int) -> NDArray[Any]:
 def _from_tensor(image: torch.Tensor) -> tuple[NDArray[Any], str]:
     what = f"the tensor {list(image.shape)}"
     values = image.detach().cpu()
-    if values.dtype == torch.bfloat16:
+    if str(values.dtype) == "torch.bfloat16":  # which numpy does not have
         values = values.float()
     return (values.permute(1, 2, 0) if values.ndim == 3 else values).numpy(), what
 

@@ -15,23 +15,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foveal.errors import ImageError
-from foveal.inference.pictures import ImageLike, describe, to_pixels
+from foveal.inference.pictures import describe, to_pixels
 from foveal.structures import Sample, Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
+    from numpy.typing import NDArray
+
     from foveal.data.preparation import Preparation
     from foveal.geometry.placement import Placement
+    from foveal.inference.pictures import ImageLike
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One way to look at an image: at some scale, mirrored or not."""
+    """One way to look at an image.
+
+    Attributes:
+        preparation: at which scale.
+        flipped: mirrored or not.
+        size: (height, width) of the input, where the network takes no other.
+    """
 
     preparation: Preparation
     flipped: bool = False
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,7 @@ class Input:
         placement: where the image, mirrored if the view is, lies in the input.
         flipped: whether the view is mirrored.
         path: the image's file, where it came from one.
+        pixels: [H, W, C] uint8, the image as it was read, where that is kept.
     """
 
     index: int
@@ -53,6 +64,7 @@ class Input:
     placement: Placement
     flipped: bool
     path: Path | None
+    pixels: NDArray[np.uint8] | None = None
 
 
 Results = Generator[tuple[int, Callable[[], list[Input]]]]
@@ -68,6 +80,7 @@ class Reader:
         bands, band_low, band_high: as for `foveal.inference.pictures.to_pixels`.
         workers: threads.
         ahead: how many images are read before they are asked for.
+        keep_pixels: keep each image as it was read with its inputs.
     """
 
     views: Sequence[View]
@@ -76,6 +89,7 @@ class Reader:
     band_high: tuple[float, ...]
     workers: int
     ahead: int
+    keep_pixels: bool = False
 
     def read(
         self,
@@ -135,5 +149,27 @@ class Reader:
         for number, view in enumerate(self.views):
             seen = np.ascontiguousarray(pixels[:, ::-1]) if view.flipped else pixels
             sample = Sample(seen, Target.empty(), describe(image, index))
-            inputs.append(Input(index, number, *view.preparation(sample), view.flipped, path))
+            if view.size is not None:
+                _check_fits(sample, view.preparation, view.size)
+            prepared = view.preparation(sample, size=view.size)
+            kept = pixels if self.keep_pixels else None
+            inputs.append(Input(index, number, *prepared, view.flipped, path, kept))
         return inputs
+
+
+def _check_fits(sample: Sample, preparation: Preparation, size: tuple[int, int]) -> None:
+    """See whether an image's input is within the only size that the network takes.
+
+    Raises:
+        ImageError: it is not.
+    """
+    height, width = sample.image.shape[:2]
+    placement = preparation.placement_for(width, height)
+    wanted = (round(height * placement.scale_y), round(width * placement.scale_x))
+    if wanted[0] > size[0] or wanted[1] > size[1]:
+        raise ImageError(
+            f"{sample.name}: {width} x {height} pixels become {wanted[1]} x {wanted[0]} for the "
+            f"network, and this model was exported for {size[1]} x {size[0]} only. Export it "
+            f"without --size, or with --size {-(-wanted[0] // 32) * 32}x"
+            f"{-(-wanted[1] // 32) * 32}; or give a smaller part of the image."
+        )

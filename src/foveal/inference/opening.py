@@ -1,0 +1,153 @@
+"""From a model, in a file or in memory, to a predictor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal.checkpoints.finding import NETWORK, ONNX, OPENVINO, prediction_file
+from foveal.data.preparation import make_preparation
+from foveal.detection.anchors import AnchorGrid
+from foveal.errors import ModelFileError, SettingsError
+from foveal.inference.predictor import Predictor
+
+if TYPE_CHECKING:
+    from foveal.checkpoints.description import Description
+    from foveal.checkpoints.model_file import LoadedModel
+    from foveal.models.retinanet import RetinaNet
+    from foveal.runtimes.base import Runtime, RuntimePrecision
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model that is ready to predict.
+
+    Attributes:
+        runtime: computes the network.
+        description: what the model says of itself.
+        path: the file it came from; None for a model in memory.
+        network: the network itself, where PyTorch computes it.
+    """
+
+    runtime: Runtime
+    description: Description
+    path: Path | None = None
+    network: RetinaNet | None = None
+
+    def described(self, description: Description) -> Opened:
+        """The same runtime with another card or settings; how a file was exported stays."""
+        return replace(self, description=replace(description, export=self.description.export))
+
+    def predictor(
+        self,
+        *,
+        threshold: float | None = None,
+        nms_iou: float | None = None,
+        most: int | None = None,
+        class_agnostic: bool | None = None,
+    ) -> Predictor:
+        """A predictor as the model's settings describe it.
+
+        Args:
+            threshold, nms_iou, most, class_agnostic: in place of the model's own, where not None;
+                the threshold's default is the card's.
+
+        Returns:
+            The predictor; `dataclasses.replace` changes anything else in it.
+
+        Raises:
+            SettingsError: decoding and NMS are inside the file, and with other values.
+        """
+        description, decoding = self.description, self.description.decoding
+        if description.export is not None and description.export.nms:
+            self._check_inside(
+                threshold=threshold, nms_iou=nms_iou, most=most, class_agnostic=class_agnostic
+            )
+        return Predictor(
+            self.runtime,
+            AnchorGrid(**description.anchors.model_dump()),
+            description.card,
+            make_preparation(description.preparation),
+            bands=description.model.bands,
+            band_low=description.preparation.band_low,
+            band_high=description.preparation.band_high,
+            threshold=description.card.score_threshold if threshold is None else threshold,
+            top_per_level=decoding.top_per_level,
+            nms_iou=decoding.nms_iou if nms_iou is None else nms_iou,
+            most=decoding.most if most is None else most,
+            class_agnostic=decoding.class_agnostic if class_agnostic is None else class_agnostic,
+        )
+
+    def _check_inside(self, *, threshold: float | None, **wanted: float | None) -> None:
+        inside = self.description.decoding
+        for name, value in wanted.items():
+            own = getattr(inside, name)
+            if value is not None and value != own:
+                raise SettingsError(
+                    f"{self.path}: decoding and NMS are inside this file, with {name} = {own}, "
+                    f"and {value} is wanted. Export the model without --nms, or use the "
+                    f"{NETWORK} file."
+                )
+        if threshold is not None and threshold < inside.threshold:
+            raise SettingsError(
+                f"{self.path}: decoding is inside this file and gives no scores below "
+                f"{inside.threshold:g}; the threshold {threshold:g} is lower. Export the model "
+                f"without --nms, or use the {NETWORK} file."
+            )
+
+
+def open_model(
+    path: Path | str, *, device: str = "auto", precision: RuntimePrecision = "auto"
+) -> Opened:
+    """Get a model ready to predict; PyTorch is loaded only for foveal's own model files.
+
+    Args:
+        path: a model file (.safetensors), an exported model (.xml, .onnx), or the folder of a run,
+            of which the fastest file for this machine is taken.
+        device: 'auto' takes an accelerator where there is one.
+        precision: 'auto' takes what is fastest here.
+
+    Raises:
+        ModelFileError: it is missing, cut short, or not foveal's.
+        SettingsError: a device or precision that can't be had.
+        MissingExtraError: the runtime is not installed.
+    """
+    file = prediction_file(path, device=device)
+    ending = file.suffix.lower()
+    if ending == OPENVINO:
+        from foveal.runtimes.openvino import open_openvino
+
+        return Opened(*open_openvino(file, precision=precision, device=device), file)
+    if ending == ONNX:
+        from foveal.runtimes.onnx import open_onnx
+
+        return Opened(*open_onnx(file, precision=precision, device=device), file)
+    if ending == ".bin":
+        raise ModelFileError(
+            f"{file}: holds the weights of an OpenVINO model. Expected {file.with_suffix('.xml')}."
+        )
+    from foveal.checkpoints.model_file import load
+
+    return open_network(load(file), device=device, precision=precision, path=file)
+
+
+def open_network(
+    loaded: LoadedModel,
+    *,
+    device: str | None = "auto",
+    precision: RuntimePrecision = "auto",
+    path: Path | None = None,
+) -> Opened:
+    """A network in memory, ready to predict in PyTorch.
+
+    Args:
+        loaded: the network with its card and settings.
+        device: 'auto' takes an accelerator where there is one; None leaves the network where it is.
+        precision: 'auto' measures which is faster here, once.
+        path: the file it came from.
+    """
+    from foveal.runtimes.pytorch import PyTorchRuntime
+
+    runtime = PyTorchRuntime(loaded.model, device=device, precision=precision)
+    return Opened(runtime, loaded.description, path, loaded.model)

@@ -1,0 +1,1 @@
+"""What computes a network: PyTorch, OpenVINO, ONNX Runtime, all behind one protocol."""
