@@ -117,7 +117,7 @@ def test_nothing_found_is_explained(monkeypatch, capsys, model, smears, tmp_path
         (["absent.safetensors", "{smears}"], "absent.safetensors: no such file"),
         (["{model}", "absent.png"], "absent.png: no such file or folder"),
         (["{model}", "{smears}", "--scales", "1,x"], "--scales 1,x: expected numbers"),
-        (["{model}", "{smears}", "--device", "gpu"], "device 'gpu' can't be used"),
+        (["{model}", "{smears}", "--device", "gpu"], "Device 'gpu' is unknown"),
     ],
 )
 def test_mistakes_are_explained(monkeypatch, capsys, model, smears, tmp_path, arguments, message):

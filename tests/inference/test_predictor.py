@@ -309,7 +309,7 @@ def test_a_runtime_for_one_size_gets_that_size_or_the_image_is_named(predictor, 
         # More padding than usual: objects at the image's edge see it.
         assert abs(len(found) - len(expected)) <= 0.2 * len(expected)
     assert {shape[2:] for shape in runtime.shapes} == {(128, 160)}
-    with pytest.raises(ImageError, match=r"smear_1\.png: 100 x 130 .* 160 x 128 only.*--size"):
+    with pytest.raises(ImageError, match=r"smear_1\.png: 100 x 130 .* 160 x 96 only.*--size"):
         replace(
             predictor, runtime=Recording(runtime, sizes=InputSizes(height=96, width=160))
         ).detect(paths[1])

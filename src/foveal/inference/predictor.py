@@ -247,9 +247,8 @@ class Predictor:
             most=self.most,
             class_agnostic=self.class_agnostic,
         )
-        if isinstance(padded.boxes, np.ndarray):
-            return padded
-        return PaddedDetections(*(part.cpu().numpy() for part in padded))
+        on_host = (part if isinstance(part, np.ndarray) else part.cpu().numpy() for part in padded)
+        return PaddedDetections(*on_host)
 
     def _to_detections(
         self, padded: PaddedDetections[NDArray[Any]], inputs: list[Input]

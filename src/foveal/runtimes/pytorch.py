@@ -67,7 +67,7 @@ class PyTorchRuntime:
         batch = batch.to(device, non_blocking=True, memory_format=torch.channels_last)
         with evaluating(self.model), torch.inference_mode():
             with autocast(device, self._chosen_precision()):
-                raw = self._compute(batch)
+                raw: RawOutput[torch.Tensor] = self._compute(batch)
             if device.type != "cpu":
                 return raw
             return RawOutput(
