@@ -1,12 +1,15 @@
 import math
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from foveal.detection.anchors import AnchorGrid
-from foveal.geometry.boxes import areas
+from foveal.geometry.arrays import areas
 
 TORCHVISION = AnchorGrid(
     offset=0.0, rounding="torchvision", order="ratio-major", stride_from="feature size"
@@ -17,18 +20,19 @@ def test_shapes_have_the_papers_areas_and_ratios():
     shapes = AnchorGrid().shapes(0)
     sides = shapes[:, 2:] - shapes[:, :2]
     expected = [32.0**2 * factor for factor in (1, 4 ** (1 / 3), 16 ** (1 / 3)) for _ in range(3)]
-    torch.testing.assert_close(areas(shapes), torch.tensor(expected))
-    ratios = sides[:, 1] / sides[:, 0]
-    torch.testing.assert_close(ratios, torch.tensor([0.5, 1.0, 2.0] * 3))
+    assert shapes.dtype == np.float32
+    np.testing.assert_allclose(areas(shapes), expected, rtol=1e-5)
+    np.testing.assert_allclose(sides[:, 1] / sides[:, 0], [0.5, 1.0, 2.0] * 3, rtol=1e-5)
     # The paper's range: 32 to 813 pixels.
     assert math.sqrt(areas(AnchorGrid().shapes(4)).max()) == pytest.approx(813, abs=0.5)
 
 
-def test_places_by_hand():
+def test_locations_by_hand():
     grid = AnchorGrid(sizes=(4.0,), strides=(8,), scales=(1.0,), ratios=(1.0,))
     expected = [[2, 2, 6, 6], [10, 2, 14, 6], [2, 10, 6, 14], [10, 10, 14, 14]]
     assert grid.boxes(16, 16).tolist() == expected
     assert grid.boxes(9, 17).shape == (2 * 3, 4)
+    assert grid.boxes(16, 16).dtype == np.float32
 
 
 @pytest.mark.parametrize("size", [(320, 320), (800, 1344), (224, 96)])
@@ -40,19 +44,45 @@ def test_equals_torchvisions_generator(size):
     generator = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 5)
     images = ImageList(torch.zeros(1, 3, *size), [size])
     expected = generator(images, [torch.zeros(1, 1, *level) for level in level_sizes])[0]
-    assert torch.equal(TORCHVISION.boxes(*size, level_sizes=level_sizes), expected)
+    assert torch.equal(TORCHVISION.tensor(*size, level_sizes=level_sizes), expected)
 
 
 def test_number_of_anchors_of_the_paper():
-    # "About 100,000 an image" at 600 pixels and above; exactly 9 a place here.
+    # "About 100,000 an image" at 600 pixels and above; exactly 9 a location here.
     assert len(AnchorGrid().boxes(640, 896)) == 9 * sum(
         math.ceil(640 / s) * math.ceil(896 / s) for s in (8, 16, 32, 64, 128)
     )
 
 
-def test_cached_and_usable_in_training_after_inference():
+@pytest.mark.parametrize("grid", [AnchorGrid(), TORCHVISION, AnchorGrid(ratios=(0.37, 1.9))])
+def test_the_tensor_holds_the_same_numbers(grid):
+    boxes, tensor = grid.boxes(96, 160), grid.tensor(96, 160)
+    assert tensor.dtype == torch.float32
+    assert np.array_equal(tensor.numpy(), boxes)
+    assert torch.equal(grid.boxes(96, 160, device="cpu"), tensor)
+
+
+def test_cached_and_read_only():
+    grid = AnchorGrid(sizes=(16.0,), strides=(8,))
+    boxes = grid.boxes(32, 32)
+    assert grid.boxes(32, 32) is boxes
+    with pytest.raises(ValueError, match="read-only"):
+        boxes[0] = 0
+
+
+def test_the_tensor_is_usable_in_training_after_inference():
     grid = AnchorGrid(sizes=(16.0,), strides=(8,))
     with torch.inference_mode():
-        first = grid.boxes(32, 32)
-    assert grid.boxes(32, 32) is first
+        first = grid.tensor(32, 32)
+    assert grid.tensor(32, 32, device=torch.device("cpu")) is first
     (first * torch.ones(1, requires_grad=True)).sum().backward()
+
+
+def test_anchors_need_no_torch():
+    code = """
+import sys
+from foveal.detection.anchors import AnchorGrid
+assert AnchorGrid().boxes(64, 64).shape == (9 * (64 + 16 + 4 + 1 + 1), 4)
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,95 +1,311 @@
+import math
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 import torch
-from torchvision.ops import batched_nms
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.ops import nms
 
 from foveal.detection.anchors import AnchorGrid
 from foveal.detection.coding import decode_deltas
 from foveal.detection.decoding import decode
-from foveal.structures import RawOutput
+from foveal.detection.decoding_tensors import best_candidates
+from foveal.structures import PaddedDetections, RawOutput
 
 GRID = AnchorGrid(sizes=(16.0, 32.0), strides=(8, 16))
 SIZE = 96
 CLASSES = 4
-ANCHORS = GRID.boxes(SIZE, SIZE)
 
 
-def raw_output(batch: int, seed: int = 0, bias: float = -2.0) -> RawOutput:
-    generator = torch.Generator().manual_seed(seed)
-    lengths = [9 * rows * columns for rows, columns in GRID.level_sizes(SIZE, SIZE)]
+def raw_output(
+    batch: int,
+    *,
+    seed: int = 0,
+    bias: float = -2.0,
+    spread: float = 2.0,
+    classes: int = CLASSES,
+    grid: AnchorGrid = GRID,
+) -> RawOutput:
+    rng = np.random.default_rng(seed)
+    counts = [9 * rows * columns for rows, columns in grid.level_sizes(SIZE, SIZE)]
     return RawOutput(
-        tuple(torch.randn(batch, n, CLASSES, generator=generator) * 2 + bias for n in lengths),
-        tuple(torch.randn(batch, n, 4, generator=generator) * 0.3 for n in lengths),
+        tuple(rng.normal(bias, spread, (batch, n, classes)).astype(np.float32) for n in counts),
+        tuple(rng.normal(0, 0.3, (batch, n, 4)).astype(np.float32) for n in counts),
     )
 
 
-def slow_decode(raw, image, *, threshold, top, nms_iou, most):
-    """The paper's words, one image and one level at a time."""
-    boxes, scores, labels, start = [], [], [], 0
-    for logits, deltas in zip(raw.logits, raw.deltas, strict=True):
-        probabilities = logits[image].sigmoid().flatten()
-        above = (probabilities > threshold).nonzero().squeeze(1)
-        order = probabilities[above].sort(descending=True, stable=True).indices[:top]
-        index = above[order]
+def in_arrays(raw: RawOutput, *, grid: AnchorGrid = GRID, **settings) -> PaddedDetections:
+    return decode(raw, grid.boxes(SIZE, SIZE), **settings)
+
+
+def in_tensors(raw: RawOutput, *, grid: AnchorGrid = GRID, **settings) -> PaddedDetections:
+    """The same by tensors; arrays are taken and given, as `in_arrays` does."""
+    if settings.get("extents") is not None:
+        settings["extents"] = torch.tensor(settings["extents"])
+    tensors = RawOutput(*(tuple(torch.tensor(level) for level in part) for part in raw))
+    found = decode(tensors, grid.tensor(SIZE, SIZE), **settings)
+    assert all(isinstance(part, torch.Tensor) for part in found)
+    return PaddedDetections(*(part.numpy() for part in found))
+
+
+FORMS = pytest.mark.parametrize("form", [in_arrays, in_tensors])
+
+
+def slow_decode(raw, image, *, extent, threshold, top, nms_iou, most, class_agnostic=False):
+    """The paper's words, one image, one level and one class at a time."""
+    boxes, logits, labels, start = [], [], [], 0
+    anchors = GRID.tensor(SIZE, SIZE)
+    for level, deltas in zip(*(map(torch.tensor, part) for part in raw), strict=True):
+        flat = level[image].flatten()
+        above = (flat.sigmoid() > threshold).nonzero().squeeze(1)
+        index = above[flat[above].sort(descending=True, stable=True).indices[:top]]
         anchor = index // CLASSES
-        anchors = ANCHORS[start : start + logits.shape[1]]
-        start += logits.shape[1]
-        boxes.append(decode_deltas(deltas[image, anchor], anchors[anchor]).clamp(0, SIZE))
-        scores.append(probabilities[index])
+        of_level = anchors[start : start + level.shape[1]]
+        start += level.shape[1]
+        found = decode_deltas(deltas[image, anchor], of_level[anchor])
+        boxes.append(torch.maximum(torch.minimum(found, extent[[2, 3, 2, 3]]), extent[[0, 1] * 2]))
+        logits.append(flat[index])
         labels.append(index % CLASSES)
-    boxes, scores, labels = torch.cat(boxes), torch.cat(scores), torch.cat(labels)
-    keep = batched_nms(boxes, scores, labels, nms_iou)[:most]
-    return boxes[keep], scores[keep], labels[keep]
+    boxes, logits, labels = torch.cat(boxes), torch.cat(logits), torch.cat(labels)
+    groups = torch.zeros_like(labels) if class_agnostic else labels
+    keep = []
+    for group in groups.unique():
+        members = (groups == group).nonzero().squeeze(1)
+        keep.append(members[nms(boxes[members], logits[members], nms_iou)])
+    keep = torch.cat(keep) if keep else labels
+    keep = keep[logits[keep].sort(descending=True, stable=True).indices][:most]
+    return boxes[keep].numpy(), logits[keep].sigmoid().numpy(), labels[keep].numpy()
 
 
+@FORMS
+@pytest.mark.parametrize("class_agnostic", [False, True])
 @pytest.mark.parametrize(("threshold", "top"), [(0.05, 1000), (0.3, 50), (0.0, 200)])
-def test_equals_the_slow_definition_for_a_batch(threshold, top):
+def test_equals_the_slow_definition_for_a_batch(form, threshold, top, class_agnostic):
     raw = raw_output(3)
-    extents = torch.tensor([0.0, 0.0, SIZE, SIZE]).expand(3, 4)
-    found = decode(raw, ANCHORS, extents=extents, threshold=threshold, top_per_level=top)
+    extents = np.array([[0, 0, SIZE, SIZE], [0, 8, SIZE, 60], [5, 0, 40, SIZE]], np.float32)
+    found = form(
+        raw,
+        extents=extents,
+        threshold=threshold,
+        top_per_level=top,
+        class_agnostic=class_agnostic,
+    )
+    assert [part.dtype for part in found] == [np.float32, np.float32, np.int64, np.int64]
     for image in range(3):
         boxes, scores, labels = slow_decode(
-            raw, image, threshold=threshold, top=top, nms_iou=0.5, most=100
+            raw,
+            image,
+            extent=torch.tensor(extents[image]),
+            threshold=threshold,
+            top=top,
+            nms_iou=0.5,
+            most=100,
+            class_agnostic=class_agnostic,
         )
         count = len(boxes)
-        assert found.counts[image] == count
-        torch.testing.assert_close(found.boxes[image, :count], boxes)
-        torch.testing.assert_close(found.scores[image, :count], scores)
-        assert torch.equal(found.labels[image, :count], labels)
-        assert (found.scores[image, count:] == 0).all()
+        assert found.counts[image] == count > 0
+        np.testing.assert_allclose(found.boxes[image, :count], boxes, atol=1e-4)
+        np.testing.assert_allclose(found.scores[image, :count], scores, rtol=1e-5)
+        assert np.array_equal(found.labels[image, :count], labels)
+        for part in found[:3]:
+            assert not part[image, count:].any()
 
 
-def test_a_batch_gives_the_same_as_one_by_one():
-    raw = raw_output(4)
-    together = decode(raw, ANCHORS)
-    for image in range(4):
-        single = RawOutput(
-            tuple(part[image : image + 1] for part in raw.logits),
-            tuple(part[image : image + 1] for part in raw.deltas),
+def rounded(raw: RawOutput) -> RawOutput:
+    """Few different logits, and anchors as boxes: ties everywhere."""
+    return RawOutput(
+        tuple(level.round() for level in raw.logits),
+        tuple(np.zeros_like(level) for level in raw.deltas),
+    )
+
+
+def broken(raw: RawOutput) -> RawOutput:
+    """Single numbers that no network should give; one anchor has nothing else."""
+    for level, deltas in zip(*raw, strict=True):
+        for place, number in enumerate((np.nan, np.inf, -np.inf)):
+            level[:, 3 + place :: 50, 0] = number
+            deltas[:, 6 + place :: 50, place] = number
+        level[:, 100:103] = np.nan
+        level[:, 110:140] = np.inf
+        level[:, 0] = 80.0 + np.arange(level.shape[2])  # scores of 1
+        deltas[:, 7::5] *= 1000
+    return raw
+
+
+CHANGES = {"none": lambda raw: raw, "ties": rounded, "broken": broken}
+GRIDS = {
+    "two levels": GRID,
+    "one level": AnchorGrid(sizes=(20.0,), strides=(8,)),
+    "five levels": AnchorGrid(scales=(1.0,), ratios=(1.0,) * 9),
+}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10**6),
+    batch=st.sampled_from([0, 1, 3]),
+    classes=st.sampled_from([1, 4]),
+    bias=st.sampled_from([-30.0, -6.0, -2.0, 2.0]),
+    threshold=st.sampled_from([0.0, 0.05, 0.6, 1.0]),
+    top=st.sampled_from([1, 60, 1000]),
+    most=st.sampled_from([1, 100, 500]),
+    nms_iou=st.sampled_from([0.3, 0.5]),
+    class_agnostic=st.booleans(),
+    cut=st.booleans(),
+    change=st.sampled_from(sorted(CHANGES)),
+    grid=st.sampled_from(sorted(GRIDS)),
+)
+def test_arrays_give_what_tensors_give(
+    seed, batch, classes, bias, threshold, top, most, nms_iou, class_agnostic, cut, change, grid
+):
+    raw = CHANGES[change](
+        raw_output(batch, seed=seed, bias=bias, classes=classes, grid=GRIDS[grid])
+    )
+    extents = np.tile(np.array([4, 0, 90, 70], np.float32), (batch, 1)) if cut else None
+    how = {
+        "grid": GRIDS[grid],
+        "extents": extents,
+        "threshold": threshold,
+        # Which of equals are the last of the best is torch's choice.
+        "top_per_level": 10_000 if change == "ties" else top,
+        "nms_iou": nms_iou,
+        "most": most,
+        "class_agnostic": class_agnostic,
+    }
+    found, expected = in_arrays(raw, **how), in_tensors(raw, **how)
+    assert [(part.shape, part.dtype) for part in found] == [
+        (part.shape, part.dtype) for part in expected
+    ]
+    assert np.array_equal(found.counts, expected.counts)
+    assert np.array_equal(found.labels, expected.labels)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5, atol=1e-30)
+    wild = np.abs(expected.boxes) > 1000  # beyond what an input can be, float32 is coarse
+    np.testing.assert_allclose(found.boxes[~wild], expected.boxes[~wild], atol=1e-4, rtol=0)
+    np.testing.assert_allclose(found.boxes[wild], expected.boxes[wild], rtol=1e-5)
+
+
+@FORMS
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("step", [20, 1000])
+def test_logits_that_are_not_finite_take_no_place(form, number, step):
+    broken, absent = raw_output(2), raw_output(2)
+    for level in broken.logits:
+        level[:, ::step, 1] = number
+    for level in absent.logits:
+        level[:, ::step, 1] = -100.0
+    expected = form(absent, top_per_level=5)
+    assert expected.counts.min() > 2
+    for one, other in zip(form(broken, top_per_level=5), expected, strict=True):
+        assert np.array_equal(one, other)
+
+
+@FORMS
+def test_of_equal_logits_the_first_level_anchor_and_class_is_first(form):
+    raw = raw_output(1)
+    for level, deltas in zip(*raw, strict=True):
+        level[:] = -9.0
+        level[0, [40, 700 % level.shape[1]], 1:3] = 2.0
+        deltas[:] = 0.0
+    found = form(raw, nms_iou=1.0)
+    boxes = GRID.boxes(SIZE, SIZE)
+    anchors = [40, 700, 1296 + 40, 1296 + 700 % raw.logits[1].shape[1]]
+    anchors = [*sorted(anchors[:2]), *sorted(anchors[2:])]
+    assert found.counts.tolist() == [8]
+    np.testing.assert_allclose(found.boxes[0, :8], boxes[np.repeat(anchors, 2)], atol=1e-4)
+    assert found.labels[0, :8].tolist() == [1, 2] * 4
+
+
+@FORMS
+@pytest.mark.parametrize("top", [1, 7, 300])
+def test_never_more_of_a_level_than_asked_for(form, top):
+    found = form(raw_output(2, bias=3.0), top_per_level=top, nms_iou=1.0, most=5000)
+    assert found.counts.tolist() == [2 * top, 2 * top]
+    raw = raw_output(2, bias=3.0)
+    for image in range(2):
+        best = [np.sort(level[image].ravel())[::-1][:top] for level in raw.logits]
+        expected = np.sort(np.concatenate(best))[::-1]
+        np.testing.assert_allclose(
+            found.scores[image, : 2 * top], 1 / (1 + np.exp(-expected)), rtol=1e-5
         )
-        alone = decode(single, ANCHORS)
-        for one, many in zip(alone, together, strict=True):
-            assert torch.equal(one[0], many[image])
 
 
-def test_nothing_above_the_threshold():
-    found = decode(raw_output(2, bias=-50.0), ANCHORS)
+@FORMS
+def test_a_batch_gives_the_same_as_one_by_one(form):
+    raw = raw_output(4)
+    together = form(raw)
+    for image in range(4):
+        single = RawOutput(*(tuple(level[image : image + 1] for level in part) for part in raw))
+        for one, many in zip(form(single), together, strict=True):
+            assert np.array_equal(one[0], many[image])
+
+
+@FORMS
+def test_nothing_above_the_threshold(form):
+    found = form(raw_output(2, bias=-50.0))
     assert found.counts.tolist() == [0, 0]
     assert found.boxes.shape == (2, 100, 4)
-    assert decode(raw_output(2), ANCHORS, threshold=1.0).counts.tolist() == [0, 0]
+    assert form(raw_output(2), threshold=1.0).counts.tolist() == [0, 0]
+    assert form(raw_output(0)).boxes.shape == (0, 100, 4)
 
 
-def test_suppressing_over_all_classes_keeps_fewer():
+@FORMS
+def test_nms_over_all_classes_keeps_fewer(form):
     raw = raw_output(1)
-    many = decode(raw, ANCHORS, most=1000)
-    few = decode(raw, ANCHORS, most=1000, class_agnostic=True)
+    many = form(raw, most=1000)
+    few = form(raw, most=1000, class_agnostic=True)
     assert 0 < few.counts[0] < many.counts[0]
 
 
 def test_low_precision_output_gives_float32_detections():
     raw = raw_output(1)
-    low = RawOutput(
-        tuple(part.bfloat16() for part in raw.logits),
-        tuple(part.bfloat16() for part in raw.deltas),
-    )
-    found = decode(low, ANCHORS)
+    low = RawOutput(*(tuple(torch.tensor(level).bfloat16() for level in part) for part in raw))
+    found = decode(low, GRID.tensor(SIZE, SIZE))
     assert found.boxes.dtype == found.scores.dtype == torch.float32
+    half = RawOutput(*(tuple(level.astype(np.float16) for level in part) for part in raw))
+    found = decode(half, GRID.boxes(SIZE, SIZE))
+    assert found.boxes.dtype == found.scores.dtype == np.float32
+    assert found.counts[0] > 0
+
+
+def test_arrays_need_not_lie_in_order_in_memory():
+    raw = raw_output(2)
+    turned = RawOutput(
+        *(tuple(np.asfortranarray(level) for level in part) for part in raw),
+    )
+    for one, other in zip(in_arrays(turned), in_arrays(raw), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_candidates_of_tensors_have_shapes_that_depend_on_the_input_only():
+    """What is traced for a graph with decoding inside."""
+    logit = math.log(0.05 / 0.95)
+    for bias in (-50.0, 3.0):
+        raw = RawOutput(
+            *(tuple(map(torch.tensor, part)) for part in raw_output(2, bias=bias)),
+        )
+        logits, labels, boxes = best_candidates(
+            raw, GRID.tensor(SIZE, SIZE), threshold_logit=logit, top_per_level=500
+        )
+        assert (logits.shape, labels.shape, boxes.shape) == ((2, 1000), (2, 1000), (2, 1000, 4))
+        assert (logits.diff(dim=1)[logits[:, 1:] > -math.inf] <= 0).all()
+
+
+def test_decoding_arrays_loads_no_torch():
+    code = """
+import sys
+import numpy as np
+from foveal.detection.anchors import AnchorGrid
+from foveal.detection.decoding import decode
+from foveal.inference.merging import merge
+from foveal.structures import RawOutput
+grid = AnchorGrid(sizes=(16.0,), strides=(8,))
+anchors = grid.boxes(32, 32)
+numbers = np.zeros((1, len(anchors), 4), np.float32)
+raw = RawOutput((numbers[..., :2],), (numbers,))
+assert decode(raw, anchors).counts[0] > 0
+assert not {"torch", "torchvision"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, overload
 
-import torch
-from torch import Tensor
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 LevelSizes = tuple[tuple[int, int], ...]
 
@@ -25,7 +29,7 @@ class AnchorGrid:
         strides: input pixels between the places of each level.
         scales: factors on the base sizes.
         ratios: height / width.
-        offset: where in its cell an anchor's centre lies, in strides.
+        offset: where in its cell an anchor's center lies, in strides.
         rounding: 'torchvision' truncates sizes * scales to whole pixels and rounds the corners.
         order: 'size-major' runs through the ratios first, 'ratio-major' through the scales.
         stride_from: 'feature size' takes input size // level size for the stride, as torchvision.
@@ -49,40 +53,76 @@ class AnchorGrid:
         """(rows, columns) of each level for an input of this size, each stride rounding up."""
         return tuple((-(-height // stride), -(-width // stride)) for stride in self.strides)
 
+    @overload
+    def boxes(
+        self, height: int, width: int, level_sizes: LevelSizes | None = None
+    ) -> NDArray[np.float32]: ...
+
+    @overload
     def boxes(
         self,
         height: int,
         width: int,
         level_sizes: LevelSizes | None = None,
-        device: torch.device | str = "cpu",
-    ) -> Tensor:
-        """All anchors for one input size, cached; not to be written to.
+        *,
+        device: torch.device | str,
+    ) -> Tensor: ...
+
+    def boxes(
+        self,
+        height: int,
+        width: int,
+        level_sizes: LevelSizes | None = None,
+        *,
+        device: torch.device | str | None = None,
+    ) -> NDArray[np.float32] | Tensor:
+        """All anchors for one input size, cached and read-only.
 
         Args:
             height, width: of the network's input, pixels.
             level_sizes: (rows, columns) of each level where they are not the strides' own.
-            device: where the boxes are needed.
+            device: gives what `tensor` gives.
+
+        Returns:
+            [A, 4] float32 xyxy, input pixels, level after level.
+        """
+        if device is not None:
+            return self.tensor(height, width, level_sizes, device=device)
+        return _boxes(self, height, width, level_sizes or self.level_sizes(height, width))
+
+    def tensor(
+        self,
+        height: int,
+        width: int,
+        level_sizes: LevelSizes | None = None,
+        *,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """The same anchors as a tensor on a device, cached; not to be written to.
+
+        Args:
+            height, width: of the network's input, pixels.
+            level_sizes: (rows, columns) of each level where they are not the strides' own.
+            device: where they are needed.
 
         Returns:
             [A, 4] float32 xyxy, input pixels, level after level.
         """
         sizes = level_sizes or self.level_sizes(height, width)
-        return _boxes(self, height, width, sizes, torch.device(device))
+        return _tensor(self, height, width, sizes, str(device))
 
-    def shapes(self, level: int) -> Tensor:
-        """The anchors of one place, centred at the origin: [per_place, 4] float32 xyxy."""
-        scaled = torch.tensor(
-            [self._scaled_size(level, scale) for scale in self.scales], dtype=torch.float32
-        )
-        root = torch.tensor(self.ratios, dtype=torch.float32).sqrt()
+    def shapes(self, level: int) -> NDArray[np.float32]:
+        """The anchors of one location, centered at the origin: [per_place, 4] float32 xyxy."""
+        scaled = np.array([self._scaled_size(level, scale) for scale in self.scales], np.float32)
+        root = np.sqrt(np.array(self.ratios, np.float32))
         if self.order == "size-major":
             widths = scaled[:, None] * (1 / root)
             heights = scaled[:, None] * root
         else:
             widths = (1 / root)[:, None] * scaled
             heights = root[:, None] * scaled
-        half = torch.stack([widths.flatten(), heights.flatten()], dim=-1) / 2
-        corners = torch.cat([-half, half], dim=-1)
+        half = np.stack([widths.ravel(), heights.ravel()], axis=-1) / 2
+        corners = np.concatenate([-half, half], axis=-1)
         return corners.round() if self.rounding == "torchvision" else corners
 
     def _scaled_size(self, level: int, scale: float) -> float:
@@ -98,16 +138,27 @@ class AnchorGrid:
 
 @lru_cache(maxsize=64)
 def _boxes(
-    grid: AnchorGrid, height: int, width: int, level_sizes: LevelSizes, device: torch.device
+    grid: AnchorGrid, height: int, width: int, level_sizes: LevelSizes
+) -> NDArray[np.float32]:
+    levels = []
+    for level, (rows, columns) in enumerate(level_sizes):
+        step_y, step_x = grid._step(level, (height, width), (rows, columns))
+        y = (np.arange(rows, dtype=np.float32) + np.float32(grid.offset)) * np.float32(step_y)
+        x = (np.arange(columns, dtype=np.float32) + np.float32(grid.offset)) * np.float32(step_x)
+        centers_y, centers_x = np.meshgrid(y, x, indexing="ij")
+        centers = np.stack([centers_x, centers_y, centers_x, centers_y], axis=-1)
+        levels.append((centers[:, :, None] + grid.shapes(level)).reshape(-1, 4))
+    boxes = np.concatenate(levels)
+    boxes.flags.writeable = False
+    return boxes
+
+
+@lru_cache(maxsize=64)
+def _tensor(
+    grid: AnchorGrid, height: int, width: int, level_sizes: LevelSizes, device: str
 ) -> Tensor:
+    import torch
+
     # An ordinary tensor even when first asked for in inference: training reads the cache too.
     with torch.inference_mode(False):
-        levels = []
-        for level, (rows, columns) in enumerate(level_sizes):
-            step_y, step_x = grid._step(level, (height, width), (rows, columns))
-            y = (torch.arange(rows, dtype=torch.float32) + grid.offset) * step_y
-            x = (torch.arange(columns, dtype=torch.float32) + grid.offset) * step_x
-            centres_y, centres_x = torch.meshgrid(y, x, indexing="ij")
-            places = torch.stack([centres_x, centres_y, centres_x, centres_y], dim=-1)
-            levels.append((places[:, :, None] + grid.shapes(level)).reshape(-1, 4))
-        return torch.cat(levels).to(device)
+        return torch.tensor(_boxes(grid, height, width, level_sizes), device=device)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any, overload
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from foveal.detection.coding import decode_deltas
-from foveal.detection.suppression import suppress
-from foveal.geometry.boxes import clip
-from foveal.structures import PaddedDetections, RawOutput
+from foveal.detection.decoding_arrays import decode_arrays
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from foveal.structures import PaddedDetections, RawOutput
 
 
+@overload
 def decode(
-    raw: RawOutput,
+    raw: RawOutput[Tensor],
     anchors: Tensor,
     *,
     extents: Tensor | None = None,
@@ -23,8 +27,40 @@ def decode(
     nms_iou: float = 0.5,
     most: int = 100,
     class_agnostic: bool = False,
-) -> PaddedDetections:
+) -> PaddedDetections[Tensor]: ...
+
+
+@overload
+def decode(
+    raw: RawOutput[NDArray[Any]],
+    anchors: NDArray[np.float32],
+    *,
+    extents: NDArray[np.float32] | None = None,
+    threshold: float = 0.05,
+    top_per_level: int = 1000,
+    nms_iou: float = 0.5,
+    most: int = 100,
+    class_agnostic: bool = False,
+) -> PaddedDetections[NDArray[Any]]: ...
+
+
+def decode(
+    raw: RawOutput[Any],
+    anchors: Any,
+    *,
+    extents: Any = None,
+    threshold: float = 0.05,
+    top_per_level: int = 1000,
+    nms_iou: float = 0.5,
+    most: int = 100,
+    class_agnostic: bool = False,
+) -> PaddedDetections[Any]:
     """Turn a batch's raw output into detections; an image's do not depend on the others.
+
+    Tensors give tensors on their device, numpy arrays give numpy arrays without loading torch,
+    with the same numbers. Candidates are pairs of an anchor and a class whose logit is finite. Of
+    equal logits the first level's, anchor's and class's comes first; but which of them is the last
+    of `top_per_level` is torch's choice where it are tensors.
 
     Args:
         raw: the network's output.
@@ -35,62 +71,24 @@ def decode(
         top_per_level: most candidates of a level, over all classes.
         nms_iou: a candidate that overlaps a better one of its class by more goes.
         most: most detections of an image.
-        class_agnostic: suppress over all classes together.
+        class_agnostic: NMS over all classes together.
 
     Returns:
         Detections in input pixels, padded to `most`.
     """
-    candidates = [
-        _best_of_level(logits, deltas, of_level, top_per_level)
-        for logits, deltas, of_level in zip(
-            raw.logits, raw.deltas, _by_level(anchors, raw), strict=True
-        )
-    ]
-    deltas, origins, logits, labels = (
-        torch.cat(part, dim=1) for part in zip(*candidates, strict=True)
-    )
-    boxes = decode_deltas(deltas, origins)
-    logits, order = logits.masked_fill(logits <= _logit(threshold), -torch.inf).sort(
-        dim=1, descending=True, stable=True
-    )
-    labels = labels.gather(1, order)
-    boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
-    if extents is not None:
-        boxes = clip(boxes, extents)
-    alive = torch.isfinite(logits)
-    groups = torch.zeros_like(labels) if class_agnostic else labels
-    index = suppress(boxes, groups, alive, limit=nms_iou, most=most)
-    real = index >= 0
-    index = index.clamp(min=0)
-    return PaddedDetections(
-        boxes.gather(1, index[..., None].expand(-1, -1, 4)).masked_fill(~real[..., None], 0.0),
-        torch.sigmoid(logits).gather(1, index).masked_fill(~real, 0.0),
-        labels.gather(1, index).masked_fill(~real, 0),
-        real.sum(dim=1),
-    )
+    settings: dict[str, Any] = {
+        "extents": extents,
+        "threshold_logit": _logit(threshold),
+        "top_per_level": top_per_level,
+        "nms_iou": nms_iou,
+        "most": most,
+        "class_agnostic": class_agnostic,
+    }
+    if isinstance(anchors, np.ndarray):
+        return decode_arrays(raw, anchors, **settings)
+    from foveal.detection.decoding_tensors import decode_tensors
 
-
-def _by_level(anchors: Tensor, raw: RawOutput) -> tuple[Tensor, ...]:
-    return torch.split(anchors, [logits.shape[1] for logits in raw.logits])
-
-
-def _best_of_level(logits: Tensor, deltas: Tensor, anchors: Tensor, top: int) -> tuple[Tensor, ...]:
-    """The level's best candidates: deltas and anchors [B, n, 4], logits and labels [B, n].
-
-    The best `top` pairs of anchor and class lie within the best `top` anchors by their best class,
-    so that A numbers are sorted and not A * K.
-    """
-    classes = logits.shape[2]
-    _, anchor = logits.amax(dim=2).topk(min(top, logits.shape[1]), dim=1)
-    of_best = logits.gather(1, anchor[..., None].expand(-1, -1, classes)).flatten(1)
-    best, pair = of_best.topk(min(top, of_best.shape[1]), dim=1)
-    anchor = anchor.gather(1, pair // classes)
-    return (
-        deltas.gather(1, anchor[..., None].expand(-1, -1, 4)),
-        anchors[anchor],
-        best.to(torch.promote_types(best.dtype, torch.float32)),
-        pair % classes,
-    )
+    return decode_tensors(raw, anchors, **settings)
 
 
 def _logit(threshold: float) -> float:

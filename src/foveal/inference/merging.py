@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from foveal.detection.suppression import suppress
+from foveal.detection.nms import nms
 from foveal.structures import Detections
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def merge(
         parts: at least one, all of one image, boxes in original pixels.
         nms_iou: a detection that overlaps a better one of its class by more goes.
         most: most detections that are kept.
-        class_agnostic: suppress over all classes together.
+        class_agnostic: NMS over all classes together.
     """
     first = parts[0]
     if len(parts) == 1:
@@ -42,12 +41,10 @@ def merge(
         height=first.height,
         path=first.path,
     )
-    groups = torch.from_numpy(found.labels)
-    kept = suppress(
-        torch.from_numpy(found.boxes)[None],
-        (torch.zeros_like(groups) if class_agnostic else groups)[None],
-        torch.ones(1, len(found), dtype=torch.bool),
-        limit=nms_iou,
-        most=most,
-    )[0].numpy()
-    return found.select(kept[kept >= 0])
+    keep = nms(
+        found.boxes,
+        np.zeros_like(found.labels) if class_agnostic else found.labels,
+        iou_threshold=nms_iou,
+        max_detections=most,
+    )
+    return found.select(keep)

@@ -172,7 +172,7 @@ def size_groups(objects: Objects) -> NDArray[np.int64]:
 def anchor_sides(settings: AnchorSettings) -> NDArray[np.float64]:
     """[L, A, 2] width and height of each level's anchors, input pixels."""
     grid = AnchorGrid(**settings.model_dump())
-    levels = [grid.shapes(level).double().numpy() for level in range(len(settings.sizes))]
+    levels = [grid.shapes(level).astype(np.float64) for level in range(len(settings.sizes))]
     return np.stack([corners[:, 2:] - corners[:, :2] for corners in levels])
 
 
@@ -248,7 +248,7 @@ def assigned_anchors(
         width, height = (int(side) for side in objects.inputs[members[0]])
         boxes = torch.from_numpy(objects.boxes[members].astype(np.float32))
         found = assign(
-            grid.boxes(height, width),
+            grid.tensor(height, width),
             boxes[None],
             torch.tensor([len(members)]),
             object_iou=object_iou,

@@ -1,0 +1,136 @@
+"""Decoding in numpy, for whatever computes on a CPU: exported models need no torch.
+
+Of millions of logits a few hundred count. So the numbers are read once, and nothing is sorted,
+exponentiated or looked at again that can't be among the best.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foveal.detection.coding_arrays import decode_deltas
+from foveal.detection.nms import nms
+from foveal.geometry.arrays import clip
+from foveal.structures import PaddedDetections, RawOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+_SMALLEST_BLOCK = 64
+"""Logits whose maximum is taken in one go, at least."""
+
+
+def decode_arrays(
+    raw: RawOutput[NDArray[Any]],
+    anchors: NDArray[np.float32],
+    *,
+    extents: NDArray[np.float32] | None,
+    threshold_logit: float,
+    top_per_level: int,
+    nms_iou: float,
+    most: int,
+    class_agnostic: bool,
+) -> PaddedDetections[NDArray[Any]]:
+    """Decode a batch, image by image; arguments as for `decoding.decode`.
+
+    Args:
+        threshold_logit: logits must be above it.
+    """
+    batch = len(raw.logits[0])
+    found: PaddedDetections[NDArray[Any]] = PaddedDetections(
+        np.zeros((batch, most, 4), np.float32),
+        np.zeros((batch, most), np.float32),
+        np.zeros((batch, most), np.int64),
+        np.zeros(batch, np.int64),
+    )
+    # Numbers that are not finite are legal here and come out as such, as from tensors.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for image in range(batch):
+            logits, labels, boxes = _candidates(
+                [level[image] for level in raw.logits],
+                [level[image] for level in raw.deltas],
+                anchors,
+                threshold_logit=threshold_logit,
+                top_per_level=top_per_level,
+            )
+            if extents is not None:
+                boxes = clip(boxes, extents[image])
+            groups = np.zeros_like(labels) if class_agnostic else labels
+            keep = nms(boxes, groups, iou_threshold=nms_iou, max_detections=most)
+            count = len(keep)
+            found.boxes[image, :count] = boxes[keep]
+            found.scores[image, :count] = _sigmoid(logits[keep])
+            found.labels[image, :count] = labels[keep]
+            found.counts[image] = count
+    return found
+
+
+def _candidates(
+    logits: Sequence[NDArray[Any]],
+    deltas: Sequence[NDArray[Any]],
+    anchors: NDArray[np.float32],
+    *,
+    threshold_logit: float,
+    top_per_level: int,
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """The best of each level together, best first: logits [n], labels [n], boxes [n, 4]."""
+    best, labels, offsets, origins = [], [], [], []
+    start = 0
+    for level, level_deltas in zip(logits, deltas, strict=True):
+        count, classes = level.shape
+        flat = np.asarray(level, np.float32).reshape(-1)
+        pairs = _best_of_level(flat, limit=np.float32(threshold_logit), top=top_per_level)
+        anchor = pairs // classes
+        best.append(flat[pairs])
+        labels.append(pairs - anchor * classes)
+        offsets.append(np.asarray(level_deltas[anchor], np.float32))
+        origins.append(anchors[start : start + count][anchor])
+        start += count
+    scored = np.concatenate(best)
+    order = np.argsort(-scored, kind="stable")
+    boxes = decode_deltas(np.concatenate(offsets)[order], np.concatenate(origins)[order])
+    return scored[order], np.concatenate(labels)[order], boxes
+
+
+def _best_of_level(
+    logits: NDArray[np.float32], *, limit: np.float32, top: int
+) -> NDArray[np.int64]:
+    """Where the `top` largest finite logits [n] above a limit are, best first, ties in order."""
+    where = _above(logits, limit=limit, top=top)
+    values = logits[where]
+    real = values < np.inf
+    if not real.all():
+        where, values = where[real], values[real]
+    if len(values) > top:
+        large = values >= np.partition(values, -top)[-top]
+        where, values = where[large], values[large]
+    return where[np.argsort(-values, kind="stable")[:top]]
+
+
+def _above(logits: NDArray[np.float32], *, limit: np.float32, top: int) -> NDArray[np.int64]:
+    """Where logits [n] are above a limit, in order; maybe not those that are not among the `top`.
+
+    Only blocks whose maximum is above the limit are looked into. And where there are many blocks,
+    the maximum that `top` of them reach is a limit too.
+    """
+    block = max(_SMALLEST_BLOCK, len(logits) // (4 * top))
+    blocks = logits[: len(logits) // block * block].reshape(-1, block)
+    maxima = blocks.max(axis=1)
+    finite = maxima[np.isfinite(maxima)]  # a block with a NaN may hold no number at all
+    if len(finite) > top:
+        reached = np.partition(finite, -top)[-top]
+        limit = max(limit, np.nextafter(reached, np.float32(-np.inf)))
+    hit = np.flatnonzero(~(maxima <= limit))
+    row, column = np.divmod(np.flatnonzero(blocks[hit] > limit), block)
+    rest = np.flatnonzero(logits[blocks.size :] > limit) + blocks.size
+    return np.concatenate([hit[row] * block + column, rest])
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    small = np.exp(-np.abs(logits))  # never overflows
+    result: NDArray[np.float32] = np.where(logits >= 0, 1, small) / (1 + small)
+    return result

@@ -1,0 +1,103 @@
+"""Decoding of a whole batch of tensors on their device, without a loop over images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from foveal.detection.coding import decode_deltas
+from foveal.detection.nms import batched_nms
+from foveal.geometry.boxes import clip
+from foveal.structures import PaddedDetections, RawOutput
+
+
+def decode_tensors(
+    raw: RawOutput[Tensor],
+    anchors: Tensor,
+    *,
+    extents: Tensor | None,
+    threshold_logit: float,
+    top_per_level: int,
+    nms_iou: float,
+    most: int,
+    class_agnostic: bool,
+) -> PaddedDetections[Tensor]:
+    """Decode a batch; arguments as for `decoding.decode`.
+
+    Args:
+        threshold_logit: logits must be above it.
+    """
+    never = -torch.inf
+    finite = tuple(level.nan_to_num(nan=never, posinf=never, neginf=never) for level in raw.logits)
+    logits, labels, boxes = best_candidates(
+        RawOutput(finite, raw.deltas),
+        anchors,
+        threshold_logit=threshold_logit,
+        top_per_level=top_per_level,
+    )
+    if extents is not None:
+        boxes = clip(boxes, extents)
+    keep = batched_nms(
+        boxes,
+        torch.zeros_like(labels) if class_agnostic else labels,
+        (logits > never).sum(dim=1),
+        iou_threshold=nms_iou,
+        max_detections=most,
+    )
+    real = keep >= 0
+    keep = keep.clamp(min=0)
+    return PaddedDetections(
+        boxes.gather(1, keep[..., None].expand(-1, -1, 4)).masked_fill(~real[..., None], 0.0),
+        torch.sigmoid(logits).gather(1, keep).masked_fill(~real, 0.0),
+        labels.gather(1, keep).masked_fill(~real, 0),
+        real.sum(dim=1),
+    )
+
+
+def best_candidates(
+    raw: RawOutput[Tensor], anchors: Tensor, *, threshold_logit: float, top_per_level: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The best pairs of anchor and class of each level, put together; what comes before NMS.
+
+    Shapes depend on the input's size only, not on its numbers, so this can be traced.
+
+    Args:
+        raw: the network's output, without NaN.
+        anchors: [A, 4] xyxy, input pixels.
+        threshold_logit: what is not above it is no candidate.
+        top_per_level: most candidates of a level, over all classes.
+
+    Returns:
+        Best first, those that are no candidates last: logits [B, N], -inf for these; labels [B, N]
+        int64; boxes [B, N, 4] in input pixels, not clipped.
+    """
+    classes = raw.logits[0].shape[2]
+    levels = []
+    start = 0
+    for level in raw.logits:
+        best, anchor, label = _best_of_level(level, top_per_level)
+        levels.append((best, anchor + start, label))
+        start += level.shape[1]
+    logits, anchor, labels = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = logits.masked_fill(logits <= threshold_logit, -torch.inf)
+    # topk leaves open in which order equals come: here the first anchor and class is first.
+    order = (anchor * classes + labels).argsort(dim=1)
+    logits, by_score = logits.gather(1, order).sort(dim=1, descending=True, stable=True)
+    order = order.gather(1, by_score)
+    anchor = anchor.gather(1, order)
+    deltas = torch.cat(raw.deltas, dim=1).gather(1, anchor[..., None].expand(-1, -1, 4))
+    return logits, labels.gather(1, order), decode_deltas(deltas, anchors[anchor])
+
+
+def _best_of_level(logits: Tensor, top: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The level's best pairs: logits, anchors and labels [B, n].
+
+    The best `top` pairs of anchor and class lie within the best `top` anchors by their best class,
+    so that A numbers are sorted and not A * K.
+    """
+    classes = logits.shape[2]
+    _, anchor = logits.amax(dim=2).topk(torch.sym_min(top, logits.shape[1]), dim=1)
+    of_best = logits.gather(1, anchor[..., None].expand(-1, -1, classes)).flatten(1)
+    best, pair = of_best.topk(torch.sym_min(top, of_best.shape[1]), dim=1)
+    return best, anchor.gather(1, pair // classes), pair % classes

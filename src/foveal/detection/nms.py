@@ -1,0 +1,165 @@
+"""Greedy non-maximum suppression (NMS): the best box first, and what overlaps it goes.
+
+Two forms of one definition: candidates come best first; each is kept unless one of its group that
+was kept before overlaps it by more than `iou_threshold`. `nms` is for one image's numpy arrays,
+`batched_nms` for a batch of tensors on any device. Only calling the second loads torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foveal.geometry.arrays import iou
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+_BLOCK = 128
+"""Candidates that are compared at once with each other and with what is kept: fits the cache."""
+_FRONT = 1024
+"""Candidates of an image among which there usually are as many as may be kept."""
+_LARGEST_CALL = 2048
+"""Candidates in one call of torchvision's NMS, whose time grows with their square."""
+_LARGEST_COORDINATE = 2.0**20
+"""Pixels; what lies beyond is drawn to it. Inputs are far smaller."""
+
+
+def nms(
+    boxes: NDArray[np.float32],
+    groups: NDArray[np.int64],
+    *,
+    iou_threshold: float,
+    max_detections: int,
+) -> NDArray[np.int64]:
+    """Which of an image's candidates greedy NMS keeps.
+
+    Args:
+        boxes: [N, 4] xyxy, best first. A box with a NaN overlaps none.
+        groups: [N] only candidates of one group suppress each other: classes, or zeros for NMS
+            over all classes.
+        iou_threshold: IoU above which a candidate goes.
+        max_detections: how many may be kept.
+
+    Returns:
+        [M] indices into N, best first; M is at most `max_detections`.
+    """
+    # Each coordinate's numbers side by side.
+    corners = np.asfortranarray(boxes.clip(-_LARGEST_COORDINATE, _LARGEST_COORDINATE))
+    keep = np.zeros(0, np.int64)
+
+    def overlaps(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
+        close = iou(corners[one][:, None], corners[other]) > iou_threshold
+        close &= groups[one][:, None] == groups[other]
+        return close
+
+    for start in range(0, len(boxes), _BLOCK):
+        block = np.arange(start, min(start + _BLOCK, len(boxes)))
+        block = block[~overlaps(keep, block).any(axis=0)]
+        keep = np.concatenate([keep, block[_greedy(overlaps(block, block))]])
+        if len(keep) >= max_detections:
+            break
+    return keep[:max_detections]
+
+
+def _greedy(close: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Greedy NMS where it is known which of n candidates overlap, best first: [n, n] to [n]."""
+    kept = np.ones(len(close), np.bool_)
+    for index in range(len(close)):
+        if kept[index]:
+            kept[index + 1 :] &= ~close[index, index + 1 :]
+    return kept
+
+
+def batched_nms(
+    boxes: Tensor,
+    groups: Tensor,
+    counts: Tensor,
+    *,
+    iou_threshold: float,
+    max_detections: int,
+) -> Tensor:
+    """Which candidates greedy NMS keeps, each image on its own.
+
+    Args:
+        boxes: [B, N, 4] xyxy, best first. A box with a NaN overlaps none.
+        groups: [B, N] int64, only candidates of one group suppress each other: classes, or zeros
+            for NMS over all classes.
+        counts: [B] int64, so many of the N are candidates, the first ones.
+        iou_threshold: IoU above which a candidate goes.
+        max_detections: how many an image may keep.
+
+    Returns:
+        [B, max_detections] int64 indices into N, best first, -1 where an image has fewer.
+    """
+    if boxes.device.type == "mps":  # Apple's GPUs know no float64
+        return batched_nms(
+            boxes.cpu(),
+            groups.cpu(),
+            counts.cpu(),
+            iou_threshold=iou_threshold,
+            max_detections=max_detections,
+        ).to(boxes.device)
+    keep = groups.new_full((len(boxes), max_detections), -1)
+    lengths = counts.tolist()
+    waiting = list(range(len(lengths)))
+    # What greedy NMS keeps of the first candidates does not depend on those that follow.
+    for longest in (_FRONT, max(lengths, default=0)):
+        considered = counts.clamp(max=longest)
+        for images in _calls(waiting, [min(length, longest) for length in lengths]):
+            keep[images] = _nms_of_images(
+                boxes[images, :longest],
+                groups[images, :longest],
+                considered[images],
+                iou_threshold=iou_threshold,
+                max_detections=max_detections,
+            )
+        waiting = [image for image in waiting if lengths[image] > longest]
+        if waiting:
+            full = (keep[:, -1] >= 0).tolist()
+            waiting = [image for image in waiting if not full[image]]
+    return keep
+
+
+def _calls(images: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+    """Put images that have candidates together, as many as make a call of a good size."""
+    calls: list[list[int]] = []
+    room = 0
+    for image in images:
+        if lengths[image] > room:
+            calls.append([])
+            room = max(_LARGEST_CALL, lengths[image])
+        if lengths[image]:
+            calls[-1].append(image)
+            room -= lengths[image]
+    return calls
+
+
+def _nms_of_images(
+    boxes: Tensor, groups: Tensor, counts: Tensor, *, iou_threshold: float, max_detections: int
+) -> Tensor:
+    """Like `batched_nms`, in one call of torchvision's operator.
+
+    Groups are kept apart by moving each far away from the others. In float64 that rounds no
+    coordinate that matters; in float32, as `torchvision.ops.batched_nms` does it, it would.
+    """
+    import torch
+    from torchvision.ops import nms as nms_of_all
+
+    batch, count = groups.shape
+    columns = torch.arange(count, device=boxes.device)
+    image, column = torch.nonzero(columns < counts[:, None], as_tuple=True)
+    group = image * (groups.max() + 1) + groups[image, column]
+    corners = boxes[image, column].double().clamp(-_LARGEST_COORDINATE, _LARGEST_COORDINATE)
+    apart = corners + (group * (2 * _LARGEST_COORDINATE + 1))[:, None]
+    kept = nms_of_all(apart, -column.double(), iou_threshold).sort().values
+    image, column = image[kept], column[kept]
+    rank = torch.arange(len(kept), device=boxes.device) - torch.searchsorted(image, image)
+    # One column more than may be kept: what comes too late is written there and cut off.
+    keep = groups.new_full((batch, max_detections + 1), -1)
+    keep[image, rank.clamp(max=max_detections)] = column
+    return keep[:, :max_detections]

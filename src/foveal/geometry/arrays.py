@@ -1,0 +1,73 @@
+"""Boxes as numpy arrays: the twin of `boxes` where no torch is; xyxy in continuous pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+
+
+def areas(boxes: Floats) -> Floats:
+    """Area of each box.
+
+    Args:
+        boxes: [..., 4] xyxy.
+
+    Returns:
+        [...] in square pixels; a box turned inside out has area 0.
+    """
+    sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    product: Floats = sides[..., 0] * sides[..., 1]
+    return product
+
+
+def intersections(boxes: Floats, others: Floats) -> Floats:
+    """Area that two boxes share, broadcasting; no temporary is larger than the result.
+
+    Args:
+        boxes: [..., 4] xyxy.
+        others: [..., 4] xyxy, same frame; [A, 1, 4] against [N, 4] gives all pairs.
+
+    Returns:
+        [...] broadcast, in square pixels.
+    """
+    x1, y1, x2, y2 = np.moveaxis(boxes, -1, 0)
+    u1, v1, u2, v2 = np.moveaxis(others, -1, 0)
+    width = np.maximum(np.minimum(x2, u2) - np.maximum(x1, u1), 0)
+    height = np.maximum(np.minimum(y2, v2) - np.maximum(y1, v1), 0)
+    product: Floats = width * height
+    return product
+
+
+def iou(boxes: Floats, others: Floats) -> Floats:
+    """Intersection over union, broadcasting like `intersections`; 0 where both boxes are empty.
+
+    Args:
+        boxes: [..., 4] xyxy.
+        others: [..., 4] xyxy, same frame.
+
+    Returns:
+        [...] in 0..1.
+    """
+    shared = intersections(boxes, others)
+    union = areas(boxes) + areas(others) - shared
+    result: Floats = shared / np.maximum(union, np.finfo(union.dtype).tiny)
+    return result
+
+
+def clip(boxes: Floats, extents: Floats) -> Floats:
+    """Cut boxes off at the edges of their image.
+
+    Args:
+        boxes: [..., N, 4] xyxy.
+        extents: [..., 4] xyxy, where the image lies in the boxes' frame.
+
+    Returns:
+        [..., N, 4].
+    """
+    low = extents[..., None, [0, 1, 0, 1]]
+    high = extents[..., None, [2, 3, 2, 3]]
+    return np.minimum(np.maximum(boxes, low), high)
