@@ -1,0 +1,82 @@
+"""From MODEL to a predictor: files of every kind, and options that a file can't take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.inference.conftest import CLASSES
+
+from foveal.checkpoints.description import Export
+from foveal.checkpoints.model_file import LoadedModel
+from foveal.errors import FovealError, ModelFileError, SettingsError
+from foveal.inference.opening import Opened, open_model, open_network
+from foveal.structures import DEFAULT_SCORE_THRESHOLD, ModelCard
+
+
+@pytest.fixture
+def inside(loaded: LoadedModel) -> Opened:
+    """A model with decoding and NMS inside its file, as its description says."""
+    opened = open_network(loaded, device="cpu")
+    described = opened.description.exported_as(Export(nms=True))
+    return replace(opened, description=described, path=Path("cells.onnx"))
+
+
+def test_a_model_file_is_opened_in_pytorch(model_path: Path) -> None:
+    opened = open_model(model_path, device="cpu", precision="float32")
+    assert (opened.runtime.name, opened.runtime.device) == ("PyTorch", "cpu")
+    assert opened.runtime.precision == "float32"
+    assert opened.path == model_path
+    assert opened.description.card.classes == CLASSES
+    assert opened.network is not None
+
+
+def test_the_score_threshold_is_the_cards(loaded: LoadedModel) -> None:
+    assert open_network(loaded, device="cpu").predictor().threshold == DEFAULT_SCORE_THRESHOLD
+    chosen = replace(loaded, card=ModelCard(CLASSES, score_threshold=0.62))
+    assert open_network(chosen, device="cpu").predictor().threshold == 0.62
+
+
+def test_what_is_decoded_inside_takes_its_own_values(inside: Opened) -> None:
+    own = inside.description.decoding
+    predictor = inside.predictor(
+        threshold=0.5, nms_iou=own.nms_iou, most=own.most, class_agnostic=own.class_agnostic
+    )
+    assert predictor.threshold == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"nms_iou": 0.3}, r"cells\.onnx: .*nms_iou = 0\.5, and 0\.3 is wanted.*without --nms"),
+        ({"most": 7}, "most = 100, and 7 is wanted"),
+        ({"class_agnostic": True}, "class_agnostic = False, and True is wanted"),
+        ({"threshold": 0.01}, r"no scores below 0\.05; the threshold 0\.01 is lower"),
+    ],
+)
+def test_what_is_decoded_inside_takes_no_others(inside, options, message) -> None:
+    with pytest.raises(SettingsError, match=message):
+        inside.predictor(**options)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("cells.bin", b"weights", r"weights of an OpenVINO model\. Expected .*cells\.xml"),
+        ("cells.onnx", b"", r"cells\.onnx"),
+        ("cells.xml", b"<net/>", r"cells\.xml"),
+        ("cells.safetensors", b"half", "no complete safetensors file"),
+        ("cells.txt", b"hello", "no complete safetensors file"),
+    ],
+)
+def test_files_that_are_no_models_are_named(tmp_path: Path, name, content, message) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FovealError, match=message) as caught:
+        open_model(tmp_path / name)
+    assert isinstance(caught.value, ModelFileError)
+
+
+def test_a_device_that_is_not_there_is_named(model_path: Path) -> None:
+    with pytest.raises(SettingsError, match="Device 'abacus' is unknown"):
+        open_model(model_path, device="abacus")
