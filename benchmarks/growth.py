@@ -16,7 +16,7 @@ import argparse
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,11 @@ from harness import interleave, peaks_megabytes, print_machine, print_table, wri
 from networks import Task, draw_images, precision_name
 from training_step import make_foveal_batch, step_of
 
+from foveal.checkpoints.model_file import LoadedModel
 from foveal.config import make_settings
-from foveal.inference.loading import make_predictor
+from foveal.inference.opening import open_network
 from foveal.models.build import build_model
-from foveal.models.model_file import LoadedModel
-from foveal.structures import RawOutput
+from foveal.structures import ModelCard, RawOutput
 from foveal.training.setup import make_criterion
 
 WORSE = 1.15
@@ -85,7 +85,6 @@ def make_network(task: Task) -> LoadedModel:
             f"preparation.longer={task.longer}",
             f"decoding.most={max(1, task.objects)}",
             f"decoding.top_per_level={max(1000, task.objects)}",
-            "decoding.threshold=0.0",
         ]
     )
     logging.disable(logging.WARNING)  # random weights are meant here
@@ -96,7 +95,8 @@ def make_network(task: Task) -> LoadedModel:
     finally:
         logging.disable(logging.NOTSET)
     names = tuple(f"class {number}" for number in range(task.classes))
-    return LoadedModel(model, settings, names, {})
+    # Every anchor is a candidate.
+    return LoadedModel(model, settings, ModelCard(names, score_threshold=0.0))
 
 
 def training(task: Task, precision: str) -> Callable[[], object]:
@@ -126,8 +126,8 @@ def losses(task: Task) -> Callable[[], None]:
 
 def prediction(task: Task, precision: str) -> Callable[[], object]:
     """The task's images through the predictor."""
-    own = make_network(task)
-    predictor = replace(make_predictor(own, device=task.device), precision=precision)
+    opened = open_network(make_network(task), device=task.device, precision=precision)
+    predictor = opened.predictor()
     images = draw_images(task)
     return lambda: predictor.detect_many(images)
 

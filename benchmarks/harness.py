@@ -20,7 +20,10 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 
-PACKAGES = ("torch", "torchvision", "triton", "timm", "opencv-python-headless", "numpy")
+PACKAGES = (
+    "torch", "torchvision", "triton", "timm", "opencv-python-headless", "numpy", "openvino", "nncf",
+    "onnx", "onnxruntime", "onnxruntime-gpu",
+)  # fmt: skip
 
 FEATURES = (
     "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16",
@@ -277,7 +280,8 @@ def print_machine() -> None:
     """One line: on what, with what, of which commit."""
     found = machine()
     processor = f"{found['processor']} ({found['threads']} of {found['cores']} cores)"
-    versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("torch", "torchvision"))
+    named = ("torch", "torchvision", "openvino", "onnxruntime")
+    versions = ", ".join(f"{name} {found['versions'][name] or 'not there'}" for name in named)
     print(f"{found['gpu'] or processor}; {versions}; commit {found['commit']}", flush=True)
 
 

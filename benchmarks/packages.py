@@ -19,15 +19,21 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 NO_GPU = 3
 TESTING = ("pytest", "pytest-timeout")
+ON_CPUS = ("openvino", "nncf")
+"""Predict on CPUs only: a machine with a GPU can do without."""
+EXPORTING = ("onnx", "onnxscript", "onnxruntime-gpu")
+"""Without them exports are not measured on a GPU."""
 
 
-def wanted() -> dict[str, str]:
-    """What the project and its tests on a GPU need: package names, and which versions."""
+def wanted(*, gpu: bool = False) -> dict[str, str]:
+    """What the project and its tests need, here or on a GPU: package names, and which versions."""
     project = tomllib.loads(PROJECT.read_text())
     groups = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
     found = {}
     for requirement in groups:
         name, versions = re.fullmatch(r"([\w.-]+)(.*)", requirement).groups()
+        if gpu and name in ON_CPUS:
+            continue
         if requirement in project["project"]["dependencies"] or name in TESTING:
             found[name] = versions
     return found
@@ -48,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gpu", action="store_true", help="there must be a CUDA device")
     options = parser.parse_args(arguments)
-    packages = wanted()
+    packages = wanted(gpu=options.gpu)
     absent = missing(packages)
     present = ", ".join(f"{name} {version(name)}" for name in packages if name not in absent)
     print(f"Python {platform.python_version()}; {present}")
@@ -57,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"MISSING: {', '.join(absent)}. Install with: pip install {named}")
     device = "" if "torch" in absent else gpu_name()
     if options.gpu:
+        if lacking := missing(EXPORTING):
+            print(f"not there, so that exports are not measured: {', '.join(lacking)}")
         print(f"GPU: {device}" if device else "MISSING: torch sees no CUDA device")
     return NO_GPU if options.gpu and not device else int(bool(absent))
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import functools
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -44,8 +45,6 @@ from marks import (
 )
 from networks import Task, draw_images, make_pair, precision_name
 from pictures import draw_photographs
-from prediction import CANDIDATES, foveal_predictor
-from prediction import SIZES as PREDICTION_SIZES
 from torch.utils.flop_counter import FlopCounterMode
 from training_step import (
     BATCHES,
@@ -57,19 +56,24 @@ from training_step import (
     size_of,
 )
 
+from foveal.checkpoints.model_file import LoadedModel
 from foveal.config import change_settings
 from foveal.data.dataset import Dataset, Record
 from foveal.detection import criterion as criterion_module
-from foveal.detection import decoding as decoding_module
+from foveal.detection import decoding_arrays, decoding_tensors
 from foveal.inference import predictor as predictor_module
-from foveal.models.model_file import LoadedModel
+from foveal.inference.opening import open_network
 from foveal.models.retinanet import RetinaNet
+from foveal.runtimes.pytorch import PyTorchRuntime
 from foveal.training.batches import make_batches
 from foveal.training.engine import Engine
 from foveal.training.setup import make_engine
+from runtimes import SIZES as PREDICTION_SIZES
 
 FORWARD = ("normalisation", "backbone", "FPN", "heads")
 TARGET = 0.10
+CANDIDATES = {"few": 200, "many": -1}
+"""Pairs of anchor and class above the threshold in an image; -1 for all."""
 
 
 @contextlib.contextmanager
@@ -103,28 +107,23 @@ def marked_training(engine: Engine, marks: Marks) -> Iterator[None]:
 
 @contextlib.contextmanager
 def marked_prediction(model: RetinaNet, marks: Marks) -> Iterator[None]:
-    """Marks the parts of the predictor's work."""
-    with (
-        marked_forward(model, marks),
-        around(
-            predictor_module,
-            "make_batch",
-            before=lambda: marks.end("preparation"),
-            after=lambda: marks.end("batch"),
-        ),
-        around(
-            predictor_module,
-            "decode",
-            before=lambda: marks.end("heads"),
-            after=lambda: marks.end("decoding"),
-        ),
-        around(
-            decoding_module,
-            "suppress",
-            before=lambda: marks.end("decoding"),
-            after=lambda: marks.end("NMS"),
-        ),
-    ):
+    """Marks the parts of the predictor's work with PyTorch."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(marked_forward(model, marks))
+        for owner, name, before, after in (
+            (PyTorchRuntime, "__call__", "preparation", "to the host"),
+            (predictor_module, "decode", "anchors", "decoding"),
+            (decoding_arrays, "nms", "decoding", "NMS"),
+            (decoding_tensors, "batched_nms", "decoding", "NMS"),
+        ):
+            stack.enter_context(
+                around(
+                    owner,
+                    name,
+                    before=functools.partial(marks.end, before),
+                    after=functools.partial(marks.end, after),
+                )
+            )
         yield
 
 
@@ -283,7 +282,9 @@ def prediction_parts(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The table of a prediction, and its row in the target's table."""
     pair = make_pair(task, candidates=CANDIDATES[kind])
-    predictor = foveal_predictor(pair.own, task, wanted)
+    opened = open_network(pair.own, device=task.device, precision=wanted)
+    threshold = pair.own.settings.decoding.threshold
+    predictor = replace(opened.predictor(threshold=threshold), batch=task.batch)
     images = draw_images(task)
     height, width = predictor.preparation.size_for(task.width, task.height)
     shape = (task.batch, 3, height, width)
@@ -291,8 +292,8 @@ def prediction_parts(
     machine.measure()
     seconds, moved = seconds_and_bytes(
         lambda: predictor.detect_many(images),
-        lambda marks: marked_prediction(predictor.model, marks),
-        last="to the host",
+        lambda marks: marked_prediction(pair.own.model, marks),
+        last="to detections",
         rounds=rounds,
     )
     machine.measure()

@@ -1,15 +1,19 @@
 """Time against accuracy: trained foveal models beside torchvision's network, and one picture.
 
     python benchmarks/speed_accuracy.py --data ../shared/data/bccd:test \
+        --calibration ../shared/data/bccd:train \
         --model light=runs/light/best.safetensors --model "standard R18"=runs/r18/best.safetensors \
         --untrained "standard R50"=standard,model.backbone=resnet50 \
         --torchvision torchvision.jsonl [--size 416] [--device cpu]
 
-AP is measured on the test split with the model's own preparation. Time is an image's from decoded
+Each model predicts with PyTorch, in the precision that foveal chooses, and on a CPU with OpenVINO
+too: in 8 bits where --calibration names images, else in what OpenVINO chooses. AP is measured on
+the test split with the model's own preparation, for each of them. Time is an image's from decoded
 uint8 pixels to detections, one image at a time, all networks in turn in one run; the pixels are
 those of the split's first images, brought to --size x --size, so that a network that works at that
 size gets what it expects and all get equally many. --untrained times a network that there is no
-trained file of: a preset's name and settings; its AP is given as not available.
+trained file of: a preset's name and settings; its AP is given as not available, and nothing of it
+is in 8 bits.
 
 Each line of the file after --torchvision is one of its networks: {"name": ..., "backbone":
 "resnet18" | "resnet50" | "mobilenet_v2", "AP": number or null}, the AP as its own training reached
@@ -23,28 +27,27 @@ import argparse
 import json
 import logging
 import math
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from contestants import Ours, evaluated, export, torchvision_prediction
 from harness import RESULTS, interleave, print_machine, print_table, write_result
 from networks import Task, make_foreign
-from numpy.typing import NDArray
 from parts import operations
-from prediction import Images, quantised, torchvision_prediction
+from subjects import CALIBRATED, Images, squared
 
 import foveal
+from foveal.checkpoints.model_file import LoadedModel, load
 from foveal.config import make_settings
 from foveal.data.dataset import Dataset
 from foveal.drawing.canvas import ACCENT, INK, LINE_COLOURS, MUTED, new_axes, plain, to_svg
-from foveal.inference.loading import make_predictor
+from foveal.inference.opening import open_model, open_network
 from foveal.models.build import build_model
-from foveal.models.int8 import int8_is_fast
-from foveal.models.model_file import LoadedModel, load
-from foveal.models.quantisation import prediction_precision
+from foveal.structures import ModelCard
 
 MISSING = "not available"
 DEFAULT_TORCHVISION = {"name": "torchvision R50", "backbone": "resnet50", "AP": None}
@@ -72,49 +75,76 @@ class Contestant:
     ours: bool = True
 
 
-def trained(name: str, file: Path, data: Dataset, images: Images, device: str) -> Contestant:
-    """A model file, measured on the data."""
-    evaluation = foveal.load(file).evaluate(data)
-    more = {
-        "AP from": evaluation.ap_interval.low,
-        "AP to": evaluation.ap_interval.high,
-        "AP50": evaluation.ap50,
-    }
-    found = own_contestant(name, load(file), images, device)
-    return Contestant(name, found.work, evaluation.ap, {**found.more, **more})
+@dataclass(frozen=True)
+class Work:
+    """What foveal's contestants have in common.
+
+    Attributes:
+        images: that are timed.
+        device: on which.
+        folder: for exported files.
+        calibration: images for 8 bits; None leaves them out.
+        test: images on which AP is measured.
+    """
+
+    images: Images
+    device: str
+    folder: Path
+    calibration: Dataset | None
+    test: Dataset
 
 
-def untrained(
-    name: str, text: str, images: Images, *, classes: int, size: int, device: str
-) -> Contestant:
+def trained(name: str, file: Path, work: Work) -> list[Contestant]:
+    """A model file in each runtime, measured on the data."""
+    found = []
+    for contestant, ours in own_contestants(name, load(file), work, with_int8=True):
+        evaluation = evaluated(ours, work.test)
+        more = {
+            "AP from": evaluation.ap_interval.low,
+            "AP to": evaluation.ap_interval.high,
+            "AP50": evaluation.ap50,
+        }
+        found.append(replace(contestant, ap=evaluation.ap, more={**contestant.more, **more}))
+    return found
+
+
+def untrained(name: str, text: str, work: Work, *, size: int) -> list[Contestant]:
     """A preset's network with random weights: 'standard,model.backbone=resnet50'."""
     preset, *overrides = text.split(",")
     sides = [f"preparation.shorter={size}", f"preparation.longer={size}"]
     settings = make_settings(preset=preset, overrides=["model.weights=none", *sides, *overrides])
     logging.disable(logging.WARNING)  # random weights are meant here
     try:
-        model = build_model(settings, classes).eval()
+        model = build_model(settings, len(work.test.classes)).eval()
     finally:
         logging.disable(logging.NOTSET)
-    names = tuple(f"class {number}" for number in range(classes))
-    own = LoadedModel(model, settings, names, {})
-    if device == "cpu" and int8_is_fast():  # as it would be after training
-        own = quantised(own, images)
-    return own_contestant(name, own, images, device)
+    own = LoadedModel(model, settings, ModelCard(work.test.classes))
+    return [contestant for contestant, _ in own_contestants(name, own, work, with_int8=False)]
 
 
-def own_contestant(name: str, own: LoadedModel, images: Images, device: str) -> Contestant:
-    """foveal's predictor with its defaults."""
+def own_contestants(
+    name: str, own: LoadedModel, work: Work, *, with_int8: bool
+) -> list[tuple[Contestant, Ours]]:
+    """foveal's predictor with its defaults: on PyTorch, and on a CPU on OpenVINO."""
     shape = (1, own.settings.model.bands, COUNTED_SIDE, COUNTED_SIDE)
     gflop = sum(operations(own.model, shape, with_gradients=False).values()) / 1e9
-    predictor = make_predictor(own, device=device)
-    precision = prediction_precision("auto", torch.device(device), own.model.quantisation)
-    more = {
-        "size": own.settings.preparation.shorter,
-        "GFLOP": gflop,
-        "computes in": str(precision).removeprefix("torch."),
-    }
-    return Contestant(name, lambda: [predictor.detect(image) for image in images], None, more)
+    opened = {name: open_network(own, device=work.device)}
+    if work.device == "cpu":
+        calibration = work.calibration if with_int8 else None
+        file = work.folder / f"{len(list(work.folder.iterdir()))}.xml"
+        export(own, "openvino", file, calibration)
+        opened[f"{name}, OpenVINO"] = open_model(file, device="cpu")
+    found = []
+    for title, each in opened.items():
+        ours = Ours(title, each)
+        more = {
+            "size": own.settings.preparation.shorter,
+            "GFLOP": gflop,
+            "computes in": ours.precision,
+        }
+        predict = ours.prediction(work.images, batch=1, threshold=own.settings.decoding.threshold)
+        found.append((Contestant(title, predict, None, more), ours))
+    return found
 
 
 def foreign(
@@ -202,28 +232,18 @@ def in_the_way(row: dict[str, Any], other: dict[str, Any], top: float) -> bool:
     return close and 1 < other["ms"] / row["ms"] < 1.6
 
 
-def make_contestants(
-    options: argparse.Namespace, data: Dataset, images: Images
-) -> list[Contestant]:
+def make_contestants(options: argparse.Namespace, work: Work) -> list[Contestant]:
     """All that are to be compared."""
-    classes = len(data.classes)
-    found = [
-        trained(name, Path(file), data, images, options.device) for name, file in options.model
-    ]
-    found += [
-        untrained(name, text, images, classes=classes, size=options.size, device=options.device)
-        for name, text in options.untrained
-    ]
+    found: list[Contestant] = []
+    for name, file in options.model:
+        found += trained(name, Path(file), work)
+    for name, text in options.untrained:
+        found += untrained(name, text, work, size=options.size)
+    classes = len(work.test.classes)
     return found + [
-        foreign(line, images, classes=classes, size=options.size, device=options.device)
+        foreign(line, work.images, classes=classes, size=options.size, device=options.device)
         for line in read_lines(options.torchvision)
     ]
-
-
-def squared(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """[H, W, C] as [side, side, C], by the nearest pixels."""
-    rows, columns = (np.linspace(0, old - 1, side).round().astype(int) for old in image.shape[:2])
-    return image[rows[:, None], columns]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -231,9 +251,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_machine()
     data = foveal.read(options.data)
     count = min(options.images, len(data))
-    images = [squared(data[index].image, options.size) for index in range(count)]
-    contestants = make_contestants(options, data, images)
-    seconds = interleave({item.name: item.work for item in contestants}, rounds=options.rounds)
+    square = (options.size, options.size)
+    images = [squared(data[index].image, square) for index in range(count)]
+    calibration = foveal.read(options.calibration)[:CALIBRATED] if options.calibration else None
+    with tempfile.TemporaryDirectory() as folder:
+        work = Work(images, options.device, Path(folder), calibration, data)
+        contestants = make_contestants(options, work)
+        seconds = interleave({item.name: item.work for item in contestants}, rounds=options.rounds)
     columns = ("AP from", "AP to", "AP50", "size", "GFLOP", "computes in")
     rows = []
     for item in contestants:
@@ -269,6 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="../shared/data/bccd:test")
+    parser.add_argument("--calibration", help="images for 8 bits, as --data; without, no 8 bits")
     parser.add_argument("--model", type=pair_of, action="append", default=[], metavar="NAME=FILE")
     parser.add_argument(
         "--untrained", type=pair_of, action="append", default=[], metavar="NAME=PRESET,SETTINGS"

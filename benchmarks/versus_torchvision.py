@@ -37,10 +37,10 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 import foveal
+from foveal.acceleration.precision import autocast, choose_precision
 from foveal.config import make_settings
 from foveal.data.dataset import Dataset
 from foveal.evaluation.evaluation import evaluate
-from foveal.models.precision import autocast, choose_precision
 from foveal.structures import Detections
 from foveal.training.journal import LoggingReporter
 

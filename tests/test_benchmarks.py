@@ -61,24 +61,66 @@ def test_training_step_wants_the_same_loss_of_both() -> None:
         module.check_losses({"foveal": 1.0, "torchvision float32": 1.01}, "float32", ["float32"])
 
 
-def test_prediction(tmp_path: Path) -> None:
-    arguments = ["--batch", "1", "2", "--warmup", "0", "--torchvision-precision", "float32"]
-    content = run("prediction", [*TINY, *arguments], tmp_path)
-    assert [(row["batch"], row["candidates"]) for row in content["rows"]] == [
+def test_runtimes_beside_torchvision(tmp_path: Path) -> None:
+    arguments = ["--contestants", "pytorch-float32", "torchvision-float32", "--batch", "1", "2"]
+    content = run("runtimes", [*TINY, *arguments, "--warmup", "0"], tmp_path)
+    rows = content["rows"]
+    assert [(row["batch"], row["candidates"]) for row in rows[::2]] == [
         (1, "few"),
         (1, "many"),
         (2, "few"),
         (2, "many"),
     ]
-    for row in content["rows"]:
-        assert row["agree"] > 0.95
-        assert row["detections"] > 0
-    few, many = content["rows"][:2]
-    assert few["detections"] < many["detections"]
+    assert [row["by"] for row in rows[:2]] == ["PyTorch float32", "torchvision float32"]
+    assert content["same_as_torchvision"] > 0.95
+    assert not content["trained"]
+    for row in rows:
+        assert row["computes in"] == "float32"
+        assert row["found again"] > 0.95
+        assert row["ms"] > 0 < row["network ms"]
+    assert all(row["torchvision float32"] == 1 for row in rows[1::2])
+    assert [row["candidates"] for row in content["spans"]] == ["few", "many"]
+    for row in content["spans"]:
+        parts = [row[f"{part} ms"] for part in ("preparation", "network", "decoding, NMS")]
+        assert min(parts) > 0
+        assert max(parts) < row["whole ms"]
+
+
+def test_runtimes_of_a_trained_model(tiny: Path, smears: Path, tmp_path: Path) -> None:
+    names = ["openvino-float32", "openvino-int8"]
+    arguments = ["--model", "light", "--file", str(tiny), "--data", str(smears)]
+    arguments += ["--size", "64", "--batch", "1", "--candidates", "few", "--images", "2"]
+    out = tmp_path / "out"
+    content = run("runtimes", [*arguments, "--rounds", "1", "--contestants", *names], out)
+    assert content["trained"]
+    assert [row["contestant"] for row in content["rows"]] == names
+    assert content["rows"][0]["found again"] == 1
+    assert all(0 <= row["AP"] <= 1 for row in content["rows"])
+    assert set(content["exports"]) == {"openvino float32", "openvino int8"}
+    assert content["same_as_torchvision"] == "-", "other weights"
+
+
+def test_a_contestant_that_is_none_is_refused(tmp_path: Path) -> None:
+    arguments = ["--contestants", "openvino-int4", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit, match="openvino-int4 can't be measured on cpu"):
+        benchmark("runtimes").main([*TINY, *arguments])
+
+
+def test_a_contestant_that_is_not_there_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contestants, subjects = benchmark("contestants"), benchmark("subjects")
+    from networks import Task
+
+    task = Task("cuda:99", classes=2, height=64, width=64)
+    own = subjects.random_light(task)
+    subject = subjects.Subject("", own, None, False, [], 0.1, 0.1, None)
+    assert contestants.Workshop(subject, task, tmp_path).make("pytorch-float32") is None
+    assert "pytorch-float32 is left out: Device 'cuda:99' is not there" in capsys.readouterr().out
 
 
 def test_agreement_counts_what_both_found() -> None:
-    module = benchmark("prediction")
+    module = benchmark("agreement")
     from foveal.structures import Detections
 
     boxes = np.array([[0, 0, 10, 10], [20, 20, 40, 40]], np.float32)
@@ -90,6 +132,12 @@ def test_agreement_counts_what_both_found() -> None:
     assert module.agreement([Detections(boxes[:1], scores[:1], labels[:1])], [expected]) == 0.5
     moved = boxes + np.array([0, 0, 0, 5], np.float32)
     assert module.agreement([Detections(moved, scores, labels)], [expected]) == 0
+    nothing = Detections(boxes[:0], scores[:0], labels[:0])
+    assert module.agreement([nothing], [expected]) == 0
+    assert module.agreement([expected], [nothing]) == 1
+    half = Detections(boxes[:1], scores[:1], labels[:1])
+    with pytest.raises(SystemExit, match=r"ours has only 50\.0% of theirs's detections"):
+        module.demand_agreement("ours", [half], [expected], other="theirs")
 
 
 @pytest.mark.parametrize(("candidates", "expected"), [(5, 5), (-1, None)])
@@ -213,7 +261,7 @@ def smears(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from foveal.data.synthetic import draw_dataset
 
     folder = tmp_path_factory.mktemp("smears")
-    draw_dataset(folder, splits={"train": 4, "val": 2}, size=64, seed=3)
+    draw_dataset(folder, splits={"train": 4, "val": 2, "test": 2}, size=64, seed=3)
     return folder
 
 
@@ -241,29 +289,44 @@ def test_waiting_is_a_share_of_all_epochs() -> None:
     assert benchmark("main_job").waiting_share(rows) == pytest.approx(3.2 / 40)
 
 
-def test_speed_accuracy(smears: Path, tmp_path: Path) -> None:
-    from foveal.config import make_settings
-    from foveal.models import model_file
-    from foveal.models.build import build_model
+SMALL = ["model.backbone=test_resnet", "model.norm=live", "model.fpn_channels=16"]
+SMALL += ["model.head_channels=16", "model.head_depth=1"]
 
-    small = ["model.backbone=test_resnet", "model.norm=live", "model.fpn_channels=16"]
-    small += ["model.head_channels=16", "model.head_depth=1"]
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file for the smears."""
+    import torch
+
+    from foveal.checkpoints import model_file
+    from foveal.config import make_settings
+    from foveal.models.build import build_model
+    from foveal.structures import ModelCard
+
     sides = ["preparation.shorter=64", "preparation.longer=64"]
-    settings = make_settings(overrides=["model.weights=none", *small, *sides])
+    settings = make_settings(overrides=["model.weights=none", *SMALL, *sides])
     names = ("normal", "infected", "platelet")
-    file = tmp_path / "model.safetensors"
-    model_file.save(file, build_model(settings, len(names)), settings, names)
+    file = tmp_path_factory.mktemp("models") / "model.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_model(settings, len(names))
+    model_file.save(file, model, settings, ModelCard(names, score_threshold=0.01))
+    return file
+
+
+def test_speed_accuracy(smears: Path, tiny: Path, tmp_path: Path) -> None:
     lines = tmp_path / "torchvision.jsonl"
     lines.write_text('{"name": "theirs", "backbone": "mobilenet_v2", "AP": 0.5}\n')
-    arguments = ["--data", str(smears / "val.json"), "--model", f"ours={file}"]
-    arguments += ["--untrained", f"random=standard,{','.join(small)}", "--size", "64"]
+    arguments = ["--data", str(smears / "val.json"), "--model", f"ours={tiny}"]
+    arguments += ["--untrained", f"random=standard,{','.join(SMALL)}", "--size", "64"]
     arguments += ["--torchvision", str(lines), "--images", "1", "--rounds", "1"]
     out = tmp_path / "out"
     rows = run("speed_accuracy", arguments, out)["rows"]
-    assert [row["name"] for row in rows] == ["ours", "random", "theirs"]
-    assert [row["AP"] for row in rows][1:] == ["not available", 0.5]
-    assert rows[0]["AP"] >= 0
-    assert rows[0]["GFLOP"] == rows[1]["GFLOP"] > 0
+    names = ["ours", "ours, OpenVINO", "random", "random, OpenVINO", "theirs"]
+    assert [row["name"] for row in rows] == names
+    assert [row["AP"] for row in rows][2:] == ["not available", "not available", 0.5]
+    assert rows[0]["AP"] >= 0 <= rows[1]["AP"]
+    assert rows[0]["GFLOP"] == rows[2]["GFLOP"] > 0
     picture = (out / "speed_accuracy.svg").read_text()
     assert picture.startswith("<svg")
     assert "random, no AP" in picture
@@ -279,7 +342,7 @@ def test_a_line_that_names_no_network_is_refused(tmp_path: Path) -> None:
 
 def test_gpu_script_goes_on_after_a_failure(tmp_path: Path) -> None:
     python = tmp_path / "python"
-    python.write_text('#!/bin/sh\necho "ran $*"\ncase "$*" in *prediction.py*) exit 3;; esac\n')
+    python.write_text('#!/bin/sh\necho "ran $*"\ncase "$*" in *runtimes.py*) exit 3;; esac\n')
     python.chmod(0o755)
     environment = {**os.environ, "PYTHON": str(python), "OUT": str(tmp_path / "out")}
     call = [str(FOLDER / "gpu.sh")]
@@ -287,7 +350,8 @@ def test_gpu_script_goes_on_after_a_failure(tmp_path: Path) -> None:
     assert not found.stderr
     ran = [line.split()[1:] for line in found.stdout.splitlines() if line.startswith("ran ")]
     assert found.returncode == 1
-    assert found.stdout.endswith("FAILED: prediction (exit code 3)\n")
+    end = "FAILED: prediction (exit code 3)\nFAILED: export to ONNX (exit code 3)\n"
+    assert found.stdout.endswith(end)
     assert ran[1][:5] == ["-m", "pytest", "-q", "-m", "gpu"]
     assert "tests/models/test_parity.py" in ran[1]
     scripts = [call[0] for call in ran if call[0].endswith(".py")]
@@ -322,7 +386,9 @@ def test_missing_packages_are_named(
     module = benchmark("packages")
     assert module.main([]) == 0
     assert {"torch", "timm", "pytest"} <= set(module.wanted())
-    monkeypatch.setattr(module, "wanted", lambda: {"torch": ">=2", "foveal-nowhere": ">=1"})
+    assert "openvino" in module.wanted()
+    assert "openvino" not in module.wanted(gpu=True)
+    monkeypatch.setattr(module, "wanted", lambda gpu: {"torch": ">=2", "foveal-nowhere": ">=1"})
     assert module.main([]) == 1
     assert "pip install 'foveal-nowhere>=1'" in capsys.readouterr().out
 
