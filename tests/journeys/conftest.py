@@ -23,6 +23,7 @@ TINY = (
     "training.workers=0",
     "training.warmup_steps=0",
     "training.precision=float32",
+    "training.export=false",
 )
 TINY_SETS = [part for setting in TINY for part in ("--set", setting)]
 

@@ -29,6 +29,7 @@ TINY = (
     "training.warmup_steps=2",
     "training.log_every=1",
     "training.precision=float32",
+    "training.export=false",
     "training.workers=0",
 )
 

@@ -104,7 +104,7 @@ def _steps(paths: _Paths) -> list[tuple[str, list[str]]]:
     """What is done, and the command that does it."""
     train, valid, test = (str(paths.split(name)) for name in ("train", "valid", "test"))
     size = str(SETTINGS["preparation"]["shorter"])
-    settings, model = str(paths.settings), str(paths.model)
+    settings, run = str(paths.settings), str(paths.run)
     images = str(paths.data / "images" / "test_*.jpg")
     return [
         (
@@ -117,15 +117,15 @@ def _steps(paths: _Paths) -> list[tuple[str, list[str]]]:
         ),
         (
             "Train a small network from scratch",
-            ["train", train, "--valid", valid, "--config", settings, "--out", str(paths.run)],
+            ["train", train, "--valid", valid, "--config", settings, "--out", run],
         ),
         (
             "Measure it on images that it has never seen",
-            ["evaluate", model, test, "--out", str(paths.evaluation)],
+            ["evaluate", run, test, "--out", str(paths.evaluation)],
         ),
         (
             "Find objects in images: pictures and tables",
-            ["predict", model, images, "--out", str(paths.found)],
+            ["predict", run, images, "--out", str(paths.found)],
         ),
     ]
 

@@ -1,0 +1,140 @@
+"""Training on a CPU ends with an exported model, which predicts without PyTorch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.journeys.conftest import TINY
+
+import foveal as library
+from foveal.checkpoints import finding
+from foveal.config import make_settings
+from foveal.errors import ModelFileError, TrainingError
+
+FIXED = ("training.epochs=1", "training.export=true", "training.int8=false")
+
+
+@pytest.fixture(scope="module")
+def run(smears: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The folder of a run, and what it said."""
+    out = tmp_path_factory.mktemp("exported") / "run"
+    said: list[str] = []
+
+    class Listener:
+        def step(self, progress: object) -> None:
+            pass
+
+        def epoch(self, summary: object) -> None:
+            pass
+
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    settings = make_settings(overrides=[*TINY, *FIXED])
+    detector = library.Detector(smears / "train.json", settings=settings)
+    detector.fit(valid=smears / "valid.json", out=out, reporter=Listener())
+    return out, said
+
+
+@pytest.fixture(autouse=True)
+def without_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "_has_accelerator", lambda: False)
+
+
+def test_the_run_has_it_and_says_what_it_gains(run: tuple[Path, list[str]]) -> None:
+    out, said = run
+    assert (out / "best.xml").is_file()
+    assert (out / "best.bin").is_file()
+    (told,) = [text for text in said if "best.xml" in text]
+    assert "OpenVINO" in told
+    assert "times as fast as PyTorch" in told
+
+
+def test_it_finds_what_the_network_finds(run: tuple[Path, list[str]], smears: Path) -> None:
+    out, _ = run
+    image = sorted((smears / "images").glob("valid_*"))[0]
+    fast, slow = library.load(out), library.load(out / "best.safetensors")
+    assert fast.predictor().runtime.name == "OpenVINO"
+    assert fast.card == slow.card
+    found = fast.predictor(threshold=0.05, precision="float32").detect(image)
+    expected = slow.predictor(threshold=0.05, precision="float32").detect(image)
+    assert len(found) == len(expected) > 0
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+    assert found.classes == expected.classes
+    for box, label in zip(expected.boxes, expected.labels, strict=True):
+        near = np.abs(found.boxes - box).max(axis=1) < 0.05
+        assert (found.labels[near] == label).any()
+
+
+def test_predicting_with_a_run_loads_no_torch(
+    run: tuple[Path, list[str]], smears: Path, tmp_path: Path
+) -> None:
+    out, _ = run
+    code = """
+import sys
+from foveal import cli
+sys.argv = ["foveal", *sys.argv[1:]]
+try:
+    cli.main()
+except SystemExit as exit:
+    assert not exit.code, exit.code
+heavy = {"torch", "torchvision", "timm", "accelerate", "matplotlib", "nncf", "onnx"}
+print("loaded:", sorted(heavy & set(sys.modules)))
+"""
+    image = sorted((smears / "images").glob("test_*"))[0]
+    arguments = ["predict", out, image, "--out", tmp_path / "found", "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HOME": str(tmp_path / "home")},
+    )
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+    assert json.loads((tmp_path / "found" / "detections.json").read_text())["images"]
+    assert (tmp_path / "found" / "pictures").is_dir()
+    assert not (tmp_path / "home").exists()
+
+
+def test_measuring_with_it(
+    foveal, run: tuple[Path, list[str]], smears: Path, tmp_path: Path
+) -> None:
+    out, _ = run
+    numbers = []
+    for model in (out, out / "best.xml", out / "best.safetensors"):
+        code, _, error = foveal("evaluate", model, smears / "test.json", "--out", tmp_path / "eval")
+        assert code == 0, error
+        numbers.append(json.loads((tmp_path / "eval" / "metrics.json").read_text()))
+    assert numbers[0] == numbers[1]
+    assert numbers[0]["AP"] == pytest.approx(numbers[2]["AP"], abs=0.01)
+    assert numbers[0]["threshold"] == numbers[2]["threshold"]
+
+
+def test_it_can_do_nothing_but_predict(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+    out, _ = run
+    alone = library.load(out / "best.xml")
+    with pytest.raises(ModelFileError, match=r"an exported model, which can only predict"):
+        alone.save(tmp_path / "cells.safetensors")
+    with pytest.raises(TrainingError, match="start="):
+        alone.fit()
+    # Of a run the network is at hand too.
+    library.load(out).save(tmp_path / "cells.safetensors")
+    assert library.load(tmp_path / "cells.safetensors").card == alone.card
+
+
+def test_another_training_in_the_folder_takes_it_away(
+    run: tuple[Path, list[str]], smears: Path
+) -> None:
+    out, _ = run
+    settings = make_settings(overrides=[*TINY, "training.epochs=1", "training.export=false"])
+    detector = library.Detector(smears / "train.json", settings=settings)
+    detector.fit(valid=smears / "valid.json", out=out, overwrite=True, progress=False)
+    assert not (out / "best.xml").exists()
+    assert not (out / "best.bin").exists()
+    assert library.load(out).predictor().runtime.name == "PyTorch"
