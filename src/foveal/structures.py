@@ -1,7 +1,8 @@
 """What travels between the rooms.
 
-Sample, Target and Detections live on the host, Batch, RawOutput and PaddedDetections on the device.
-Host structures hold numpy arrays, so that reading data and looking at results needs no torch.
+Sample, Target and Detections live on the host, Batch on the device, RawOutput and PaddedDetections
+where the network was computed. Host structures hold numpy arrays, so that reading data, predicting
+with an exported model and looking at results need no torch.
 Boxes are float32 xyxy in continuous pixels without "+1"; labels are 0..K-1 and there is no
 background class. The frame (original or input pixels) is said where a structure is used.
 """

@@ -59,8 +59,8 @@ def decode(
 
     Tensors give tensors on their device, numpy arrays give numpy arrays without loading torch,
     with the same numbers. Candidates are pairs of an anchor and a class whose logit is finite. Of
-    equal logits the first level's, anchor's and class's comes first; but which of them is the last
-    of `top_per_level` is torch's choice where it are tensors.
+    equal logits the first level's, anchor's and class's comes first. (Which of several equals is
+    the last of `top_per_level` is torch's choice if they are tensors.)
 
     Args:
         raw: the network's output.

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-_BLOCK = 128
-"""Candidates that are compared at once with each other and with what is kept: fits the cache."""
+_FIRST_BLOCK, _LARGEST_BLOCK = 64, 512
+"""Candidates that are compared at once. Most objects' best boxes are among the first few, and what
+these leave of the others is little; more at once would not fit the processor's cache."""
 _FRONT = 1024
 """Candidates of an image among which there usually are as many as may be kept."""
 _LARGEST_CALL = 2048
@@ -48,21 +49,21 @@ def nms(
     Returns:
         [M] indices into N, best first; M is at most `max_detections`.
     """
-    # Each coordinate's numbers side by side.
-    corners = np.asfortranarray(boxes.clip(-_LARGEST_COORDINATE, _LARGEST_COORDINATE))
+    boxes = boxes.clip(-_LARGEST_COORDINATE, _LARGEST_COORDINATE)
     keep = np.zeros(0, np.int64)
 
     def overlaps(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
-        close = iou(corners[one][:, None], corners[other]) > iou_threshold
+        close = iou(boxes[one][:, None], boxes[other]) > iou_threshold
         close &= groups[one][:, None] == groups[other]
         return close
 
-    for start in range(0, len(boxes), _BLOCK):
-        block = np.arange(start, min(start + _BLOCK, len(boxes)))
-        block = block[~overlaps(keep, block).any(axis=0)]
+    start, size = 0, _FIRST_BLOCK
+    while start < len(boxes) and len(keep) < max_detections:
+        block = np.arange(start, min(start + size, len(boxes)))
+        if len(keep):
+            block = block[~overlaps(keep, block).any(axis=0)]
         keep = np.concatenate([keep, block[_greedy(overlaps(block, block))]])
-        if len(keep) >= max_detections:
-            break
+        start, size = start + size, min(2 * size, _LARGEST_BLOCK)
     return keep[:max_detections]
 
 

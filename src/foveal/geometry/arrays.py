@@ -34,8 +34,8 @@ def intersections(boxes: Floats, others: Floats) -> Floats:
     Returns:
         [...] broadcast, in square pixels.
     """
-    x1, y1, x2, y2 = np.moveaxis(boxes, -1, 0)
-    u1, v1, u2, v2 = np.moveaxis(others, -1, 0)
+    x1, y1, x2, y2 = (boxes[..., side] for side in range(4))
+    u1, v1, u2, v2 = (others[..., side] for side in range(4))
     width = np.maximum(np.minimum(x2, u2) - np.maximum(x1, u1), 0)
     height = np.maximum(np.minimum(y2, v2) - np.maximum(y1, v1), 0)
     product: Floats = width * height
