@@ -31,7 +31,7 @@ def inputs(objects: int) -> tuple[torch.Tensor, torch.Tensor]:
     centres = torch.rand(objects, 2, generator=generator) * torch.tensor([1333.0, 800.0])
     sides = torch.rand(objects, 2, generator=generator) * 120 + 8
     boxes = torch.cat([centres - sides / 2, centres + sides / 2], dim=1)
-    return AnchorGrid().boxes(HEIGHT, WIDTH).to(device), boxes.to(device)
+    return AnchorGrid().tensor(HEIGHT, WIDTH, device=device), boxes.to(device)
 
 
 def ours(objects: int) -> Callable[[], torch.Tensor]:

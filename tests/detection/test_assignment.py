@@ -62,7 +62,7 @@ def test_equals_torchvisions_matcher_for_a_batch(force_best, pairs_at_once, monk
     monkeypatch.setattr(assignment, "PAIRS_AT_ONCE", pairs_at_once)
     generator = torch.Generator().manual_seed(1)
     grid = AnchorGrid(offset=0.0, rounding="torchvision")
-    anchors = grid.boxes(128, 160)
+    anchors = grid.tensor(128, 160)
     corner = torch.rand(3, 12, 2, generator=generator) * 100
     sides = torch.rand(3, 12, 2, generator=generator) * 60 + 2
     boxes, counts = torch.cat([corner, corner + sides], dim=-1), torch.tensor([12, 5, 1])
@@ -90,7 +90,7 @@ def kilobytes(key):
         if line.startswith(key):
             return int(line.split()[1])
 
-anchors = AnchorGrid().boxes(800, 1344)
+anchors = AnchorGrid().tensor(800, 1344)
 corner = torch.rand(1, 1000, 2) * 700
 boxes = torch.cat([corner, corner + 60], dim=-1)
 assign(anchors[:1000], boxes, torch.tensor([1000]))

@@ -56,7 +56,7 @@ OBJECTS = [
 
 def slow_losses(raw: RawOutput, batch: Batch, ignored: torch.Tensor | None = None):
     """The definition: dense one-hot targets, image by image."""
-    anchors = GRID.boxes(SIZE, SIZE)
+    anchors = GRID.tensor(SIZE, SIZE)
     logits, deltas = torch.cat(raw.logits, 1), torch.cat(raw.deltas, 1)
     matched = assign(anchors, batch.boxes, batch.counts, ignored=ignored)
     sums = []
@@ -84,7 +84,7 @@ def test_equals_the_slow_definition_and_its_gradient():
     assigned = sum(count for _, _, count in sums)
     classification = sum(value for value, _, _ in sums) / assigned
     box = sum(value for _, value, _ in sums) / assigned
-    losses = Criterion()(raw, GRID.boxes(SIZE, SIZE), batch)
+    losses = Criterion()(raw, GRID.tensor(SIZE, SIZE), batch)
     torch.testing.assert_close(losses.classification, classification)
     torch.testing.assert_close(losses.box, box)
     assert losses.assigned == assigned
@@ -97,7 +97,7 @@ def test_equals_the_slow_definition_and_its_gradient():
 def test_divided_image_by_image():
     raw, batch = raw_output(3), make_batch(OBJECTS)
     sums = slow_losses(raw, batch)
-    losses = Criterion(divide_by="image")(raw, GRID.boxes(SIZE, SIZE), batch)
+    losses = Criterion(divide_by="image")(raw, GRID.tensor(SIZE, SIZE), batch)
     expected = sum(value / max(1, count) for value, _, count in sums) / 3
     torch.testing.assert_close(losses.classification, expected)
     expected = sum(value / max(1, count) for _, value, count in sums) / 3
@@ -108,7 +108,7 @@ def test_divided_image_by_image():
 @pytest.mark.parametrize("objects", [[[], []], [[], [(3.0, 5.0, 20.0, 19.0, 0)]]])
 def test_batches_without_objects_have_losses_and_gradients(box, objects):
     raw, batch = raw_output(2), make_batch(objects)
-    losses = Criterion(box=box)(raw, GRID.boxes(SIZE, SIZE), batch)
+    losses = Criterion(box=box)(raw, GRID.tensor(SIZE, SIZE), batch)
     if objects == [[], []]:
         assert losses.box == 0
         assert losses.classification > 0
@@ -119,7 +119,7 @@ def test_batches_without_objects_have_losses_and_gradients(box, objects):
 
 def test_regions_to_ignore_teach_nothing():
     raw = raw_output(1)
-    anchors = GRID.boxes(SIZE, SIZE)
+    anchors = GRID.tensor(SIZE, SIZE)
     batch = make_batch([[(0.0, 0.0, 64.0, 64.0, 0)]], ignored=[[True]])
     losses = Criterion()(raw, anchors, batch)
     inside = ((anchors[:, :2] >= 0) & (anchors[:, 2:] <= SIZE)).all(dim=1)
@@ -131,7 +131,7 @@ def test_regions_to_ignore_teach_nothing():
 
 def test_alpha_none_is_the_unbalanced_loss():
     raw, batch = raw_output(1), make_batch([[]])
-    losses = Criterion(alpha=None, gamma=0.0)(raw, GRID.boxes(SIZE, SIZE), batch)
+    losses = Criterion(alpha=None, gamma=0.0)(raw, GRID.tensor(SIZE, SIZE), batch)
     expected = functional.softplus(torch.cat(raw.logits, 1)).sum()
     torch.testing.assert_close(losses.classification, expected)
 
@@ -142,7 +142,7 @@ def test_low_precision_output_is_summed_in_float32():
         tuple(part.detach().bfloat16() for part in raw.logits),
         tuple(part.detach().bfloat16() for part in raw.deltas),
     )
-    anchors = GRID.boxes(SIZE, SIZE)
+    anchors = GRID.tensor(SIZE, SIZE)
     exact = RawOutput(
         tuple(part.float() for part in low.logits), tuple(part.float() for part in low.deltas)
     )
@@ -155,15 +155,15 @@ def test_one_anchor_by_hand():
     grid = AnchorGrid(sizes=(8.0,), strides=(8,), scales=(1.0,), ratios=(1.0,))
     raw = RawOutput((torch.zeros(1, 1, 1),), (torch.zeros(1, 1, 4),))
     batch = make_batch([[(0.0, 0.0, 8.0, 8.0, 0)]])
-    losses = Criterion()(raw, grid.boxes(8, 8), batch)
+    losses = Criterion()(raw, grid.tensor(8, 8), batch)
     assert losses.classification.item() == pytest.approx(0.25 * 0.25 * math.log(2))
     assert losses.box == 0
-    assert assign(grid.boxes(8, 8), batch.boxes, batch.counts).tolist() == [[0]]
+    assert assign(grid.tensor(8, 8), batch.boxes, batch.counts).tolist() == [[0]]
     assert BACKGROUND < 0
 
 
 def test_compiles_whole():
     raw, batch = raw_output(3), make_batch(OBJECTS)
-    anchors = GRID.boxes(SIZE, SIZE)
+    anchors = GRID.tensor(SIZE, SIZE)
     compiled = torch.compile(Criterion(), fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(raw, anchors, batch), Criterion()(raw, anchors, batch))

@@ -126,7 +126,7 @@ def test_the_best_iou_is_that_over_all_anchors_of_the_model(anchors: AnchorSetti
     grid = AnchorGrid(**anchors.model_dump())
     boxes = torch.from_numpy(objects.boxes).float()
 
-    expected = iou(boxes[:, None], grid.boxes(192, 256)).amax(dim=1).numpy()
+    expected = iou(boxes[:, None], grid.tensor(192, 256)).amax(dim=1).numpy()
 
     np.testing.assert_allclose(best_ious(objects, anchors).max(axis=(1, 2)), expected, atol=1e-5)
 
@@ -143,7 +143,7 @@ def test_no_place_is_better_than_the_nearest(
     objects = make_objects([[x, y, x + width, y + height]])
     grid = AnchorGrid(**anchors.model_dump())
 
-    expected = iou(torch.from_numpy(objects.boxes).float()[:, None], grid.boxes(192, 256)).max()
+    expected = iou(torch.from_numpy(objects.boxes).float()[:, None], grid.tensor(192, 256)).max()
 
     assert best_ious(objects, anchors).max() == pytest.approx(float(expected), abs=2e-4)
 

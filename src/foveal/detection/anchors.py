@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -53,41 +53,18 @@ class AnchorGrid:
         """(rows, columns) of each level for an input of this size, each stride rounding up."""
         return tuple((-(-height // stride), -(-width // stride)) for stride in self.strides)
 
-    @overload
     def boxes(
         self, height: int, width: int, level_sizes: LevelSizes | None = None
-    ) -> NDArray[np.float32]: ...
-
-    @overload
-    def boxes(
-        self,
-        height: int,
-        width: int,
-        level_sizes: LevelSizes | None = None,
-        *,
-        device: torch.device | str,
-    ) -> Tensor: ...
-
-    def boxes(
-        self,
-        height: int,
-        width: int,
-        level_sizes: LevelSizes | None = None,
-        *,
-        device: torch.device | str | None = None,
-    ) -> NDArray[np.float32] | Tensor:
+    ) -> NDArray[np.float32]:
         """All anchors for one input size, cached and read-only.
 
         Args:
             height, width: of the network's input, pixels.
             level_sizes: (rows, columns) of each level where they are not the strides' own.
-            device: gives what `tensor` gives.
 
         Returns:
             [A, 4] float32 xyxy, input pixels, level after level.
         """
-        if device is not None:
-            return self.tensor(height, width, level_sizes, device=device)
         return _boxes(self, height, width, level_sizes or self.level_sizes(height, width))
 
     def tensor(

@@ -59,7 +59,7 @@ class Criterion:
     box_weight: float = 1.0
     divide_by: Literal["batch", "image"] = "batch"
 
-    def __call__(self, raw: RawOutput, anchors: Tensor, batch: Batch) -> Losses:
+    def __call__(self, raw: RawOutput[Tensor], anchors: Tensor, batch: Batch) -> Losses:
         """Losses of one batch.
 
         Args:

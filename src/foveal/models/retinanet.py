@@ -55,7 +55,7 @@ class RetinaNet(nn.Module):
         """The number of classes (K)."""
         return self.classification.values
 
-    def forward(self, images: Tensor) -> RawOutput:
+    def forward(self, images: Tensor) -> RawOutput[Tensor]:
         """Compute the raw output for a batch.
 
         A height or width that is no multiple of 32 is filled up with the mean color at the right
@@ -87,7 +87,7 @@ class RetinaNet(nn.Module):
 
         They are in the order of `forward`'s outputs, level after level; cached, not to be changed.
         """
-        return self.grid.boxes(
+        return self.grid.tensor(
             height + _missing(height), width + _missing(width), device=self.mean.device
         )
 
