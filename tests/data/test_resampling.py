@@ -32,7 +32,7 @@ def test_pillow_takes_torchs_place(bands: int, size: tuple[int, int], monkeypatc
     resize_into(image, by_pillow)
     difference = np.abs(by_torch.astype(int) - by_pillow)
     assert difference.max() <= 1
-    assert (difference > 0).mean() < 0.02
+    assert difference.mean() < 0.25
 
 
 def test_resizing_loads_no_torch() -> None:
