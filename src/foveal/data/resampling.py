@@ -65,11 +65,11 @@ def _resize_by_pillow(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     """
     size = out.shape[1::-1]
     if image.shape[2] == 3:
-        out[...] = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
+        out[...] = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
         return
     for band in range(image.shape[2]):
         part = Image.fromarray(np.ascontiguousarray(image[:, :, band]))
-        out[:, :, band] = part.resize(size, Image.Resampling.BILINEAR)
+        out[:, :, band] = np.asarray(part.resize(size, Image.Resampling.BILINEAR))
 
 
 def paint(out: NDArray[np.uint8], fill: NDArray[np.uint8]) -> None:
