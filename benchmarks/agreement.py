@@ -46,7 +46,7 @@ def demand_agreement(
     share = agreement(found, expected)
     if share < LEAST_AGREEING:
         raise SystemExit(
-            f"{name} has only {share:.1%} of {other}'s detections "
+            f"{name} has only {share:.1%} of the detections of {other} "
             f"({sum(map(len, found))} and {sum(map(len, expected))}): nothing is measured"
         )
     return share

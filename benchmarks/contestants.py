@@ -27,6 +27,7 @@ from foveal.data.dataset import Dataset
 from foveal.errors import FovealError
 from foveal.evaluation.evaluation import evaluate
 from foveal.evaluation.results import Evaluation
+from foveal.exporting.export import ExportReport, export_model
 from foveal.inference.opening import Opened, open_model, open_network
 from foveal.inference.predictor import Predictor
 from foveal.structures import Detections, Sample, Target
@@ -223,7 +224,9 @@ class Workshop:
             self.exports[f"{kind} {file.stem}"] = {
                 "seconds": time.perf_counter() - start,
                 "megabytes": sum(path.stat().st_size for path in beside(file)) / 1e6,
-                "float_layers": list(report.float_layers),
+                "precision": report.export.precision,
+                "float_layers": list(report.export.float_layers),
+                "notes": list(report.notes),
             }
         return file
 
@@ -234,7 +237,7 @@ def export(
     file: Path,
     calibration: Dataset | None = None,
     check: Dataset | None = None,
-) -> Any:
+) -> ExportReport:
     """Export a model, in 8 bits where there are images to calibrate on.
 
     Args:
@@ -242,13 +245,19 @@ def export(
         kind: 'openvino' or 'onnx'.
         file: where to.
         calibration: images for 8 bits; None exports in float32.
-        check: images on which 8 bits must keep AP.
-    """
-    from foveal.exporting.export import export_model
+        check: images on which 8 bits must keep AP; None takes a share of the calibration's.
 
+    Raises:
+        FovealError: it does not do the same as the network, or a package is missing.
+    """
     print(f"exporting {file.name} ...", flush=True)
     chosen = {} if calibration is None else {"int8": calibration, "check": check}
-    return export_model(own, kind, file, say=lambda line: print(f"  {line}", flush=True), **chosen)
+    report = export_model(own, kind, file, **chosen)
+    if not report.is_written:
+        raise FovealError(f"{file.name} is not as the network: {'; '.join(report.problems)}")
+    for note in report.notes:
+        print(f"  {note}")
+    return report
 
 
 def beside(file: Path) -> list[Path]:

@@ -86,6 +86,7 @@ def test_runtimes_beside_torchvision(tmp_path: Path) -> None:
         assert max(parts) < row["whole ms"]
 
 
+@pytest.mark.slow
 def test_runtimes_of_a_trained_model(tiny: Path, smears: Path, tmp_path: Path) -> None:
     names = ["openvino-float32", "openvino-int8"]
     arguments = ["--model", "light", "--file", str(tiny), "--data", str(smears)]
@@ -136,7 +137,7 @@ def test_agreement_counts_what_both_found() -> None:
     assert module.agreement([nothing], [expected]) == 0
     assert module.agreement([expected], [nothing]) == 1
     half = Detections(boxes[:1], scores[:1], labels[:1])
-    with pytest.raises(SystemExit, match=r"ours has only 50\.0% of theirs's detections"):
+    with pytest.raises(SystemExit, match=r"ours has only 50\.0% of the detections of theirs"):
         module.demand_agreement("ours", [half], [expected], other="theirs")
 
 
