@@ -13,7 +13,7 @@ from foveal.cli.anchors import anchors
 from foveal.cli.data import data_app
 from foveal.cli.demo import demo
 from foveal.cli.evaluate import evaluate
-from foveal.cli.export_weights import export_weights
+from foveal.cli.export import export
 from foveal.cli.import_ import import_checkpoint
 from foveal.cli.predict import predict
 from foveal.cli.train import train
@@ -57,7 +57,7 @@ app.command()(evaluate)
 app.command()(train)
 app.command()(predict)
 app.command("import")(import_checkpoint)
-app.command("export-weights")(export_weights)
+app.command()(export)
 
 
 def main() -> None:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from foveal.config import Settings, make_settings
-from foveal.errors import WeightsError
 from foveal.checkpoints.torchvision import (
     CLASS_LAYER,
     OWN_BUFFERS,
@@ -16,6 +14,8 @@ from foveal.checkpoints.torchvision import (
     by_anchor,
     foreign_name,
 )
+from foveal.config import Settings, make_settings
+from foveal.errors import WeightsError
 from foveal.models.retinanet import RetinaNet
 
 BACKGROUND_LOGIT = -100.0
@@ -59,7 +59,9 @@ def export_torchvision(model: RetinaNet, settings: Settings) -> TorchvisionWeigh
         own = by_anchor(state[f"{CLASS_LAYER}.{name}"], per_place)
         background = torch.full_like(own[:, :1], fill)
         state[f"{CLASS_LAYER}.{name}"] = torch.cat([background, own], dim=1).flatten(0, 1)
-    return TorchvisionWeights(state, _constructor(settings, model.num_classes + 1), _hints(settings))
+    return TorchvisionWeights(
+        state, _constructor(settings, model.num_classes + 1), _hints(settings)
+    )
 
 
 def _check_exportable(settings: Settings) -> None:

@@ -1,0 +1,193 @@
+"""`foveal export`: a trained model in the form that another program reads."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foveal.errors import SettingsError
+from foveal.words import counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from foveal.exporting.export import ExportReport
+
+_MOST_NAMES = 5
+"""Of longer lists of layers the beginning is told."""
+
+
+class Destination(StrEnum):
+    """What a model can be exported to."""
+
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+    PT2 = "pt2"
+    TRITON = "triton"
+    TORCHVISION = "torchvision"
+
+
+def export(
+    model: Annotated[
+        Path,
+        typer.Argument(help="A model file, or the folder of a run.", show_default=False),
+    ],
+    destination: Annotated[
+        Destination,
+        typer.Option(
+            "--to",
+            help="openvino: .xml and .bin, the fastest on CPUs. onnx: for ONNX Runtime, TensorRT "
+            "and others. pt2: a torch.export program, for PyTorch without foveal. triton: a "
+            "folder of NVIDIA's server, decoding inside. torchvision: weights for its RetinaNet.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The file to write: .xml, .onnx, .pt2, .pth; for Triton a folder, which is "
+            "called as the model is to be.",
+            show_default=False,
+        ),
+    ],
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="The only input size, such as 416x416; without it any, in multiples of 32.",
+            show_default=False,
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="The only number of images; without it any.", show_default=False),
+    ] = None,
+    nms: Annotated[
+        bool,
+        typer.Option(
+            "--nms", help="Put decoding and NMS inside: boxes, scores, labels and counts come out."
+        ),
+    ] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store the weights as float16 (openvino, onnx, triton).")
+    ] = False,
+    int8: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Labeled images like those of use: go to 8 bits if AP stays within 0.002 "
+            "(openvino, onnx, triton).",
+            show_default=False,
+        ),
+    ] = None,
+    check: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Labeled images to compare with PyTorch on; without them drawn ones.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write a model for another program: OpenVINO, ONNX, torch.export, Triton, torchvision.
+
+    The export is run beside PyTorch before it is written. Where they differ by more than the
+    limits, nothing is written and the exit code is 1. Predict with an .xml or .onnx file as with
+    the model itself: foveal predict model.xml images --out found.
+
+    Example: foveal export runs/cells --to openvino --out cells.xml --int8 cells:train
+    --check cells:valid
+
+    TensorRT reads the ONNX file (this was not run here): trtexec --onnx=model.onnx --fp16
+    --minShapes=images:1x3x416x416 --optShapes=images:8x3x416x416
+    --maxShapes=images:8x3x416x416
+    """
+    from rich.console import Console
+
+    from foveal.checkpoints.finding import network_file
+    from foveal.checkpoints.model_file import load
+    from foveal.data.formats import read
+    from foveal.exporting.export import export_model
+
+    console = Console(highlight=False, emoji=False, markup=False)
+    report = export_model(
+        load(network_file(model)),
+        destination.value,
+        out,
+        size=None if size is None else _parse_size(size),
+        batch=batch,
+        nms=nms,
+        half=half,
+        int8=None if int8 is None else read(int8),
+        check=None if check is None else read(check),
+        say=lambda line: typer.echo(line, err=True),
+    )
+    _show(console, report)
+    if not report.is_written:
+        raise typer.Exit(1)
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    sides = re.fullmatch(r"(\d+)[xX](\d+)", text.strip())
+    if sides is None:
+        raise SettingsError(f"--size {text}: expected height x width in pixels, such as 416x608.")
+    return int(sides[1]), int(sides[2])
+
+
+def _show(console: Console, report: ExportReport) -> None:
+    if report.agreements:
+        console.print(_agreement_table(report))
+    ap = report.average_precision
+    if ap is not None:
+        console.print(
+            f"AP on {ap.of} ({counted(ap.images, 'image')}): PyTorch {ap.network:.4f}, "
+            f"the export {ap.export:.4f}."
+        )
+    if report.seconds:
+        times = [f"{name} {1000 * each:.1f} ms" for name, each in report.seconds.items()]
+        console.print(f"An image takes, on this machine: {', '.join(times)}.", soft_wrap=True)
+    if report.export.precision == "int8":
+        console.print(_float_layers(report.export.float_layers), soft_wrap=True)
+    for note in report.notes:
+        console.print(note, soft_wrap=True)
+    for problem in report.problems:
+        console.print(f"Beyond the limits: {problem}", soft_wrap=True)
+    if report.is_written:
+        console.print(f"Written: {report.path}", soft_wrap=True)
+    else:
+        console.print(
+            f"Nothing was written. {report.path}, if it was there before, is as it was.",
+            soft_wrap=True,
+        )
+
+
+def _float_layers(names: tuple[str, ...]) -> str:
+    if not names:
+        return "All convolutions are in 8 bits."
+    some = ", ".join(names[:_MOST_NAMES])
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"In float32 stay {counted(len(names), 'convolution')}: {some}{more}."
+
+
+def _agreement_table(report: ExportReport) -> Table:
+    from rich.table import Table
+
+    table = Table(title="Beside PyTorch in float32", title_justify="left")
+    of_scores = "scores" if report.export.nms else "logits"
+    for name in ("images", "computed in", f"{of_scores} differ", "boxes differ", "found again"):
+        table.add_column(name, justify="left" if name == "computed in" else "right")
+    for row in report.agreements:
+        best = "" if row.is_clear else " (of the best, none is clear)"
+        table.add_row(
+            f"{row.batch} x {row.width} x {row.height}",
+            row.precision,
+            f"{row.logits:.1e}",
+            f"{row.boxes:.1e} px",
+            f"{row.found} of {row.detections}{best}",
+        )
+    return table

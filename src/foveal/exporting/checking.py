@@ -1,0 +1,274 @@
+"""An export beside the network that it was made from: outputs, boxes, detections, speed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foveal.detection.coding_arrays import decode_deltas
+from foveal.detection.decoding import decode
+from foveal.geometry.arrays import clip, iou
+from foveal.structures import PaddedDetections, RawOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from foveal.config import DecodingSettings
+    from foveal.detection.anchors import AnchorGrid
+    from foveal.runtimes.base import Runtime
+
+CLEAR_SCORE = 0.3
+"""Detections from this score on are to be found again."""
+SAME_IOU = 0.9
+"""From this overlap with one of its class on, a detection is found again."""
+
+_BEST_ANCHORS = 1000
+"""Of each image so many anchors, those with the highest scores, have their boxes compared."""
+_BEST_DETECTIONS = 20
+"""Of each image so many detections stand in where none has a clear score."""
+_TIMED_RUNS = 5
+_TIMED_SECONDS = 2.0
+"""A runtime is timed until either is reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far an export may be from the network.
+
+    Attributes:
+        logits: largest difference of a logit (of a score where NMS is inside), relative to the
+            largest logit.
+        boxes: largest difference of a box, input pixels.
+        found: the share of detections that must be found again.
+    """
+
+    logits: float
+    boxes: float
+    found: float
+
+
+LIMITS = {
+    "float32": Limits(logits=1e-3, boxes=0.05, found=0.995),
+    "float16": Limits(logits=0.02, boxes=1.0, found=0.98),
+}
+"""For 8 bits the rule is the average precision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How an export and the network agree on images of one input size.
+
+    Attributes:
+        precision: what the export computed in.
+        height, width, batch: of the input.
+        logits: largest difference, relative to the largest logit; of the scores of detections that
+            were found again where NMS is inside.
+        boxes: largest difference, input pixels: of the best anchors' boxes, or of the detections
+            that were found again.
+        found, detections: how many of the network's detections the export finds again.
+        is_clear: whether these have a clear score; else they are the best there are.
+    """
+
+    precision: str
+    height: int
+    width: int
+    batch: int
+    logits: float
+    boxes: float
+    found: int
+    detections: int
+    is_clear: bool
+
+    @property
+    def share(self) -> float:
+        """The share of detections that is found again; 1 where there are none."""
+        return self.found / self.detections if self.detections else 1.0
+
+    def problems(self, limits: Limits) -> list[str]:
+        """What is beyond the limits, in words."""
+        where = f"{self.batch} x {self.width} x {self.height}, {self.precision}"
+        beyond = []
+        # Written so that NaN is beyond any limit.
+        if not self.logits <= limits.logits:
+            beyond.append(f"{where}: logits differ by {self.logits:.2g}, limit {limits.logits:g}")
+        if not self.boxes <= limits.boxes:
+            beyond.append(f"{where}: boxes differ by {self.boxes:.2g} px, limit {limits.boxes:g}")
+        if self.is_clear and not self.share >= limits.found:
+            beyond.append(
+                f"{where}: {self.found} of {self.detections} detections are found again, "
+                f"limit {limits.found:.1%}"
+            )
+        return beyond
+
+
+def compare(
+    reference: Runtime,
+    export: Runtime,
+    images: NDArray[np.uint8],
+    *,
+    grid: AnchorGrid,
+    decoding: DecodingSettings,
+) -> Agreement:
+    """Run both on a batch and see how far they are from each other.
+
+    Args:
+        reference: the network in PyTorch, on a CPU.
+        export: gives raw output or detections.
+        images: [B, C, H, W] uint8.
+        grid: the network's anchors.
+        decoding: with which raw output is decoded.
+    """
+    height, width = images.shape[2:]
+    anchors = grid.boxes(height, width)
+    extents = np.tile(np.array([0, 0, width, height], np.float32), (len(images), 1))
+
+    def found(raw: RawOutput[Any], threshold: float) -> PaddedDetections[NDArray[Any]]:
+        settings = decoding.model_copy(update={"threshold": threshold})
+        return decode(raw, anchors, extents=extents, **settings.model_dump())
+
+    wanted, got = _on_host(reference(images)), _on_host(export(images))
+    assert isinstance(wanted, RawOutput)
+    clear = found(wanted, max(CLEAR_SCORE, decoding.threshold))
+    is_clear = bool(clear.counts.sum())
+    if isinstance(got, PaddedDetections):
+        best = clear if is_clear else found(wanted, decoding.threshold)
+        pairs = match(best, got, most=None if is_clear else _BEST_DETECTIONS)
+        logits, boxes = pairs.scores, pairs.boxes
+    else:
+        logits, boxes = _raw_differences(wanted, got, anchors, extents)
+        # Without clear detections, whatever has any score.
+        threshold = decoding.threshold if is_clear else 0.0
+        best = clear if is_clear else found(wanted, threshold)
+        pairs = match(best, found(got, threshold), most=None if is_clear else _BEST_DETECTIONS)
+    return Agreement(
+        precision=export.precision,
+        height=height,
+        width=width,
+        batch=len(images),
+        logits=logits,
+        boxes=boxes,
+        found=pairs.found,
+        detections=pairs.detections,
+        is_clear=is_clear,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """What became of some detections elsewhere.
+
+    Attributes:
+        detections, found: how many there are, and how many of them are found again.
+        scores, boxes: largest difference among those found again, 0 where there are none.
+    """
+
+    detections: int
+    found: int
+    scores: float
+    boxes: float
+
+
+def match(
+    wanted: PaddedDetections[NDArray[Any]],
+    got: PaddedDetections[NDArray[Any]],
+    *,
+    most: int | None = None,
+) -> Pairs:
+    """Look for each detection's likeness: the same class, and boxes that overlap by `SAME_IOU`.
+
+    Args:
+        wanted: the detections.
+        got: of the same images.
+        most: look only for the best so many of each image.
+    """
+    detections = found = 0
+    scores = boxes = 0.0
+    for row in range(len(wanted.counts)):
+        count = int(wanted.counts[row]) if most is None else min(int(wanted.counts[row]), most)
+        others = slice(int(got.counts[row]))
+        detections += count
+        if not count or not int(got.counts[row]):
+            continue
+        overlap = iou(wanted.boxes[row, :count, None], got.boxes[row, None, others])
+        overlap = overlap * (wanted.labels[row, :count, None] == got.labels[row, None, others])
+        best = overlap.argmax(axis=1)
+        again = overlap.max(axis=1) >= SAME_IOU
+        found += int(again.sum())
+        if again.any():
+            mine, theirs = np.flatnonzero(again), best[again]
+            score_gaps = np.abs(wanted.scores[row, mine] - got.scores[row, theirs])
+            box_gaps = np.abs(wanted.boxes[row, mine] - got.boxes[row, theirs])
+            scores, boxes = max(scores, float(score_gaps.max())), max(boxes, float(box_gaps.max()))
+    return Pairs(detections, found, scores, boxes)
+
+
+def seconds_an_image(
+    runtimes: dict[str, Runtime],
+    images: NDArray[np.uint8],
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """What an image takes in each runtime, network and all that is inside: the median of some runs.
+
+    They run in turn, so that whatever else the machine does meets all of them.
+
+    Args:
+        runtimes: by name.
+        images: [B, C, H, W] uint8.
+        clock: tells the time in seconds.
+    """
+    for runtime in runtimes.values():
+        runtime(images)  # compiles, and fills the caches
+    taken: dict[str, list[float]] = {name: [] for name in runtimes}
+    began = clock()
+    for _ in range(_TIMED_RUNS):
+        for name, runtime in runtimes.items():
+            start = clock()
+            runtime(images)
+            taken[name].append(clock() - start)
+        if clock() - began > _TIMED_SECONDS * len(runtimes):
+            break
+    return {name: float(np.median(times)) / len(images) for name, times in taken.items()}
+
+
+def _raw_differences(
+    wanted: RawOutput[NDArray[np.float32]],
+    got: RawOutput[NDArray[np.float32]],
+    anchors: NDArray[np.float32],
+    extents: NDArray[np.float32],
+) -> tuple[float, float]:
+    """Largest difference of logits, relative, and of the best anchors' boxes, input pixels."""
+    logits, others = (np.concatenate(raw.logits, axis=1) for raw in (wanted, got))
+    if logits.shape != others.shape:
+        return float("inf"), float("inf")
+    relative = float(np.abs(logits - others).max() / max(float(np.abs(logits).max()), 1e-12))
+    count = min(_BEST_ANCHORS, logits.shape[1])
+    best = np.argpartition(-logits.max(axis=2), count - 1, axis=1)[:, :count]
+    deltas, other_deltas = (np.concatenate(raw.deltas, axis=1) for raw in (wanted, got))
+    gap = 0.0
+    for row, index in enumerate(best):
+        boxes, other_boxes = (
+            clip(decode_deltas(part[row, index], anchors[index]), extents[row])
+            for part in (deltas, other_deltas)
+        )
+        gap = max(gap, float(np.abs(boxes - other_boxes).max()))
+    return relative, gap
+
+
+def _on_host(
+    output: RawOutput[Any] | PaddedDetections[Any],
+) -> RawOutput[NDArray[Any]] | PaddedDetections[NDArray[Any]]:
+    """The same in numpy, wherever it is."""
+
+    def array(part: Any) -> NDArray[Any]:
+        host: NDArray[Any] = part if isinstance(part, np.ndarray) else part.float().cpu().numpy()
+        return host
+
+    if isinstance(output, PaddedDetections):
+        return PaddedDetections(*(array(part) for part in output))
+    return RawOutput(tuple(map(array, output.logits)), tuple(map(array, output.deltas)))

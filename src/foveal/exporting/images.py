@@ -1,0 +1,110 @@
+"""Images to calibrate and to compare with, prepared as prediction prepares them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foveal.data.preparation import make_preparation
+from foveal.data.synthetic import draw_smear
+from foveal.errors import DataError
+from foveal.inference.pictures import to_pixels
+from foveal.structures import Sample, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from foveal.checkpoints.description import Description
+    from foveal.config import Settings
+    from foveal.data.dataset import Dataset
+    from foveal.runtimes.base import InputSizes
+    from foveal.structures import ModelCard
+
+_DRAWN_SIDE = 320
+"""Pixels of a drawn image's side; it is scaled like any other."""
+_SEED = 0
+
+
+def align(dataset: Dataset, card: ModelCard) -> Dataset:
+    """A data set with the model's classes; those that its training ignored are ignored.
+
+    Raises:
+        DataError: it has no images, or objects of classes that the model does not know.
+    """
+    present = [name for name in card.ignored_classes if name in dataset.classes]
+    aligned = (dataset.ignoring(present) if present else dataset).aligned(card.classes)
+    if not len(aligned):
+        raise DataError(f"{dataset.name or dataset.root}: has no images. Expected some to export.")
+    return aligned
+
+
+def spread(dataset: Dataset, most: int) -> Dataset:
+    """At most so many images of a data set, evenly spread over it."""
+    count = min(most, len(dataset))
+    return dataset.take(np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist())
+
+
+def prepare(
+    dataset: Dataset, description: Description, sizes: InputSizes
+) -> list[NDArray[np.uint8]]:
+    """Each image as the network's input [B, C, H, W]; B is 1, or what the network takes.
+
+    Raises:
+        ImageError: an image can't be read.
+    """
+    settings = description.preparation
+    preparation = make_preparation(settings)
+    batch = sizes.batch or 1
+    inputs = []
+    for path in dataset.paths:
+        pixels = to_pixels(
+            path,
+            bands=description.model.bands,
+            band_low=settings.band_low,
+            band_high=settings.band_high,
+        )
+        size = None
+        if sizes.height is not None and sizes.width is not None:
+            size = (sizes.height, sizes.width)
+        sample, _ = preparation(Sample(pixels, Target.empty()), size=size)
+        image = sample.image.transpose(2, 0, 1)[None].repeat(batch, axis=0)
+        inputs.append(np.ascontiguousarray(image))
+    return inputs
+
+
+def pictures_of(dataset: Dataset | None, settings: Settings, count: int) -> list[NDArray[np.uint8]]:
+    """Images [H, W, C] to compare outputs on: of a data set, or drawn where there is none.
+
+    Raises:
+        ImageError: an image can't be read.
+    """
+    bands = settings.model.bands
+    if dataset is None:
+        return [_drawn(index, bands) for index in range(count)]
+    prepared = settings.preparation
+    chosen = spread(dataset, count)
+    return [
+        to_pixels(path, bands=bands, band_low=prepared.band_low, band_high=prepared.band_high)
+        for path in chosen.paths
+    ]
+
+
+def fit(
+    pictures: Sequence[NDArray[np.uint8]], settings: Settings, *, size: tuple[int, int], batch: int
+) -> NDArray[np.uint8]:
+    """Pictures prepared for one input size (height, width): [batch, C, H, W].
+
+    All are different as long as there are enough.
+    """
+    preparation = make_preparation(settings.preparation)
+    chosen = [pictures[index % len(pictures)] for index in range(batch)]
+    images = [preparation(Sample(each, Target.empty()), size=size)[0].image for each in chosen]
+    return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
+
+
+def _drawn(index: int, bands: int) -> NDArray[np.uint8]:
+    sample = draw_smear(np.random.default_rng((_SEED, index)), size=_DRAWN_SIDE)
+    return sample.image[:, :, np.arange(bands) % 3]

@@ -1,0 +1,162 @@
+"""The network as other programs get it: plain operators, float32, nothing only training needs.
+
+A deep copy is changed, the model never. Frozen and live batch norms are folded into the
+convolutions before them, and ReLU6 is a clamp, which is one operator everywhere.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from foveal.models.norms import FrozenBatchNorm, set_norm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from foveal.models.retinanet import RetinaNet
+
+_PROBE = (96, 160)
+"""Height and width of the input with which is seen which norm follows which convolution."""
+
+
+class ExportedNetwork(nn.Module):
+    """What `RetinaNet` computes, for inputs whose sides are multiples of 32.
+
+    Args:
+        model: the network; it is copied.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: RetinaNet) -> None:
+        super().__init__()
+        copied = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+        copied.to(memory_format=torch.contiguous_format)
+        set_norm(copied, norm="frozen")
+        self.bands = len(copied.mean)
+        fold_norms(copied.backbone, torch.zeros(1, self.bands, *_PROBE))
+        replace_modules(copied, nn.ReLU6, Clamp6)
+        self.backbone = copied.backbone
+        self.fpn = copied.fpn
+        self.classification = copied.classification
+        self.box = copied.box
+        self.by_anchor = AnchorRows()
+        self.levels = len(copied.grid.strides)
+        self.coarsest_stride = copied.grid.strides[-1]
+        self.register_buffer("mean", 255 * copied.mean[:, None, None])
+        self.register_buffer("std", 255 * copied.std[:, None, None])
+        self.eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Compute the raw output.
+
+        Args:
+            images: [B, C, H, W] uint8, 0..255; H and W are multiples of 32.
+
+        Returns:
+            For each level the logits [B, A_l, K], then for each level the deltas [B, A_l, 4].
+        """
+        normalized = (images.to(torch.float32) - self.mean) / self.std
+        levels = self.fpn(self.backbone(normalized))
+        return tuple(
+            self.by_anchor(head.output(head.tower(level)), head.values)
+            for head in (self.classification, self.box)
+            for level in levels
+        )
+
+
+class Clamp6(nn.Module):
+    """ReLU6 in one operator that every exporter knows."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Clamp features of any shape to 0..6."""
+        return torch.clamp(features, 0, 6)
+
+
+class AnchorRows(nn.Module):
+    """The last step of the heads."""
+
+    def forward(self, outputs: Tensor, values: int) -> Tensor:
+        """Bring [B, anchors * values, H, W] to [B, H * W * anchors, values]."""
+        return outputs.permute(0, 2, 3, 1).reshape(outputs.shape[0], -1, values)
+
+
+def replace_modules(
+    module: nn.Module, kind: type[nn.Module], make: Callable[[], nn.Module]
+) -> None:
+    """Put something else in the place of every module of a kind inside a module."""
+    for name, child in module.named_children():
+        if isinstance(child, kind):
+            setattr(module, name, make())
+        else:
+            replace_modules(child, kind, make)
+
+
+def fold_norms(module: nn.Module, example: Tensor) -> int:
+    """Let every convolution do the work of the frozen norm that directly follows it.
+
+    Which norm follows which convolution is seen in one pass of an example, so that no network's
+    naming matters. What is left of a norm is its activation.
+
+    Args:
+        module: changed in place.
+        example: an input.
+
+    Returns:
+        How many norms were folded.
+    """
+    parents = {
+        child: (parent, name)
+        for parent in module.modules()
+        for name, child in parent.named_children()
+    }
+    pairs = _pairs(module, example)
+    for conv, norm in pairs:
+        scale, shift = norm.scale_and_shift()
+        bias = shift if conv.bias is None else shift + conv.bias * scale
+        conv.weight = nn.Parameter(conv.weight * scale[:, None, None, None], requires_grad=False)
+        conv.bias = nn.Parameter(bias, requires_grad=False)
+        parent, name = parents[norm]
+        setattr(parent, name, nn.Identity() if norm.activation is None else norm.activation)
+    return len(pairs)
+
+
+def _pairs(module: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, FrozenBatchNorm]]:
+    """Each frozen norm whose input is a convolution's output, with that convolution."""
+    outputs: dict[int, tuple[nn.Module, Tensor]] = {}  # with the tensors, so that ids stay unique
+    followers: list[tuple[nn.Module, nn.Module]] = []
+
+    def after_conv(conv: nn.Module, _: Any, output: Tensor) -> None:
+        outputs[id(output)] = (conv, output)
+
+    def before_norm(norm: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        if id(arguments[0]) in outputs:
+            followers.append((outputs[id(arguments[0])][0], norm))
+
+    hooks = []
+    for child in module.modules():
+        if type(child) is nn.Conv2d:  # others may do more with their weights than convolve
+            hooks.append(child.register_forward_hook(after_conv))
+        elif isinstance(child, FrozenBatchNorm):
+            hooks.append(child.register_forward_pre_hook(before_norm))
+    try:
+        with torch.no_grad():
+            module(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    calls = Counter(conv for conv, _ in outputs.values())
+    uses = Counter(norm for _, norm in followers)
+    return [
+        (conv, norm)
+        for conv, norm in followers
+        if isinstance(conv, nn.Conv2d)
+        and isinstance(norm, FrozenBatchNorm)
+        and calls[conv] == uses[norm] == 1
+    ]

@@ -1,0 +1,71 @@
+"""A model in the folders that NVIDIA's Triton Inference Server reads, served by ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from foveal.runtimes.signature import DETECTIONS, INPUT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from foveal.checkpoints.description import Description
+    from foveal.runtimes.base import InputSizes
+
+MODEL = "1/model.onnx"
+"""The first version of the model, below its folder."""
+CONFIG = "config.pbtxt"
+LABELS = "labels.txt"
+
+_LARGEST_BATCH = 8
+"""Images that Triton puts together at most, where requests of one size come at once."""
+
+
+def write_triton_config(
+    folder: Path, name: str, description: Description, sizes: InputSizes
+) -> None:
+    """Write what Triton must know of the model: inputs, outputs, batches, class names.
+
+    Args:
+        folder: of the model.
+        name: what Triton calls the model: the name that the folder will have.
+        description: of the model, with decoding and NMS inside.
+        sizes: the inputs that it takes; any number of images.
+    """
+    most = description.decoding.most
+    (folder / CONFIG).write_text(
+        _CONFIG.format(
+            name=name,
+            batch=_LARGEST_BATCH,
+            images=INPUT,
+            bands=description.model.bands,
+            height=sizes.height or -1,
+            width=sizes.width or -1,
+            boxes=DETECTIONS[0],
+            scores=DETECTIONS[1],
+            labels=DETECTIONS[2],
+            counts=DETECTIONS[3],
+            most=most,
+            label_file=LABELS,
+        ),
+        encoding="utf-8",
+    )
+    names = "".join(f"{name}\n" for name in description.card.classes)
+    (folder / LABELS).write_text(names, encoding="utf-8")
+
+
+_CONFIG = """\
+name: "{name}"
+backend: "onnxruntime"
+max_batch_size: {batch}
+dynamic_batching {{ }}
+input [
+  {{ name: "{images}" data_type: TYPE_UINT8 dims: [ {bands}, {height}, {width} ] }}
+]
+output [
+  {{ name: "{boxes}" data_type: TYPE_FP32 dims: [ {most}, 4 ] }},
+  {{ name: "{scores}" data_type: TYPE_FP32 dims: [ {most} ] }},
+  {{ name: "{labels}" data_type: TYPE_INT64 dims: [ {most} ] label_filename: "{label_file}" }},
+  {{ name: "{counts}" data_type: TYPE_INT64 dims: [ 1 ] reshape: {{ shape: [ ] }} }}
+]
+"""

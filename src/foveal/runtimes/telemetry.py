@@ -1,0 +1,62 @@
+"""OpenVINO and NNCF without their telemetry: every import of either goes through here.
+
+Both send usage statistics through the package `openvino_telemetry`, already while they are
+imported, and take silence for consent. Both do without where that package is missing. So it is made
+to be missing: nothing is sent, no thread is started and nothing is written into the user's home.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+from foveal.errors import MissingExtraError
+
+_TELEMETRY = "openvino_telemetry"
+
+
+def import_openvino() -> Any:
+    """The module `openvino`, which sends nothing.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    turn_telemetry_off()
+    return _import("openvino", "pip install openvino")
+
+
+def import_nncf() -> Any:
+    """The module `nncf`, which sends nothing.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    turn_telemetry_off()
+    return _import("nncf", "pip install nncf")
+
+
+def turn_telemetry_off() -> None:
+    """See to it that neither OpenVINO nor NNCF sends anything from this process.
+
+    An import of a module that is None in `sys.modules` fails as if it were not installed. Where
+    somebody has imported the package before, its sender is made to drop everything.
+    """
+    if sys.modules.get(_TELEMETRY) is None:
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+        return
+    sender = importlib.import_module(f"{_TELEMETRY}.utils.sender")
+    sender.TelemetrySender.send = _drop
+
+
+def _drop(*_: Any, **__: Any) -> None:
+    """Send nothing."""
+
+
+def _import(name: str, install: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise MissingExtraError(f"{name} is not installed. Run: {install}") from None
