@@ -1,27 +1,27 @@
-"""All pyramid levels in one canvas, so that a shared convolution runs once and not L times.
+"""All pyramid levels side by side, so that a head's convolutions run once and not L times.
 
-On a CPU a convolution over a small level costs far more than its share of the places: a quarter of
-the places took nearly half of the time. In the canvas the finest level lies at the left, the others
-in rows at its right, all apart by a margin that is kept at zero: each level then sees the zero
-padding that it would see alone.
+On a CPU a convolution in bf16 over a small level costs far more than its share of the locations:
+a quarter of the locations took nearly half of the time. Packed, the finest level lies at the left
+and the others in rows at its right, all apart by padding that is kept at zero: each level then sees
+the zero padding that it would see alone.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from foveal.acceleration.recording import is_recorded
+from foveal.models.heads import Head, HiddenLayer
 
 MARGIN = 1
-"""Places between levels: as many as a 3x3 convolution looks beyond its own place."""
+"""Locations between levels: as many as a 3x3 convolution looks beyond its own location."""
 
 
-class Spot(NamedTuple):
-    """Where a level lies in the canvas, in places."""
+class Region(NamedTuple):
+    """A rectangle of the packed levels, in locations."""
 
     top: int
     left: int
@@ -29,76 +29,77 @@ class Spot(NamedTuple):
     width: int
 
 
-class Canvas(NamedTuple):
+class PackedLevels(NamedTuple):
     """Levels side by side.
 
     Attributes:
         features: [B, C, H, W], zero between the levels.
-        spots: where each level lies.
-        gaps: what lies between and beside them.
+        regions: where each level lies.
+        padding: what lies between and beside them.
     """
 
     features: Tensor
-    spots: tuple[Spot, ...]
-    gaps: tuple[Spot, ...]
+    regions: tuple[Region, ...]
+    padding: tuple[Region, ...]
 
 
-def can_pack(levels: tuple[Tensor, ...]) -> bool:
-    """Whether packing pays (on a CPU, not while tracing) and the levels find room."""
-    if len(levels) < 2 or levels[0].device.type != "cpu" or is_recorded():
+def can_pack(levels: tuple[Tensor, ...], *heads: Head) -> bool:
+    """Whether the levels find room, and no head has norms, which would see the padding."""
+    if len(levels) < 2 or any(layer.norm is not None for head in heads for layer in layers(head)):
         return False
-    finest, *others = _spots(levels)
-    return max(spot.top + spot.height for spot in others) <= finest.height
+    finest, *others = _regions(levels)
+    return max(region.top + region.height for region in others) <= finest.height
 
 
-def pack(levels: tuple[Tensor, ...]) -> Canvas:
-    """Put levels [B, C, H_l, W_l] into one canvas; see `can_pack`."""
-    spots = _spots(levels)
-    finest, first = spots[:2]
+def pack(levels: tuple[Tensor, ...]) -> PackedLevels:
+    """Put levels [B, C, H_l, W_l] side by side; see `can_pack`."""
+    regions = _regions(levels)
+    finest, first = regions[:2]
     rows: dict[int, list[Tensor]] = {}
-    for level, spot in zip(levels[1:], spots[1:], strict=True):
-        rows.setdefault(spot.top, []).append(pad(level, (0, MARGIN, 0, MARGIN)))
+    for level, region in zip(levels[1:], regions[1:], strict=True):
+        rows.setdefault(region.top, []).append(pad(level, (0, MARGIN, 0, MARGIN)))
     column = _joined([_joined(row, dim=3) for row in rows.values()], dim=2)
     column = pad(column, (0, first.width - column.shape[3], 0, finest.height - column.shape[2]))
     features = torch.cat([pad(levels[0], (0, MARGIN)), column], dim=3)
-    return Canvas(
+    return PackedLevels(
         features.contiguous(memory_format=torch.channels_last),
-        spots,
-        _gaps(spots, *features.shape[2:]),
+        regions,
+        _padding(regions, *features.shape[2:]),
     )
 
 
-def unpack(features: Tensor, spots: tuple[Spot, ...]) -> tuple[Tensor, ...]:
-    """The levels of a canvas [B, C, H, W], as views."""
-    return tuple(_view(features, spot) for spot in spots)
+def unpack(features: Tensor, regions: tuple[Region, ...]) -> tuple[Tensor, ...]:
+    """The levels in packed features [B, C, H, W], as views."""
+    return tuple(_view(features, region) for region in regions)
 
 
-def relu_between_gaps(hidden: Tensor, gaps: tuple[Spot, ...]) -> Tensor:
-    """ReLU in place, and zero in the gaps again; no pass over the features for the gaps' sake."""
-    result: Tensor = _ReluBetweenGaps.apply(hidden, gaps)
-    return result
+def apply_head(head: Head, levels: PackedLevels) -> tuple[Tensor, ...]:
+    """What `head` says of the levels: [B, H_l * W_l * anchors, values] for each."""
+    hidden = levels.features
+    for layer in layers(head):
+        hidden = relu_between_padding(layer.conv(hidden), levels.padding)
+    return tuple(head.by_anchor(part) for part in unpack(head.output(hidden), levels.regions))
 
 
-class _ReluBetweenGaps(torch.autograd.Function):
-    """The gradient passes where the result is positive, so never in a gap."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, gaps: tuple[Spot, ...]) -> Tensor:
-        hidden.relu_()
-        for gap in gaps:
-            _view(hidden, gap).zero_()
-        ctx.mark_dirty(hidden)
-        ctx.save_for_backward(hidden)
-        return hidden
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (result,) = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(gradients[0], result, 0), None
+def layers(head: Head) -> list[HiddenLayer]:
+    """The hidden layers of a head."""
+    return [layer for layer in head.tower if isinstance(layer, HiddenLayer)]
 
 
-def _view(features: Tensor, spot: Spot) -> Tensor:
-    top, left, height, width = spot
+def relu_between_padding(hidden: Tensor, padding: tuple[Region, ...]) -> Tensor:
+    """ReLU in place, and zero in the padding, also for the gradient.
+
+    The zeros are written before ReLU and behind autograd's back, which is sound: no convolution
+    needs its own output for its gradient, and ReLU passes none where its result is zero.
+    """
+    with torch.no_grad():
+        for region in padding:
+            _view(hidden, region).zero_()
+    return hidden.relu_()
+
+
+def _view(features: Tensor, region: Region) -> Tensor:
+    top, left, height, width = region
     return features[:, :, top : top + height, left : left + width]
 
 
@@ -111,35 +112,35 @@ def _joined(parts: list[Tensor], *, dim: int) -> Tensor:
     return torch.cat(filled, dim=dim)
 
 
-def _spots(levels: tuple[Tensor, ...]) -> tuple[Spot, ...]:
+def _regions(levels: tuple[Tensor, ...]) -> tuple[Region, ...]:
     """The finest level at the left; the second, which is the widest, and the others in rows."""
     finest, *others = (level.shape[2:] for level in levels)
     column = finest[1] + MARGIN
-    spots = [Spot(0, 0, *finest)]
+    regions = [Region(0, 0, *finest)]
     top, left, row_height = 0, column, 0
     for height, width in others:
         if left > column and left + width > column + others[0][1]:
             top, left, row_height = top + row_height + MARGIN, column, 0
-        spots.append(Spot(top, left, height, width))
+        regions.append(Region(top, left, height, width))
         left, row_height = left + width + MARGIN, max(row_height, height)
-    return tuple(spots)
+    return tuple(regions)
 
 
-def _gaps(spots: tuple[Spot, ...], height: int, width: int) -> tuple[Spot, ...]:
-    """The rectangles of a canvas in which no level lies."""
-    finest, *others = spots
+def _padding(regions: tuple[Region, ...], height: int, width: int) -> tuple[Region, ...]:
+    """The rectangles of packed levels in which no level lies."""
+    finest, *others = regions
     column = finest.width + MARGIN
-    gaps = [Spot(0, finest.width, height, MARGIN)]
-    rows: dict[int, list[Spot]] = {}
-    for spot in others:
-        rows.setdefault(spot.top, []).append(spot)
+    padding = [Region(0, finest.width, height, MARGIN)]
+    rows: dict[int, list[Region]] = {}
+    for region in others:
+        rows.setdefault(region.top, []).append(region)
     bottom = 0
     for top, row in rows.items():
-        bottom = min(top + max(spot.height for spot in row) + MARGIN, height)
-        ends = [spot.left for spot in row[1:]] + [width]
-        for spot, end in zip(row, ends, strict=True):
-            right, below = spot.left + spot.width, top + spot.height
-            gaps.append(Spot(top, right, bottom - top, end - right))
-            gaps.append(Spot(below, spot.left, bottom - below, spot.width))
-    gaps.append(Spot(bottom, column, height - bottom, width - column))
-    return tuple(gap for gap in gaps if gap.height > 0 and gap.width > 0)
+        bottom = min(top + max(region.height for region in row) + MARGIN, height)
+        ends = [region.left for region in row[1:]] + [width]
+        for region, end in zip(row, ends, strict=True):
+            right, below = region.left + region.width, top + region.height
+            padding.append(Region(top, right, bottom - top, end - right))
+            padding.append(Region(below, region.left, bottom - below, region.width))
+    padding.append(Region(bottom, column, height - bottom, width - column))
+    return tuple(region for region in padding if region.height > 0 and region.width > 0)

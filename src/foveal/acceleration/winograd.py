@@ -17,9 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-from foveal.acceleration.recording import is_recorded
+from torch import Tensor
 
 TILE = 4
 """Outputs on a side of a tile; its window has two more."""
@@ -57,7 +55,7 @@ class Block(NamedTuple):
     rows: int
 
 
-class Room:
+class Workspace:
     """Memory for one block's intermediate results, used again for the next block's."""
 
     def __init__(self, like: Tensor) -> None:
@@ -84,19 +82,30 @@ class Room:
         return self._parts[name][:size].view(shape)
 
 
-def suits(features: Tensor, conv: nn.Conv2d) -> bool:
-    """Whether `convolve` can do a convolution's work on these features, and faster."""
+def suits(
+    features: Tensor,
+    weight: Tensor,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> bool:
+    """Whether `convolve` can do the work of `torch.nn.functional.conv2d`, and faster.
+
+    The arguments are that function's.
+    """
+    outputs, channels, *kernel = weight.shape
     return (
-        not is_recorded()  # first: comparing sizes would fix them in an export
-        and conv.kernel_size == (3, 3)
-        and conv.stride == (1, 1)
-        and conv.padding == (1, 1)
-        and conv.dilation == (1, 1)
-        and conv.groups == 1
-        and conv.padding_mode == "zeros"
-        and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS
+        kernel == [3, 3]
+        and groups == 1
+        and _is_pair(stride, 1)
+        and _is_pair(padding, 1)
+        and _is_pair(dilation, 1)
+        and min(channels, outputs) >= LEAST_CHANNELS
+        and features.ndim == 4
         and features.device.type == "cpu"
-        and features.dtype is conv.weight.dtype is torch.float32
+        and features.dtype is weight.dtype is torch.float32
         and len(features) * _tiles(features.shape[2]) * _tiles(features.shape[3]) >= LEAST_TILES
         and not torch.is_autocast_enabled("cpu")
     )
@@ -133,12 +142,12 @@ class _Convolution(torch.autograd.Function):
             memory_format=torch.channels_last,
         )
         outputs = output.permute(0, 2, 3, 1)
-        room = Room(features)
+        workspace = Workspace(features)
         for block in _blocks(batch, rows, columns):
-            windows = room.copy("windows", _windows(padded, block, columns))
-            values = room.product("values", transforms.window, windows)
-            products = room.products("products", _by_channel(values, weight.shape[1]), kernels)
-            tiles = room.product("tiles", transforms.tile, products.view(WINDOW**2, -1))
+            windows = workspace.copy("windows", _windows(padded, block, columns))
+            values = workspace.product("values", transforms.window, windows)
+            products = workspace.products("products", _by_channel(values, weight.shape[1]), kernels)
+            tiles = workspace.product("tiles", transforms.tile, products.view(WINDOW**2, -1))
             if bias is not None:
                 tiles.view(-1, len(bias)).add_(bias)
             place = _places(outputs, block, columns)
@@ -163,17 +172,17 @@ class _Convolution(torch.autograd.Function):
         padded = _padded(features)
         of_padded = torch.zeros_like(padded)
         of_kernels = torch.zeros_like(kernels)
-        room = Room(features)
+        workspace = Workspace(features)
         for block in _blocks(batch, rows, columns):
-            tiles = room.copy("tiles", _places(gradient, block, columns))
-            products = _by_channel(room.product("products", transforms.tile.T, tiles), outputs)
+            tiles = workspace.copy("tiles", _places(gradient, block, columns))
+            products = _by_channel(workspace.product("products", transforms.tile.T, tiles), outputs)
             if wants_weight:
-                windows = room.copy("windows", _windows(padded, block, columns))
-                values = room.product("values", transforms.window, windows)
+                windows = workspace.copy("windows", _windows(padded, block, columns))
+                values = workspace.product("values", transforms.window, windows)
                 of_kernels.baddbmm_(products.transpose(1, 2), _by_channel(values, channels))
             if wants_features:
-                values = room.products("values", products, kernels).view(WINDOW**2, -1)
-                windows = room.product("windows", transforms.window.T, values)
+                values = workspace.products("values", products, kernels).view(WINDOW**2, -1)
+                windows = workspace.product("windows", transforms.window.T, values)
                 _add_windows(of_padded, windows, block, columns)
         of_weight = None
         if wants_weight:
@@ -184,6 +193,11 @@ class _Convolution(torch.autograd.Function):
             of_features = of_padded[:, 1 : height + 1, 1 : width + 1].permute(0, 3, 1, 2)
         of_bias = gradients[0].sum((0, 2, 3)) if ctx.has_bias else None
         return of_features, of_weight, of_bias
+
+
+def _is_pair(value: Any, number: int) -> bool:
+    """Whether an argument for height and width, one number or two, is `number` for both."""
+    return value == number or (isinstance(value, tuple | list) and list(value) == [number] * 2)
 
 
 def _transformed(weight: Tensor) -> Tensor:
@@ -229,7 +243,7 @@ def _blocks(batch: int, rows: int, columns: int) -> Iterator[Block]:
 
 
 def _windows(padded: Tensor, block: Block, columns: int) -> Tensor:
-    """[6, 6, images, rows, columns, C]: a view; neighbouring windows share two rows or columns."""
+    """[6, 6, images, rows, columns, C]: a view; neighboring windows share two rows or columns."""
     return _patches(padded, block, columns, WINDOW)
 
 

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 ModelType = TypeVar("ModelType", bound=nn.Module)
 
@@ -39,7 +40,8 @@ class AveragedModel(Generic[ModelType]):
                 values.append(value)
             else:
                 average.copy_(value)
-        torch._foreach_lerp_(averages, values, 1 - decay)
+        average_all = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average_all(averages, values, self.updates)
 
 
 def averaging_decay(updates: int, decay: float) -> float:

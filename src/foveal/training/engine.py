@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, distributed, nn
 
+from foveal.acceleration.accelerated import Accelerated
 from foveal.acceleration.precision import autocast
 from foveal.detection.criterion import Criterion, Losses
 from foveal.errors import DeviceMemoryError
+from foveal.models.norms import BATCH_NORMS
 from foveal.structures import Batch
 from foveal.training.averaging import AveragedModel
 from foveal.training.optimizer import BACKBONE_PREFIX, set_learning_rate
@@ -55,7 +57,7 @@ class LossModule(nn.Module):
 
     def __init__(self, model: RetinaNet, criterion: Criterion) -> None:
         super().__init__()
-        self.model = model
+        self.model = Accelerated(model)
         self.criterion = criterion
 
     def forward(self, batch: Batch, anchors: Tensor) -> Losses:
@@ -71,7 +73,7 @@ class Engine:
         criterion: gives the losses.
         optimizer: holds every weight that is ever trained.
         accelerator: device and processes.
-        precision: type of the matrix products.
+        precision: type of the matrix products; may be changed between steps.
         clip_gradient: largest norm; 0 leaves clipping out.
         average: decay of the averaged weights; 0 leaves averaging out.
         compiled: whether torch.compile is used.
@@ -199,7 +201,8 @@ class Engine:
             sums += torch.stack([losses.classification, losses.box]).detach() * weight
             divisor += share
         divisor.clamp_(min=1)
-        torch._foreach_div_(self._gradients_now(), divisor)
+        for gradient in self._gradients_now():
+            gradient.div_(divisor)
         return sums / divisor
 
     def _part_losses(self, part: Batch) -> Losses:
@@ -224,11 +227,11 @@ class Engine:
         return [weight.grad for weight in self._trained if weight.grad is not None]
 
     def _gradient_norm(self) -> Tensor:
-        return torch.nn.utils.get_total_norm(self._gradients_now())
+        return nn.utils.get_total_norm(self._gradients_now())
 
     def _clip(self, norm: float) -> None:
         if self.clip_gradient and norm > self.clip_gradient:
-            torch._foreach_mul_(self._gradients_now(), self.clip_gradient / norm)
+            nn.utils.clip_grads_with_norm_(self._trained, self.clip_gradient, torch.tensor(norm))
 
     def _read(
         self, losses: Tensor, norm: Tensor, *, stop: bool
@@ -247,10 +250,18 @@ class Engine:
         if self.accelerator.num_processes > 1:
             module = spread(module, self.accelerator.device, sync_buffers=bool(self._statistics))
         if self.compiled:
-            # One compilation for each input size and number of places for boxes.
-            torch._dynamo.config.recompile_limit = MOST_COMPILATIONS
-            module.compile(dynamic=False)
+            module.compile(dynamic=False, **compile_options())
         return module
+
+
+def compile_options() -> dict[str, int]:
+    """Allow one compilation for each input size and each number of boxes there is room for.
+
+    Before torch had the option, eight were compiled, and other sizes ran uncompiled.
+    """
+    name = "recompile_limit"
+    known = inspect.signature(torch.compile).parameters
+    return {name: MOST_COMPILATIONS} if name in known else {}
 
 
 def spread(
@@ -300,7 +311,7 @@ def running_statistics(model: nn.Module) -> list[Tensor]:
     return [
         buffer
         for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if isinstance(module, BATCH_NORMS)
         for buffer in module.buffers(recurse=False)
     ]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
+from foveal.acceleration.precision import NAMES, TYPES, explain_precision
 from foveal.errors import TrainingError, TrainingInterrupted
 from foveal.structures import Batch, ModelCard
 from foveal.training.batches import make_batches
@@ -169,6 +170,7 @@ class Run:
     def begin(self, *, resume: bool) -> None:
         """Make the run's files, or read where it was."""
         self.position = self.keeper.begin(self.engine, resume=resume)
+        self.teller.say(self._keep_precision())
         self.teller.begin(
             self.keeper.folder.metrics if self.keeper.folder else None,
             keep_bytes=self.position.journal_bytes,
@@ -176,6 +178,18 @@ class Run:
         )
         if not resume:
             self._save()
+
+    def _keep_precision(self) -> str:
+        """Compute in the precision in which the run began, and say in which and why."""
+        chosen = NAMES[self.engine.precision]
+        began = self.position.precision
+        self.position.precision = began or chosen
+        if began and began != chosen:
+            self.engine.precision = TYPES[began]
+            return f"Computing in {began}, in which this run began."
+        if not self.accelerator.is_main_process:
+            return ""
+        return explain_precision(self.training.precision, self.accelerator.device)
 
     def go(self) -> None:
         """Train until the last epoch, or until patience is at its end."""

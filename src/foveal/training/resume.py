@@ -63,6 +63,7 @@ class Position:
         sums: what this epoch's means are made of.
         history: one entry an epoch, as in metrics.jsonl.
         journal_bytes: how much of metrics.jsonl belongs to the run up to here.
+        precision: in which the run computes, 'float32' or 'bf16'; '' in states that don't say.
     """
 
     epoch: int = 0
@@ -75,6 +76,7 @@ class Position:
     sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     journal_bytes: int = 0
+    precision: str = ""
 
     def add(self, **values: float) -> None:
         """Add to the epoch's sums."""

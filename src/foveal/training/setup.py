@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from foveal.acceleration.allocator import keep_freed_memory
-from foveal.acceleration.precision import choose_precision
+from foveal.acceleration.precision import NAMES, TYPES, Precision, choose_precision
 from foveal.detection.criterion import Criterion
+from foveal.devices import choose_device
 from foveal.errors import MissingExtraError, SettingsError
 from foveal.training.engine import Engine
 from foveal.training.optimizer import make_optimizer
+from foveal.training.processes import agreed
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -52,9 +54,8 @@ def make_accelerator(trackers: tuple[str, ...] = (), *, folder: Path | None = No
         )
     from accelerate import Accelerator
 
-    has_device = torch.cuda.is_available() or torch.backends.mps.is_available()
     return Accelerator(
-        cpu=not has_device,
+        cpu=choose_device("auto").type == "cpu",
         log_with=list(trackers) or None,
         project_dir=str(folder) if folder else None,
     )
@@ -104,7 +105,8 @@ def make_engine(
     """Bring the model to the accelerator's device and give it all that changes its weights."""
     training = settings.training
     device = accelerator.device
-    keep_freed_memory(device)
+    if training.keep_freed_memory:
+        keep_freed_memory(device)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(
         model,
@@ -119,12 +121,20 @@ def make_engine(
         make_criterion(settings),
         optimizer,
         accelerator=accelerator,
-        precision=choose_precision(training.precision, device),
+        precision=agreed_precision(training.precision, accelerator),
         clip_gradient=training.clip_gradient,
         average=training.average,
         compiled=compiled,
         seed=training.seed,
     )
+
+
+def agreed_precision(wanted: Precision, accelerator: Accelerator) -> torch.dtype:
+    """What `choose_precision` gives in the main process, in all processes."""
+    chosen = ""
+    if accelerator.is_main_process:
+        chosen = NAMES[choose_precision(wanted, accelerator.device)]
+    return TYPES[agreed(chosen)]
 
 
 def _weight_decay(training: TrainingSettings) -> float:
