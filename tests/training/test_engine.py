@@ -6,10 +6,11 @@ import pytest
 import torch
 from tests.training.conftest import make_fake_batch, tiny_settings
 
+from foveal.acceleration import accelerated
 from foveal.errors import TrainingError
 from foveal.models.build import build_model
 from foveal.training.batches import split_batch
-from foveal.training.engine import is_out_of_memory, running_statistics
+from foveal.training.engine import compile_options, is_out_of_memory, running_statistics
 from foveal.training.setup import make_accelerator, make_engine
 
 
@@ -187,3 +188,34 @@ def test_the_same_steps_give_the_same_bits(optimizer):
     assert same(states[0], states[1])
     assert same(average[0], average[1])
     assert not same(average[0], engine.model.fpn.state_dict())
+
+
+def test_a_step_is_accelerated(monkeypatch):
+    used = []
+
+    class Watched(accelerated.FasterFunctions):
+        def __enter__(self):
+            used.append(len(self._folded))
+            return super().__enter__()
+
+    monkeypatch.setattr(accelerated, "FasterFunctions", Watched)
+    engine = make("model.norm=frozen")
+    plain = copy.deepcopy(engine.model).train()
+    batch = make_fake_batch(3)
+    anchors = plain.anchors(*batch.images.shape[-2:])
+    expected = engine.criterion(plain(batch.images), anchors, batch)
+    found = engine.step([batch], 0.01)
+    assert used == [15]
+    assert found.loss == pytest.approx(expected.total.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("has_option", [True, False])
+def test_as_many_compilations_as_there_are_input_sizes(monkeypatch, has_option):
+    def compile_now(model, *, dynamic=None, recompile_limit=None):
+        raise NotImplementedError
+
+    def compile_before(model, *, dynamic=None):
+        raise NotImplementedError
+
+    monkeypatch.setattr(torch, "compile", compile_now if has_option else compile_before)
+    assert compile_options() == ({"recompile_limit": 64} if has_option else {})

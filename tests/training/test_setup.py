@@ -86,3 +86,25 @@ def test_flat_settings_are_plain_values():
     flat = flat_settings(make_settings())
     assert flat["training.epochs"] == 20
     assert all(isinstance(value, bool | int | float | str) for value in flat.values())
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_freed_memory_is_kept_where_the_settings_say_so(monkeypatch, keeps):
+    told = []
+    monkeypatch.setattr(setup, "keep_freed_memory", told.append)
+    settings = tiny_settings(f"training.keep_freed_memory={str(keeps).lower()}")
+    setup.make_engine(build_model(settings, 2), settings, accelerator=setup.make_accelerator())
+    assert told == [CPU] * keeps
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [("cpu", "cpu"), ("mps", "mps")])
+def test_the_device_is_chosen_as_for_prediction(monkeypatch, chosen, expected):
+    asked = []
+    made = []
+    monkeypatch.setattr(
+        setup, "choose_device", lambda wanted: asked.append(wanted) or torch.device(chosen)
+    )
+    monkeypatch.setattr("accelerate.Accelerator", lambda **options: made.append(options))
+    setup.make_accelerator()
+    assert asked == ["auto"]
+    assert [options["cpu"] for options in made] == [expected == "cpu"]
