@@ -17,9 +17,12 @@ from typing import Any
 import torch
 from harness import synchronise
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.hooks import RemovableHandle
 
+from foveal.acceleration import accelerated
 from foveal.models.retinanet import RetinaNet
 from foveal.structures import RawOutput
 
@@ -55,8 +58,19 @@ def clock() -> float:
     return time.perf_counter()
 
 
+@contextlib.contextmanager
+def plain_forward() -> Iterator[None]:
+    """The network's own forward, without what makes it faster on a CPU."""
+    original = accelerated.can_accelerate
+    accelerated.can_accelerate = lambda *_: False
+    try:
+        yield
+    finally:
+        accelerated.can_accelerate = original
+
+
 class Traffic(TorchDispatchMode):
-    """Counts the bytes that operations read and write: each input and each output once.
+    """Counts the bytes that plain operations read and write: each input and each output once.
 
     Views move nothing. It is what a device without caches would move; fused kernels move less.
     """
@@ -64,6 +78,15 @@ class Traffic(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.bytes = 0.0
+        self._plain = contextlib.ExitStack()
+
+    def __enter__(self) -> Traffic:
+        self._plain.enter_context(plain_forward())
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._plain.close()
 
     def __torch_dispatch__(
         self,
@@ -101,19 +124,52 @@ def _bytes(item: Any) -> int:
 
 @contextlib.contextmanager
 def marked_forward(model: RetinaNet, marks: Marks) -> Iterator[None]:
-    """Marks normalisation, backbone, FPN and heads of every pass through the network."""
+    """Marks normalization, backbone, FPN and heads of every pass through the network."""
     hooks = [
-        model.register_forward_pre_hook(lambda *_: marks.end("to the device")),
+        *on_network(model, before=lambda: marks.end("to the device")),
+        *on_network(model, after=lambda _: marks.end("heads")),
         model.backbone.register_forward_pre_hook(lambda *_: marks.end("normalisation")),
         model.backbone.register_forward_hook(lambda *_: marks.end("backbone")),
         model.fpn.register_forward_hook(lambda *_: marks.end("FPN")),
-        model.register_forward_hook(lambda *_: marks.end("heads")),
     ]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def on_gradient(output: Tensor, call: Callable[[], None]) -> None:
+    """Call something once the gradient reaches an output; never for a pass without gradients."""
+    if output.requires_grad:
+        output.register_hook(lambda _: call())
+
+
+def on_network(
+    model: RetinaNet,
+    *,
+    before: Callable[[], None] | None = None,
+    after: Callable[[RawOutput[Tensor]], None] | None = None,
+) -> list[RemovableHandle]:
+    """Call something before or after each pass, whether the network runs itself or accelerated."""
+
+    def is_it(module: nn.Module) -> bool:
+        return module is model or (
+            isinstance(module, accelerated.Accelerated) and module.model is model
+        )
+
+    def before_module(module: nn.Module, _: Any) -> None:
+        if before is not None and is_it(module):
+            before()
+
+    def after_module(module: nn.Module, _: Any, output: Any) -> None:
+        if after is not None and is_it(module):
+            after(output)
+
+    return [
+        register_module_forward_pre_hook(before_module),
+        register_module_forward_hook(after_module),
+    ]
 
 
 @contextlib.contextmanager
@@ -125,26 +181,26 @@ def marked_backward(model: RetinaNet, marks: Marks) -> Iterator[None]:
     """
 
     def after_fpn(_module: nn.Module, _: Any, levels: tuple[Tensor, ...]) -> None:
-        levels[-1].register_hook(lambda _: marks.end("heads, backward"))
+        on_gradient(levels[-1], lambda: marks.end("heads, backward"))
 
     def after_backbone(_module: nn.Module, _: Any, features: tuple[Tensor, ...]) -> None:
-        features[-1].register_hook(lambda _: marks.end("FPN, backward"))
+        on_gradient(features[-1], lambda: marks.end("FPN, backward"))
 
-    def after_heads(_module: nn.Module, _: Any, raw: RawOutput) -> None:
+    def after_heads(raw: RawOutput[Tensor]) -> None:
         arrived: list[None] = []
 
-        def at_first(_gradient: Tensor) -> None:
+        def at_first() -> None:
             if not arrived:
                 marks.end("losses, backward")
             arrived.append(None)
 
         for output in (*raw.logits, *raw.deltas):
-            output.register_hook(at_first)
+            on_gradient(output, at_first)
 
     hooks = [
         model.fpn.register_forward_hook(after_fpn),
         model.backbone.register_forward_hook(after_backbone),
-        model.register_forward_hook(after_heads),
+        *on_network(model, after=after_heads),
     ]
     try:
         yield

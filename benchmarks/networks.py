@@ -26,10 +26,10 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from foveal.models import memory
-from foveal.models.imports.torchvision import import_torchvision
-from foveal.models.model_file import LoadedModel
-from foveal.models.precision import choose_precision
+from foveal.acceleration import allocator
+from foveal.acceleration.precision import NAMES, Precision, choose_precision
+from foveal.checkpoints.model_file import LoadedModel
+from foveal.checkpoints.torchvision import import_torchvision
 
 LONGER = 5 / 3
 """The longest side that both allow, in shortest ones, as in the usual 800 and 1333."""
@@ -43,10 +43,10 @@ EXAMPLE = 256
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 WITHOUT_FOVEAL = {
-    memory.MMAP_MAX: 65_536,
-    memory.MMAP_THRESHOLD: 2**25,
-    memory.TRIM_THRESHOLD: 2**26,
-    memory.TOP_PAD: 2**17,
+    allocator.MMAP_MAX: 65_536,
+    allocator.MMAP_THRESHOLD: 2**25,
+    allocator.TRIM_THRESHOLD: 2**26,
+    allocator.TOP_PAD: 2**17,
 }
 """glibc's allocator as it comes, its thresholds where they rise to by themselves."""
 
@@ -152,12 +152,9 @@ def to_tensors(images: list[NDArray[np.uint8]]) -> list[Tensor]:
     return [torch.from_numpy(image).permute(2, 0, 1).contiguous() for image in images]
 
 
-def precision_name(wanted: str, device: str) -> str:
+def precision_name(wanted: Precision, device: str) -> str:
     """'float32' or 'bf16', for 'auto' what foveal chooses on the device."""
-    if wanted != "auto":
-        return wanted
-    chosen = choose_precision("auto", torch.device(device))
-    return next(name for name, dtype in PRECISIONS.items() if dtype == chosen)
+    return NAMES[choose_precision(wanted, device)]
 
 
 def for_torchvision(model: RetinaNet, device: str, precision: str) -> RetinaNet:
@@ -178,14 +175,14 @@ def memory_without_foveal() -> Iterator[None]:
 
     Blocks above 32 MB, to which its threshold rises by itself, go back to the system when freed.
     """
-    changed = memory._keep.cache_info().currsize and memory._keep()
-    if changed and not memory.tell_libc(WITHOUT_FOVEAL):
+    changed = allocator.keeps_freed_memory()
+    if changed and not allocator.tell_libc(WITHOUT_FOVEAL):
         raise RuntimeError("glibc's allocator can't be set back")
     try:
         yield
     finally:
         if changed:
-            memory.tell_libc(memory.KEEPING)
+            allocator.tell_libc(allocator.KEEPING)
 
 
 def make_foreign(task: Task) -> RetinaNet:

@@ -1,14 +1,17 @@
 """A training step beside torchvision's: images a second and peak memory.
 
     python benchmarks/training_step.py --device cpu|cuda [--size 640x640] [--batch 2]
-        [--objects 15 300] [--precision auto] [--torchvision-precision float32 bf16]
+        [--objects 15 300] [--precision auto float32 bf16] [--plain]
+        [--torchvision-precision float32 bf16]
 
 ResNet-50 and 91 classes, the same weights, images and boxes. A step begins with uint8 images on
 the host and ends with new weights. foveal's half is the engine of `foveal train`, with its own
-choice of precision and of torch.compile. torchvision's half is its network as its training script
-uses it: in float32 as it comes, and with bf16 autocast and channels_last. Both train all layers but
-the frozen norms by SGD with momentum, and both must find the same loss first, or the benchmark
-stops.
+choice of torch.compile, in both precisions; the ratios are those of the one that it chooses here.
+--plain adds its network without what makes it faster on a CPU. torchvision's half is its network as
+its training script uses it: in float32 as it comes, and with bf16 autocast and channels_last. bf16
+is left out where it takes more than four times as long as float32, unless it is asked for. All
+train all layers but the frozen norms by SGD with momentum, and all must find the same loss first,
+or the benchmark stops.
 
 Memory is the most that each takes for weights, gradients, momentum and two steps: on a CPU that of
 a process of its own beyond the loaded libraries, on a GPU what torch allocates.
@@ -31,6 +34,7 @@ from harness import (
     print_table,
     write_result,
 )
+from marks import plain_forward
 from networks import (
     Task,
     draw_images,
@@ -43,10 +47,11 @@ from networks import (
     torchvision_autocast,
 )
 
+from foveal.acceleration.precision_timing import HOPELESS, remembered_timing
+from foveal.checkpoints.model_file import LoadedModel
 from foveal.config import change_settings
 from foveal.data.batching import make_batch
 from foveal.data.preparation import Preparation, make_preparation
-from foveal.models.model_file import LoadedModel
 from foveal.structures import Batch, Sample, Target
 from foveal.training.setup import choose_compile, make_accelerator, make_engine
 
@@ -56,6 +61,7 @@ STEPS_OF_A_RUN = 100_000
 """Of a long run, for which foveal chooses whether to compile."""
 SIZES = {"cpu": (640, 640), "cuda": (800, 1333)}
 BATCHES = {"cpu": 2, "cuda": 16}
+EVERYTHING = ("auto", "float32", "bf16")
 LOSS_TOLERANCE = {"float32": 1e-3, "bf16": 0.05}
 
 Step = Callable[[], float]
@@ -156,30 +162,61 @@ def twice(make: Callable[..., Step], *arguments: Any) -> Callable[[], None]:
     return work
 
 
+def plain_step(task: Task, precision: str) -> Step:
+    """foveal's step with the network's own forward."""
+    step = foveal_step(task, precision, "off")
+
+    def plain() -> float:
+        with plain_forward():
+            return step()
+
+    return plain
+
+
 def measure(
-    task: Task, precision: str, others: Sequence[str], options: argparse.Namespace
+    task: Task, precisions: Sequence[str], others: Sequence[str], options: argparse.Namespace
 ) -> tuple[dict[str, Any], dict[str, Seconds]]:
-    """Time the contestants in turn: a row of the table, and the seconds of each."""
-    contestants = {"foveal": foveal_step(task, precision, options.compile)}
-    for other in others:
-        contestants[f"torchvision {other}"] = torchvision_step(task, other)
-    losses = {name: step() for name, step in contestants.items()}
-    check_losses(losses, precision, others)
+    """Time the contestants in turn: a row of the table, and the seconds of each.
+
+    Args:
+        task: what they compute.
+        precisions: foveal's; the first is the one that is compared.
+        others: torchvision's precisions.
+        options: of the command line.
+    """
+    own = {f"foveal {name}": foveal_step(task, name, options.compile) for name in precisions}
+    if options.plain:
+        own |= {f"foveal plain {name}": plain_step(task, name) for name in precisions}
+    foreign = {f"torchvision {other}": torchvision_step(task, other) for other in others}
+    losses = {name: step() for name, step in (own | foreign).items()}
+    for name in own:
+        check_losses({"foveal": losses[name], **losses}, name.split()[-1], others)
     seconds = interleave(
-        contestants, rounds=options.rounds, warmup=options.warmup, repeat=options.repeat
+        own | foreign, rounds=options.rounds, warmup=options.warmup, repeat=options.repeat
     )
     speed = {name: task.batch / found["median"] for name, found in seconds.items()}
     row: dict[str, Any] = {"objects": task.objects}
     row |= {f"{name} images/s": value for name, value in speed.items()}
-    row["same precision"] = ratio(speed, f"torchvision {precision}")
-    row["torchvision's default"] = ratio(speed, "torchvision float32")
-    row["loss"] = losses["foveal"]
+    compared = speed[f"foveal {precisions[0]}"]
+    row["same precision"] = ratio(compared, speed, f"torchvision {precisions[0]}")
+    row["torchvision's default"] = ratio(compared, speed, "torchvision float32")
+    row["loss"] = losses[f"foveal {precisions[0]}"]
     return row, seconds
 
 
-def ratio(speed: dict[str, float], other: str) -> float | str:
+def ratio(own: float, speed: dict[str, float], other: str) -> float | str:
     """How many times as fast as the other foveal is."""
-    return speed["foveal"] / speed[other] if other in speed else "-"
+    return own / speed[other] if other in speed else "-"
+
+
+def chosen_precisions(wanted: Sequence[str], device: str) -> list[str]:
+    """foveal's precisions, without repetition; 'auto' is what foveal chooses."""
+    return list(dict.fromkeys(precision_name(name, device) for name in wanted))
+
+
+def is_hopeless(precision: str, device: str) -> bool:
+    """Whether a step in it would take minutes on this processor."""
+    return precision == "bf16" and device == "cpu" and remembered_timing().ratio > HOPELESS
 
 
 def check_losses(losses: dict[str, float], precision: str, others: Sequence[str]) -> None:
@@ -223,17 +260,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         width=width,
         batch=options.batch or BATCHES[options.device],
     )
-    precision = precision_name(options.precision, options.device)
-    others = options.torchvision_precision
+    precisions = chosen_precisions(options.precision or EVERYTHING, options.device)
+    if not options.precision:
+        precisions = [name for name in precisions if not is_hopeless(name, options.device)]
+    precision = precisions[0]
+    others = options.torchvision_precision or [
+        name for name in ("float32", "bf16") if not is_hopeless(name, options.device)
+    ]
     print_machine()
     size = input_size(task)
     title = f"{task.backbone}, {task.batch} images of {height}x{width} (foveal's input {size})"
     rows, seconds, memory = [], {}, []
     for objects in options.objects:
-        row, found = measure(replace(task, objects=objects), precision, others, options)
+        row, found = measure(replace(task, objects=objects), precisions, others, options)
         rows.append(row)
         seconds[str(objects)] = found
-    print_table(rows, title=f"training step, {title}, foveal in {precision}")
+    print_table(rows, title=f"training step, {title}, compared in {precision}")
 
     def write() -> Path:
         return write_result(
@@ -266,13 +308,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int)
     parser.add_argument("--objects", type=int, nargs="+", default=[15, 300], help="an image")
     parser.add_argument("--memory-objects", type=int, nargs="*", default=[15, 5000])
-    parser.add_argument("--precision", choices=["auto", "float32", "bf16"], default="auto")
     parser.add_argument(
-        "--torchvision-precision",
+        "--precision",
         nargs="+",
-        choices=["float32", "bf16"],
-        default=["float32", "bf16"],
+        choices=EVERYTHING,
+        help="foveal's; the first is compared. All, and what foveal chooses is compared",
     )
+    parser.add_argument("--plain", action="store_true", help="foveal's own forward too")
+    parser.add_argument("--torchvision-precision", nargs="+", choices=["float32", "bf16"])
     parser.add_argument("--compile", choices=["auto", "on", "off"], default="auto")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=1)

@@ -34,7 +34,7 @@ class Accelerated(nn.Module):
     def forward(self, images: Tensor) -> RawOutput[Tensor]:
         """Compute the raw output for [B, C, H, W] images, as `RetinaNet.forward` does."""
         model = self.model
-        if torch.compiler.is_compiling() or not _is_on_cpu(model, images):
+        if not can_accelerate(model, images):
             output: RawOutput[Tensor] = model(images)
             return output
         with FasterFunctions(self._folded_pairs()):
@@ -59,5 +59,8 @@ def packing_pays(levels: tuple[Tensor, ...]) -> bool:
     return levels[0].dtype is torch.bfloat16
 
 
-def _is_on_cpu(model: RetinaNet, images: Tensor) -> bool:
+def can_accelerate(model: RetinaNet, images: Tensor) -> bool:
+    """Whether the faster ways apply: on a CPU, but not in a compiled or exported network."""
+    if torch.compiler.is_compiling():
+        return False
     return model.mean.device.type == images.device.type == "cpu"
