@@ -6,8 +6,8 @@ import pytest
 
 from foveal.config import make_settings
 from foveal.errors import WeightsError
-from foveal.models.build import build_model
 from foveal.exporting.torchvision import export_torchvision
+from foveal.models.build import build_model
 
 
 @pytest.mark.parametrize(

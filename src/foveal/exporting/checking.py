@@ -140,11 +140,18 @@ def compare(
         pairs = match(best, got, most=None if is_clear else _BEST_DETECTIONS)
         logits, boxes = pairs.scores, pairs.boxes
     else:
-        logits, boxes = _raw_differences(wanted, got, anchors, extents)
         # Without clear detections, whatever has any score.
         threshold = decoding.threshold if is_clear else 0.0
         best = clear if is_clear else found(wanted, threshold)
-        pairs = match(best, found(got, threshold), most=None if is_clear else _BEST_DETECTIONS)
+        if [part.shape for level in wanted for part in level] == [
+            part.shape for level in got for part in level
+        ]:
+            logits, boxes = _raw_differences(wanted, got, anchors, extents)
+            others = found(got, threshold)
+            pairs = match(best, others, most=None if is_clear else _BEST_DETECTIONS)
+        else:
+            logits = boxes = float("inf")
+            pairs = Pairs(int(best.counts.sum()), 0, 0.0, 0.0)
     return Agreement(
         precision=export.precision,
         height=height,
@@ -244,8 +251,6 @@ def _raw_differences(
 ) -> tuple[float, float]:
     """Largest difference of logits, relative, and of the best anchors' boxes, input pixels."""
     logits, others = (np.concatenate(raw.logits, axis=1) for raw in (wanted, got))
-    if logits.shape != others.shape:
-        return float("inf"), float("inf")
     relative = float(np.abs(logits - others).max() / max(float(np.abs(logits).max()), 1e-12))
     count = min(_BEST_ANCHORS, logits.shape[1])
     best = np.argpartition(-logits.max(axis=2), count - 1, axis=1)[:, :count]

@@ -613,7 +613,10 @@ def _score(found: Sequence[Detections], dataset: Dataset, *, most: int) -> float
 
 
 def _other_sizes(usual: tuple[int, int], least: int) -> list[tuple[int, int]]:
-    """Two smaller sizes: one higher than wide, one square."""
-    height, width = (max(least, round(side * 0.7 / 32) * 32) for side in usual)
-    square = max(least, round(max(usual) / 64) * 32)
-    return [(max(height, width) + 32, min(height, width)), (square, square)]
+    """Two other sizes, smaller if that can be: one higher than wide, one square."""
+    shorter, longer = sorted(max(least, round(side * 0.7 / 32) * 32) for side in usual)
+    high = (longer + 32, shorter)
+    side = max(least, round(max(usual) / 64) * 32)
+    while (side, side) in (usual, high):
+        side += 32
+    return [high if high != usual else (longer + 64, shorter), (side, side)]

@@ -35,6 +35,10 @@ _FEWEST_REVERTED, _MOST_REVERTED = 3, 30
 """Groups of layers that are taken back at most."""
 
 
+_SCALING = ("Multiply", "Subtract", "Reshape", "Convert", "FakeQuantize")
+"""What stands between 8-bit weights and their convolution in OpenVINO."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judgment:
     """How the average precision of a network is found.
@@ -161,11 +165,11 @@ def _quantize(
 
 
 def _is_quantized(convolution: Any) -> bool:
-    """Whether a convolution's weights pass a fake quantization."""
+    """Whether a convolution's weights are 8-bit numbers that are scaled."""
     node = convolution.input_value(1).get_node()
-    while node.get_type_name() in ("Reshape", "Convert"):
+    while node.get_type_name() in _SCALING:
         node = node.input_value(0).get_node()
-    return bool(node.get_type_name() == "FakeQuantize")
+    return bool(node.get_element_type().get_type_name() in ("i8", "u8"))
 
 
 @contextmanager

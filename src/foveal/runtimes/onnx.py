@@ -139,7 +139,7 @@ def _open_session(model: Path | bytes, *, device: str, where: object) -> Any:
         ) from None
     if device.startswith("cuda") and session.get_providers()[0] != _CUDA:
         raise SettingsError(
-            f"device {device!r}: ONNX Runtime can't use the GPU here, its CUDA libraries do not load. "
+            f"device {device!r}: ONNX Runtime can't use it, its CUDA libraries do not load. "
             "Expected auto or cpu, or the CUDA version that its GPU package was made for."
         )
     return session

@@ -8,10 +8,15 @@ to be missing: nothing is sent, no thread is started and nothing is written into
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from foveal.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _TELEMETRY = "openvino_telemetry"
 
@@ -33,7 +38,8 @@ def import_nncf() -> Any:
         MissingExtraError: it is not installed.
     """
     turn_telemetry_off()
-    return _import("nncf", "pip install nncf")
+    with _loggers_as_they_were():
+        return _import("nncf", "pip install nncf")
 
 
 def turn_telemetry_off() -> None:
@@ -47,6 +53,20 @@ def turn_telemetry_off() -> None:
         return
     sender = importlib.import_module(f"{_TELEMETRY}.utils.sender")
     sender.TelemetrySender.send = _drop
+
+
+@contextmanager
+def _loggers_as_they_were() -> Iterator[None]:
+    """Undo what NNCF does to all loggers, and keep PyTorch's word on missing GPUs to itself."""
+    kind = logging.getLoggerClass()
+    extensions = logging.getLogger("torch.utils.cpp_extension")
+    level = extensions.level
+    extensions.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.setLoggerClass(kind)
+        extensions.setLevel(level)
 
 
 def _drop(*_: Any, **__: Any) -> None:

@@ -1,0 +1,97 @@
+"""`foveal export` as a user meets it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import foveal
+from tests.exporting.models import small_model
+
+from foveal.checkpoints import model_file
+from foveal.data.synthetic import draw_dataset
+from foveal.exporting import checking
+from foveal.inference.opening import open_model
+from foveal.structures import ModelCard
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run: data and a model."""
+    folder = tmp_path_factory.mktemp("run")
+    loaded = small_model()
+    card = ModelCard(("normal", "infected", "platelet"))
+    model_file.save(folder / "best.safetensors", loaded.model, loaded.settings, card)
+    draw_dataset(folder / "data", splits={"val": 3}, size=64)
+    return folder
+
+
+def test_a_run_becomes_a_file(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cells.xml"
+    data = run / "data" / "val.json"
+    assert (
+        foveal(monkeypatch, "export", run, "--to", "openvino", "--out", out, "--check", data) == 0
+    )
+    told = capsys.readouterr()
+    assert "Turning the network into an OpenVINO model." in told.err
+    assert "Beside PyTorch in float32" in told.out
+    assert "logits differ" in told.out
+    assert "AP on the checked images (3 images): PyTorch 0." in told.out
+    assert "An image takes, on this machine: PyTorch" in told.out
+    assert f"Written: {out}" in told.out
+    assert open_model(out).description.card.classes == ("normal", "infected", "platelet")
+
+
+def test_beyond_the_limits_the_exit_code_is_1(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = checking.Limits(logits=1.0, boxes=-1.0, found=0.9)
+    monkeypatch.setitem(checking.LIMITS, "float32", limits)
+    out = tmp_path / "cells.xml"
+    options = ("--to", "openvino", "--out", out, "--size", "64x96", "--nms", "--batch", 1)
+    assert foveal(monkeypatch, "export", run, *options) == 1
+    told = capsys.readouterr().out
+    assert "Beyond the limits: 1 x 96 x 64" in told
+    assert "Nothing was written." in told
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--to", "onnx", "--out", "m.onnx", "--size", "big"), "--size big: expected height x"),
+        (("--to", "onnx", "--out", "m.xml"), "expected a name that ends in .onnx"),
+        (("--to", "pt2", "--out", "m.pt2", "--half"), "does not have half precision"),
+        (("--to", "onnx", "--out", "m.onnx", "--int8", "nowhere"), "nowhere"),
+    ],
+)
+def test_mistakes(
+    options: tuple[str, ...],
+    message: str,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert foveal(monkeypatch, "export", run, *options) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_is_not_exported_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.onnx").write_text("")
+    options = ("--to", "openvino", "--out", tmp_path / "m.xml")
+    assert foveal(monkeypatch, "export", tmp_path / "m.onnx", *options) == 2
+    assert "is an exported model, which can only predict" in capsys.readouterr().err
+
+
+def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert foveal(monkeypatch, "export", "--help") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Example: foveal export runs/cells --to openvino" in told
+    assert "trtexec --onnx=model.onnx" in told

@@ -1,0 +1,80 @@
+"""A small network that finds things, and its exports, each made once for all tests."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from foveal.checkpoints.model_file import LoadedModel
+from foveal.config import Settings, parse_settings
+from foveal.exporting.export import ExportReport, ExportTarget, export_model
+from foveal.models.build import build_model
+from foveal.structures import ModelCard
+
+CLASSES = ("normal", "infected", "plättchen <1 µm> \"&'")
+"""The last has all that XML, JSON and Triton's text might trip over."""
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="foveal-exports-")
+
+
+def small_settings(**decoding: object) -> Settings:
+    """Of a network with three levels, for images of 64 to 96 pixels."""
+    return parse_settings(
+        {
+            "model": {
+                "backbone": "test_resnet",
+                "weights": "none",
+                "norm": "live",
+                "fpn_channels": 16,
+                "head_channels": 16,
+                "head_depth": 1,
+            },
+            "anchors": {"strides": [8, 16, 32], "sizes": [12, 24, 48]},
+            "preparation": {"shorter": 64, "longer": 96},
+            "decoding": {"most": 60, "top_per_level": 50, **decoding},
+        },
+        where="test",
+    )
+
+
+@cache
+def small_model() -> LoadedModel:
+    """A network whose batch norms have seen something and whose scores differ from place to place.
+
+    Some are above 0.3; on a gray image none is above 0.05.
+    """
+    torch.manual_seed(3)
+    settings = small_settings()
+    model = build_model(settings, len(CLASSES))
+    with torch.no_grad():
+        model.train()(torch.from_numpy(noise(4)))
+        model.eval()
+        raw = model(torch.from_numpy(noise(2)))
+        for head, values, spread in (
+            (model.classification, raw.logits, 2.0),
+            (model.box, raw.deltas, 0.3),
+        ):
+            deviation = torch.cat([part.flatten() for part in values]).std()
+            head.output.weight.mul_(spread / deviation)
+            head.output.bias.fill_(-5.0 if head is model.classification else 0.0)
+    return LoadedModel(model, settings, ModelCard(CLASSES, score_threshold=0.4, origin="a test"))
+
+
+@cache
+def exported(target: ExportTarget, *, nms: bool = False) -> ExportReport:
+    """The small network's export for any size; for pt2 with NMS for one."""
+    endings = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2", "triton": ""}
+    path = Path(_FOLDER.name) / f"{target}-{nms}{endings[target]}"
+    fixed = {"size": (64, 96), "batch": 3} if target == "pt2" and nms else {}
+    return export_model(small_model(), target, path, nms=nms, **fixed)
+
+
+def noise(batch: int, height: int = 64, width: int = 96, *, seed: int = 0) -> np.ndarray:
+    """[B, 3, H, W] uint8 of blotches."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 255, (batch, 3, height // 8, width // 8), dtype=np.uint8)
+    return coarse.repeat(8, axis=2).repeat(8, axis=3)

@@ -1,0 +1,112 @@
+"""8 bits by NNCF: ranges from images, and float32 where the average precision demands it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.exporting.models import noise, small_model
+
+from foveal.checkpoints.model_file import LoadedModel
+from foveal.data.dataset import Dataset
+from foveal.data.synthetic import draw_dataset
+from foveal.exporting import export as exporting
+from foveal.exporting.export import export_model
+from foveal.exporting.network import ExportedNetwork
+from foveal.exporting.openvino import network_to_openvino
+from foveal.exporting.quantization import Judgment, float_layers_openvino, quantize_openvino
+from foveal.inference.opening import open_model
+from foveal.runtimes.base import InputSizes
+from foveal.runtimes.openvino import OpenVINORuntime
+from foveal.structures import ModelCard
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    return replace(small_model(), card=ModelCard(("normal", "infected", "platelet")))
+
+
+@pytest.fixture(scope="module")
+def smears(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Dataset]:
+    folder = tmp_path_factory.mktemp("smears") / "data"
+    return draw_dataset(folder, splits={"train": 6, "val": 3}, size=64)
+
+
+@pytest.mark.parametrize(("target", "name"), [("openvino", "m.xml"), ("onnx", "m.onnx")])
+def test_in_8_bits(
+    target: Any, name: str, loaded: LoadedModel, smears: dict[str, Dataset], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    report = export_model(
+        loaded,
+        target,
+        tmp_path / name,
+        int8=smears["train"],
+        check=smears["val"],
+        nms=True,
+        size=(64, 64),
+        say=told.append,
+    )
+    assert report.is_written
+    assert report.export.precision == "int8"
+    assert len(report.export.float_layers) <= 2  # of 20
+    assert report.average_precision is not None
+    assert report.average_precision.images == 3
+    assert report.average_precision.network - report.average_precision.export <= 0.002
+    assert "calibrating on 6 images, judging by the checked images (3)" in "".join(told)
+    opened = open_model(report.path, device="cpu")
+    assert opened.runtime.precision == "int8"
+    assert opened.description.export == report.export
+    images = noise(1, 64, 64)
+    assert opened.runtime(images).counts[0] > 0
+
+
+def test_images_to_judge_by_are_held_out(
+    loaded: LoadedModel,
+    smears: dict[str, Dataset],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without images to check on, and if too much is lost, which is told."""
+    monkeypatch.setattr(exporting, "LARGEST_DROP", -1.0)
+    told: list[str] = []
+    path = tmp_path / "m.xml"
+    report = export_model(loaded, "openvino", path, int8=smears["train"], say=told.append)
+    assert "calibrating on 4 images, judging by a third of the calibration's" in "".join(told)
+    assert report.is_written
+    assert report.export.precision == "float32"
+    assert report.notes[0].startswith("It stays in float32: in 8 bits AP falls by")
+    assert open_model(path, precision="float32").runtime.precision == "float32"
+
+
+def test_layers_that_lose_too_much_stay_in_float32() -> None:
+    network = ExportedNetwork(small_model().model)
+    images = [noise(1, seed=seed) for seed in range(4)]
+    model = network_to_openvino(network, torch.from_numpy(images[0]), InputSizes())
+    exact = OpenVINORuntime(model, precision="float32")
+    wanted = [np.concatenate(exact(each).logits, axis=1) for each in images]
+
+    def detect(runtime: Any, indices: Sequence[int]) -> list[Any]:
+        return [np.concatenate(runtime(images[index]).logits, axis=1) for index in indices]
+
+    def score(found: Sequence[Any], indices: Sequence[int]) -> float:
+        gaps = [
+            np.abs(one - wanted[index]).mean() for one, index in zip(found, indices, strict=True)
+        ]
+        return 1 - float(np.mean(gaps)) / 100
+
+    def lost(runtime: Any) -> float:
+        return 1 - score(detect(runtime, range(4)), range(4))
+
+    judgment = Judgment(detect, score, images=4, seconds=0.5)
+    assert lost(exact) < 1e-6
+    quantized = quantize_openvino(model, images, judgment)
+    layers = float_layers_openvino(quantized)
+    assert 0 < lost(OpenVINORuntime(quantized)) <= 0.0016
+    assert 0 < len(layers) < len(float_layers_openvino(model))
+    assert set(layers) < {name for name, _ in network.named_modules()}
