@@ -73,7 +73,9 @@ def order_outputs(names: Sequence[Collection[str]], *, where: object) -> OutputO
     )
 
 
-def check_shape(shape: tuple[int, ...], *, sizes: InputSizes, bands: int | None, where: object) -> None:
+def check_shape(
+    shape: tuple[int, ...], *, sizes: InputSizes, bands: int | None, where: object
+) -> None:
     """See whether a batch of images [B, C, H, W] is taken.
 
     Raises:
