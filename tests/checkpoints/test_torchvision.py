@@ -155,7 +155,7 @@ def test_overrides(state: dict[str, Tensor], tmp_path: Path) -> None:
 def test_coco_names_for_91_channels(tmp_path: Path) -> None:
     torch.save(small_foreign(91).state_dict(), tmp_path / "c.pth")
     loaded = import_torchvision(tmp_path / "c.pth")
-    assert len(loaded.card.classes) == loaded.model.classes == 90
+    assert len(loaded.card.classes) == loaded.model.num_classes == 90
     assert loaded.card.classes[0] == "person"
     assert loaded.card.classes[17] == "dog"  # COCO's id 18
     assert loaded.card.classes[89] == "toothbrush"
