@@ -1,7 +1,7 @@
 """Who predicts: foveal's model in each runtime and precision, and torchvision's.
 
 A name is a runtime and a precision: 'openvino-float32'. 'default' is what the runtime chooses, and
-'int8' is NNCF's, calibrated on the subject's images. Exported files lie in a temporary folder.
+'int8' is NNCF's, calibrated on the subject's images.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class Workshop:
     Attributes:
         subject: what they predict with.
         task: on which device.
-        folder: for exported files.
+        folder: for exported files; those that are there are taken as they are.
         exports: of each file that was made, what is to be told of it.
     """
 
@@ -216,12 +216,19 @@ class Workshop:
         return open_model(file, device=device, precision=wanted)
 
     def _exported(self, kind: str, *, int8: bool) -> Path:
-        file = self.folder / f"{'int8' if int8 else 'float32'}{ENDINGS[kind]}"
-        if not file.is_file():
+        precision = "int8" if int8 else "float32"
+        file = self.folder / f"{self.subject.name}_{precision}{ENDINGS[kind]}"
+        made = f"{kind} {precision}"
+        if made in self.exports:
+            return file
+        if file.is_file():
+            print(f"{file.name} is taken as it is there", flush=True)
+            self.exports[made] = {"taken": True}
+        else:
             calibration = self.subject.calibration if int8 else None
             start = time.perf_counter()
             report = export(self.subject.own, kind, file, calibration, self.subject.check)
-            self.exports[f"{kind} {file.stem}"] = {
+            self.exports[made] = {
                 "seconds": time.perf_counter() - start,
                 "megabytes": sum(path.stat().st_size for path in beside(file)) / 1e6,
                 "precision": report.export.precision,
@@ -255,6 +262,8 @@ def export(
     report = export_model(own, kind, file, **chosen)
     if not report.is_written:
         raise FovealError(f"{file.name} is not as the network: {'; '.join(report.problems)}")
+    if kept := report.export.float_layers:
+        print(f"  in float32 stay: {', '.join(kept)}")
     for note in report.notes:
         print(f"  {note}")
     return report

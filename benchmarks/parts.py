@@ -9,7 +9,8 @@ apart: the last line of each table gives the whole as it runs without marks.
 
 GFLOP are those that the network's definition asks for, 2 for a multiplication and addition,
 whatever way they are computed; "of arithmetic" compares with a large matrix product in the same
-precision. GB are what PyTorch's plain operations read and write, each input and output once; "of
+precision. GB are what PyTorch's plain operations read and write, each input and output once (decoding on a CPU is numpy's
+and counts for nothing); "of
 bandwidth" compares with a large copy. Both are measured in the same run. The input pipeline (from
 JPEG to batch) runs in processes of its own beside the training; its time here is that of one.
 
@@ -268,7 +269,7 @@ def pipeline_seconds(own: LoadedModel, task: Task) -> float:
         records = tuple(
             Record(path, task.width, task.height, boxes, labels, ignored) for path in paths
         )
-        data = Dataset(records, own.classes, Path(folder))
+        data = Dataset(records, own.card.classes, Path(folder))
         made = make_batches(settings, data, accelerator=accelerator_on(task.device))
         start = clock()
         number = sum(1 for _ in made.epoch(0))

@@ -22,6 +22,9 @@ close together that rounding decides which of them are detections: there it says
 outputs are, not how good the detector is. With trained weights it counts what the card's threshold
 leaves, and AP on the test images stands beside it.
 
+To go to 8 bits while AP stays takes minutes, as layers may be taken back one by one: with --exports
+the files stay for the next run, and which were there already is told.
+
 The network alone is the runtime's call: uint8 pixels to raw output, normalization included
 (torchvision: prepared float32 images to raw output). The last table tells, for foveal's, what comes
 before and after it, one image at a time.
@@ -265,7 +268,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         count = max(images_in_a_turn(options), *batches)
         subject = make_subject(task, count, options, Path(folder))
-        workshop = Workshop(subject, task, Path(folder))
+        exports = options.exports or Path(folder)
+        exports.mkdir(parents=True, exist_ok=True)
+        workshop = Workshop(subject, task, exports)
         made = {name: workshop.make(name) for name in chosen_names(options)}
         contestants = {name: one for name, one in made.items() if one is not None}
         reference = contestants.get(REFERENCE) or workshop.make(REFERENCE)
@@ -341,6 +346,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=1)
+    parser.add_argument(
+        "--exports", type=Path, help="a folder that keeps exported files for the next run"
+    )
     parser.add_argument("--out", type=Path, help="the folder of the JSON file")
     return parser.parse_args(arguments)
 

@@ -278,7 +278,8 @@ def test_main_job(smears: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(benchmark("main_job"), "run_foveal", in_this_process)
     arguments = ["--data", str(smears), "--weights", "none", "--backbone", "test_resnet"]
     arguments += ["--size", "64", "--epochs", "2", "--batch", "2", "--ignore"]
-    content = run("main_job", [*arguments, "--set", "training.workers=0"], tmp_path)
+    arguments += ["--set", "training.workers=0", "--set", "training.export=false"]
+    content = run("main_job", arguments, tmp_path)
     assert [row["epoch"] for row in content["rows"]] == [1, 2]
     assert 0 <= content["waiting"] <= 1
     assert 0 < content["training_seconds"] < content["wall_seconds"]
