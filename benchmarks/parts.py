@@ -9,12 +9,12 @@ apart: the last line of each table gives the whole as it runs without marks.
 
 GFLOP are those that the network's definition asks for, 2 for a multiplication and addition,
 whatever way they are computed; "of arithmetic" compares with a large matrix product in the same
-precision. GB are what PyTorch's plain operations read and write, each input and output once (decoding on a CPU is numpy's
-and counts for nothing); "of
-bandwidth" compares with a large copy. Both are measured in the same run. The input pipeline (from
-JPEG to batch) runs in processes of its own beside the training; its time here is that of one.
+precision. GB are what PyTorch's plain operations read and write, each input and output once
+(decoding on a CPU is numpy's and counts for nothing); "of bandwidth" compares with a large copy.
+Both are measured in the same run. The input pipeline (from JPEG to batch) runs in processes of its
+own beside the training; its time here is that of one.
 
-The last table is the target: decoding and suppression in at most 10 % of the time of the pass
+The last table is the target: decoding and NMS in at most 10 % of the time of the pass
 through the network, with every anchor above the threshold.
 """
 
