@@ -1,1 +1,1 @@
-"""The network: backbones, FPN, heads, the whole, and its file."""
+"""The network: backbones, FPN, heads and the whole."""
