@@ -11,9 +11,9 @@ import torchvision.models.detection as foreign_models
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from foveal.models.exports.torchvision import BACKGROUND_LOGIT
-from foveal.models.imports.torchvision import import_torchvision
-from foveal.models.model_file import LoadedModel
+from foveal.checkpoints.model_file import LoadedModel
+from foveal.checkpoints.torchvision import import_torchvision
+from foveal.exporting.torchvision import BACKGROUND_LOGIT
 from foveal.structures import RawOutput
 
 SIZES = [(160, 224), (192, 128), (150, 203)]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tests.models.conftest import make_small
 
+from foveal.checkpoints.model_file import load, save
 from foveal.errors import SettingsError
-from foveal.models.model_file import load, save
 
 LAYOUTS = ([4, 8, 16, 32, 64], [4, 8, 16, 32, 64, 128], [2, 4, 8, 16, 32], [8, 16, 32])
 

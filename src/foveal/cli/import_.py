@@ -46,9 +46,7 @@ def import_checkpoint(
     model_file.save(out, loaded.model, loaded.settings, loaded.card)
     known = loaded.card.classes
     shown = ", ".join(known[:5]) + (" ..." if len(known) > 5 else "")
-    typer.echo(
-        f"{out}: {loaded.settings.model.backbone}, {counted(len(known), 'class')} ({shown})"
-    )
+    typer.echo(f"{out}: {loaded.settings.model.backbone}, {counted(len(known), 'class')} ({shown})")
     typer.echo(f"Faster on CPUs: foveal export {out} --to openvino --out {out.with_suffix('.xml')}")
 
 
