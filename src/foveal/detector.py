@@ -301,7 +301,7 @@ class Detector:
             from foveal.exporting.after_training import export_best
 
             export_best(
-                self._loaded(),
+                folder / BEST,
                 folder / EXPORTED,
                 calibration=training if self.settings.training.int8 else None,
                 check=data,

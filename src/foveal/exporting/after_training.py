@@ -1,68 +1,90 @@
-"""The last step of a training on a CPU: the best model in the form that predicts fastest there."""
+"""The last step of a training on a CPU: the best model in the form that predicts fastest there.
+
+It is done by a process of its own. Converters and compilers of other projects are at work there, on
+networks of all kinds; what they may do to a process, a crash included, is no end of a training.
+"""
 
 from __future__ import annotations
 
-import logging
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.errors import FovealError
-from foveal.exporting.export import ExportReport, export_model
 
 if TYPE_CHECKING:
-    from foveal.checkpoints.model_file import LoadedModel
     from foveal.data.dataset import Dataset
+    from foveal.exporting.export import ExportReport
 
-logger = logging.getLogger(__name__)
+_RESULT = "\x1eresult "
+"""Stands before what the process has to say; other projects' notes may be printed before it."""
 
 
 def export_best(
-    loaded: LoadedModel,
+    model: Path,
     path: Path,
     *,
     calibration: Dataset | None,
     check: Dataset,
     say: Callable[[str], None],
-) -> ExportReport | None:
+) -> bool:
     """Export a model to OpenVINO, in 8 bits if its AP stays, and say what that gains.
 
     The training is done and its files are written: nothing that goes wrong here is an error of
     the run's. It is told, and the model file predicts as it is.
 
     Args:
-        loaded: the best model.
+        model: the best model's file.
         path: of the .xml file.
         calibration: images like those of use, to go to 8 bits with; None leaves 8 bits out.
         check: labeled images that it was not trained on.
         say: is told what is done and what came of it, a sentence or two each.
 
     Returns:
-        The report; None where nothing could be exported.
+        Whether the exported model is there.
     """
     if find_spec("openvino") is None:
         say("openvino is not installed, so nothing was exported. Run: pip install openvino")
-        return None
+        return False
     if calibration is not None and find_spec("nncf") is None:
         say("nncf is not installed, so 8 bits are left out. Run: pip install nncf")
         calibration = None
     say("Exporting the best model to OpenVINO, which predicts faster on CPUs.")
+    done = subprocess.run(
+        [sys.executable, "-m", "foveal.exporting.after_training"],
+        input=pickle.dumps((model, path, calibration, check)),
+        capture_output=True,
+    )
+    printed = done.stdout.decode("utf-8", "replace")
+    _, marker, result = printed.rpartition(_RESULT)
+    if done.returncode == 0 and marker:
+        say(result.strip())
+        return path.is_file()
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    reason = lines[-1][:200] if lines else f"it ended with code {done.returncode}"
+    say(
+        f"The best model was not exported: OpenVINO does not get along with its network ({reason})."
+        " It predicts in PyTorch. --set training.export=false leaves this step out."
+    )
+    return False
+
+
+def main() -> None:
+    """What the process does: read what `export_best` sent, export, and say what came of it."""
+    from foveal.checkpoints.model_file import load
+    from foveal.exporting.export import export_model
+
+    model, path, calibration, check = pickle.load(sys.stdin.buffer)
     try:
-        report = export_model(loaded, "openvino", path, int8=calibration, check=check)
+        text = describe(export_model(load(model), "openvino", path, int8=calibration, check=check))
     except FovealError as error:
-        say(f"The best model was not exported: {error}")
-        return None
-    except Exception as error:  # of converters and compilers, on networks of all kinds
-        logger.debug("the export failed", exc_info=True)
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        say(
-            f"The best model was not exported, its network can't be converted ({reason}). "
-            "It predicts in PyTorch. --set training.export=false leaves this step out."
-        )
-        return None
-    say(describe(report))
-    return report
+        text = f"The best model was not exported: {error}"
+    sys.stdout.write(f"{_RESULT}{text}")
+    sys.stdout.flush()
 
 
 def describe(report: ExportReport) -> str:
@@ -88,3 +110,7 @@ def describe(report: ExportReport) -> str:
         named = ", ".join(kept[:3]) + (f" and {len(kept) - 3} more" if len(kept) > 3 else "")
         sentences.append(f"In float32 for AP's sake: {named}.")
     return " ".join([*sentences, *report.notes])
+
+
+if __name__ == "__main__":
+    main()

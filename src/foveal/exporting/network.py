@@ -1,7 +1,8 @@
 """The network as other programs get it: plain operators, float32, nothing only training needs.
 
 A deep copy is changed, the model never. Frozen and live batch norms are folded into the
-convolutions before them, and ReLU6 is a clamp, which is one operator everywhere.
+convolutions before them. ReLU6 and group norm are written in operators that are one thing
+everywhere.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class ExportedNetwork(nn.Module):
         set_norm(copied, norm="frozen")
         self.bands = len(copied.mean)
         fold_norms(copied.backbone, torch.zeros(1, self.bands, *_PROBE))
-        replace_modules(copied, nn.ReLU6, Clamp6)
+        replace_modules(copied, nn.ReLU6, lambda _: Clamp6())
+        replace_modules(copied, nn.GroupNorm, PlainGroupNorm)
         self.backbone = copied.backbone
         self.fpn = copied.fpn
         self.classification = copied.classification
@@ -79,6 +81,32 @@ class Clamp6(nn.Module):
         return torch.clamp(features, 0, 6)
 
 
+class PlainGroupNorm(nn.Module):
+    """Group norm in elementary operators, with the activation behind it where there is one.
+
+    Runtimes have several forms of group norm. OpenVINO 2026.4 crashes while it compiles its own in
+    residual blocks for a given input size.
+
+    Args:
+        norm: what it computes.
+    """
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.groups, self.eps = norm.num_groups, norm.eps
+        self.weight, self.bias = norm.weight, norm.bias
+        self.activation = getattr(norm, "activation", None)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalize [B, C, H, W]."""
+        grouped = features.reshape(features.shape[0], self.groups, -1)
+        centered = grouped - grouped.mean(2, keepdim=True)
+        variance = (centered * centered).mean(2, keepdim=True)
+        normalized = (centered / torch.sqrt(variance + self.eps)).reshape(features.shape)
+        scaled = normalized * self.weight[:, None, None] + self.bias[:, None, None]
+        return scaled if self.activation is None else self.activation(scaled)
+
+
 class AnchorRows(nn.Module):
     """The last step of the heads."""
 
@@ -88,12 +116,12 @@ class AnchorRows(nn.Module):
 
 
 def replace_modules(
-    module: nn.Module, kind: type[nn.Module], make: Callable[[], nn.Module]
+    module: nn.Module, kind: type[nn.Module], make: Callable[[Any], nn.Module]
 ) -> None:
-    """Put something else in the place of every module of a kind inside a module."""
+    """Put what is made of it in the place of every module of a kind inside a module."""
     for name, child in module.named_children():
         if isinstance(child, kind):
-            setattr(module, name, make())
+            setattr(module, name, make(child))
         else:
             replace_modules(child, kind, make)
 

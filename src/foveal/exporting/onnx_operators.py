@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def with_own_operators(network: ExportedNetwork) -> ExportedNetwork:
     """The same network with these operators in it."""
     changed = copy.deepcopy(network)
-    replace_modules(changed, Clamp6, _OwnClamp6)
-    replace_modules(changed, AnchorRows, _OwnAnchorRows)
+    replace_modules(changed, Clamp6, lambda _: _OwnClamp6())
+    replace_modules(changed, AnchorRows, lambda _: _OwnAnchorRows())
     return changed
 
 
