@@ -47,6 +47,7 @@ def built(*overrides: str) -> RetinaNet:
         ("model.backbone=test_resnet", "model.norm=group", "model.head_norm=group"),
         ("model.backbone=mobilenetv2_035", "model.fpn_depthwise=true", "model.head_depthwise=true"),
         ("model.backbone=test_convnext", "model.p6_from=P5"),
+        ("model.backbone=test_efficientnet_gn",),
     ],
 )
 def test_same_numbers(overrides: tuple[str, ...]) -> None:
@@ -62,7 +63,7 @@ def test_same_numbers(overrides: tuple[str, ...]) -> None:
 def test_every_norm_is_folded() -> None:
     network = ExportedNetwork(built("model.backbone=mobilenetv2_035"))
     kinds = {type(module) for module in network.modules()}
-    assert not kinds & {FrozenBatchNorm, nn.BatchNorm2d, nn.ReLU6}
+    assert not kinds & {FrozenBatchNorm, nn.BatchNorm2d, nn.ReLU6, nn.GroupNorm}
     assert Clamp6 in kinds
     assert not any(parameter.requires_grad for parameter in network.parameters())
 

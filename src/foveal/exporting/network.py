@@ -95,7 +95,8 @@ class PlainGroupNorm(nn.Module):
         super().__init__()
         self.groups, self.eps = norm.num_groups, norm.eps
         self.weight, self.bias = norm.weight, norm.bias
-        self.activation = getattr(norm, "activation", None)
+        # Ours calls it so, timm's GroupNormAct the other way.
+        self.activation = getattr(norm, "activation", None) or getattr(norm, "act", None)
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalize [B, C, H, W]."""
