@@ -10,6 +10,7 @@ from tests.models.conftest import make_small
 
 from foveal.checkpoints.model_file import load, save
 from foveal.errors import SettingsError
+from foveal.structures import ModelCard
 
 LAYOUTS = ([4, 8, 16, 32, 64], [4, 8, 16, 32, 64, 128], [2, 4, 8, 16, 32], [8, 16, 32])
 
@@ -33,7 +34,7 @@ def test_levels_anchors_and_gradient(strides: list[int], norm: str) -> None:
 @pytest.mark.parametrize("strides", LAYOUTS)
 def test_the_model_file_gives_the_same_outputs(strides: list[int], tmp_path: Path) -> None:
     model, settings = make_small(*overrides(strides))
-    save(tmp_path / "m.safetensors", model, settings, ("a", "b", "c"))
+    save(tmp_path / "m.safetensors", model, settings, ModelCard(("a", "b", "c")))
     again = load(tmp_path / "m.safetensors").model.eval()
     image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
