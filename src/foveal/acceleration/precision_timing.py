@@ -30,6 +30,7 @@ SECONDS = 0.2
 STAGES = ((16, 8), (64, 16), (128, 32), (256, 32))
 """Channels, and height and width, of what is timed: larger ones as long as there is time."""
 ROUNDS = 5
+FEWEST_ROUNDS = 2
 HOPELESS = 4.0
 """Where bfloat16 takes so many times as long on something small, nothing larger is tried: without
 instructions for it, it can take hundreds of times as long."""
@@ -93,13 +94,12 @@ def _measure() -> Timing:
         if stage and (best.ratio > HOPELESS or not _fits(best, _growth(stage), end)):
             break
         in_float32, in_bf16 = _works(stage)
-        best = Timing(_seconds(in_float32), _seconds(in_bf16))
-        for _ in range(ROUNDS - 1):
-            if not _fits(best, 1, end):
-                break
-            best = Timing(
-                min(best.float32, _seconds(in_float32)), min(best.bf16, _seconds(in_bf16))
-            )
+        times = [Timing(_seconds(in_float32), _seconds(in_bf16))]
+        while len(times) < ROUNDS and _fits(times[-1], 1, end):
+            times.append(Timing(_seconds(in_float32), _seconds(in_bf16)))
+        if stage and len(times) < FEWEST_ROUNDS:
+            break  # a single time may be that of a stall: the smaller stage's are better
+        best = Timing(min(each.float32 for each in times), min(each.bf16 for each in times))
     return best
 
 
