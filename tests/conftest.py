@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: more threads only wait
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("FOVEAL_CACHE", tempfile.mkdtemp(prefix="foveal-"))
 
 # Two whole runs ended with SIGSEGV at a test that starts a process, while signals were blocked, as
 # they are around vfork; the same tests alone pass. Fork takes its place here, as Python's

@@ -48,6 +48,7 @@ def built(*overrides: str) -> RetinaNet:
         ("model.backbone=mobilenetv2_035", "model.fpn_depthwise=true", "model.head_depthwise=true"),
         ("model.backbone=test_convnext", "model.p6_from=P5"),
         ("model.backbone=test_efficientnet_gn",),
+        ("model.backbone=tf_efficientnet_lite0", "model.norm=live"),  # pads as TensorFlow does
     ],
 )
 def test_same_numbers(overrides: tuple[str, ...]) -> None:

