@@ -124,26 +124,21 @@ def with_fixed_padding(conv: Conv2dSame) -> nn.Module:
     That is so for all strides of a backbone whose input's sides are multiples of 32. Then the
     padding is (kernel - 1) * dilation + 1 - stride, its smaller half at the left and the top.
     """
-    total = [
-        max((kernel - 1) * dilation + 1 - stride, 0)
-        for kernel, dilation, stride in zip(
-            conv.kernel_size, conv.dilation, conv.stride, strict=True
-        )
-    ]
-    (top, left), (bottom, right) = (
-        [side // 2 for side in total],
-        [-(-side // 2) for side in total],
+    kernel, stride, dilation = (
+        (both[0], both[1]) for both in (conv.kernel_size, conv.stride, conv.dilation)
     )
+    high, wide = (max((kernel[axis] - 1) * dilation[axis] + 1 - stride[axis], 0) for axis in (0, 1))
+    padding = nn.ZeroPad2d((wide // 2, wide - wide // 2, high // 2, high - high // 2))
     plain = nn.Conv2d(
         conv.in_channels,
         conv.out_channels,
-        conv.kernel_size,
-        stride=conv.stride,
-        dilation=conv.dilation,
+        kernel,
+        stride=stride,
+        dilation=dilation,
         groups=conv.groups,
     )
     plain.weight, plain.bias = conv.weight, conv.bias
-    return nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), plain)
+    return nn.Sequential(padding, plain)
 
 
 def replace_modules(
