@@ -38,7 +38,7 @@ from contestants import Ours, evaluated, export, torchvision_prediction
 from harness import RESULTS, interleave, print_machine, print_table, write_result
 from networks import Task, make_foreign
 from parts import operations
-from subjects import CALIBRATED, Images, squared
+from subjects import Images, squared
 
 import foveal
 from foveal.checkpoints.model_file import LoadedModel, load
@@ -253,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     count = min(options.images, len(data))
     square = (options.size, options.size)
     images = [squared(data[index].image, square) for index in range(count)]
-    calibration = foveal.read(options.calibration)[:CALIBRATED] if options.calibration else None
+    calibration = foveal.read(options.calibration) if options.calibration else None
     with tempfile.TemporaryDirectory() as folder:
         work = Work(images, options.device, Path(folder), calibration, data)
         contestants = make_contestants(options, work)

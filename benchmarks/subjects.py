@@ -31,8 +31,6 @@ FEW = 200
 """Pairs of anchor and class above the threshold in the first image, with random weights."""
 DRAWN = 8
 """Images on which random weights are calibrated."""
-CALIBRATED = 64
-"""Training images on which trained weights are calibrated."""
 
 Images = list[NDArray[np.uint8]]
 
@@ -133,7 +131,7 @@ def light(task: Task, count: int, folder: Path, *, file: Path | None, data: Path
         images=pixels,
         few=own.settings.decoding.threshold,
         counted=own.card.score_threshold,
-        calibration=foveal.read(f"{data}:train")[:CALIBRATED],
+        calibration=foveal.read(f"{data}:train"),
         check=foveal.read(f"{data}:val"),
         test=test,
     )
