@@ -341,6 +341,11 @@ class _Job:
                 )
                 agreements.append(agreement)
                 problems += agreement.problems(limits)
+        if self.nms and not any(each.detections for each in agreements):
+            self.notes.append(
+                "The network finds nothing in the images that it was compared on, so that says "
+                "little. Compare on images with objects: --check DATA."
+            )
         usual = runtimes[-1]
         average_precision = self._average_precision(usual, export)
         if average_precision is not None and export.precision != "float32":

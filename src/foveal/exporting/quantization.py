@@ -27,7 +27,7 @@ LARGEST_DROP = 0.002
 _AIMED_DROP = 0.0015
 """What the search aims at: it measures with another compiled model, which rounds differently."""
 
-_SEARCH_SECONDS = 120.0
+_SEARCH_SECONDS = 60.0
 """About what ranking the layers may take, and about what taking them back one by one may take."""
 _FEWEST_RANKED, _MOST_RANKED = 2, 16
 """Images on which each layer's share in the loss is looked at."""
