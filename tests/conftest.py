@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -13,11 +12,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: more threads onl
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("FOVEAL_CACHE", tempfile.mkdtemp(prefix="foveal-"))
-
-# Two whole runs ended with SIGSEGV at a test that starts a process, while signals were blocked, as
-# they are around vfork; the same tests alone pass. Fork takes its place here, as Python's
-# documentation offers.
-subprocess._USE_VFORK = False
 
 SHARED = Path(os.environ.get("FOVEAL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

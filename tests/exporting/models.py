@@ -64,9 +64,13 @@ def small_model() -> LoadedModel:
     return LoadedModel(model, settings, ModelCard(CLASSES, score_threshold=0.4, origin="a test"))
 
 
-@cache
 def exported(target: ExportTarget, *, nms: bool = False) -> ExportReport:
     """The small network's export for any size; for pt2 with NMS for one."""
+    return _exported(target, nms)
+
+
+@cache
+def _exported(target: ExportTarget, nms: bool) -> ExportReport:
     endings = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2", "triton": ""}
     path = Path(_FOLDER.name) / f"{target}-{nms}{endings[target]}"
     fixed = {"size": (64, 96), "batch": 3} if target == "pt2" and nms else {}

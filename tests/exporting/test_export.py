@@ -26,12 +26,18 @@ FILES: list[ExportTarget] = ["onnx", "openvino"]
 
 
 @cache
-def runtime(target: ExportTarget, *, nms: bool = False) -> Runtime:
+def program(nms: bool) -> tuple[Any, str]:
+    """The torch.export program and what its file says of it."""
+    return read_program(exported("pt2", nms=nms).path)
+
+
+@cache
+def runtime(target: ExportTarget, nms: bool) -> Runtime:
     """The export as it was written, in float32."""
     path = exported(target, nms=nms).path
     if target == "pt2":
         sizes = InputSizes(height=64, width=96, batch=3) if nms else InputSizes()
-        return ProgramRuntime(read_program(path)[0], sizes, nms=nms)
+        return ProgramRuntime(program(nms)[0], sizes, nms=nms)
     precision = "float32" if target == "openvino" else "auto"
     return open_model(path, precision=precision, device="cpu").runtime
 
@@ -43,7 +49,7 @@ def reference() -> Runtime:
 
 @pytest.mark.parametrize("target", [*FILES, "pt2"])
 def test_raw_output_of_other_sizes_and_numbers(target: ExportTarget) -> None:
-    export = runtime(target)
+    export = runtime(target, nms=False)
     for batch, height, width in ((1, 128, 64), (3, 96, 160), (2, 64, 64)):
         images = noise(batch, height, width, seed=batch)
         wanted, got = reference()(images), export(images)
@@ -105,10 +111,11 @@ def test_what_the_file_says_of_itself(target: ExportTarget) -> None:
 
 
 def test_what_a_program_says_of_itself() -> None:
-    _, text = read_program(exported("pt2").path)
+    _, text = program(nms=False)
     assert from_json(text, where="test").card.classes == CLASSES
 
 
+@pytest.mark.slow
 def test_a_program_runs_without_foveal(tmp_path: Path) -> None:
     code = f"""
 import sys, torch

@@ -15,8 +15,8 @@ from foveal.config import DecodingSettings, make_settings
 from foveal.detection.anchors import AnchorGrid
 from foveal.detection.decoding import decode
 from foveal.exporting.onnx_postprocessing import postprocessing_model
+from foveal.runtimes.openvino_core import shared_core
 from foveal.runtimes.signature import DETECTIONS, INPUT, raw_outputs
-from foveal.runtimes.telemetry import import_openvino
 from foveal.structures import PaddedDetections, RawOutput
 
 GRID = AnchorGrid(sizes=(16.0, 32.0, 64.0), strides=(8, 16, 32))
@@ -42,7 +42,7 @@ def run_onnx(path: Path, feed: dict[str, Any]) -> PaddedDetections[Any]:
 
 
 def run_openvino(path: Path, feed: dict[str, Any]) -> PaddedDetections[Any]:
-    core = import_openvino().Core()
+    core = shared_core()
     compiled = core.compile_model(core.read_model(path), "CPU")
     found = compiled(feed)
     return PaddedDetections(*(found[name] for name in DETECTIONS))

@@ -23,6 +23,7 @@ from foveal.exporting.quantization import Judgment, float_layers_openvino, quant
 from foveal.inference.opening import open_model
 from foveal.runtimes.base import InputSizes
 from foveal.runtimes.openvino import OpenVINORuntime
+from foveal.runtimes.telemetry import import_openvino
 from foveal.structures import ModelCard
 
 
@@ -84,9 +85,9 @@ def test_images_to_judge_by_are_held_out(
     assert open_model(path, precision="float32").runtime.precision == "float32"
 
 
-def test_layers_that_lose_too_much_stay_in_float32() -> None:
+def test_layers_that_lose_too_much_stay_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     network = ExportedNetwork(small_model().model)
-    images = [noise(1, seed=seed) for seed in range(4)]
+    images = [noise(1, seed=seed) for seed in range(2)]
     model = network_to_openvino(network, torch.from_numpy(images[0]), InputSizes())
     exact = OpenVINORuntime(model, precision="float32")
     wanted = [np.concatenate(exact(each).logits, axis=1) for each in images]
@@ -101,10 +102,12 @@ def test_layers_that_lose_too_much_stay_in_float32() -> None:
         return 1 - float(np.mean(gaps)) / 100
 
     def lost(runtime: Any) -> float:
-        return 1 - score(detect(runtime, range(4)), range(4))
+        return 1 - score(detect(runtime, range(2)), range(2))
 
-    judgment = Judgment(detect, score, images=4, seconds=0.5)
+    judgment = Judgment(detect, score, images=2, seconds=0.5)
     assert lost(exact) < 1e-6
+    # A `Core` of NNCF's own would end the process at a later signal.
+    monkeypatch.setattr(import_openvino(), "Core", None)
     quantized = quantize_openvino(model, images, judgment)
     layers = float_layers_openvino(quantized)
     assert 0 < lost(OpenVINORuntime(quantized)) <= 0.0016

@@ -15,6 +15,7 @@ from tests.exporting.models import exported, noise
 from foveal.errors import MissingExtraError, ModelFileError, SettingsError
 from foveal.runtimes import openvino as module
 from foveal.runtimes.openvino import CompiledRuntime, OpenVINORuntime, open_openvino
+from foveal.runtimes.openvino_core import shared_core
 from foveal.runtimes.telemetry import import_openvino
 
 
@@ -34,7 +35,7 @@ def test_what_it_says_of_itself() -> None:
 
 
 def test_by_itself_it_takes_what_the_processor_is_made_for() -> None:
-    core = import_openvino().Core()
+    core = shared_core()
     has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     runtime, _ = open_openvino(exported("openvino").path)
     assert runtime.precision == ("bf16" if has_bf16 else "float32")
@@ -85,7 +86,7 @@ def test_any_memory_order() -> None:
 
 
 def test_a_model_that_is_compiled_already() -> None:
-    core = import_openvino().Core()
+    core = shared_core()
     model = core.read_model(exported("openvino").path)
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     wanted = OpenVINORuntime(model, precision="float32")(noise(2))

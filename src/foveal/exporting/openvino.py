@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from foveal.checkpoints.description import METADATA_KEY
+from foveal.runtimes.openvino_core import shared_core
 from foveal.runtimes.signature import INPUT, raw_outputs
 from foveal.runtimes.telemetry import import_openvino
 
@@ -64,7 +65,7 @@ def append_postprocessing(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "detections.onnx"
         onnx_ir.save(postprocessing_model(grid, decoding, num_classes=num_classes), path)
-        detections = openvino.Core().read_model(path)
+        detections = shared_core().read_model(path)
     sources = {output.get_any_name(): output.get_node().input_value(0) for output in model.outputs}
     sources[INPUT] = model.inputs[0]
     for parameter in detections.get_parameters():

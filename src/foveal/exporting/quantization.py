@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from foveal.runtimes.openvino import CompiledRuntime
+from foveal.runtimes.openvino_core import only_shared_core
 from foveal.runtimes.signature import INPUT
 from foveal.runtimes.telemetry import import_nncf
 
@@ -142,7 +143,7 @@ def _quantize(
 
     ranked = round(_SEARCH_SECONDS / (max(layers, 1) * judgment.seconds))
     reverted = round(_SEARCH_SECONDS / (judgment.images * judgment.seconds))
-    with _quietly():
+    with only_shared_core(), _quietly():
         return nncf.quantize_with_accuracy_control(
             model,
             nncf.Dataset(calibration),

@@ -11,8 +11,8 @@ import numpy as np
 from foveal.checkpoints.description import METADATA_KEY, Description, from_json
 from foveal.errors import ModelFileError, SettingsError
 from foveal.runtimes.base import InputSizes, RuntimePrecision
+from foveal.runtimes.openvino_core import shared_core
 from foveal.runtimes.signature import check_shape, order_outputs
-from foveal.runtimes.telemetry import import_openvino
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,7 @@ class OpenVINORuntime:
         self._where = where
         self._model = model
         self._order = order_outputs([part.get_names() for part in model.outputs], where=where)
-        self._core = import_openvino().Core()
+        self._core = shared_core()
         self._device = _choose_device(self._core, device)
         self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -158,7 +158,7 @@ def open_openvino(
     path = Path(path)
     _check_files(path)
     try:
-        model = import_openvino().Core().read_model(path)
+        model = shared_core().read_model(path)
     except RuntimeError as error:
         reason = [line for line in str(error).splitlines() if line.strip()][-1]
         raise ModelFileError(
