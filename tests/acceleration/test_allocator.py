@@ -16,7 +16,7 @@ AGAIN_AND_AGAIN = """
 import resource, torch
 from foveal.acceleration.allocator import keep_freed_memory
 keep_freed_memory(torch.device("cpu"))
-for _ in range(100):
+for _ in range(40):
     torch.ones({size})
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):

@@ -11,7 +11,7 @@ from foveal.checkpoints import model_file
 from foveal.exporting.checking import LIMITS
 from foveal.exporting.export import ExportTarget, export_model
 
-IMAGES = 16
+IMAGES = 6
 
 
 @pytest.mark.slow

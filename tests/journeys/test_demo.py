@@ -18,7 +18,7 @@ SMALL = ("--images", "13", "--epochs", "1", "--seed", "1")
 def smaller(monkeypatch):
     """The demo with the least network."""
     model = demo.SETTINGS["model"] | {"backbone": "test_resnet", "fpn_channels": 32}
-    training = demo.SETTINGS["training"] | {"workers": 0}
+    training = demo.SETTINGS["training"] | {"workers": 0, "export": False}
     monkeypatch.setattr(demo, "SETTINGS", demo.SETTINGS | {"model": model, "training": training})
 
 

@@ -30,6 +30,7 @@ def narrow(monkeypatch):
 
     model = {"fpn_channels": 16, "head_channels": 16, "head_depth": 1, "norm": "live"}
     training = {"workers": 0, "batch": 4, "warmup_steps": 0, "precision": "float32"}
+    training["export"] = False  # test_exported.py has that
     monkeypatch.setitem(config.PRESETS, "standard", {"model": model, "training": training})
 
 

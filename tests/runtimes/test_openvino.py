@@ -161,6 +161,7 @@ def test_a_model_with_other_outputs() -> None:
 def test_openvino_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     path = exported("openvino").path
     monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr(module, "shared_core", shared_core.__wrapped__)
     with pytest.raises(MissingExtraError, match="pip install openvino"):
         open_openvino(path)
 
