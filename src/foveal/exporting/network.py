@@ -8,14 +8,14 @@ everywhere, and padding does not depend on the input's size.
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from foveal.models.norms import FrozenBatchNorm, set_norm
+from foveal.acceleration.norm_folding import find_pairs, fold
+from foveal.models.norms import set_norm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,8 +155,7 @@ def replace_modules(
 def fold_norms(module: nn.Module, example: Tensor) -> int:
     """Let every convolution do the work of the frozen norm that directly follows it.
 
-    Which norm follows which convolution is seen in one pass of an example, so that no network's
-    naming matters. What is left of a norm is its activation.
+    What is left of a norm is its activation.
 
     Args:
         module: changed in place.
@@ -170,47 +169,12 @@ def fold_norms(module: nn.Module, example: Tensor) -> int:
         for parent in module.modules()
         for name, child in parent.named_children()
     }
-    pairs = _pairs(module, example)
+    # Others than plain ones may do more with their weights than convolve.
+    pairs = [pair for pair in find_pairs(module, example) if type(pair.conv) is nn.Conv2d]
     for conv, norm in pairs:
-        scale, shift = norm.scale_and_shift()
-        bias = shift if conv.bias is None else shift + conv.bias * scale
-        conv.weight = nn.Parameter(conv.weight * scale[:, None, None, None], requires_grad=False)
-        conv.bias = nn.Parameter(bias, requires_grad=False)
+        conv.weight, conv.bias = (
+            nn.Parameter(part, requires_grad=False) for part in fold(norm, conv.weight, conv.bias)
+        )
         parent, name = parents[norm]
         setattr(parent, name, nn.Identity() if norm.activation is None else norm.activation)
     return len(pairs)
-
-
-def _pairs(module: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, FrozenBatchNorm]]:
-    """Each frozen norm whose input is a convolution's output, with that convolution."""
-    outputs: dict[int, tuple[nn.Module, Tensor]] = {}  # with the tensors, so that ids stay unique
-    followers: list[tuple[nn.Module, nn.Module]] = []
-
-    def after_conv(conv: nn.Module, _: Any, output: Tensor) -> None:
-        outputs[id(output)] = (conv, output)
-
-    def before_norm(norm: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        if id(arguments[0]) in outputs:
-            followers.append((outputs[id(arguments[0])][0], norm))
-
-    hooks = []
-    for child in module.modules():
-        if type(child) is nn.Conv2d:  # others may do more with their weights than convolve
-            hooks.append(child.register_forward_hook(after_conv))
-        elif isinstance(child, FrozenBatchNorm):
-            hooks.append(child.register_forward_pre_hook(before_norm))
-    try:
-        with torch.no_grad():
-            module(example)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    calls = Counter(conv for conv, _ in outputs.values())
-    uses = Counter(norm for _, norm in followers)
-    return [
-        (conv, norm)
-        for conv, norm in followers
-        if isinstance(conv, nn.Conv2d)
-        and isinstance(norm, FrozenBatchNorm)
-        and calls[conv] == uses[norm] == 1
-    ]

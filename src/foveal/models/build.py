@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import torch
 
-from foveal.config import AnchorSettings, ModelSettings, Settings
+from foveal.config import ModelSettings, Settings
 from foveal.detection.anchors import AnchorGrid
 from foveal.errors import SettingsError
 from foveal.models.backbones import STRIDES, make_backbone
@@ -38,7 +38,7 @@ def build_model(settings: Settings, num_classes: int, *, empty: bool = False) ->
     model = settings.model
     if model.weights == "none" and not empty:
         _warn_without_weights(model)
-    grid = make_grid(settings.anchors)
+    grid = AnchorGrid(**settings.anchors.model_dump())
     backbone = make_backbone(
         model.backbone,
         strides=tuple(stride for stride in grid.strides if stride <= STRIDES[-1]),
@@ -79,20 +79,6 @@ def build_model(settings: Settings, num_classes: int, *, empty: bool = False) ->
         std=settings.preparation.std,
     )
     return network.to(memory_format=torch.channels_last)
-
-
-def make_grid(anchors: AnchorSettings) -> AnchorGrid:
-    """The anchors that the settings describe."""
-    return AnchorGrid(
-        sizes=anchors.sizes,
-        strides=anchors.strides,
-        scales=anchors.scales,
-        ratios=anchors.ratios,
-        offset=anchors.offset,
-        rounding=anchors.rounding,
-        order=anchors.order,
-        stride_from=anchors.stride_from,
-    )
 
 
 def _warn_without_weights(model: ModelSettings) -> None:
