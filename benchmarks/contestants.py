@@ -25,7 +25,7 @@ from torchvision.models.detection import RetinaNet
 from foveal.checkpoints.model_file import LoadedModel
 from foveal.data.dataset import Dataset
 from foveal.errors import FovealError
-from foveal.evaluation.evaluation import evaluate
+from foveal.evaluation.evaluate import evaluate
 from foveal.evaluation.results import Evaluation
 from foveal.exporting.export import ExportReport, export_model
 from foveal.inference.opening import Opened, open_model, open_network

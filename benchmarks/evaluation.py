@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from harness import interleave, print_table, write_result
 
-from foveal.evaluation.evaluation import evaluate, quick_numbers
+from foveal.evaluation.evaluate import evaluate, quick_numbers
 from foveal.structures import Detections, Target
 
 SIDE, DETECTIONS = 500, 100

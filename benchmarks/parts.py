@@ -66,9 +66,9 @@ from foveal.inference import predictor as predictor_module
 from foveal.inference.opening import open_network
 from foveal.models.retinanet import RetinaNet
 from foveal.runtimes.pytorch import PyTorchRuntime
-from foveal.training.batches import make_batches
-from foveal.training.engine import Engine
+from foveal.training.loaders import make_batches
 from foveal.training.setup import make_engine
+from foveal.training.step import Engine
 from runtimes import SIZES as PREDICTION_SIZES
 
 FORWARD = ("normalisation", "backbone", "FPN", "heads")

@@ -28,9 +28,9 @@ from torchvision.io import ImageReadMode, decode_image, read_file
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from foveal.data.augmentation import Augmentation
-from foveal.data.images import read_image
-from foveal.data.preparation import Preparation
+from foveal.data.images.reading import read_image
+from foveal.data.transforms.augmentation import Augmentation
+from foveal.data.transforms.preparation import Preparation
 from foveal.structures import Sample, Target
 
 BOXES = 20

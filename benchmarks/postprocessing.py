@@ -31,7 +31,7 @@ from harness import interleave, print_machine, print_table, write_result
 from torchvision import ops
 
 from foveal.detection.anchors import AnchorGrid
-from foveal.detection.coding import encode
+from foveal.detection.box_coding import encode
 from foveal.detection.decoding import decode
 from foveal.detection.decoding_tensors import best_candidates
 from foveal.detection.nms import batched_nms, nms

@@ -44,10 +44,10 @@ import foveal
 from foveal.checkpoints.model_file import LoadedModel, load
 from foveal.config import make_settings
 from foveal.data.dataset import Dataset
-from foveal.drawing.canvas import ACCENT, INK, LINE_COLOURS, MUTED, new_axes, plain, to_svg
 from foveal.inference.opening import open_model, open_network
 from foveal.models.build import build_model
 from foveal.structures import ModelCard
+from foveal.visualization.svg import ACCENT, INK, LINE_COLOURS, MUTED, new_axes, plain, to_svg
 
 MISSING = "not available"
 DEFAULT_TORCHVISION = {"name": "torchvision R50", "backbone": "resnet50", "AP": None}

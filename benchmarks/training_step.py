@@ -50,8 +50,8 @@ from networks import (
 from foveal.acceleration.precision_timing import HOPELESS, remembered_timing
 from foveal.checkpoints.model_file import LoadedModel
 from foveal.config import change_settings
-from foveal.data.batching import make_batch
-from foveal.data.preparation import Preparation, make_preparation
+from foveal.data.loading.collate import make_batch
+from foveal.data.transforms.preparation import Preparation, make_preparation
 from foveal.structures import Batch, Sample, Target
 from foveal.training.setup import choose_compile, make_accelerator, make_engine
 

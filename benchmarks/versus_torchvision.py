@@ -40,9 +40,9 @@ import foveal
 from foveal.acceleration.precision import autocast, choose_precision
 from foveal.config import make_settings
 from foveal.data.dataset import Dataset
-from foveal.evaluation.evaluation import evaluate
+from foveal.evaluation.evaluate import evaluate
 from foveal.structures import Detections
-from foveal.training.journal import LoggingReporter
+from foveal.training.metrics_log import LoggingReporter
 
 LEVELS = {"6": "0", "13": "1", "17": "2"}
 """MobileNetV2's last blocks at strides 8, 16 and 32, with 32, 96 and 320 channels."""

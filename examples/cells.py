@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import foveal
-from foveal.inference.results import write_counts
+from foveal.outputs.files import write_counts
 
 
 def main(arguments: list[str] | None = None) -> None:

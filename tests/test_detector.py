@@ -12,7 +12,7 @@ from foveal.config import Settings, make_settings
 from foveal.data.dataset import Dataset
 from foveal.data.synthetic import draw_dataset
 from foveal.errors import DataError, TrainingError
-from foveal.evaluation.evaluation import choose_threshold
+from foveal.evaluation.evaluate import choose_threshold
 from foveal.inference.predictor import Predictor
 
 TINY = (
@@ -161,7 +161,7 @@ def test_the_best_epochs_validation_is_not_done_again(drawn, tmp_path, monkeypat
 def test_the_reports_training_data_is_without_what_is_held_out(drawn, tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setattr(
-        "foveal.reporting.evaluation.write_evaluation_report",
+        "foveal.reports.evaluation.write_evaluation_report",
         lambda path, evaluation, **options: seen.update(options),
     )
     detector = foveal.Detector(drawn["train"], settings=tiny())

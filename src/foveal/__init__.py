@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from foveal.data.formats import read
     from foveal.detector import Detector, load
     from foveal.errors import FovealError
-    from foveal.inference.drawn import draw
-    from foveal.inference.results import to_supervision, write
+    from foveal.inference.draw import draw
+    from foveal.outputs.files import to_supervision, write
     from foveal.structures import Detections
 
 __version__ = "0.1.0"
@@ -21,11 +21,11 @@ _HOMES = {
     "Detections": "foveal.structures",
     "Detector": "foveal.detector",
     "FovealError": "foveal.errors",
-    "draw": "foveal.inference.drawn",
+    "draw": "foveal.inference.draw",
     "load": "foveal.detector",
     "read": "foveal.data.formats",
-    "to_supervision": "foveal.inference.results",
-    "write": "foveal.inference.results",
+    "to_supervision": "foveal.outputs.files",
+    "write": "foveal.outputs.files",
 }
 
 __all__ = [

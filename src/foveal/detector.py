@@ -18,20 +18,20 @@ from foveal.data.formats import read
 from foveal.errors import DataError, TrainingError
 from foveal.inference.opening import Opened, open_model, open_network
 from foveal.structures import ModelCard
-from foveal.words import counted
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from foveal.checkpoints.model_file import LoadedModel
+    from foveal.data.images.inputs import ImageLike
     from foveal.evaluation.results import Evaluation
-    from foveal.inference.pictures import ImageLike
     from foveal.inference.predictor import Predictor
     from foveal.models.retinanet import RetinaNet
     from foveal.runtimes.base import RuntimePrecision
     from foveal.structures import Detections
-    from foveal.training.journal import Reporter
-    from foveal.training.loop import TrainingResult
+    from foveal.training.metrics_log import Reporter
+    from foveal.training.trainer import TrainingResult
     from foveal.training.validation import Validation
-    from foveal.tuning.anchors import AnchorFit
+    from foveal.tuning.anchor_fitting import AnchorFit
     from foveal.tuning.learning_rate import LearningRateCurve
 
 DataLike = Dataset | str | Path
@@ -78,7 +78,7 @@ class Detector:
             DataError: the data can't be read or has no classes.
             SettingsError: settings are wrong or contradict one another.
         """
-        from foveal.tuning.anchors import fit_anchors
+        from foveal.tuning.anchor_fitting import fit_anchors
         from foveal.tuning.images import follow_images
 
         self._data = _read(data, ignore)
@@ -182,7 +182,7 @@ class Detector:
             start: a model file or the folder of a run to begin from; its class layer is taken
                 where the classes agree.
             progress: show how it goes, with a bar on a terminal or in a notebook and as lines
-                elsewhere; False tells the logger `foveal.training.journal` instead.
+                elsewhere; False tells the logger `foveal.training.metrics_log` instead.
             reporter: is told how it goes, in place of both.
 
         Returns:
@@ -192,8 +192,8 @@ class Detector:
             TrainingError: the run can't start, go on or be resumed.
         """
         from foveal.checkpoints.model_file import load_weights_into
-        from foveal.training.loop import train
         from foveal.training.progress import reporting_to
+        from foveal.training.trainer import train
 
         settings = change_settings(self.settings, {"training": _given(epochs=epochs)})
         with reporting_to(reporter, progress=progress) as told:
@@ -278,7 +278,7 @@ class Detector:
         parts: tuple[Dataset, Dataset],
     ) -> None:
         """Choose the threshold on the validation images, write the run's report, export."""
-        from foveal.evaluation.evaluation import choose_threshold, evaluate
+        from foveal.evaluation.evaluate import choose_threshold, evaluate
 
         found = validation.found_by(self.model, result.best)
         self.card = replace(
@@ -314,7 +314,7 @@ class Detector:
         """Find objects in one image: a path, a PIL image, an array [H, W, C], a tensor [C, H, W].
 
         Args:
-            image: see above; values as `foveal.inference.pictures.to_pixels` says.
+            image: see above; values as `foveal.data.images.inputs.to_pixels` says.
             threshold: scores must be above it; None takes the chosen one.
 
         Returns:
@@ -387,7 +387,7 @@ class Detector:
         Raises:
             DataError: the data can't be read, or has classes that the model does not know.
         """
-        from foveal.evaluation.evaluation import evaluate
+        from foveal.evaluation.evaluate import evaluate
         from foveal.evaluation.metrics_file import write_metrics
 
         dataset = self._read(data).aligned(self.classes)
@@ -423,7 +423,7 @@ class Detector:
     def _report(
         self, folder: Path, evaluation: Evaluation, data: Dataset, *, training: Dataset | None
     ) -> None:
-        from foveal.reporting.evaluation import report_on_model
+        from foveal.reports.evaluation import report_on_model
 
         report_on_model(
             folder,

@@ -12,7 +12,7 @@ from foveal.cli import app
 from foveal.config import make_settings
 from foveal.data.synthetic import draw_dataset
 from foveal.errors import ImageError, SettingsError, TrainingError
-from foveal.training.engine import Engine
+from foveal.training.step import Engine
 
 SETS = [part for override in (*TINY, "anchors.scales=[1, 1.4]") for part in ("--set", override)]
 

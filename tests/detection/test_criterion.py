@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from foveal.detection.anchors import AnchorGrid
 from foveal.detection.assignment import BACKGROUND, IGNORED, assign
-from foveal.detection.coding import encode
+from foveal.detection.box_coding import encode
 from foveal.detection.criterion import Criterion
 from foveal.detection.losses import balanced_focal_loss
 from foveal.structures import Batch, RawOutput

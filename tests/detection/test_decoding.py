@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchvision.ops import nms
 
 from foveal.detection.anchors import AnchorGrid
-from foveal.detection.coding import decode_deltas
+from foveal.detection.box_coding import decode_deltas
 from foveal.detection.decoding import decode
 from foveal.detection.decoding_tensors import best_candidates
 from foveal.structures import PaddedDetections, RawOutput
@@ -299,7 +299,7 @@ import sys
 import numpy as np
 from foveal.detection.anchors import AnchorGrid
 from foveal.detection.decoding import decode
-from foveal.inference.merging import merge
+from foveal.inference.test_time_augmentation import merge
 from foveal.structures import RawOutput
 grid = AnchorGrid(sizes=(16.0,), strides=(8,))
 anchors = grid.boxes(32, 32)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from foveal.evaluation.bootstrap import draw_weights
 from foveal.evaluation.counting import choose_threshold, count_table, summarize_counts
-from foveal.evaluation.evaluation import evaluate
-from foveal.evaluation.intervals import draw_weights
+from foveal.evaluation.evaluate import evaluate
 from foveal.evaluation.matching import make_pool, match
 from foveal.structures import Target
 

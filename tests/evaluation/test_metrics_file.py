@@ -5,7 +5,7 @@ import json
 import pytest
 
 from foveal.errors import FovealError
-from foveal.evaluation.evaluation import NAMES, evaluate
+from foveal.evaluation.evaluate import NAMES, evaluate
 from foveal.evaluation.metrics_file import to_metrics, write_metrics
 from foveal.structures import Target
 

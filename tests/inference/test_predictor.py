@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from tests.inference.conftest import predictor_of
 
-from foveal.data.images import read_image
+from foveal.data.images.reading import read_image
 from foveal.detection.decoding import decode
 from foveal.errors import ImageError
 from foveal.inference.opening import open_network

@@ -1,4 +1,4 @@
-"""Run, kill and resume tiny runs; started by test_resume.py as a process of its own.
+"""Run, kill and resume tiny runs; started by test_state.py as a process of its own.
 
 It forks for every run, so that the slow imports are paid for once, and prints for each place of
 death in what the resumed run differs from the one that was never killed.
@@ -21,8 +21,8 @@ from conftest import tiny_settings
 from foveal.checkpoints import model_file
 from foveal.data.synthetic import draw_dataset
 from foveal.models.build import build_model
-from foveal.training import journal, loop, resume
-from foveal.training.engine import Engine
+from foveal.training import metrics_log, state, trainer
+from foveal.training.step import Engine
 
 SETTINGS = tiny_settings(
     "training.epochs=3",
@@ -70,7 +70,7 @@ def die_while_writing_the_state(number):
         path.write_bytes(content[: len(content) // 2])
         die()
 
-    on_call(resume, "_write_bytes", number, act)
+    on_call(state, "_write_bytes", number, act)
 
 
 def die_while_writing_the_journal(number):
@@ -78,7 +78,7 @@ def die_while_writing_the_journal(number):
         self._file.write(b'{"kind": "step", "los')
         die()
 
-    on_call(journal.Journal, "write", number, act)
+    on_call(metrics_log.Journal, "write", number, act)
 
 
 # One epoch has 3 steps; the state is written at the start, after steps 2, 4 and 8 and after each
@@ -89,11 +89,11 @@ PLACES = {
     "while writing the first state": lambda: die_while_writing_the_state(2),
     "while writing a state in an epoch": lambda: die_while_writing_the_state(4),
     "while writing the last state": lambda: die_while_writing_the_state(7),
-    "before a state takes its place": lambda: die_before(resume, "_sync", 6),
+    "before a state takes its place": lambda: die_before(state, "_sync", 6),
     "while writing the journal": lambda: die_while_writing_the_journal(6),
     "in the validation": lambda: die_before(sys.modules[__name__], "measure", 2),
     "between the best and the last model": lambda: die_after(model_file, "save", 1),
-    "between the models and the state": lambda: die_after(journal.Journal, "position", 5),
+    "between the models and the state": lambda: die_after(metrics_log.Journal, "position", 5),
 }
 
 
@@ -107,7 +107,7 @@ def run(data, out: Path, *, resumed: bool = False, place=None) -> None:
         place()
     torch.manual_seed(1 if resumed else 0)
     model = build_model(SETTINGS, len(data.classes))
-    loop.train(
+    trainer.train(
         model, SETTINGS, data, out=out, resume=resumed, validate=lambda m: {"AP": measure(m)}
     )
 

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import torch
 from torch import distributed
 
+from foveal.distributed import agreed, explaining_lost_processes, share_out
 from foveal.errors import ImageError
-from foveal.training.engine import Engine
-from foveal.training.processes import agreed, explaining_lost_processes, share_out
+from foveal.training.step import Engine
 
 
 def run(*, processes: int) -> list[dict]:

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from tests.training.conftest import FakeBatches, tiny_settings
-from tests.training.test_loop import Listener, start
+from tests.training.test_trainer import Listener, start
 
 from foveal.acceleration import precision
 from foveal.acceleration.precision_timing import Timing
 from foveal.errors import TrainingError
-from foveal.training import loop, resume, setup
-from foveal.training.engine import Engine
+from foveal.training import setup, state, trainer
+from foveal.training.step import Engine
 
 AUTO = "training.precision=auto"
 FLOAT32_WINS, BF16_WINS = Timing(1.0, 3.0), Timing(1.0, 0.5)
@@ -34,7 +34,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
             engine.precision = steps[-1]
 
     monkeypatch.setattr(Engine, "step", step_in_float32)
-    monkeypatch.setattr(loop, "make_batches", lambda *_, **__: FakeBatches(2))
+    monkeypatch.setattr(trainer, "make_batches", lambda *_, **__: FakeBatches(2))
     return steps
 
 
@@ -86,21 +86,21 @@ def test_a_state_that_does_not_say_takes_what_is_measured(monkeypatch, used, fak
     measured(monkeypatch, FLOAT32_WINS)
     with pytest.raises(TrainingError, match="stopped here"):
         run(fake_data, tmp_path, validate=fail)
-    as_dict = resume.asdict
+    as_dict = state.asdict
 
-    def without_precision(position: resume.Position) -> dict[str, object]:
+    def without_precision(position: state.Position) -> dict[str, object]:
         values = as_dict(position)
         del values["precision"]
         return values
 
-    state = tmp_path / "state" / "state.safetensors"
-    fingerprint = loop.fingerprint_of(
+    file = tmp_path / "state" / "state.safetensors"
+    fingerprint = trainer.fingerprint_of(
         tiny_settings(AUTO), classes=fake_data.classes, records=fake_data.records, steps=2
     )
-    tensors, position = resume.read_state(state, fingerprint=fingerprint)
+    tensors, position = state.read_state(file, fingerprint=fingerprint)
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "asdict", without_precision)
-        resume.write_state(state, tensors, position, fingerprint=fingerprint)
+        patch.setattr(state, "asdict", without_precision)
+        state.write_state(file, tensors, position, fingerprint=fingerprint)
     measured(monkeypatch, BF16_WINS)
     (said,) = run(fake_data, tmp_path, resume=True)
     assert "in bf16: float32 takes 2.0 times" in said

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from foveal.training.journal import Progress, SilentReporter
+from foveal.training.metrics_log import Progress, SilentReporter
 from foveal.training.progress import (
     BarReporter,
     LineReporter,

@@ -9,7 +9,7 @@ from tests.training.conftest import FakeBatches, tiny_settings
 from foveal.config import make_settings
 from foveal.errors import MissingExtraError, SettingsError
 from foveal.models.build import build_model
-from foveal.training import loop, setup
+from foveal.training import setup, trainer
 from foveal.training.setup import check_trackers, choose_compile, flat_settings, make_criterion
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -61,9 +61,9 @@ def test_tensorboard_gets_the_numbers(tmp_path, fake_data, monkeypatch):
     pytest.importorskip("tensorboard", reason="needs the extra foveal[tensorboard]")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    monkeypatch.setattr(loop, "make_batches", lambda *_, **__: FakeBatches(2))
+    monkeypatch.setattr(trainer, "make_batches", lambda *_, **__: FakeBatches(2))
     settings = tiny_settings("training.trackers=['tensorboard']", "training.epochs=1")
-    loop.train(build_model(settings, 2), settings, fake_data, out=tmp_path / "run")
+    trainer.train(build_model(settings, 2), settings, fake_data, out=tmp_path / "run")
     files = list((tmp_path / "run").rglob("events.out.tfevents.*"))
     events = EventAccumulator(str(files[0].parent)).Reload()
     lines = list(map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()))

@@ -8,7 +8,7 @@ from tests.training.conftest import tiny_settings
 from foveal.data.synthetic import draw_dataset
 from foveal.errors import DeviceMemoryError
 from foveal.models.build import build_model
-from foveal.training.engine import Engine
+from foveal.training.step import Engine
 from foveal.training.trial import Trial, fits_into_memory
 from foveal.tuning.batch_size import find_batch_size
 from foveal.tuning.learning_rate import find_learning_rate

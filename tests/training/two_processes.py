@@ -13,7 +13,7 @@ from conftest import tiny_settings
 from foveal.data.dataset import Dataset
 from foveal.data.formats import coco
 from foveal.models.build import build_model
-from foveal.training import loop
+from foveal.training import trainer
 
 
 def main(data: Path, out: Path, *overrides: str) -> None:
@@ -26,7 +26,7 @@ def main(data: Path, out: Path, *overrides: str) -> None:
     def validate(network) -> dict[str, float]:
         return {"AP": float(network.box.output.weight.detach().abs().sum())}
 
-    result = loop.train(model, settings, dataset, out=out, validate=validate)
+    result = trainer.train(model, settings, dataset, out=out, validate=validate)
     assert len(result.history) == settings.training.epochs
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from foveal.acceleration import winograd
-from foveal.acceleration.activations import relu6
 from foveal.acceleration.norm_folding import FoldedPair, fold
+from foveal.acceleration.relu6 import relu6
 from foveal.models.norms import FrozenBatchNorm
 
 

@@ -27,8 +27,8 @@ from foveal.checkpoints.description import (
 from foveal.config import Settings
 from foveal.errors import ModelFileError, SettingsError
 from foveal.models.build import build_model
-from foveal.models.checkpoints import replacing, why_unwritable
 from foveal.models.retinanet import RetinaNet
+from foveal.models.state_dicts import replacing, why_unwritable
 from foveal.structures import ModelCard
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from foveal.checkpoints.model_file import LoadedModel
 from foveal.config import Settings, make_settings
 from foveal.errors import WeightsError
 from foveal.models.build import build_model
-from foveal.models.checkpoints import read_state_dict
 from foveal.models.retinanet import RetinaNet
+from foveal.models.state_dicts import read_state_dict
 from foveal.structures import ModelCard
 
 CLASS_LAYER = "head.classification_head.cls_logits"

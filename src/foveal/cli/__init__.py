@@ -17,8 +17,8 @@ from foveal.cli.export import export
 from foveal.cli.import_ import import_checkpoint
 from foveal.cli.predict import predict
 from foveal.cli.train import train
+from foveal.distributed import is_first_process
 from foveal.errors import FovealError
-from foveal.training.processes import is_first_process
 
 SECONDS_TO_BE_ENDED = 2.0
 """Where one of several processes fails, torchrun ends the others: they wait for that before they

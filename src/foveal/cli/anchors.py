@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveal.words import counted
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from foveal.config import PreparationSettings
-    from foveal.tuning.anchors import AnchorFit, AnchorOption
+    from foveal.tuning.anchor_fitting import AnchorFit, AnchorOption
 
 
 def anchors(
@@ -50,8 +50,8 @@ def anchors(
 
     from foveal.config import make_settings
     from foveal.data.formats import read
-    from foveal.tuning.anchor_picture import check_ending
-    from foveal.tuning.anchors import fit_anchors, fit_finer
+    from foveal.tuning.anchor_chart import check_ending
+    from foveal.tuning.anchor_fitting import fit_anchors, fit_finer
 
     settings = make_settings(file=config, overrides=overrides or [])
     preparation = _preparation(size, settings.preparation)
@@ -184,7 +184,7 @@ def _table(title: str, first: str) -> Table:
 
 def _print_advice(console: Console, fit: AnchorFit, finer: AnchorOption | None) -> None:
     """Where too few objects are within reach: why, and what would help."""
-    from foveal.tuning.anchors import WANTED_RECALL, find_enlargement
+    from foveal.tuning.anchor_fitting import WANTED_RECALL, find_enlargement
 
     recall = fit.chosen.quality.recall
     if not len(fit.objects) or recall >= WANTED_RECALL:
@@ -239,8 +239,8 @@ def _write(
 ) -> None:
     """Write the recommended settings and the picture."""
     from foveal.errors import DataError
-    from foveal.tuning.anchor_picture import draw_anchors
-    from foveal.tuning.anchors import anchors_to_toml
+    from foveal.tuning.anchor_chart import draw_anchors
+    from foveal.tuning.anchor_fitting import anchors_to_toml
 
     chosen = fit.chosen if finer is None else finer
     try:

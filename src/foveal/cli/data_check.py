@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveal.words import counted
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from foveal.data.doctor import Reading
-    from foveal.data.findings import Diagnosis, Finding
-    from foveal.data.preparation import Preparation
+    from foveal.data.checks.diagnose import Reading
+    from foveal.data.checks.findings import Diagnosis, Finding
     from foveal.data.statistics import Statistics
+    from foveal.data.transforms.preparation import Preparation
 
 _MARKS = {"fault": "[bold red]✗[/]", "doubt": "[yellow]?[/]", "information": "[blue]i[/]"}
 
@@ -49,7 +49,7 @@ def check(
     """
     from rich.console import Console
 
-    from foveal.data.doctor import InputGrid, diagnose, read_for_doctor
+    from foveal.data.checks.diagnose import InputGrid, diagnose, read_for_doctor
 
     grid = InputGrid(_preparation(size))
     read = _ignoring(read_for_doctor(data, data_format), ignore or [])
@@ -83,7 +83,7 @@ def _ignoring(reading: Reading, names: list[str]) -> Reading:
 
 
 def _preparation(size: str) -> Preparation | None:
-    from foveal.data.preparation import Preparation
+    from foveal.data.transforms.preparation import Preparation
     from foveal.errors import SettingsError
 
     if size == "native":

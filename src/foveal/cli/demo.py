@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.errors import FovealError
-from foveal.words import counted
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
@@ -237,7 +237,7 @@ def _draw_picture(paths: _Paths) -> None:
 
 def _tile(paths: _Paths, dataset: Dataset, index: int) -> Any:
     """The picture that `foveal predict` drew of a test image."""
-    from foveal.data.images import read_image
+    from foveal.data.images.reading import read_image
 
     return read_image(paths.found / "pictures" / dataset.records[index].path.name)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli.predict import Precision
-from foveal.words import counted
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,9 +128,9 @@ def _evaluate_results(
 ) -> Evaluation:
     from foveal.data.formats import split_address
     from foveal.data.formats.coco_results import category_labels, read_results
-    from foveal.evaluation.evaluation import evaluate as evaluate_detections
+    from foveal.evaluation.evaluate import evaluate as evaluate_detections
     from foveal.evaluation.metrics_file import write_metrics
-    from foveal.reporting.evaluation import write_evaluation_report
+    from foveal.reports.evaluation import write_evaluation_report
 
     labels = category_labels(*split_address(address), dataset.classes)
     evaluation = evaluate_detections(
@@ -253,8 +253,8 @@ def _class_table(evaluation: Evaluation) -> Table:
 
 
 def _coco_table(evaluation: Evaluation) -> Table:
-    from foveal.evaluation.coco_numbers import twelve
-    from foveal.evaluation.evaluation import NAMES
+    from foveal.evaluation.coco_metrics import twelve
+    from foveal.evaluation.evaluate import NAMES
 
     table = _table("COCO", "", "")
     table.columns[2].justify = "left"

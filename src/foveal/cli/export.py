@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.errors import SettingsError
-from foveal.words import counted
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

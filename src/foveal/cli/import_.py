@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foveal.words import counted
+from foveal.text import counted
 
 
 class Source(StrEnum):

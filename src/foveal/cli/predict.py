@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from foveal.errors import FovealError, SettingsError
-from foveal.words import counted
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,8 +80,8 @@ def predict(
 
     An image that can't be read is named and left out; then the exit code is 1.
     """
-    from foveal.inference.explanation import explain_nothing
-    from foveal.inference.finding import find_images
+    from foveal.inference.explain import explain_nothing
+    from foveal.inference.image_paths import find_images
 
     paths = find_images(images, leave_out=out)
     with _explained(out):
@@ -151,7 +151,7 @@ def _parse_scales(text: str) -> tuple[float, ...]:
 
 def _detect(predictor: Predictor, paths: list[Path], *, pictures: Path | None) -> list[Detections]:
     """What was found in each image that can be read, in the paths' order; draws it too."""
-    from foveal.inference.finding import picture_names
+    from foveal.inference.image_paths import picture_names
 
     names = picture_names(paths)
     found: dict[int, Detections] = {}
@@ -173,7 +173,7 @@ def _detect(predictor: Predictor, paths: list[Path], *, pictures: Path | None) -
 def _draw(pixels: NDArray[np.uint8], detections: Detections, path: Path) -> None:
     from PIL import Image
 
-    from foveal.drawing.boxes import draw_detections
+    from foveal.visualization.boxes import draw_detections
 
     drawn = draw_detections(pixels, detections, least_side=_LEAST_SIDE)
     with _explained(path):
@@ -182,7 +182,7 @@ def _draw(pixels: NDArray[np.uint8], detections: Detections, path: Path) -> None
 
 
 def _write(found: list[Detections], out: Path) -> None:
-    from foveal.inference.results import write_coco, write_counts, write_csv
+    from foveal.outputs.files import write_coco, write_counts, write_csv
 
     write_coco(out / "detections.json", found)
     write_csv(out / "detections.csv", found)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveal.training.folder import LEARNING_RATES
-from foveal.training.processes import is_first_process
-from foveal.words import counted
+from foveal.distributed import is_first_process
+from foveal.text import counted
+from foveal.training.run_folder import LEARNING_RATES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -154,8 +154,8 @@ def _fit(
     overwrite: bool,
     start: Path | None,
 ) -> None:
+    from foveal.distributed import end_processes
     from foveal.errors import TrainingInterrupted
-    from foveal.training.processes import end_processes
     from foveal.training.progress import watching
 
     try:

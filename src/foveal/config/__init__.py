@@ -4,7 +4,7 @@ A setting is reached as `section.name`, in a TOML file as `name = ...` under `[s
 command line as `--set section.name=value`. `settings.py` says what each is and does.
 """
 
-from foveal.config.making import change_settings, make_settings, parse_settings, to_toml
+from foveal.config.loading import change_settings, make_settings, parse_settings, to_toml
 from foveal.config.presets import PRESETS
 from foveal.config.settings import (
     AnchorSettings,

@@ -11,7 +11,7 @@ import numpy as np
 
 from foveal.errors import DataError
 from foveal.structures import Sample, Target
-from foveal.words import counted
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -102,7 +102,7 @@ class Dataset:
         """
         if isinstance(index, slice):
             return replace(self, records=self.records[index])
-        from foveal.data.images import image_info, read_image
+        from foveal.data.images.reading import image_info, read_image
 
         record = self.records[index]
         bands = max(3, image_info(record.path).bands)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, distributed
 
 from foveal.detection.assignment import IGNORED, assign
-from foveal.detection.coding import decode_deltas, encode
+from foveal.detection.box_coding import decode_deltas, encode
 from foveal.detection.losses import giou_loss, smooth_l1, summed_wrongness, wrongness
 from foveal.structures import Batch, RawOutput
 

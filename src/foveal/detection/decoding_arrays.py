@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.detection.coding_arrays import decode_deltas
+from foveal.detection.box_coding_arrays import decode_deltas
 from foveal.detection.nms import nms
 from foveal.geometry.arrays import clip
 from foveal.structures import PaddedDetections, RawOutput

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from foveal.detection.coding import decode_deltas
+from foveal.detection.box_coding import decode_deltas
 from foveal.detection.nms import batched_nms
 from foveal.geometry.boxes import clip
 from foveal.structures import PaddedDetections, RawOutput

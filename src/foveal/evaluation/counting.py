@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from foveal.evaluation.average_precision import best_threshold, f1_after
-from foveal.evaluation.intervals import interval
+from foveal.evaluation.bootstrap import interval
 from foveal.evaluation.matching import make_pool, match
 from foveal.evaluation.results import Counts
 

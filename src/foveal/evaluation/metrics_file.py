@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import FovealError
-from foveal.evaluation.coco_numbers import twelve
-from foveal.evaluation.evaluation import NAMES
+from foveal.evaluation.coco_metrics import twelve
+from foveal.evaluation.evaluate import NAMES
 
 if TYPE_CHECKING:
     from pathlib import Path

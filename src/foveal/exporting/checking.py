@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.detection.coding_arrays import decode_deltas
+from foveal.detection.box_coding_arrays import decode_deltas
 from foveal.detection.decoding import decode
 from foveal.geometry.arrays import clip, iou
 from foveal.structures import PaddedDetections, RawOutput

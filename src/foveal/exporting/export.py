@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from foveal.checkpoints.description import Description, Export, to_json
-from foveal.data.preparation import make_preparation
+from foveal.data.transforms.preparation import make_preparation
 from foveal.errors import SettingsError
-from foveal.evaluation.evaluation import quick_numbers
+from foveal.evaluation.evaluate import quick_numbers
 from foveal.exporting.checking import LIMITS, Agreement, Limits, compare, seconds_an_image
 from foveal.exporting.images import align, fit, pictures_of, prepare, spread
 from foveal.exporting.network import ExportedNetwork
@@ -39,10 +39,10 @@ from foveal.exporting.quantization import (
 )
 from foveal.exporting.writing import install, workplace
 from foveal.inference.opening import Opened
-from foveal.models.checkpoints import write_state_dict
+from foveal.models.state_dicts import write_state_dict
 from foveal.runtimes.base import InputSizes
 from foveal.runtimes.pytorch import PyTorchRuntime
-from foveal.words import counted
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveal.data.preparation import make_preparation
+from foveal.data.images.inputs import to_pixels
 from foveal.data.synthetic import draw_smear
+from foveal.data.transforms.preparation import make_preparation
 from foveal.errors import DataError
-from foveal.inference.pictures import to_pixels
 from foveal.structures import Sample, Target
 
 if TYPE_CHECKING:

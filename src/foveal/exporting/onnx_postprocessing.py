@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from foveal.detection.coding_arrays import LARGEST_LOG_RATIO
+from foveal.detection.box_coding_arrays import LARGEST_LOG_RATIO
 from foveal.runtimes.signature import DETECTIONS, INPUT, raw_outputs
 
 if TYPE_CHECKING:

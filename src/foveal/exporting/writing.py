@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.errors import ModelFileError
-from foveal.models.checkpoints import why_unwritable
+from foveal.models.state_dicts import why_unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

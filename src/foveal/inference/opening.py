@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.checkpoints.finding import NETWORK, ONNX, OPENVINO, prediction_file
-from foveal.data.preparation import make_preparation
+from foveal.data.transforms.preparation import make_preparation
 from foveal.detection.anchors import AnchorGrid
 from foveal.errors import ModelFileError, SettingsError
 from foveal.inference.predictor import Predictor

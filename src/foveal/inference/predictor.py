@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal.detection.decoding import decode
-from foveal.inference.merging import merge
-from foveal.inference.reading import Input, Reader, View
+from foveal.inference.prefetch import Input, Reader, View
+from foveal.inference.test_time_augmentation import merge
 from foveal.structures import Detections, ModelCard, PaddedDetections
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from foveal.data.preparation import Preparation
+    from foveal.data.images.inputs import ImageLike
+    from foveal.data.transforms.preparation import Preparation
     from foveal.detection.anchors import AnchorGrid
     from foveal.errors import ImageError
     from foveal.geometry.placement import Placement
-    from foveal.inference.pictures import ImageLike
     from foveal.runtimes.base import Runtime
 
 _JUST_BELOW = 1 - 1e-5
@@ -65,7 +65,8 @@ class Predictor:
         grid: the network's anchors.
         card: class names; from which file or training the network is.
         preparation: how an image becomes an input; each image has its own input size.
-        bands, band_low, band_high: how an image is read, as for `foveal.data.images.read_image`.
+        bands, band_low, band_high: how an image is read, as for
+            `foveal.data.images.reading.read_image`.
         threshold: scores must reach it, as they must in evaluation.
         top_per_level: most candidates of a pyramid level.
         nms_iou: a detection that overlaps a better one of its class by more goes.
@@ -108,7 +109,7 @@ class Predictor:
 
         Args:
             image: a path, a PIL image, an array [H, W, C] or a tensor [C, H, W]; see
-                `foveal.inference.pictures.to_pixels`.
+                `foveal.data.images.inputs.to_pixels`.
 
         Returns:
             Boxes in original pixels, inside the image, best first.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.errors import WeightsError
-from foveal.models.checkpoints import read_state_dict, strip_prefix
+from foveal.models.state_dicts import read_state_dict, strip_prefix
 
 logger = logging.getLogger(__name__)
 

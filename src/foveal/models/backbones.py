@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from foveal.errors import SettingsError
 from foveal.models.backbone_weights import load_backbone_weights
-from foveal.models.hub import published_weights
 from foveal.models.norms import BATCH_NORMS, Norm, set_norm
+from foveal.models.pretrained import published_weights
 
 STRIDES = (8, 16, 32)
 """Of C3, C4 and C5, which every pyramid is built on."""

@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from foveal.training.journal import (
+from foveal.distributed import is_first_process
+from foveal.training.metrics_log import (
     LoggingReporter,
     Progress,
     Reporter,
     SilentReporter,
     describe_epoch,
 )
-from foveal.training.processes import is_first_process
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,10 +13,10 @@ from foveal.acceleration.allocator import keep_freed_memory
 from foveal.acceleration.precision import NAMES, TYPES, Precision, choose_precision
 from foveal.detection.criterion import Criterion
 from foveal.devices import choose_device
+from foveal.distributed import agreed
 from foveal.errors import MissingExtraError, SettingsError
-from foveal.training.engine import Engine
 from foveal.training.optimizer import make_optimizer
-from foveal.training.processes import agreed
+from foveal.training.step import Engine
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

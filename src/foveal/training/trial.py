@@ -12,7 +12,7 @@ import torch
 
 from foveal.errors import DeviceMemoryError
 from foveal.structures import Batch
-from foveal.training.batches import make_batches
+from foveal.training.loaders import make_batches
 from foveal.training.setup import make_accelerator, make_engine
 
 if TYPE_CHECKING:

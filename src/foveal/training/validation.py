@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foveal.evaluation.evaluation import quick_numbers
-from foveal.training.processes import agreed, share_out
+from foveal.distributed import agreed, share_out
+from foveal.evaluation.evaluate import quick_numbers
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset

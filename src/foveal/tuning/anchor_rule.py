@@ -9,7 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from foveal.config import AnchorSettings
-    from foveal.tuning.anchor_quality import Objects
+    from foveal.tuning.anchor_metrics import Objects
 
 
 @dataclass(frozen=True, slots=True)

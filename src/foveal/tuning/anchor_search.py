@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveal.tuning.anchor_quality import Objects, best_ious, iou_at, object_gaps
+from foveal.tuning.anchor_metrics import Objects, best_ious, iou_at, object_gaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from foveal.config import Settings, change_settings
-from foveal.data.images import ImageInfo, band_percentiles, image_info
+from foveal.data.images.reading import ImageInfo, band_percentiles, image_info
 from foveal.errors import ImageError
 from foveal.models.backbones import backbone_normalisation
 

@@ -46,7 +46,7 @@ class LearningRateCurve:
 
     def to_svg(self) -> str:
         """The curve as a drawing, the suggestion marked; a notebook shows it by itself."""
-        from foveal.drawing.curves import draw_learning_rates
+        from foveal.visualization.charts import draw_learning_rates
 
         return draw_learning_rates(
             np.asarray(self.learning_rates), np.asarray(self.smoothed), chosen=self.suggestion

@@ -89,7 +89,7 @@ def test_other_formats_have_ids_from_one(tmp_path):
 
 
 def test_what_predict_writes_is_matched_by_name(truth):
-    from foveal.inference.results import write_coco
+    from foveal.outputs.files import write_coco
 
     detections = load(truth, [GOOD, {**GOOD, "image_id": 10, "category_id": 4}])
     backwards = [replace(found, classes=("dot", "cell")) for found in reversed(detections)]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from foveal.data.dataset import ANY_CLASS, Dataset, Record
 from foveal.data.formats import FORMATS, read, read_splits, split_address, write
-from foveal.data.formats.finding import find_format
+from foveal.data.formats.detect import find_format
 from foveal.errors import DataError, ImageError
 
 FOLDERS = {

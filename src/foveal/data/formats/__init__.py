@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foveal.data.formats.finding import FORMATS, find_format, load_format
+from foveal.data.formats.detect import FORMATS, find_format, load_format
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from foveal.data.dataset import Dataset
+    from foveal.data.formats.issues import BadBoxes, Problem
     from foveal.data.formats.writing import ImageMode
-    from foveal.data.problems import BadBoxes, Problem
 __all__ = ["FORMATS", "read", "read_splits", "split_address", "write"]
 
 

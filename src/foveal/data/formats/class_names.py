@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foveal.data.dataset import ANY_CLASS
+from foveal.data.formats.issues import Problem
 from foveal.data.formats.parsing import read_lines
-from foveal.data.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from foveal.data.problems import Judge
+    from foveal.data.formats.issues import Judge
 
 IGNORE = "__ignore__"
 """The name of a region to ignore whatever the class, in formats that write names (LabelMe's)."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal.data.dataset import ANY_CLASS, Dataset
-from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder
+from foveal.data.formats.issues import Judge, Problem
 from foveal.data.formats.parsing import expect, read_json
+from foveal.data.formats.records import Columns, ImageRow, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.writing import image_names, parts, place_images, tidy
-from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from foveal.data.dataset import Record
+    from foveal.data.formats.issues import BadBoxes, Kind
     from foveal.data.formats.writing import ImageMode
-    from foveal.data.problems import BadBoxes, Kind
 
 _YES = (1, "1")
 _FAULTS = (KeyError, TypeError, ValueError, AttributeError, OverflowError)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal.data.formats import coco
-from foveal.data.formats.finding import find_format
+from foveal.data.formats.detect import find_format
 from foveal.data.formats.parsing import read_json
 from foveal.errors import DataError
 from foveal.structures import Detections

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import Labels, class_file, found_classes
-from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder
+from foveal.data.formats.issues import Judge, Problem
 from foveal.data.formats.parsing import parse_number, read_table, write_table
+from foveal.data.formats.records import Columns, ImageRow, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.writing import class_name, image_names, parts, place_images, text_of
-from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.writing import ImageMode
-    from foveal.data.problems import BadBoxes
 
 _COLUMNS = {
     "image": ("image_path", "image", "path", "filename", "file_name", "file", "img", "image_id"),

@@ -8,12 +8,12 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import Labels, found_classes
-from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder
+from foveal.data.formats.issues import Judge, Problem
 from foveal.data.formats.parsing import parse_number, read_xml
+from foveal.data.formats.records import Columns, ImageRow, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.writing import class_name, image_names, parts, place_images, text_of
-from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.data.dataset import Record
+    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.writing import ImageMode
-    from foveal.data.problems import BadBoxes
 
 _CORNERS = ("xtl", "ytl", "xbr", "ybr")
 _SHAPES = ("box", "polygon", "mask", "ellipse", "polyline", "points", "cuboid", "skeleton")

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import IGNORE, Labels, class_file, found_classes
-from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder
+from foveal.data.formats.issues import Judge, Problem
 from foveal.data.formats.parsing import parse_number, read_lines
+from foveal.data.formats.records import Columns, ImageRow, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.writing import expect_line_names, image_names, parts, place_images, text_of
-from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from foveal.data.dataset import Record
+    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.writing import ImageMode
-    from foveal.data.problems import BadBoxes
 
 DONT_CARE = "DontCare"
 LABEL_FOLDERS = ("label_2", "labels", "label")

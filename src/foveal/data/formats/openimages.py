@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import Labels, found_classes
-from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.csv import annotation_file
 from foveal.data.formats.image_files import IMAGE_ENDINGS, ImageFinder
+from foveal.data.formats.issues import Judge, Problem
 from foveal.data.formats.parsing import parse_number, read_table, write_table
+from foveal.data.formats.records import Columns, ImageRow, assemble
 from foveal.data.formats.sizes import measured, report_unreadable
 from foveal.data.formats.writing import class_name, expect_sizes, image_names, parts, place_images
-from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.data.dataset import Record
+    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.writing import ImageMode
-    from foveal.data.problems import BadBoxes
 
 NAMES = "class-descriptions-boxable.csv"
 IMAGES = "images.csv"

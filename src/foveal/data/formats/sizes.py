@@ -5,15 +5,15 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from foveal.data.problems import Problem
+from foveal.data.formats.issues import Problem
 from foveal.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from foveal.data.formats.columns import ImageRow
-    from foveal.data.problems import Judge
+    from foveal.data.formats.issues import Judge
+    from foveal.data.formats.records import ImageRow
 
 
 def measured(rows: Sequence[ImageRow]) -> list[ImageRow]:
@@ -26,7 +26,7 @@ def measured(rows: Sequence[ImageRow]) -> list[ImageRow]:
 
 def report_unreadable(row: ImageRow, judge: Judge, *, file: Path, place: str) -> None:
     """Report an image whose size is needed to place its boxes and can't be read."""
-    from foveal.data.images import image_size
+    from foveal.data.images.reading import image_size
 
     try:
         image_size(row.path)
@@ -38,7 +38,7 @@ def report_unreadable(row: ImageRow, judge: Judge, *, file: Path, place: str) ->
 
 
 def _measured(row: ImageRow) -> ImageRow:
-    from foveal.data.images import image_size
+    from foveal.data.images.reading import image_size
 
     if row.width and row.height:
         return row

@@ -9,9 +9,10 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import Labels, class_file, found_classes
-from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder
+from foveal.data.formats.issues import Judge, Problem
 from foveal.data.formats.parsing import parse_number, read_lines, read_xml
+from foveal.data.formats.records import Columns, ImageRow, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.writing import (
     class_name,
@@ -21,15 +22,14 @@ from foveal.data.formats.writing import (
     place_images,
     text_of,
 )
-from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from foveal.data.dataset import Record
+    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.writing import ImageMode
-    from foveal.data.problems import BadBoxes
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 

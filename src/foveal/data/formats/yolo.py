@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from foveal.data.dataset import Dataset
-from foveal.data.formats.columns import Columns, ImageRow, assemble
 from foveal.data.formats.image_files import ImageFinder, images_in
+from foveal.data.formats.issues import Judge, Problem
 from foveal.data.formats.parsing import read_lines
+from foveal.data.formats.records import Columns, ImageRow, assemble
 from foveal.data.formats.sizes import measured, report_unreadable
 from foveal.data.formats.writing import expect_sizes, image_names, parts, place_images
 from foveal.data.formats.yolo_header import ALIASES, Header, chosen_splits, inside, read_header
-from foveal.data.problems import Judge, Problem
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from foveal.data.dataset import Record
+    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.writing import ImageMode
-    from foveal.data.problems import BadBoxes
 
 log = logging.getLogger(__name__)
 

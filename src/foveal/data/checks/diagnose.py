@@ -1,0 +1,189 @@
+"""The doctor: finds what is wrong with a data set before training does. Loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from foveal.data.checks.boxes import check_boxes, check_classes, check_sizes
+from foveal.data.checks.findings import Diagnosis, Finding, in_order, make_finding
+from foveal.data.checks.images import check_files, open_images
+from foveal.data.formats.issues import count_by_kind
+from foveal.data.statistics import measure_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from foveal.data.dataset import Dataset
+    from foveal.data.formats.issues import Kind, Problem
+    from foveal.data.transforms.preparation import Preparation
+    from foveal.geometry.placement import Placement
+
+_TOLD: dict[Kind, tuple[str, str]] = {
+    "box without area": (
+        "{n} box{es} without area",
+        "Correct or remove them; reading leaves them out.",
+    ),
+    "box not finite": (
+        "{n} box{es} whose numbers are not finite",
+        "Correct or remove them; reading leaves them out.",
+    ),
+    "box outside image": (
+        "{n} box{es} outside the image",
+        "Correct or remove them; reading leaves them out.",
+    ),
+    "box leaves image": (
+        "{n} box{es} partly outside the image",
+        "Correct them; reading clips them to the image.",
+    ),
+    "unknown class": (
+        "{n} object{s} whose class has no name",
+        "Name these ids or classes in the file's list, or correct them.",
+    ),
+    "unknown image": (
+        "{n} object{s} of unlisted images",
+        "List the images, or remove their objects.",
+    ),
+    "id twice": ("{n} id{s} used twice", "Give every entry an id of its own."),
+    "image twice": ("{n} image{s} listed twice", "List every image once."),
+    "not a box": (
+        "{n} object{s} whose box can't be read",
+        "Write the numbers that a box needs, or remove the objects.",
+    ),
+    "no box": ("{n} object{s} without a box", "Draw the boxes, or remove the objects."),
+    "image not readable": (
+        "{n} image{s} whose size is needed and can't be read",
+        "Fetch the images again or correct their paths.",
+    ),
+}
+_UNTOLD = ("{n} mistake{s} of another kind in the annotations", "Correct them.")
+"""What is said of each kind of problem that reading collects, and what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A data set as it was read, for the doctor.
+
+    Attributes:
+        dataset: read with bad_boxes="keep".
+        problems: what reading collected.
+    """
+
+    dataset: Dataset
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InputGrid:
+    """How the network would see the images: what the doctor needs of it.
+
+    Attributes:
+        preparation: to the input's size; None leaves images unscaled.
+        strides, offset: where anchors stand.
+        object_iou: from which IoU an anchor reaches an object.
+    """
+
+    preparation: Preparation | None
+    strides: tuple[int, ...] = (8, 16, 32, 64, 128)
+    offset: float = 0.5
+    object_iou: float = 0.5
+
+
+def read_for_doctor(address: str, format: str | None = None) -> Reading:  # noqa: A002
+    """Read a data set with every problem collected and bad boxes kept as they are.
+
+    Raises:
+        DataError: the annotations as a whole can't be read.
+    """
+    from foveal.data.formats import read
+
+    problems: list[Problem] = []
+    dataset = read(address, format, bad_boxes="keep", problems=problems)
+    return Reading(dataset, tuple(problems))
+
+
+def diagnose(
+    data: Reading,
+    valid: Reading | None = None,
+    *,
+    grid: InputGrid | None = None,
+    images: bool = False,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Diagnosis:
+    """Look for everything that is wrong, or may be, with a data set.
+
+    Args:
+        data: the training data.
+        valid: the validation data that belongs to it.
+        grid: the network's input, to find objects too small for it; None leaves that out.
+        images: decode every image too.
+        workers: processes that decode; 0 does it in this one.
+        progress: called with (images decoded, images in all).
+    """
+    readings = [data] if valid is None else [data, valid]
+    parts = [reading.dataset for reading in readings]
+    findings = [*check_classes(parts), *check_files(parts)]
+    for reading in readings:
+        found = [*_from_reading(reading), *check_boxes(reading.dataset)]
+        if grid is not None:
+            found += check_sizes(
+                reading.dataset,
+                _placer(grid.preparation),
+                strides=grid.strides,
+                offset=grid.offset,
+                object_iou=grid.object_iou,
+            )
+        findings += _told_apart(found, reading, among=readings)
+    if images:
+        findings += open_images(parts, workers=workers, progress=progress)
+    return Diagnosis(
+        statistics=tuple(measure_dataset(part) for part in parts),
+        findings=in_order(findings),
+        opened=images,
+    )
+
+
+def _from_reading(reading: Reading) -> list[Finding]:
+    """One finding for each kind of problem that reading collected.
+
+    Missing images are the file check's to report, whichever format needed their size.
+    """
+    findings = []
+    for kind, _, problems in count_by_kind(list(reading.problems)):
+        if kind == "image not readable":
+            problems = [p for p in problems if p.image is None or p.image.is_file()]
+        what, advice = _TOLD.get(problems[0].kind, _UNTOLD) if problems else _UNTOLD
+        findings += make_finding(
+            kind, "fault", what, [str(problem) for problem in problems], advice=advice
+        )
+    return findings
+
+
+def _told_apart(
+    findings: list[Finding], reading: Reading, *, among: Sequence[Reading]
+) -> list[Finding]:
+    """With two data sets, say of which one each finding is."""
+    if len(among) == 1:
+        return findings
+    name = "training data" if reading is among[0] else "validation data"
+    return [
+        Finding(f.kind, f.level, f.count, f"{f.what} ({name})", f.places, f.advice)
+        for f in findings
+    ]
+
+
+def _placer(
+    preparation: Preparation | None,
+) -> Callable[[int, int], tuple[Placement, tuple[int, int]]]:
+    from foveal.geometry.placement import Placement
+
+    @lru_cache(maxsize=4096)
+    def place(width: int, height: int) -> tuple[Placement, tuple[int, int]]:
+        if preparation is None:
+            return Placement(width, height), (-(-width // 32) * 32, -(-height // 32) * 32)
+        input_height, input_width = preparation.size_for(width, height)
+        return preparation.placement_for(width, height), (input_width, input_height)
+
+    return place

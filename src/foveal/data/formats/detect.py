@@ -1,0 +1,192 @@
+"""Which format a path holds, found by looking."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+from foveal.data.formats import kitti
+from foveal.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from foveal.data.dataset import Dataset
+    from foveal.data.formats.issues import BadBoxes, Problem
+    from foveal.data.formats.writing import ImageMode
+
+_LARGE = 1 << 20
+_LOOKED_AT = 8
+"""Files of each kind that are opened in a folder; the first may be empty or something else."""
+
+_BESIDE = ("classes.csv", "class_mapping.csv", "class-descriptions-boxable.csv", "images.csv")
+"""Files beside annotations that hold none."""
+
+FORMATS = ("coco", "voc", "yolo", "csv", "kitti", "labelme", "openimages", "cvat")
+
+
+class Format(Protocol):
+    """What each format's module offers."""
+
+    def read(
+        self,
+        path: Path,
+        split: str | None = None,
+        *,
+        images: Path | None = None,
+        bad_boxes: BadBoxes = "drop",
+        problems: list[Problem] | None = None,
+    ) -> Dataset:
+        """Read a data set of this format."""
+        ...
+
+    def write(
+        self,
+        data: Dataset,
+        folder: Path,
+        *,
+        images: ImageMode = "copy",
+        splits: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        """Write a data set into an empty folder."""
+        ...
+
+
+def load_format(name: str) -> Format:
+    """The module of a format.
+
+    Raises:
+        DataError: there is no format of that name.
+    """
+    if name not in FORMATS:
+        raise DataError(f"There is no format {name!r}. Expected one of {', '.join(FORMATS)}.")
+    return cast("Format", import_module(f"foveal.data.formats.{name}"))
+
+
+def find_format(path: Path) -> str:
+    """The format of what lies at a path.
+
+    Raises:
+        DataError: nothing is there, nothing is recognised, or several formats are.
+    """
+    if not path.exists():
+        raise DataError(
+            f"{path} does not exist. Expected annotations there: a file or a folder "
+            "(a split follows a colon, as in DATA:train)."
+        )
+    found = list(dict.fromkeys(_in_file(path) if path.is_file() else _in_folder(path)))
+    if not found and path.is_file() and path.suffix.lower() in _BY_ENDING:
+        found = [_BY_ENDING[path.suffix.lower()]]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(
+            f"{path} holds several formats: {', '.join(found)}. Say which with format=..., or "
+            "pass the annotation file's own path."
+        )
+    raise DataError(f"{path}: no annotations recognised. Looked for: {_LOOKED_FOR}")
+
+
+_LOOKED_FOR = (
+    "coco: a .json with images, annotations and categories, in the folder or one below; "
+    "voc: .xml files with <annotation>, in the folder or in Annotations; "
+    "yolo: data.yaml or another .yaml with names, obj.data, or labels/*.txt with five numbers a "
+    "line; csv: a .csv with or without header; kitti: label_2/*.txt or .txt files with 15 columns; "
+    "labelme: .json files with shapes; openimages: a .csv with ImageID and XMin; "
+    "cvat: an .xml with <annotations>. Pass format=... to be told what is missing."
+)
+
+
+def _head(file: Path, size: int = 65536) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(size)
+    except OSError as error:
+        raise DataError(f"{file} can't be read: {error.strerror or error}.") from error
+
+
+_BY_ENDING = {
+    ".json": "coco",
+    ".xml": "voc",
+    ".yaml": "yolo",
+    ".yml": "yolo",
+    ".data": "yolo",
+    ".csv": "csv",
+}
+"""What a file that was named itself is taken for where its content does not tell."""
+
+
+def _in_file(file: Path) -> Iterator[str]:
+    """The format that a file's content shows."""
+    ending = file.suffix.lower()
+    if ending == ".json":
+        yield from _in_json(file)
+    elif ending == ".xml":
+        head = _head(file)
+        if b"<annotation" in head:
+            yield "cvat" if b"<annotations" in head else "voc"
+    elif ending in (".yaml", ".yml", ".data"):
+        if b"names" in _head(file, _LARGE):
+            yield "yolo"
+    elif ending == ".csv":
+        yield from _in_csv(file)
+
+
+def _in_json(file: Path) -> Iterator[str]:
+    """LabelMe names shapes before it names annotations or categories; COCO has no shapes."""
+    with file.open("rb") as stream:
+        before = b""
+        while block := stream.read(_LARGE):
+            text = before + block
+            if b'"annotations"' in text or b'"categories"' in text:
+                yield "coco"
+                return
+            if b'"shapes"' in text or b'"imagePath"' in text:
+                yield "labelme"
+                return
+            before = block[-32:]
+
+
+def _in_csv(file: Path) -> Iterator[str]:
+    line = _head(file).partition(b"\n")[0].lower()
+    cells = [cell.strip(b' \r"') for cell in line.replace(b";", b",").split(b",")]
+    if b"imageid" in cells and b"xmin" in cells:
+        yield "openimages"
+        return
+    header = {b"xmin", b"x1", b"left", b"x_min"} & set(cells)
+    plain = len(cells) >= 6 and (not any(cells[1:]) or all(map(_is_number, cells[-5:-1])))
+    if header or plain:
+        yield "csv"
+
+
+def _in_folder(folder: Path) -> Iterator[str]:
+    for pattern in ("*.yaml", "*.yml", "*.data", "*.csv", "*.json", "*.xml"):
+        for file in sorted(folder.glob(pattern))[:_LOOKED_AT]:
+            if not file.name.endswith(_BESIDE):
+                yield from _in_file(file)
+    for pattern in ("[Aa]nnotations/*.xml", "*/[Aa]nnotations/*.xml", "*/*.xml", "*/*.json"):
+        for file in sorted(folder.glob(pattern))[:_LOOKED_AT]:
+            yield from _in_file(file)
+    folders = [folder / top / name for top in ("", "training") for name in kitti.LABEL_FOLDERS]
+    for place in (*folders, *folder.glob("labels/*/"), folder):
+        for file in sorted(place.glob("*.txt"))[:_LOOKED_AT]:
+            yield from _in_label_file(file)
+
+
+def _in_label_file(file: Path) -> Iterator[str]:
+    """YOLO's lines are all numbers; KITTI's begin with a name and go on with 14 numbers."""
+    words = _head(file).partition(b"\n")[0].split()
+    numbers = [word for word in words if _is_number(word)]
+    if len(words) >= 5 and len(numbers) == len(words):
+        yield "yolo"
+    elif len(words) in (15, 16) and len(numbers) == len(words) - 1:
+        yield "kitti"
+
+
+def _is_number(word: bytes) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

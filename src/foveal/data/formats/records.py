@@ -1,0 +1,187 @@
+"""From the objects of a whole data set in columns to checked records, without looping over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from foveal.data.dataset import Record
+from foveal.data.formats.issues import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from foveal.data.formats.issues import Judge, Kind
+
+ROUNDING = 1.0
+"""A box that leaves its image by no more than this, in pixels, is clipped without a word."""
+
+
+class ImageRow(NamedTuple):
+    """An image of the data set: its path, its size (0 where unknown) and the format's id."""
+
+    path: Path
+    width: int = 0
+    height: int = 0
+    image_id: int | str | None = None
+
+
+@dataclass(slots=True)
+class Columns:
+    """Every object of a data set, one entry in each column.
+
+    Attributes:
+        unit: what a number in `numbers` counts ("object", "line", "annotation").
+        image: index of the object's image.
+        boxes: xyxy, original pixels, unchecked.
+        labels: indices of classes.
+        ignored: whether it is a region to ignore.
+        files, numbers: where the object is written.
+        areas: stated areas in pixels, or None.
+        flags: further columns.
+    """
+
+    unit: str
+    image: Sequence[int] | NDArray[np.int64] = field(default_factory=list)
+    boxes: Sequence[Sequence[float]] | NDArray[np.float64] = field(default_factory=list)
+    labels: Sequence[int] | NDArray[np.int64] = field(default_factory=list)
+    ignored: Sequence[bool] | NDArray[np.bool_] = field(default_factory=list)
+    files: Sequence[Path] = field(default_factory=list)
+    numbers: Sequence[Any] = field(default_factory=list)
+    areas: Sequence[float] | NDArray[np.float64] | None = None
+    flags: dict[str, Sequence[Any]] = field(default_factory=dict)
+
+    def add(
+        self,
+        image: int,
+        box: Sequence[float],
+        label: int,
+        *,
+        file: Path,
+        number: int,
+        ignored: bool = False,
+        **flags: Any,
+    ) -> None:
+        """Append one object; every call names the same flags."""
+        self.image.append(image)  # type: ignore[union-attr]
+        self.boxes.append(box)  # type: ignore[union-attr]
+        self.labels.append(label)  # type: ignore[union-attr]
+        self.ignored.append(ignored)  # type: ignore[union-attr]
+        self.files.append(file)  # type: ignore[attr-defined]
+        self.numbers.append(number)  # type: ignore[attr-defined]
+        for name, value in flags.items():
+            self.flags.setdefault(name, []).append(value)  # type: ignore[attr-defined]
+
+
+def assemble(images: Sequence[ImageRow], columns: Columns, judge: Judge) -> tuple[Record, ...]:
+    """Check the boxes, group the objects by image, and make one record for each image.
+
+    Objects keep their order within an image.
+
+    Raises:
+        DataError: a box can't be right and the policy is to stop.
+    """
+    _report_twins(images, judge)
+    sizes = np.array([[row.width, row.height] for row in images], np.float64).reshape(-1, 2)
+    image = np.asarray(columns.image, np.int64)
+    boxes, keep = _checked(columns, image, sizes, images, judge)
+    order = np.argsort(image, kind="stable")
+    order = order[keep[order]]
+    ends = np.cumsum(np.bincount(image[order], minlength=len(images)))
+    ignored = np.asarray(columns.ignored, np.bool_)[order]
+    labels = np.asarray(columns.labels, np.int64)[order]
+    boxes = boxes[order]
+    areas = None if columns.areas is None else np.asarray(columns.areas, np.float64)[order]
+    for column in (boxes, labels, ignored, areas):
+        if column is not None:
+            column.setflags(write=False)
+    picked = order.tolist()
+    flags = {name: [column[i] for i in picked] for name, column in columns.flags.items()}
+    records, start = [], 0
+    for row, end in zip(images, ends.tolist(), strict=True):
+        records.append(
+            Record(
+                row.path,
+                row.width,
+                row.height,
+                boxes[start:end],
+                labels[start:end],
+                ignored[start:end],
+                None if areas is None else areas[start:end],
+                {name: tuple(column[start:end]) for name, column in flags.items()},
+                row.image_id,
+            )
+        )
+        start = end
+    return tuple(records)
+
+
+def _report_twins(images: Sequence[ImageRow], judge: Judge) -> None:
+    """Report images that two entries of the annotations name."""
+    first: dict[Path, ImageRow] = {}
+    for row in images:
+        twin = first.setdefault(row.path, row)
+        if twin is not row:
+            message = (
+                f"two entries of the annotations name it (ids {twin.image_id!r} and "
+                f"{row.image_id!r}). Expected one for each image."
+            )
+            judge.report(Problem("image twice", row.path, "image", message, row.path))
+
+
+def _checked(
+    columns: Columns,
+    image: NDArray[np.int64],
+    sizes: NDArray[np.float64],
+    images: Sequence[ImageRow],
+    judge: Judge,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The boxes as float32, clipped unless they are to be kept, and which of them stay."""
+    written = np.asarray(columns.boxes, np.float64).reshape(-1, 4)
+    if not len(written):
+        return written.astype(np.float32), np.zeros(0, np.bool_)
+    width, height = sizes[image].T
+    limits = np.stack([width, height, width, height], axis=1)
+    known = (width > 0) & (height > 0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        finite = np.asarray(np.isfinite(written.astype(np.float32)).all(axis=1))
+        clipped = np.where(known[:, None], np.clip(written, 0, np.maximum(limits, 0)), written)
+        away = np.abs(clipped - written).max(axis=1)
+        clipped32 = clipped.astype(np.float32)
+        area = _has_area(written.astype(np.float32))
+        still = _has_area(clipped32)
+    faults: list[tuple[Kind, NDArray[np.bool_]]] = [
+        ("box not finite", ~finite),
+        ("box without area", finite & ~area),
+        ("box outside image", finite & area & ~still),
+        ("box leaves image", finite & area & still & (away > ROUNDING)),
+    ]
+    for kind, mask in faults:
+        for i in np.flatnonzero(mask).tolist():
+            row = images[int(image[i])]
+            message = _explain(kind, written[i].tolist(), row)
+            place = f"{columns.unit} {columns.numbers[i]}"
+            judge.report(Problem(kind, columns.files[i], place, message, row.path))
+    if judge.bad_boxes == "keep":
+        return written.astype(np.float32), finite
+    return clipped32, finite & still
+
+
+def _has_area(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+
+
+def _explain(kind: Kind, box: Sequence[float], row: ImageRow) -> str:
+    text = f"box ({', '.join(f'{value:.6g}' for value in box)})"
+    size = f"the image {row.path.name} of {row.width} x {row.height}"
+    return {
+        "box not finite": f"{text} is not finite. Expected four finite numbers.",
+        "box without area": f"{text} has no area. Expected xmin < xmax and ymin < ymax.",
+        "box outside image": f"{text} lies outside {size}. Expected it inside.",
+        "box leaves image": f"{text} leaves {size}. Expected it inside.",
+    }[kind]

@@ -1,0 +1,1 @@
+"""Files into pixels: pictures, TIFF, and whatever people pass instead of a file."""

@@ -1,0 +1,169 @@
+"""The formats that Pillow reads; whole JPEGs are decoded faster, 16-bit colour PNGs deeper."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from contextlib import contextmanager
+from functools import cache
+from typing import IO, TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from foveal.data.images import tiff
+from foveal.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_FORMATS = (
+    "JPEG", "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "MPO", "PPM", "JPEG2000", "TGA", "AVIF",
+)  # fmt: skip
+_STILL = ("GIF", "WEBP", "PNG", "AVIF")
+"""Formats that may hold an animation; the later pages of a TIFF or MPO are views of the first."""
+_ORIENTATION = 0x0112
+_BITS, _SAMPLES, _EXTRA_SAMPLES = 258, 277, 338
+"""Tags of TIFF."""
+_MODES = {"1": (1, 1), "L": (1, 8), "LA": (1, 8), "I;16": (1, 16), "I": (1, 32), "F": (1, 32)}
+"""Bands without alpha, and bits; those of all other modes are 3 and 8."""
+
+
+def _make_lock() -> None:
+    """A child process must not wait for a thread that it does not have."""
+    global _pillow_lock
+    _pillow_lock = threading.Lock()
+
+
+_pillow_lock = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_make_lock)
+
+
+def reads_tiff(file: IO[bytes]) -> bool:
+    """Whether Pillow reads a TIFF, and not just the first of several planes."""
+    file.seek(0)
+    try:
+        with _quiet_pillow():
+            picture = Image.open(file, formats=("TIFF",))
+            samples: int = picture.tag_v2.get(_SAMPLES, 1)  # type: ignore[attr-defined]
+    except Exception:  # whatever is wrong is said by the reader that is asked next
+        return False
+    return samples <= max(3, len(picture.getbands())) and (
+        samples == 1 or len(picture.getbands()) > 1
+    )
+
+
+def stored_values(picture: Image.Image) -> tuple[int, int]:
+    """Bands, alpha left out, and bits of a value, from an opened picture's header."""
+    bands, bits = _MODES.get(picture.mode.split("B")[0], (3, 8))
+    if picture.format == "TIFF" and picture.mode not in ("P", "CMYK"):
+        return _tiff_bands(picture)
+    return bands, 16 if _is_deep_colour(picture) else bits
+
+
+def _tiff_bands(picture: Image.Image) -> tuple[int, int]:
+    """Bands without alpha, and bits of a value, as the tags of a TIFF say."""
+    tags = picture.tag_v2  # type: ignore[attr-defined]
+    alphas = sum(kind in (1, 2) for kind in tags.get(_EXTRA_SAMPLES, ()))
+    return int(tags.get(_SAMPLES, 1)) - alphas, int(max(tags.get(_BITS, (1,))))
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Without Pillow's own limit of pixels, since ours is checked, and without its warnings."""
+    with _pillow_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def open_picture(file: IO[bytes], *, path: Path) -> tuple[Image.Image, int]:
+    """Read the header: the picture, not yet decoded, and the orientation still to be applied."""
+    file.seek(0)
+    with _quiet_pillow():
+        picture = Image.open(file, formats=_formats())
+        if picture.format in _STILL and getattr(picture, "is_animated", False):
+            raise ImageError(
+                f"{path}: is an animation. Expected a single picture. Save the frame that you mean."
+            )
+        if picture.format == "TIFF":  # Pillow itself turns it
+            return picture, 1
+        if picture.format == "PNG" and "exif" not in picture.info:
+            return picture, 1  # Pillow would decode all pixels to look behind them
+        try:
+            orientation = picture.getexif().get(_ORIENTATION, 1)
+        except Exception:  # a broken EXIF block is no reason to refuse the pixels
+            orientation = 1
+    return picture, orientation if isinstance(orientation, int) else 1
+
+
+def read_picture(
+    file: IO[bytes], *, path: Path, bands: int, deep: bool, most_pixels: int
+) -> NDArray[Any]:
+    """[H, W, C] as stored where deep or where `bands` is the file's own, else grey or RGB."""
+    picture, orientation = open_picture(file, path=path)
+    width, height = picture.size
+    tiff.check_pixels(width, height, most_pixels, path)
+    values = _decode_by_opencv(file, picture, deep)
+    if values is None:
+        values = np.asarray(_converted(picture, bands))
+        if values.dtype == np.bool_:
+            values = values.astype(np.uint8) * 255
+    values = values.reshape(height, width, -1)
+    return tiff.orient(values, orientation)
+
+
+def _decode_by_opencv(file: IO[bytes], picture: Image.Image, deep: bool) -> NDArray[Any] | None:
+    """What Pillow would give, decoded faster or deeper; None where Pillow must decode itself.
+
+    Only whole JPEGs of one or three bands, where both decode with libjpeg-turbo and agree to the
+    bit, and 16-bit colour PNGs, of which Pillow keeps the high byte only.
+    """
+    deep = deep and _is_deep_colour(picture)
+    if not (deep or (picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"))):
+        return None
+    width, height = picture.size
+    file.seek(0)
+    content = file.read(64 + 8 * 4 * width * height)
+    if not deep and not content.endswith(b"\xff\xd9"):
+        return None  # cut short, or with something behind it: Pillow tells
+    if deep:
+        how = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
+    else:
+        how = cv2.IMREAD_COLOR_RGB if picture.mode == "RGB" else cv2.IMREAD_GRAYSCALE
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), how | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None or image.shape[:2] != (height, width):
+        return None
+    return image.reshape(height, width, -1)
+
+
+def _is_deep_colour(picture: Image.Image) -> bool:
+    tiles = getattr(picture, "tile", None) or [None]
+    kind = tiles[0][3] if tiles[0] else None
+    return picture.format == "PNG" and kind in ("RGB;16B", "RGBA;16B")
+
+
+def _converted(picture: Image.Image, bands: int) -> Image.Image:
+    mode = picture.mode
+    if mode.startswith("I;16") or mode in ("I", "F", "L", "1") or (mode == "RGB" and bands != 1):
+        picture.load()
+        return picture
+    if bands == 4 and mode in ("RGBA", "RGBX", "CMYK"):
+        picture.load()
+        return picture
+    return picture.convert("L" if bands == 1 or mode in ("LA", "La") else "RGB")

@@ -1,0 +1,215 @@
+"""Batches for training and evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foveal.data.loading.batches import BadImages, BatchMaker, Change, open_source
+from foveal.data.loading.cache import ImageCache
+from foveal.data.loading.plan import BatchTask, plan_evaluation, plan_training, share_of
+from foveal.data.loading.workers import WorkerPool, choose_workers, workers_that_fit
+from foveal.data.transforms.augmentation import Augmentation
+from foveal.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from foveal.data.dataset import Dataset
+    from foveal.data.transforms.preparation import Preparation
+    from foveal.structures import Batch
+
+
+class TrainingBatches:
+    """A training run's batches: the same for the same seed, whatever the workers and processes.
+
+    Attributes:
+        steps: batches an epoch.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        plan: Callable[[int], list[BatchTask]],
+        *,
+        steps: int,
+    ) -> None:
+        """Take a pool and what plans an epoch; see `training_batches`."""
+        self._pool, self._plan, self.steps = pool, plan, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def epoch(self, epoch: int, *, start_step: int = 0) -> Iterator[Batch]:
+        """This process's part of each batch of an epoch, from one of its steps on.
+
+        Raises:
+            ImageError: an image can't be read, and is not to be skipped.
+        """
+        return self._pool.batches(self._plan(epoch)[start_step:])
+
+    def close(self) -> None:
+        """End the workers."""
+        self._pool.close()
+
+
+class EvaluationBatches:
+    """A data set's images as batches, each once; each batch says by `indices` which it holds."""
+
+    def __init__(self, pool: WorkerPool, tasks: list[BatchTask]) -> None:
+        """Take a pool and its tasks; see `evaluation_batches`."""
+        self._pool, self._tasks = pool, tasks
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._pool.batches(self._tasks)
+
+    def close(self) -> None:
+        """End the workers."""
+        self._pool.close()
+
+
+def training_batches(
+    dataset: Dataset,
+    preparation: Preparation,
+    augmentation: Augmentation | Change | None,
+    *,
+    batch: int,
+    seed: int = 0,
+    rank: int = 0,
+    processes: int = 1,
+    workers: int | None = None,
+    prefetch: int = 2,
+    pin_memory: bool = True,
+    cache_megabytes: int = 0,
+    sizes: Sequence[int] = (),
+    bad_images: BadImages = "stop",
+    bands: int = 3,
+    band_low: Sequence[float] = (),
+    band_high: Sequence[float] = (),
+) -> TrainingBatches:
+    """Batches of random images of one input size, in which every image comes once an epoch.
+
+    The batches are drawn from the seed and the epoch for all processes together, and each process
+    makes its part of each. Every random choice about an image follows from the seed, the epoch and
+    the image. See `plan_training` for images that are left over.
+
+    Args:
+        dataset: the records; images whose size they do not say are looked at.
+        preparation: gives the input sizes.
+        augmentation: changes the samples.
+        batch: images in a batch of all processes together.
+        seed: of all random choices.
+        rank, processes: which process this is, of how many.
+        workers: processes that make batches; None: chosen from the machine's cores; 0: this one.
+        prefetch: batches that each worker makes ahead of time.
+        pin_memory: put batches into page-locked memory where there is a CUDA device.
+        cache_megabytes: memory of this process and its workers for decoded images.
+        sizes: shorter sides to draw from for each batch; empty: the preparation's.
+        bad_images: "stop" makes a broken image an error; "skip" logs it, puts another image in
+            its place.
+        bands, band_low, band_high: see `read_image`.
+
+    Raises:
+        ImageError: no image, or one whose size is unknown is broken and not to be skipped.
+        SettingsError: the batch can't be divided among the processes.
+    """
+    source = open_source(dataset, bands, band_low, band_high, bad_images)
+    usable = np.flatnonzero(source.sizes.all(axis=1))
+    if not len(usable):
+        raise ImageError(f"{dataset.name or dataset.root}: has no image to train with.")
+    share_of([], batch=batch, rank=rank, processes=processes)
+    largest = preparation.with_shorter(max(sizes, default=preparation.shorter))
+    workers = workers_that_fit(
+        choose_workers(workers, processes=processes),
+        prefetch=prefetch,
+        batch_bytes=batch // processes * _largest_input(source.sizes[usable], largest) * bands,
+    )
+    if cache_megabytes:
+        cache = ImageCache(
+            source.sizes, bands=bands, megabytes=cache_megabytes, shares=max(1, workers)
+        )
+        source = replace(source, cache=cache)
+    maker = BatchMaker(source, preparation, augmentation, usable, bad_images)
+    turning = isinstance(augmentation, Augmentation) and augmentation.quarter_turns
+
+    def plan(epoch: int) -> list[BatchTask]:
+        tasks = plan_training(
+            source.sizes[usable],
+            preparation,
+            batch=batch,
+            seed=seed,
+            epoch=epoch,
+            quarter_turns=turning,
+            shorter_sides=tuple(sizes),
+        )
+        tasks = [replace(t, indices=tuple(int(usable[i]) for i in t.indices)) for t in tasks]
+        return share_of(tasks, batch=batch, rank=rank, processes=processes)
+
+    pool = WorkerPool(maker, workers=workers, prefetch=prefetch, pin_memory=pin_memory)
+    return TrainingBatches(pool, plan, steps=-(-len(usable) // batch))
+
+
+def evaluation_batches(
+    dataset: Dataset,
+    preparation: Preparation,
+    *,
+    batch: int,
+    rank: int = 0,
+    processes: int = 1,
+    workers: int | None = None,
+    prefetch: int = 2,
+    pin_memory: bool = True,
+    keep_order: bool = True,
+    bad_images: BadImages = "stop",
+    bands: int = 3,
+    band_low: Sequence[float] = (),
+    band_high: Sequence[float] = (),
+) -> EvaluationBatches:
+    """Every image once, unchanged; `Batch.indices` and `Batch.placements` lead back to it.
+
+    The batches of the `rank`-th of several processes are every `processes`-th.
+
+    Args:
+        dataset: the records; images whose size they do not say are looked at.
+        preparation: gives the input sizes.
+        batch: most images in a batch; a batch has one input size.
+        rank, processes: which process this is, of how many.
+        workers: processes that make batches; None: chosen from the machine's cores; 0: this one.
+        prefetch: batches that each worker makes ahead of time.
+        pin_memory: put batches into page-locked memory where there is a CUDA device.
+        keep_order: the order of the data set, at the price of smaller batches where input sizes
+            alternate; otherwise images of one input size are brought together.
+        bad_images: "stop" makes a broken image an error; "skip" logs it and leaves it out.
+        bands, band_low, band_high: see `read_image`.
+
+    Raises:
+        ImageError: an image whose size is unknown is broken and not to be skipped.
+    """
+    source = open_source(dataset, bands, band_low, band_high, bad_images)
+    usable = np.flatnonzero(source.sizes.all(axis=1))
+    tasks = plan_evaluation(source.sizes[usable], preparation, batch=batch, keep_order=keep_order)[
+        rank::processes
+    ]
+    tasks = [replace(t, indices=tuple(int(usable[i]) for i in t.indices)) for t in tasks]
+    maker = BatchMaker(source, preparation, None, np.zeros(0, np.int64), bad_images)
+    workers = workers_that_fit(
+        min(choose_workers(workers, processes=processes), len(tasks)),
+        prefetch=prefetch,
+        batch_bytes=batch * _largest_input(source.sizes[usable], preparation) * bands,
+    )
+    pool = WorkerPool(maker, workers=workers, prefetch=prefetch, pin_memory=pin_memory)
+    return EvaluationBatches(pool, tasks)
+
+
+def _largest_input(sizes: NDArray[np.int64], preparation: Preparation) -> int:
+    """Pixels of the largest input that images of these sizes [N, 2], either way round, may need."""
+    shapes = np.unique(np.sort(sizes, axis=1), axis=0)
+    inputs = [preparation.size_for(int(width), int(height)) for width, height in shapes]
+    return max((height * width for height, width in inputs), default=0)

@@ -1,0 +1,145 @@
+"""From an image of any size to one of the few input sizes of the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from foveal.data.transforms.resampling import paint, resize_into
+from foveal.geometry.placement import Placement
+from foveal.structures import Sample, Target
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from foveal.config import PreparationSettings
+
+_STEPS = 8
+"""A side of the input grows in steps of about this share of `shorter`, so that sizes are few."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """Resize with the aspect ratio kept, then pad to one of few input sizes.
+
+    With mode "keep" the image is scaled until its shorter side is `shorter`, or its longer side is
+    `longer` where that comes first, and the input's sides are the next steps of a ladder. With mode
+    "square" the image is scaled into shorter x shorter. Both sides of every input are multiples of
+    `multiple`. The image lies in the upper left corner and the rest is filled.
+
+    Attributes:
+        mode: "keep" or "square".
+        shorter, longer: limits of the resized image's sides, input pixels.
+        multiple: what the input's height and width are multiples of.
+        fill: the padding's value in each band; for another number of bands, their mean.
+    """
+
+    mode: Literal["keep", "square"] = "keep"
+    shorter: int = 640
+    longer: int = 1066
+    multiple: int = 32
+    fill: tuple[int, ...] = (124, 116, 104)
+
+    def with_shorter(self, shorter: int) -> Preparation:
+        """The same preparation at another scale; `longer` keeps its proportion."""
+        longer = max(shorter, round(self.longer * shorter / self.shorter))
+        return replace(self, shorter=shorter, longer=longer)
+
+    def size_for(self, width: int, height: int) -> tuple[int, int]:
+        """The input's (height, width) for an image of this size; there are only few of them."""
+        if self.mode == "square":
+            side = _round_up(self.shorter, self.multiple)
+            return side, side
+        resized_width, resized_height = self._resized(width, height)
+        return self._rung(resized_height), self._rung(resized_width)
+
+    def placement_for(
+        self, width: int, height: int, *, size: tuple[int, int] | None = None
+    ) -> Placement:
+        """Where an image of this size lies in its input.
+
+        Args:
+            width, height: of the original image, pixels.
+            size: (height, width) of an input that it must fit into, where it is not `size_for`'s.
+        """
+        resized_width, resized_height = self._resized(width, height)
+        if size is not None and (resized_height > size[0] or resized_width > size[1]):
+            scale = min(size[1] / width, size[0] / height)
+            resized_width = min(size[1], max(1, round(width * scale)))
+            resized_height = min(size[0], max(1, round(height * scale)))
+        return Placement(
+            width, height, scale_x=resized_width / width, scale_y=resized_height / height
+        )
+
+    def __call__(
+        self,
+        sample: Sample,
+        *,
+        size: tuple[int, int] | None = None,
+        out: NDArray[np.uint8] | None = None,
+    ) -> tuple[Sample, Placement]:
+        """Resize and pad a sample.
+
+        Args:
+            sample: image [H, W, C] and boxes in its pixels.
+            size: (height, width) of the input, where it is not `size_for`'s.
+            out: [*size, C] to write the image into.
+
+        Returns:
+            The sample in input pixels, padded, and the way back to the original ones.
+        """
+        height, width, bands = sample.image.shape
+        size = size or self.size_for(width, height)
+        placement = self.placement_for(width, height, size=size)
+        if out is None:
+            out = np.empty((*size, bands), np.uint8)
+        resized_height = round(height * placement.scale_y)
+        resized_width = round(width * placement.scale_x)
+        resize_into(sample.image, out[:resized_height, :resized_width])
+        fill = fill_values(self.fill, bands)
+        paint(out[resized_height:], fill)
+        paint(out[:resized_height, resized_width:], fill)
+        target = Target(
+            placement.to_input(sample.target.boxes), sample.target.labels, sample.target.ignored
+        )
+        return Sample(out, target, sample.name), placement
+
+    def _rung(self, side: int) -> int:
+        """The next step of a ladder on which `shorter`, the side of most images, is a step."""
+        middle = _round_up(self.shorter, self.multiple)
+        step = max(1, round(self.shorter / _STEPS / self.multiple)) * self.multiple
+        least = middle % step or step
+        rung = max(least, middle + _round_up(side - middle, step))
+        return min(_round_up(self.longer, self.multiple), rung)
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the scaled image, at least one pixel each."""
+        if self.mode == "square":
+            scale = self.shorter / max(width, height)
+        else:
+            scale = min(self.shorter / min(width, height), self.longer / max(width, height))
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def make_preparation(settings: PreparationSettings) -> Preparation:
+    """The preparation that the settings describe; the padding is the mean colour."""
+    return Preparation(
+        mode=settings.mode,
+        shorter=settings.shorter,
+        longer=settings.longer,
+        multiple=settings.multiple,
+        fill=tuple(round(255 * mean) for mean in settings.mean),
+    )
+
+
+def fill_values(fill: tuple[int, ...], bands: int) -> NDArray[np.uint8]:
+    """[bands] uint8: the padding's value in each band."""
+    if len(fill) != bands:
+        fill = (round(sum(fill) / len(fill)),) * bands if fill else (0,) * bands
+    return np.array(fill, np.uint8)
+
+
+def _round_up(value: int, step: int) -> int:
+    return -(-value // step) * step

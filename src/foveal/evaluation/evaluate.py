@@ -1,0 +1,308 @@
+"""All that is said about detections, from one pass over the images' matches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foveal.evaluation.average_precision import class_voc_aps, make_curve, mean_over_classes
+from foveal.evaluation.bootstrap import draw_weights, interval, weighted_class_aps
+from foveal.evaluation.coco_metrics import (
+    LARGE,
+    SMALL,
+    RangeTable,
+    coco_numbers,
+    make_range_table,
+    twelve,
+)
+from foveal.evaluation.counting import (
+    choose_threshold,
+    count_table,
+    summarize_counts,
+    threshold_of,
+)
+from foveal.evaluation.error_types import find_confusion, find_errors
+from foveal.evaluation.matching import make_pool
+from foveal.evaluation.results import (
+    Calibration,
+    ClassResult,
+    CocoNumbers,
+    Evaluation,
+    ImageResult,
+    SizeResult,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from foveal.evaluation.matching import Matches, Pool
+    from foveal.structures import Detections, Target
+
+__all__ = ["NAMES", "choose_threshold", "evaluate", "quick_numbers"]
+
+NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+"""What COCO's twelve numbers are called, in COCO's order."""
+TINY = 16.0**2
+"""Objects under this area, square pixels, have a range of their own."""
+BINS = 10
+"""Bins of the calibration."""
+
+
+def quick_numbers(
+    detections: Sequence[Detections],
+    targets: Sequence[Target],
+    classes: Sequence[str],
+    *,
+    most: int = 100,
+) -> dict[str, float]:
+    """COCO's twelve numbers by name, NaN where undefined; what a training run watches.
+
+    Args:
+        detections: one for each image, with low scores still in; original pixels.
+        targets: one for each image, original pixels.
+        classes: the K class names.
+        most: how many detections of each image and class take part.
+
+    Raises:
+        DataError: detections and targets do not fit together.
+    """
+    pool = make_pool(detections, targets, classes=len(classes), most=most)
+    means, _ = coco_numbers(pool, **_coco_ranges(pool))
+    return dict(zip(NAMES, twelve(means), strict=True))
+
+
+def evaluate(
+    detections: Sequence[Detections],
+    targets: Sequence[Target],
+    classes: Sequence[str],
+    *,
+    most: int = 100,
+    threshold: float | None = None,
+    seed: int = 0,
+    resamples: int = 500,
+    hardest: int = 24,
+) -> Evaluation:
+    """Compare detections with what the images are known to show.
+
+    Args:
+        detections: one for each image, with low scores still in; original pixels.
+        targets: one for each image, original pixels.
+        classes: the K class names.
+        most: how many detections of each image and class take part, the best ones.
+        threshold: the score from which detections count, chosen on other images; None chooses the
+            one of the best F1 on these.
+        seed: of the resampling.
+        resamples: how often the images are drawn again for the intervals; 0 leaves them NaN.
+        hardest: how many of the worst images are kept.
+
+    Raises:
+        DataError: not as many detections as targets, or a label outside 0..K-1.
+    """
+    names = tuple(classes)
+    pool = make_pool(detections, targets, classes=len(names), most=most)
+    ranges = _coco_ranges(pool)
+    matches = ranges["whole"].matches
+    means, numbers = coco_numbers(pool, **ranges)
+    chosen_here = threshold is None
+    if threshold is None:
+        threshold = threshold_of(pool, matches, by="f1")
+    weights = draw_weights(pool.images, draws=resamples, seed=seed)
+    draws = weighted_class_aps(pool, matches, weights)
+    vocs = class_voc_aps(pool)
+    true, predicted = count_table(pool, matches, threshold=threshold)
+    right = int((matches.right[0] & (pool.scores >= np.float32(threshold))).sum())
+    precision, recall, f1 = _shares(right, int(predicted.sum()), int(true.sum()))
+    return Evaluation(
+        classes=names,
+        images=pool.images,
+        objects=int(true.sum()),
+        detections=len(pool.scores),
+        most=most,
+        coco=means,
+        ap_interval=interval(_mean_of_draws(draws.mean(axis=2))),
+        ap50_interval=interval(_mean_of_draws(draws[:, :, 0])),
+        voc2007=mean_over_classes(vocs[:, 0]),
+        voc2012=mean_over_classes(vocs[:, 1]),
+        threshold=threshold,
+        threshold_chosen_here=chosen_here,
+        precision=precision,
+        recall=recall,
+        f1=f1,
+        counts=summarize_counts(true.sum(axis=0), predicted.sum(axis=0), weights=weights),
+        per_class=_class_results(
+            pool,
+            matches,
+            names,
+            numbers=numbers,
+            vocs=vocs,
+            draws=draws,
+            true=true,
+            predicted=predicted,
+            weights=weights,
+            threshold=threshold,
+        ),
+        by_size=_by_size(pool, ranges),
+        errors=find_errors(pool, matches, threshold=threshold),
+        confusion=find_confusion(pool, matches, names, threshold=threshold),
+        calibration=_calibrate(pool, matches),
+        hardest=_hardest(pool, matches, detections, threshold=threshold, most=hardest),
+    )
+
+
+def _coco_ranges(pool: Pool) -> dict[str, RangeTable]:
+    return {
+        "whole": make_range_table(pool),
+        "small": make_range_table(pool, high=SMALL),
+        "medium": make_range_table(pool, low=SMALL, high=LARGE),
+        "large": make_range_table(pool, low=LARGE),
+    }
+
+
+def _class_results(
+    pool: Pool,
+    matches: Matches,
+    names: Sequence[str],
+    *,
+    numbers: Sequence[CocoNumbers],
+    vocs: NDArray[np.float64],
+    draws: NDArray[np.float64],
+    true: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    threshold: float,
+) -> tuple[ClassResult, ...]:
+    right, wrong = matches.right[0], matches.wrong[0]
+    results = []
+    for label, name in enumerate(names):
+        order = pool.of_class(label)
+        scores = pool.scores[order]
+        objects, found = int(true[label].sum()), int(predicted[label].sum())
+        hits = int((right[order] & (scores >= np.float32(threshold))).sum())
+        precision, recall, f1 = _shares(hits, found, objects)
+        results.append(
+            ClassResult(
+                name=name,
+                images=int((true[label] > 0).sum()),
+                objects=objects,
+                coco=numbers[label],
+                voc2007=float(vocs[label, 0]),
+                voc2012=float(vocs[label, 1]),
+                ap_interval=interval(draws[:, label].mean(axis=1)),
+                ap50_interval=interval(draws[:, label, 0]),
+                precision=precision,
+                recall=recall,
+                f1=f1,
+                curve=make_curve(right[order], wrong[order], scores, objects),
+                counts=summarize_counts(true[label], predicted[label], weights=weights),
+            )
+        )
+    return tuple(results)
+
+
+def _by_size(pool: Pool, ranges: dict[str, RangeTable]) -> tuple[SizeResult, ...]:
+    tables = (
+        ("under 16 px", 0.0, 16.0, make_range_table(pool, high=TINY)),
+        ("16 to 32 px", 16.0, 32.0, make_range_table(pool, low=TINY, high=SMALL)),
+        ("32 to 96 px", 32.0, 96.0, ranges["medium"]),
+        ("over 96 px", 96.0, float("inf"), ranges["large"]),
+    )
+    return tuple(
+        SizeResult(
+            name=name,
+            low=low,
+            high=high,
+            objects=int(table.matches.counted.sum()),
+            ap=mean_over_classes(table.aps),
+            ap50=mean_over_classes(table.ap50s),
+            ar=mean_over_classes(table.ars),
+        )
+        for name, low, high, table in tables
+    )
+
+
+def _calibrate(pool: Pool, matches: Matches) -> Calibration:
+    counts = ~matches.skipped[0]
+    scores, right = pool.scores[counts].astype(np.float64), matches.right[0][counts]
+    place = np.clip((scores * BINS).astype(np.int64), 0, BINS - 1)
+    numbers = np.bincount(place, minlength=BINS)
+    sums = np.bincount(place, weights=scores, minlength=BINS)
+    hits = np.bincount(place, weights=right, minlength=BINS)
+    some = np.where(numbers > 0, numbers, np.nan)
+    gaps = np.abs(sums - hits).sum()
+    return Calibration(
+        edges=np.linspace(0.0, 1.0, BINS + 1),
+        numbers=numbers,
+        mean_scores=sums / some,
+        precisions=hits / some,
+        error=float(gaps / len(scores)) if len(scores) else float("nan"),
+    )
+
+
+def _hardest(
+    pool: Pool,
+    matches: Matches,
+    detections: Sequence[Detections],
+    *,
+    threshold: float,
+    most: int,
+) -> tuple[ImageResult, ...]:
+    """The images with the most errors at the threshold, worst first."""
+    kept = pool.scores >= np.float32(threshold)
+    right, wrong = matches.right[0] & kept, matches.wrong[0] & kept
+    missed = matches.counted.copy()
+    missed[matches.found[0][right]] = False
+    errors = np.bincount(pool.image[wrong], minlength=pool.images)
+    errors += np.bincount(pool.object_image[missed], minlength=pool.images)
+    worst = np.argsort(-errors, kind="stable")[:most]
+    return tuple(
+        _image_result(pool, index, right, wrong, missed, path=detections[index].path)
+        for index in worst[errors[worst] > 0].tolist()
+    )
+
+
+def _image_result(
+    pool: Pool,
+    index: int,
+    right: NDArray[np.bool_],
+    wrong: NDArray[np.bool_],
+    missed: NDArray[np.bool_],
+    *,
+    path: Path | None,
+) -> ImageResult:
+    ours, theirs = pool.image == index, pool.object_image == index
+    hits, misses, lost = ours & right, ours & wrong, theirs & missed
+    return ImageResult(
+        index=index,
+        path=path,
+        matched=pool.boxes[hits],
+        matched_labels=pool.labels[hits],
+        matched_scores=pool.scores[hits],
+        false=pool.boxes[misses],
+        false_labels=pool.labels[misses],
+        false_scores=pool.scores[misses],
+        missed=pool.object_boxes[lost],
+        missed_labels=pool.object_labels[lost],
+        ignored=np.unique(pool.object_boxes[theirs & pool.ignored], axis=0),
+    )
+
+
+def _mean_of_draws(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the classes of each draw, [R, K] to [R]; NaN where no class has objects."""
+    defined = ~np.isnan(values)
+    number = defined.sum(axis=1)
+    sums = np.where(defined, values, 0.0).sum(axis=1)
+    return np.asarray(np.where(number > 0, sums / np.maximum(number, 1), np.nan))
+
+
+def _shares(right: int, found: int, objects: int) -> tuple[float, float, float]:
+    """Precision, recall and F1; NaN without detections, without objects, without objects."""
+    undefined = float("nan")
+    return (
+        right / found if found else undefined,
+        right / objects if objects else undefined,
+        2 * right / (found + objects) if objects else undefined,
+    )

@@ -1,0 +1,121 @@
+"""Why nothing was found: what the network says below the threshold, in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foveal.data.images.inputs import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foveal.data.images.inputs import ImageLike
+    from foveal.errors import ImageError
+    from foveal.inference.predictor import Predictor
+    from foveal.structures import Detections
+
+_UNTRAINED = 0.05
+"""Where no score passes it, the network has not learnt anything about such images."""
+
+
+def explain_nothing(
+    predictor: Predictor, images: Sequence[ImageLike], *, most_images: int = 8
+) -> str:
+    """Say what the network sees in images in which it found nothing.
+
+    Args:
+        predictor: with the threshold that nothing passed.
+        images: those images; the first that can be read are looked at once more.
+        most_images: how many of them at most.
+
+    Returns:
+        Several lines: the highest score of each class, the best detection, the sizes of image,
+        input and anchors, and what to try.
+    """
+    probe = replace(predictor, threshold=0.0, flip=False, scales=(1.0,), most=100)
+
+    def ignore(index: int, error: ImageError) -> None:
+        """Broken images are reported where they were first met."""
+
+    looked = islice(probe.stream(images, on_error=ignore), most_images)
+    seen = [(each.index, each.detections) for each in looked]
+    scored = [(index, found) for index, found in seen if len(found)]
+    if not seen:
+        return "Nothing was found: no image can be read."
+    if not scored:
+        return (
+            "Nothing was found: the network gives no finite score. Its weights are broken, as "
+            "after a training that diverged; take an earlier model or train anew."
+        )
+    index, best = max(scored, key=lambda item: float(item[1].scores[0]))
+    highest = np.zeros(len(predictor.classes))
+    for _, found in scored:
+        np.maximum.at(highest, found.labels, found.scores)
+    return "\n".join(
+        [
+            f"No score reaches the threshold {predictor.threshold:g}. "
+            f"In {len(seen)} of the images, looked at again without it:",
+            "  highest scores: " + _highest(highest, predictor.classes),
+            "  best detection: " + _best(best, describe(images[index], index)),
+            "  sizes: " + _sizes(predictor, best),
+            "What may help:",
+            *(f"  - {advice}" for advice in _advice(predictor, float(highest.max()))),
+        ]
+    )
+
+
+def _highest(highest: np.ndarray, classes: tuple[str, ...]) -> str:
+    order = np.argsort(-highest, kind="stable")[:10]
+    text = ", ".join(f"{classes[label]} {highest[label]:.3f}" for label in order)
+    return text + (f", {len(classes) - 10} more below" if len(classes) > 10 else "")
+
+
+def _best(found: Detections, name: str) -> str:
+    x0, y0, x1, y1 = (float(value) for value in found.boxes[0])
+    return (
+        f"{found.names[0]} {found.scores[0]:.3f} in {name}, "
+        f"{x1 - x0:.0f} x {y1 - y0:.0f} pixels at ({x0:.0f}, {y0:.0f})"
+    )
+
+
+def _sizes(predictor: Predictor, found: Detections) -> str:
+    placement = predictor.preparation.placement_for(found.width, found.height)
+    scale = min(placement.scale_x, placement.scale_y)
+    least, most = _object_sides(predictor, scale)
+    return (
+        f"the image of {found.width} x {found.height} pixels is scaled by {scale:.3g} for the "
+        f"network, whose anchors then suit objects of about {least:.0f} to {most:.0f} pixels"
+    )
+
+
+def _object_sides(predictor: Predictor, scale: float) -> tuple[float, float]:
+    """The sides of the smallest and the largest anchor, original pixels."""
+    grid = predictor.grid
+    return (
+        min(grid.sizes) * min(grid.scales) / scale,
+        max(grid.sizes) * max(grid.scales) / scale,
+    )
+
+
+def _advice(predictor: Predictor, highest: float) -> list[str]:
+    classes = ", ".join(predictor.classes[:10]) + (" ..." if len(predictor.classes) > 10 else "")
+    advice = []
+    if highest > _UNTRAINED:
+        advice.append(f"a lower threshold: something appears below {highest:.3g}")
+    else:
+        advice.append(
+            "training it, or for longer: scores as low as these are those of a network that has "
+            "never seen such objects"
+        )
+    preparation = predictor.preparation
+    advice.append(
+        f"images like those of the training: it knows {classes}, in images scaled to a shorter "
+        f"side of {preparation.shorter} pixels and a longer side of at most {preparation.longer}"
+    )
+    if not predictor.flip and len(predictor.scales) == 1:
+        advice.append("other scales, where objects are larger or smaller than in the training")
+    return advice

@@ -1,0 +1,175 @@
+"""Reading images a little ahead of the network: from files to inputs, in threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foveal.data.images.inputs import describe, to_pixels
+from foveal.errors import ImageError
+from foveal.structures import Sample, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+
+    from foveal.data.images.inputs import ImageLike
+    from foveal.data.transforms.preparation import Preparation
+    from foveal.geometry.placement import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One way to look at an image.
+
+    Attributes:
+        preparation: at which scale.
+        flipped: mirrored or not.
+        size: (height, width) of the input, where the network takes no other.
+    """
+
+    preparation: Preparation
+    flipped: bool = False
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One view of an image, ready for the network.
+
+    Attributes:
+        index: the image's place among the images.
+        view: the view's place among the views.
+        sample: the pixels, in the input's frame.
+        placement: where the image, mirrored if the view is, lies in the input.
+        flipped: whether the view is mirrored.
+        path: the image's file, where it came from one.
+        pixels: [H, W, C] uint8, the image as it was read, where that is kept.
+    """
+
+    index: int
+    view: int
+    sample: Sample
+    placement: Placement
+    flipped: bool
+    path: Path | None
+    pixels: NDArray[np.uint8] | None = None
+
+
+Results = Generator[tuple[int, Callable[[], list[Input]]]]
+"""Each image's place, and what gives its inputs or raises what went wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Makes each image's inputs.
+
+    Attributes:
+        views: the ways in which each image is looked at.
+        bands, band_low, band_high: as for `foveal.data.images.inputs.to_pixels`.
+        workers: threads.
+        ahead: how many images are read before they are asked for.
+        keep_pixels: keep each image as it was read with its inputs.
+    """
+
+    views: Sequence[View]
+    bands: int
+    band_low: tuple[float, ...]
+    band_high: tuple[float, ...]
+    workers: int
+    ahead: int
+    keep_pixels: bool = False
+
+    def read(
+        self,
+        images: Iterable[ImageLike],
+        on_error: Callable[[int, ImageError], None] | None,
+    ) -> Iterator[list[Input]]:
+        """Yield each image's inputs, in the images' order; a single image needs no thread.
+
+        Args:
+            images: looked at one after another, never all at once.
+            on_error: is told of each image that can't be read, which is then left out.
+
+        Raises:
+            ImageError: an image can't be read, and there is no `on_error`.
+        """
+        numbered = enumerate(images)
+        first = list(islice(numbered, 2))
+        if len(first) < 2:  # a thread would take longer to start than to read a picture in memory
+            made = self._in_this_thread(first)
+        else:
+            made = self._in_threads(chain(first, numbered))
+        with closing(made):
+            for index, result in made:
+                try:
+                    inputs = result()
+                except ImageError as error:
+                    if on_error is None:
+                        raise
+                    on_error(index, error)
+                else:
+                    yield inputs
+
+    def _in_this_thread(self, numbered: Iterable[tuple[int, ImageLike]]) -> Results:
+        for index, image in numbered:
+            yield index, partial(self._inputs, index, image)
+
+    def _in_threads(self, numbered: Iterator[tuple[int, ImageLike]]) -> Results:
+        pool = ThreadPoolExecutor(max(1, self.workers), thread_name_prefix="foveal-images")
+        ahead: deque[tuple[int, Future[list[Input]]]] = deque()
+        try:
+            while True:
+                for index, image in islice(numbered, self.ahead + 1 - len(ahead)):
+                    ahead.append((index, pool.submit(self._inputs, index, image)))
+                if not ahead:
+                    return
+                index, future = ahead.popleft()
+                yield index, future.result
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _inputs(self, index: int, image: ImageLike) -> list[Input]:
+        pixels = to_pixels(
+            image, bands=self.bands, band_low=self.band_low, band_high=self.band_high
+        )
+        path = Path(image) if isinstance(image, Path | str) else None
+        inputs = []
+        for number, view in enumerate(self.views):
+            seen = np.ascontiguousarray(pixels[:, ::-1]) if view.flipped else pixels
+            sample = Sample(seen, Target.empty(), describe(image, index))
+            if view.size is not None:
+                _check_fits(sample, view.preparation, view.size)
+            prepared = view.preparation(sample, size=view.size)
+            kept = pixels if self.keep_pixels else None
+            inputs.append(Input(index, number, *prepared, view.flipped, path, kept))
+        return inputs
+
+
+def _check_fits(sample: Sample, preparation: Preparation, size: tuple[int, int]) -> None:
+    """See whether an image's input is within the only size that the network takes.
+
+    Raises:
+        ImageError: it is not.
+    """
+    height, width = sample.image.shape[:2]
+    placement = preparation.placement_for(width, height)
+    wanted = (round(height * placement.scale_y), round(width * placement.scale_x))
+    if wanted[0] > size[0] or wanted[1] > size[1]:
+        raise ImageError(
+            f"{sample.name}: {width} x {height} pixels become {wanted[1]} x {wanted[0]} for the "
+            f"network, and this model was exported for {size[1]} x {size[0]} only. Export it "
+            f"without --size, or with --size {-(-wanted[0] // 32) * 32}x"
+            f"{-(-wanted[1] // 32) * 32}; or give a smaller part of the image."
+        )

@@ -1,0 +1,1 @@
+"""Detections as files that other programs read."""

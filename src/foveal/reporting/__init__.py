@@ -1,1 +1,0 @@
-"""Pages that say what came out, assembled from results, data, curves and pictures."""

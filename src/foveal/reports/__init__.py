@@ -1,0 +1,1 @@
+"""The HTML report: what came out, in words, charts and images."""

@@ -1,0 +1,208 @@
+"""The report's sections on what went wrong: the hardest images, kinds of errors, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foveal.data.images.reading import read_image
+from foveal.errors import FovealError
+from foveal.reports.html import Chart, Key, Part, Picture, Section, Table
+from foveal.reports.wording import MOST_CLASSES, decimal, largest_classes
+from foveal.structures import Detections, Target
+from foveal.visualization import charts, colors
+from foveal.visualization.boxes import draw_comparison
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from foveal.data.dataset import Dataset
+    from foveal.evaluation.results import ErrorKind, Evaluation, ImageResult
+
+_PICTURE_SIDE = 480
+
+_ERROR_KINDS: dict[str, tuple[str, str]] = {
+    "wrong_class": ("wrong class", "the place is right, the class is not"),
+    "localisation": ("inexact box", "the class is right, the box overlaps by less than half"),
+    "both": ("class and box", "the class is wrong and the box inexact"),
+    "duplicate": ("found twice", "another detection already has the object"),
+    "background": ("nothing there", "there is no object where one was detected"),
+    "missed": ("missed", "no detection comes near the object"),
+}
+
+
+def pictures_section(
+    evaluation: Evaluation,
+    dataset: Dataset | None,
+    *,
+    most: int,
+    bands: int = 3,
+    band_low: Sequence[float] = (),
+    band_high: Sequence[float] = (),
+) -> Section | None:
+    """The images with the most errors, with what was found, missed and false.
+
+    Args:
+        evaluation: names the images.
+        dataset: where they are; None shows none.
+        most: images that are shown.
+        bands, band_low, band_high: as for `foveal.data.images.reading.read_image`.
+    """
+    if dataset is None or not evaluation.hardest or most <= 0:
+        return None
+    pictures, unread = [], []
+    for result in evaluation.hardest[:most]:
+        try:
+            path = dataset.records[result.index].path
+            image = read_image(path, bands=bands, band_low=band_low, band_high=band_high)
+            pictures.append(_picture(result, image, path.name, classes=evaluation.classes))
+        except FovealError as error:
+            unread.append(str(error))
+    key = Key(
+        [
+            (colors.FOUND, False, "found"),
+            (colors.MISSED, True, "missed: an object without a detection"),
+            (colors.FALSE, False, "false: a detection without an object"),
+            (colors.IGNORED, True, "region to ignore"),
+        ]
+    )
+    text = (
+        "The images with the most errors, worst first. Some errors may be missing or wrong "
+        "annotations: look before you trust either. Click a picture to enlarge it."
+    )
+    parts: list[Part] = [text, key, pictures, *(f"Not shown: {message}" for message in unread)]
+    return Section("Hardest images", parts)
+
+
+def errors_section(evaluation: Evaluation) -> Section | None:
+    """What kinds of errors there are, what they cost, and which classes are confused."""
+    if not evaluation.objects and not evaluation.detections:
+        return None
+    kinds: dict[str, tuple[str, ErrorKind]] = {
+        words: (meaning, getattr(evaluation.errors, name))
+        for name, (words, meaning) in _ERROR_KINDS.items()
+    }
+    costs = {words: kind.cost for words, (_, kind) in kinds.items()}
+    rows = [
+        (
+            words,
+            meaning,
+            decimal(kind.cost),
+            f"{kind.number_at_threshold:,}",
+            f"{kind.number:,}",
+        )
+        for words, (meaning, kind) in kinds.items()
+    ]
+    columns = ("kind", "meaning", "AP50 lost", "at the threshold", "at any score")
+    return Section(
+        "Errors",
+        [_costliest(costs), _error_charts(evaluation, costs), Table(columns, rows, texts=2)],
+    )
+
+
+def curves_section(evaluation: Evaluation) -> Section | None:
+    """Precision and recall, F1 over the threshold, calibration."""
+    chosen = [
+        (label, one) for label, one in largest_classes(evaluation, most=MOST_CLASSES) if one.objects
+    ]
+    if not chosen:
+        return None
+    precision = [
+        charts.Line(one.name, one.curve.recall, one.curve.precision, label) for label, one in chosen
+    ]
+    f1 = [
+        charts.Line(one.name, one.curve.thresholds, one.curve.f1_at, label) for label, one in chosen
+    ]
+    calibration = evaluation.calibration
+    shown = [
+        Chart(
+            "Precision and recall",
+            charts.draw_precision_recall(precision),
+            "A lower score threshold finds more objects (to the right) with more errors (down).",
+        ),
+        Chart(
+            "F1 over the score threshold",
+            charts.draw_f1(f1, threshold=evaluation.threshold),
+            "F1 balances found and right; the threshold in use is marked.",
+        ),
+        Chart(
+            "Are scores probabilities?",
+            charts.draw_calibration(
+                calibration.mean_scores, calibration.precisions, calibration.numbers
+            ),
+            f"On the dashed line they are; mean distance {decimal(calibration.error)}.",
+        ),
+    ]
+    parts: list[Part] = [shown]
+    if len(chosen) < sum(one.objects > 0 for one in evaluation.per_class):
+        parts.insert(0, f"The {len(chosen)} classes with the most objects.")
+    return Section("Curves", parts)
+
+
+def _error_charts(evaluation: Evaluation, costs: dict[str, float]) -> list[Chart]:
+    """Costs by kind, AP by size, and the confusion matrix."""
+    shown = [
+        Chart(
+            "What each kind of error costs",
+            charts.draw_error_costs(costs),
+            "How much higher AP50 would be if only this kind were mended.",
+        )
+    ]
+    if evaluation.by_size:
+        shown.append(
+            Chart(
+                "AP by size of the object",
+                charts.draw_by_size(
+                    [one.name for one in evaluation.by_size],
+                    [one.ap for one in evaluation.by_size],
+                    [one.objects for one in evaluation.by_size],
+                ),
+                "Size is the square root of the area in the original image; in brackets: objects.",
+            )
+        )
+    if len(evaluation.confusion.names) > 1:
+        shown.append(
+            Chart(
+                "Which class is taken for which",
+                charts.draw_confusion(evaluation.confusion.names, evaluation.confusion.matrix),
+                "Last column: missed objects. Last row: detections where there is no object.",
+                size="wide" if len(evaluation.confusion.names) > 12 else "normal",
+            )
+        )
+    return shown
+
+
+def _costliest(costs: dict[str, float]) -> str:
+    known = {words: cost for words, cost in costs.items() if cost == cost and cost > 0}
+    if not known:
+        return "No kind of error costs AP50 that could be won back."
+    worst = max(known, key=lambda words: known[words])
+    return (
+        f'Most would be won by mending the kind "{worst}": AP50 would rise by {known[worst]:.3f}.'
+    )
+
+
+def _picture(
+    result: ImageResult, image: NDArray[np.uint8], name: str, *, classes: tuple[str, ...]
+) -> Picture:
+    found = Detections(
+        result.matched, result.matched_scores, result.matched_labels, classes=classes
+    )
+    false = Detections(result.false, result.false_scores, result.false_labels, classes=classes)
+    ignored = len(result.ignored)
+    missed = Target(
+        np.concatenate([result.missed, result.ignored]).astype(np.float32).reshape(-1, 4),
+        np.concatenate([result.missed_labels, np.zeros(ignored, np.int64)]),
+        np.concatenate([np.zeros(len(result.missed), bool), np.ones(ignored, bool)]),
+    )
+    drawn = draw_comparison(
+        image,
+        found=found,
+        false=false,
+        missed=missed,
+        least_side=_PICTURE_SIDE,
+    )
+    caption = f"{len(found)} found, {len(result.missed)} missed, {len(false)} false"
+    return Picture(name, drawn, caption)

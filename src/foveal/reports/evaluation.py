@@ -1,0 +1,200 @@
+"""The report of an evaluation: numbers, curves and pictures, in words that a biologist knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal.config import Settings, to_toml
+from foveal.errors import FovealError
+from foveal.reports.errors import curves_section, errors_section, pictures_section
+from foveal.reports.html import Report, Section, write_report
+from foveal.reports.results import (
+    classes_section,
+    counting_section,
+    numbers_section,
+    settings_section,
+    summary_section,
+)
+from foveal.reports.training import (
+    AnchorFitLike,
+    anchors_section,
+    data_section,
+    training_section,
+)
+from foveal.text import counted
+
+if TYPE_CHECKING:
+    from foveal.data.dataset import Dataset
+    from foveal.evaluation.results import Evaluation
+
+__all__ = [
+    "AnchorFitLike",
+    "make_report",
+    "read_history",
+    "report_on_model",
+    "write_evaluation_report",
+]
+
+
+def write_evaluation_report(
+    path: Path,
+    evaluation: Evaluation,
+    *,
+    dataset: Dataset | None = None,
+    training: Dataset | None = None,
+    model: str = "",
+    settings: str = "",
+    history: Sequence[Mapping[str, Any]] = (),
+    anchors: AnchorFitLike | None = None,
+    pictures: int = 12,
+    bands: int = 3,
+    band_low: Sequence[float] = (),
+    band_high: Sequence[float] = (),
+) -> None:
+    """Write an evaluation as one HTML file that needs no network.
+
+    Args:
+        path: of the HTML file; its folder is made.
+        evaluation: what to report.
+        dataset: the evaluated images; without it there are no pictures and no summary of the data.
+        training: the images that the model was trained on, summarised beside them.
+        model: what people call the model.
+        settings: the effective settings as TOML.
+        history: the lines of `metrics.jsonl`, as `read_history` gives them.
+        anchors: how well the anchors fit, as `foveal.tuning.anchor_fitting.fit_anchors` gives it.
+        pictures: at most so many of the images with the most errors are drawn.
+        bands, band_low, band_high: how images are read, as for
+            `foveal.data.images.reading.read_image`.
+
+    Raises:
+        FovealError: the file can't be written.
+    """
+    report = make_report(
+        evaluation,
+        dataset=dataset,
+        training=training,
+        model=model,
+        settings=settings,
+        history=history,
+        anchors=anchors,
+        hardest=pictures_section(
+            evaluation,
+            dataset,
+            most=pictures,
+            bands=bands,
+            band_low=band_low,
+            band_high=band_high,
+        ),
+    )
+    write_report(path, report)
+
+
+def report_on_model(
+    folder: Path,
+    evaluation: Evaluation,
+    settings: Settings,
+    *,
+    dataset: Dataset,
+    training: Dataset | None,
+    anchors: AnchorFitLike | None,
+    home: Path | None,
+) -> None:
+    """Write a model's `report.html` into a folder, with the course of its training if it is known.
+
+    Args:
+        folder: for the report; the journal of the training is looked for here first.
+        evaluation: what to report.
+        settings: the model's.
+        dataset, training, anchors: as for `write_evaluation_report`.
+        home: the folder of the model's file, with a journal perhaps.
+
+    Raises:
+        FovealError: the file can't be written.
+    """
+    journals = [place / "metrics.jsonl" for place in (folder, home) if place is not None]
+    found = [journal for journal in journals if journal.is_file()]
+    write_evaluation_report(
+        folder / "report.html",
+        evaluation,
+        dataset=dataset,
+        training=training,
+        model=f"the {settings.model.backbone} RetinaNet",
+        settings=to_toml(settings),
+        history=read_history(found[0]) if found else (),
+        anchors=anchors,
+        bands=settings.model.bands,
+        band_low=settings.preparation.band_low,
+        band_high=settings.preparation.band_high,
+    )
+
+
+def make_report(
+    evaluation: Evaluation,
+    *,
+    dataset: Dataset | None,
+    training: Dataset | None,
+    model: str,
+    settings: str,
+    history: Sequence[Mapping[str, Any]],
+    anchors: AnchorFitLike | None,
+    hardest: Section | None,
+) -> Report:
+    """The report's sections; those without content are left out.
+
+    Arguments as above; `hardest` shows the images with the most errors.
+    """
+    from foveal import __version__
+
+    where = Path(dataset.name).name if dataset is not None and dataset.name else "the test images"
+    candidates = (
+        summary_section(evaluation),
+        classes_section(evaluation),
+        counting_section(evaluation),
+        errors_section(evaluation),
+        hardest,
+        curves_section(evaluation),
+        training_section(history),
+        data_section({"evaluated": dataset, "trained on": training}),
+        anchors_section(anchors),
+        numbers_section(evaluation),
+        settings_section(settings),
+    )
+    sections: list[Section] = [section for section in candidates if section is not None]
+    return Report(
+        title=f"How well {model or 'the model'} finds objects in {where}",
+        subtitle=(
+            f"{counted(evaluation.images, 'image')}, {counted(evaluation.objects, 'object')}, "
+            f"{_listed(evaluation.classes)}"
+        ),
+        sections=sections,
+        footer=f"Made by foveal {__version__}.",
+    )
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, oldest first; a last line that was cut short is left out.
+
+    Raises:
+        FovealError: the file can't be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FovealError(f"{path}: can't be read ({error}).") from None
+    rows: list[dict[str, Any]] = []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def _listed(classes: Sequence[str]) -> str:
+    shown = ", ".join(classes[:8])
+    return f"classes: {shown}" + (f" and {len(classes) - 8} more" if len(classes) > 8 else "")

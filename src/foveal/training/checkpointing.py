@@ -1,0 +1,149 @@
+"""What a run keeps: its settings, its best and last model, and its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal.checkpoints import model_file
+from foveal.config import to_toml
+from foveal.errors import ModelFileError, TrainingError
+from foveal.training.state import (
+    Position,
+    load_optimizer,
+    optimizer_tensors,
+    read_state,
+    replace_atomically,
+    write_state,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from foveal.config import Settings
+    from foveal.models.retinanet import RetinaNet
+    from foveal.structures import ModelCard
+    from foveal.training.run_folder import RunFolder
+    from foveal.training.step import Engine
+
+
+class Keeper:
+    """Writes a run's files; without a folder it keeps the best weights in memory.
+
+    Args:
+        folder: the run's; None for a run without files.
+        settings, card: go into the model files, the card with the epoch and its numbers.
+        fingerprint: what a resumed run must have in common with this one.
+        writes: False in all processes but one.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder | None,
+        settings: Settings,
+        *,
+        card: ModelCard,
+        fingerprint: Mapping[str, Any],
+        writes: bool,
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.card = card
+        self.fingerprint = fingerprint
+        self.writes = writes
+        self._best: dict[str, Tensor] | None = None
+        self._made: tuple[Path, ...] | None = None
+
+    def begin(self, engine: Engine, *, resume: bool) -> Position:
+        """Make the run's files, or bring the engine to where the run was.
+
+        Raises:
+            TrainingError: there is no state, it is of another run, or a file can't be written.
+        """
+        position = self._restore(engine) if resume else Position()
+        if self.folder and self.writes:
+            if not resume:
+                self._made = self.folder.clear()
+            text = to_toml(self.settings)
+            replace_atomically(self.folder.config, lambda part: _write_text(part, text))
+        return position
+
+    def take_back(self) -> None:
+        """Remove what `begin` made for a new run, unless an epoch or a later state was kept."""
+        if self.folder and self._made is not None:
+            self.folder.remove(self._made)
+
+    def keep_model(self, model: RetinaNet, summary: Mapping[str, Any], *, is_best: bool) -> None:
+        """Write the model as the last one, and as the best one if it is that.
+
+        Raises:
+            TrainingError: a file can't be written; the one before is still there.
+        """
+        if self.folder is None:
+            if is_best:
+                self._best = {
+                    name: value.detach().cpu().clone() for name, value in model.state_dict().items()
+                }
+            return
+        if not self.writes:
+            return
+        self._made = None
+        if is_best:
+            for file in self.folder.exported:  # of the model that was the best before
+                file.unlink(missing_ok=True)
+        card = replace(self.card, epoch=summary["epoch"], metrics=summary.get("validation", {}))
+        for path in (self.folder.best, self.folder.last) if is_best else (self.folder.last,):
+            try:
+                model_file.save(path, model, self.settings, card)
+            except ModelFileError as error:
+                raise TrainingError(f"{error} Then run again with --resume.") from error
+
+    def best_weights(self) -> dict[str, Tensor] | None:
+        """The best epoch's weights; None where no epoch was the best yet."""
+        if self.folder is None:
+            return self._best
+        if not self.folder.best.exists():
+            return None
+        return model_file.load(self.folder.best).model.state_dict()
+
+    def save_state(self, engine: Engine, position: Position) -> None:
+        """Write all that resuming needs.
+
+        Raises:
+            TrainingError: it can't be written; the state before is still there.
+        """
+        if self.folder is None or not self.writes:
+            return
+        tensors = _named("model", engine.model.state_dict())
+        tensors |= _named("optimizer", optimizer_tensors(engine.optimizer))
+        if engine.averaged:
+            position.averaged = engine.averaged.updates
+            tensors |= _named("average", engine.averaged.model.state_dict())
+        write_state(self.folder.state, tensors, position, fingerprint=self.fingerprint)
+        if position.epoch or position.step:
+            self._made = None
+
+    def _restore(self, engine: Engine) -> Position:
+        assert self.folder is not None
+        tensors, position = read_state(self.folder.state, fingerprint=self.fingerprint)
+        engine.model.load_state_dict(_part("model", tensors))
+        load_optimizer(engine.optimizer, _part("optimizer", tensors))
+        if engine.averaged:
+            engine.averaged.model.load_state_dict(_part("average", tensors))
+            engine.averaged.updates = position.averaged
+        return position
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}

@@ -1,0 +1,94 @@
+"""A run's batches: from the settings to what each process computes at each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from foveal.data.loading.loader import TrainingBatches, training_batches
+from foveal.data.transforms.augmentation import Augmentation
+from foveal.data.transforms.preparation import make_preparation
+from foveal.structures import Batch
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from foveal.config import Settings
+    from foveal.data.dataset import Dataset
+
+
+class RunBatches:
+    """This process's batches, each in as many parts as are computed one after the other.
+
+    Attributes:
+        steps: batches an epoch.
+    """
+
+    def __init__(self, batches: TrainingBatches, *, accumulate: int) -> None:
+        self._batches = batches
+        self._accumulate = accumulate
+        self.steps = batches.steps
+
+    def epoch(self, epoch: int, *, start_step: int = 0) -> Iterator[Sequence[Batch]]:
+        """The steps of an epoch, from one of them on.
+
+        Raises:
+            ImageError: an image can't be read.
+        """
+        for batch in self._batches.epoch(epoch, start_step=start_step):
+            yield split_batch(batch, self._accumulate)
+
+    def close(self) -> None:
+        """End the processes that load images."""
+        self._batches.close()
+
+
+def make_batches(settings: Settings, data: Dataset, *, accelerator: Accelerator) -> RunBatches:
+    """The batches that the settings describe.
+
+    Raises:
+        ImageError: there is no image, or one of unknown size is broken.
+        SettingsError: the batch can't be divided among the processes.
+    """
+    training, preparation = settings.training, settings.preparation
+    batches = training_batches(
+        data,
+        make_preparation(preparation),
+        Augmentation(**settings.augmentation.model_dump()),
+        batch=training.batch,
+        seed=training.seed,
+        rank=accelerator.process_index,
+        processes=accelerator.num_processes,
+        workers=training.workers,
+        cache_megabytes=training.cache_megabytes,
+        sizes=training.sizes,
+        bad_images=training.bad_images,
+        bands=settings.model.bands,
+        band_low=preparation.band_low,
+        band_high=preparation.band_high,
+    )
+    return RunBatches(batches, accumulate=training.accumulate)
+
+
+def split_batch(batch: Batch, parts: int) -> list[Batch]:
+    """The images of a batch in at most so many parts of nearly the same number."""
+    if parts == 1:
+        return [batch]
+    size = math.ceil(len(batch) / parts)
+    cuts = [slice(first, first + size) for first in range(0, len(batch), size)]
+    return [
+        replace(
+            batch,
+            images=batch.images[cut],
+            boxes=batch.boxes[cut],
+            labels=batch.labels[cut],
+            ignored=batch.ignored[cut],
+            counts=batch.counts[cut],
+            placements=batch.placements[cut],
+            names=batch.names[cut],
+            indices=batch.indices[cut],
+        )
+        for cut in cuts
+    ]

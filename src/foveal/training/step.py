@@ -1,0 +1,321 @@
+"""One step of training: losses, gradients and new weights for one batch, on whatever device."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from foveal.acceleration.accelerated import Accelerated
+from foveal.acceleration.precision import autocast
+from foveal.detection.criterion import Criterion, Losses
+from foveal.errors import DeviceMemoryError
+from foveal.models.norms import BATCH_NORMS
+from foveal.structures import Batch
+from foveal.training.ema import AveragedModel
+from foveal.training.optimizer import BACKBONE_PREFIX, set_learning_rate
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from foveal.models.retinanet import RetinaNet
+
+MOST_COMPILATIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step gave, the same in all processes.
+
+    Attributes:
+        classification, box: losses of the whole batch, over all processes and accumulated parts.
+        gradient_norm: before clipping.
+        applied: False where something was not finite and the weights stayed as they were.
+        stop: True where any process was asked to stop.
+    """
+
+    classification: float
+    box: float
+    gradient_norm: float
+    applied: bool
+    stop: bool
+
+    @property
+    def loss(self) -> float:
+        """The sum of the two losses."""
+        return self.classification + self.box
+
+
+class LossModule(nn.Module):
+    """The network and its criterion as one module, for torch.compile and several processes."""
+
+    def __init__(self, model: RetinaNet, criterion: Criterion) -> None:
+        super().__init__()
+        self.model = Accelerated(model)
+        self.criterion = criterion
+
+    def forward(self, batch: Batch, anchors: Tensor) -> Losses:
+        """The losses of a batch; anchors [A, 4] of its input size."""
+        return self.criterion(self.model(batch.images), anchors, batch)
+
+
+class Engine:
+    """The network with all that changes its weights.
+
+    Args:
+        model: on the accelerator's device.
+        criterion: gives the losses.
+        optimizer: holds every weight that is ever trained.
+        accelerator: device and processes.
+        precision: type of the matrix products; may be changed between steps.
+        clip_gradient: largest norm; 0 leaves clipping out.
+        average: decay of the averaged weights; 0 leaves averaging out.
+        compiled: whether torch.compile is used.
+        seed: of the network's own noise (dropped paths).
+    """
+
+    def __init__(
+        self,
+        model: RetinaNet,
+        criterion: Criterion,
+        optimizer: torch.optim.Optimizer,
+        *,
+        accelerator: Accelerator,
+        precision: torch.dtype,
+        clip_gradient: float = 0.0,
+        average: float = 0.0,
+        compiled: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.model = model
+        self.criterion = criterion
+        self.optimizer = optimizer
+        self.accelerator = accelerator
+        self.precision = precision
+        self.clip_gradient = clip_gradient
+        self.averaged = AveragedModel(model, decay=average) if average else None
+        self.compiled = compiled
+        self.seed = seed
+        self._trained = [weight for weight in model.parameters() if weight.requires_grad]
+        self._backbone = [
+            weight
+            for name, weight in model.named_parameters()
+            if weight.requires_grad and name.startswith(BACKBONE_PREFIX)
+        ]
+        self._statistics = running_statistics(model)
+        self._backbone_trained = True
+        self._losses = self._wrap()
+
+    @property
+    def best_known(self) -> RetinaNet:
+        """The model to evaluate and to keep: the averaged one where there is one."""
+        return self.averaged.model if self.averaged else self.model
+
+    def share_statistics(self) -> None:
+        """Give all processes the first one's running statistics, which are the ones that are kept.
+
+        Each process's last step has changed its own.
+        """
+        if self.accelerator.num_processes > 1:
+            for value in running_statistics(self.best_known):
+                distributed.broadcast(value, src=0)
+
+    def train_backbone(self, trained: bool) -> None:
+        """Train the backbone's weights from now on, or leave them as they are."""
+        if trained == self._backbone_trained:
+            return
+        self._backbone_trained = trained
+        for weight in self._backbone:
+            weight.requires_grad_(trained)
+        self._losses = self._wrap()
+
+    def step(
+        self, parts: Sequence[Batch], learning_rate: float, *, number: int = 0, stop: bool = False
+    ) -> StepResult:
+        """Lower the loss of a batch a little.
+
+        Args:
+            parts: what this process computes of the batch, one part after the other (gradient
+                accumulation); the result is that of the whole batch. On the host or the device.
+            learning_rate: of the new layers; each group has its factor on it.
+            number: the step's number in the run, for the network's own noise.
+            stop: whether this process was asked to stop.
+
+        Raises:
+            DeviceMemoryError: the device's memory is too small.
+        """
+        self._prepare_step(number)
+        kept = [value.clone() for value in self._statistics]
+        try:
+            losses = self._gradients(parts)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise memory_error(parts, self.accelerator.device) from error
+        norm = self._gradient_norm()
+        classification, box, gradient_norm, stops = self._read(losses, norm, stop=stop)
+        applied = math.isfinite(classification + box + gradient_norm)
+        if applied:
+            self._clip(gradient_norm)
+            set_learning_rate(self.optimizer, learning_rate)
+            self.optimizer.step()
+            if self.averaged:
+                self.averaged.update(self.model)
+        else:
+            for value, before in zip(self._statistics, kept, strict=True):
+                value.copy_(before)
+        self.optimizer.zero_grad(set_to_none=True)
+        return StepResult(classification, box, gradient_norm, applied, stops)
+
+    def _prepare_step(self, number: int) -> None:
+        self.model.train()
+        if not self._backbone_trained:
+            self.model.backbone.eval()
+        process = self.accelerator.process_index
+        torch.manual_seed((self.seed * 1_000_003 + number) * 1_009 + process)
+
+    def _gradients(self, parts: Sequence[Batch]) -> Tensor:
+        """Leave the batch's gradients in the weights; give [classification, box] on the device.
+
+        Each part's losses were divided by the part's own number of assigned anchors. They are
+        multiplied by it again, and the sum over the parts is divided by the number of all.
+        """
+        if len(parts) == 1:
+            losses = self._part_losses(parts[0])
+            losses.total.backward()  # type: ignore[no-untyped-call]
+            return torch.stack([losses.classification, losses.box]).detach()
+        sums = torch.zeros(2, device=self.accelerator.device)
+        divisor = torch.zeros((), device=self.accelerator.device)
+        for number, part in enumerate(parts, start=1):
+            last = number == len(parts)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self._losses):
+                losses = self._part_losses(part)
+                weight, share = self._weight_of(losses, images=len(part))
+                (losses.total * weight).backward()  # type: ignore[no-untyped-call]
+            sums += torch.stack([losses.classification, losses.box]).detach() * weight
+            divisor += share
+        divisor.clamp_(min=1)
+        for gradient in self._gradients_now():
+            gradient.div_(divisor)
+        return sums / divisor
+
+    def _part_losses(self, part: Batch) -> Losses:
+        device = self.accelerator.device
+        part = part.to(device, non_blocking=True)
+        anchors = self.model.anchors(*part.images.shape[-2:])
+        with autocast(device, self.precision):
+            losses: Losses = self._losses(part, anchors)
+        return losses
+
+    def _weight_of(self, losses: Losses, *, images: int) -> tuple[Tensor, Tensor]:
+        """What a part's losses were divided by, and its share of the whole batch's divisor."""
+        if self.criterion.divide_by == "image":
+            weight = torch.tensor(float(images), device=losses.box.device)
+            return weight, weight
+        assigned = losses.assigned.float()
+        if self.accelerator.num_processes > 1:
+            distributed.all_reduce(assigned)
+        return assigned.clamp(min=1), assigned
+
+    def _gradients_now(self) -> list[Tensor]:
+        return [weight.grad for weight in self._trained if weight.grad is not None]
+
+    def _gradient_norm(self) -> Tensor:
+        return nn.utils.get_total_norm(self._gradients_now())
+
+    def _clip(self, norm: float) -> None:
+        if self.clip_gradient and norm > self.clip_gradient:
+            nn.utils.clip_grads_with_norm_(self._trained, self.clip_gradient, torch.tensor(norm))
+
+    def _read(
+        self, losses: Tensor, norm: Tensor, *, stop: bool
+    ) -> tuple[float, float, float, bool]:
+        """Bring a step's numbers to the host at once, the same in all processes."""
+        values = torch.cat([losses, losses.new_tensor([float(stop)]), norm.reshape(1)])
+        if self.accelerator.num_processes > 1:
+            distributed.all_reduce(values)
+            values /= self.accelerator.num_processes
+        classification, box, stops, gradient_norm = values.tolist()
+        return classification, box, gradient_norm, stops > 0
+
+    def _wrap(self) -> nn.Module:
+        """The losses' module, spread over the processes and compiled where that is asked for."""
+        module: nn.Module = LossModule(self.model, self.criterion)
+        if self.accelerator.num_processes > 1:
+            module = spread(module, self.accelerator.device, sync_buffers=bool(self._statistics))
+        if self.compiled:
+            module.compile(dynamic=False, **compile_options())
+        return module
+
+
+def compile_options() -> dict[str, int]:
+    """Allow one compilation for each input size and each number of boxes there is room for.
+
+    Before torch had the option, eight were compiled, and other sizes ran uncompiled.
+    """
+    name = "recompile_limit"
+    known = inspect.signature(torch.compile).parameters
+    return {name: MOST_COMPILATIONS} if name in known else {}
+
+
+def spread(
+    module: nn.Module, device: torch.device, *, sync_buffers: bool
+) -> nn.parallel.DistributedDataParallel:
+    """Let all processes compute a part of each batch and share the mean of the gradients.
+
+    Args:
+        module: the same in all processes.
+        device: this process's.
+        sync_buffers: whether the first process's buffers are sent to the others at each step.
+    """
+    parallel = nn.parallel.DistributedDataParallel
+    new_name, old_name = "forward_sync_buffers", "broadcast_buffers"
+    known = inspect.signature(parallel.__init__).parameters
+    options: dict[str, Any] = {new_name if new_name in known else old_name: sync_buffers}
+    return parallel(
+        module,
+        device_ids=[device] if device.type == "cuda" else None,
+        gradient_as_bucket_view=True,
+        **options,
+    )
+
+
+def memory_error(parts: Sequence[Batch], device: torch.device) -> DeviceMemoryError:
+    """What to say when the memory is too small for a step: which setting to lower, and to what."""
+    images, _, height, width = parts[0].images.shape
+    if images > 1:
+        advice = (
+            f"Set training.accumulate={2 * len(parts)} (it is {len(parts)}): the same result in "
+            f"parts of {math.ceil(images / 2)} image(s). Or halve training.batch"
+        )
+    else:
+        advice = (
+            "There is one image at a time already: lower preparation.shorter and "
+            "preparation.longer by a quarter"
+        )
+    return DeviceMemoryError(
+        f"The memory of {device} is too small to train on {images} image(s) of {width} x {height} "
+        f"pixels at once. {advice}, or choose a smaller model.backbone. "
+        "training.precision=bf16 needs about half of what float32 does."
+    )
+
+
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """The buffers that a forward pass in training changes: those of live batch norms."""
+    return [
+        buffer
+        for module in model.modules()
+        if isinstance(module, BATCH_NORMS)
+        for buffer in module.buffers(recurse=False)
+    ]
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """True where a device or the host had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,411 @@
+"""Training (paper, section 5.1): epochs of steps, each followed by a look at held-out images."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+
+from foveal.acceleration.precision import NAMES, TYPES, explain_precision
+from foveal.distributed import agreed, explaining_lost_processes
+from foveal.errors import TrainingError, TrainingInterrupted
+from foveal.structures import Batch, ModelCard
+from foveal.training.checkpointing import Keeper
+from foveal.training.console import Teller
+from foveal.training.loaders import make_batches
+from foveal.training.metrics_log import LoggingReporter, Reporter
+from foveal.training.run_folder import RunFolder
+from foveal.training.schedule import learning_rate_factor, peak_learning_rate
+from foveal.training.setup import choose_compile, flat_settings, make_accelerator, make_engine
+from foveal.training.signals import Interruption, StoppedError
+from foveal.training.state import Position, fingerprint_of
+from foveal.training.step import Engine, StepResult
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from foveal.config import Settings
+    from foveal.data.dataset import Dataset
+    from foveal.models.retinanet import RetinaNet
+
+Validate = Callable[["RetinaNet"], Mapping[str, float]]
+"""Measures a model in evaluation mode; its numbers hold AP, the higher the better.
+
+It is called in all processes at once, so that they can share the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a run ended with.
+
+    Attributes:
+        history: one entry an epoch, as the `epoch` lines of metrics.jsonl.
+        best_epoch: from 1; the last one where nothing was validated.
+        best: the validation's numbers of that epoch.
+        folder: where the run's files are; None where it had none.
+        is_main: whether this is the process that writes files.
+    """
+
+    history: tuple[Mapping[str, Any], ...]
+    best_epoch: int
+    best: Mapping[str, float]
+    folder: Path | None
+    is_main: bool = True
+
+
+def train(
+    model: RetinaNet,
+    settings: Settings,
+    data: Dataset,
+    *,
+    out: Path | None,
+    validate: Validate | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+    card: ModelCard | None = None,
+) -> TrainingResult:
+    """Train a model in place; it ends with the weights of the best epoch, on the device in use.
+
+    Args:
+        model: as built from the settings; a resumed run replaces its weights.
+        settings: all of them; they are written to the run's folder.
+        data: the training images.
+        out: the run's folder, the same one in all processes; None keeps everything in memory.
+        validate: called in every process after an epoch; the main process's numbers count.
+        resume: go on where the run in `out` was stopped.
+        overwrite: replace the run in `out`.
+        reporter: is told how it goes.
+        card: of the model files, which get the epoch and its numbers too.
+
+    Raises:
+        TrainingError: the run can't start, go on or be resumed.
+        TrainingInterrupted: a signal stopped it; its state was written.
+    """
+    folder = RunFolder(out) if out else None
+    if resume and folder is None:
+        raise TrainingError(
+            "A run without a folder can't be resumed. Give the run's folder (--out)."
+        )
+    if not len(data):
+        raise TrainingError("There are no images to train on.")
+    if folder:
+        folder.check(resume=resume, overwrite=overwrite)
+    accelerator = make_accelerator(settings.training.trackers, folder=out)
+    accelerator.wait_for_everyone()
+    with torch.random.fork_rng(devices=_devices(accelerator)), Interruption() as interruption:
+        run = Run(
+            model,
+            settings,
+            data,
+            folder=folder,
+            accelerator=accelerator,
+            interruption=interruption,
+            validate=validate,
+            reporter=reporter or LoggingReporter(),
+            card=card or ModelCard(data.classes),
+        )
+        try:
+            with explaining_lost_processes(accelerator.num_processes), run.leaving_nothing_half():
+                run.begin(resume=resume)
+                run.go()
+            return run.result()
+        finally:
+            run.close()
+
+
+class Run:
+    """One run: its engine, its data, its files and where it is."""
+
+    def __init__(
+        self,
+        model: RetinaNet,
+        settings: Settings,
+        data: Dataset,
+        *,
+        folder: RunFolder | None,
+        accelerator: Accelerator,
+        interruption: Interruption,
+        validate: Validate | None,
+        reporter: Reporter,
+        card: ModelCard,
+    ) -> None:
+        self.settings = settings
+        self.training = settings.training
+        self.accelerator = accelerator
+        self.interruption = interruption
+        self.validate = validate
+        self.batches = make_batches(settings, data, accelerator=accelerator)
+        self.steps = self.training.epochs * self.batches.steps
+        compiled, word = choose_compile(self.training.compile, accelerator.device, steps=self.steps)
+        self.engine: Engine = make_engine(
+            model, settings, accelerator=accelerator, compiled=compiled
+        )
+        self.keeper = Keeper(
+            folder,
+            settings,
+            card=card,
+            fingerprint=fingerprint_of(
+                settings, classes=data.classes, records=data.records, steps=self.batches.steps
+            ),
+            writes=accelerator.is_main_process,
+        )
+        self.teller = Teller(
+            accelerator,
+            reporter,
+            epochs=self.training.epochs,
+            steps=self.batches.steps,
+            log_every=self.training.log_every,
+        )
+        self.teller.say(word)
+        self.position = Position()
+
+    # The run ---------------------------------------------------------------------------------
+
+    def begin(self, *, resume: bool) -> None:
+        """Make the run's files, or read where it was."""
+        self.position = self.keeper.begin(self.engine, resume=resume)
+        self.teller.say(self._keep_precision())
+        self.teller.begin(
+            self.keeper.folder.metrics if self.keeper.folder else None,
+            keep_bytes=self.position.journal_bytes,
+            config=flat_settings(self.settings),
+        )
+        if not resume:
+            self._save()
+
+    def _keep_precision(self) -> str:
+        """Compute in the precision in which the run began, and say in which and why."""
+        chosen = NAMES[self.engine.precision]
+        began = self.position.precision
+        self.position.precision = began or chosen
+        if began and began != chosen:
+            self.engine.precision = TYPES[began]
+            return f"Computing in {began}, in which this run began."
+        if not self.accelerator.is_main_process:
+            return ""
+        return explain_precision(self.training.precision, self.accelerator.device)
+
+    def go(self) -> None:
+        """Train until the last epoch, or until patience is at its end."""
+        while self.position.epoch < self.training.epochs and not self._out_of_patience():
+            self._train_epoch()
+            self._finish_epoch()
+        self.accelerator.wait_for_everyone()
+        best = self.keeper.best_weights()
+        if best is not None:
+            self.engine.model.load_state_dict(best)
+        self.engine.model.eval()
+
+    def result(self) -> TrainingResult:
+        """What the run ended with."""
+        history = tuple(self.position.history)
+        best = history[self.position.best_epoch - 1] if self.position.best_epoch else {}
+        return TrainingResult(
+            history,
+            self.position.best_epoch,
+            best.get("validation", {}),
+            self.keeper.folder.path if self.keeper.folder else None,
+            is_main=self.accelerator.is_main_process,
+        )
+
+    @contextlib.contextmanager
+    def leaving_nothing_half(self) -> Iterator[None]:
+        """Leave no files of a run that fails before it got anywhere.
+
+        A run that was stopped, or that stopped itself after a step, leaves what it wrote.
+        """
+        try:
+            yield
+        except BaseException as error:
+            started = self.position.epoch or self.position.step
+            itself = started and isinstance(error, TrainingError)
+            if not (itself or isinstance(error, TrainingInterrupted)):
+                self.teller.journal.close()
+                self.keeper.take_back()
+            raise
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.batches.close()
+        self.teller.close()
+
+    # An epoch --------------------------------------------------------------------------------
+
+    def _train_epoch(self) -> None:
+        position = self.position
+        self.engine.train_backbone(position.epoch >= self.training.unfreeze_epoch)
+        self.teller.clock.start()
+        batches = self.batches.epoch(position.epoch, start_step=position.step)
+        while position.step < self.batches.steps:
+            with self.teller.clock.waiting():
+                parts = self._next(batches)
+            if parts is None:
+                break
+            learning_rate = self.learning_rate(self._steps_done)
+            result = self.engine.step(
+                parts,
+                learning_rate,
+                number=self._steps_done,
+                stop=self.interruption.requested,
+            )
+            position.step += 1
+            self.teller.clock.count(sum(map(len, parts)) * self.accelerator.num_processes)
+            self._count(result, parts)
+            self.teller.step(
+                result, epoch=position.epoch, step=position.step, learning_rate=learning_rate
+            )
+            if result.stop:
+                self._stop()
+            every = self.training.save_every_steps
+            if every and self._steps_done % every == 0 and position.step < self.batches.steps:
+                self._save()
+
+    def _finish_epoch(self) -> None:
+        position = self.position
+        summary = self._summary()
+        last_epoch = position.epoch + 1 == self.training.epochs
+        is_best = self.validate is None and last_epoch
+        if self.validate and (last_epoch or self._is_due(position.epoch)):
+            summary["validation"] = self._measure()
+            is_best = self._is_better(summary["validation"])
+            summary["best"] = is_best
+        if is_best:
+            position.best_epoch = position.epoch + 1
+        self.keeper.keep_model(self.engine.best_known, summary, is_best=is_best)
+        position.history.append(summary)
+        position.epoch, position.step, position.sums = position.epoch + 1, 0, {}
+        self.teller.epoch(summary)
+        self._save()
+
+    def learning_rate(self, step: int) -> float:
+        """Of the new layers at a step of the run, from 0."""
+        training = self.training
+        return peak_learning_rate(
+            training.learning_rate, optimizer=training.optimizer, batch=training.batch
+        ) * learning_rate_factor(
+            step,
+            schedule=training.schedule,
+            steps=self.steps,
+            warmup_steps=training.warmup_steps,
+            warmup_factor=training.warmup_factor,
+            step_shares=training.step_epochs,
+        )
+
+    @property
+    def _steps_done(self) -> int:
+        return self.position.epoch * self.batches.steps + self.position.step
+
+    def _next(self, batches: Iterator[Sequence[Batch]]) -> Sequence[Batch] | None:
+        """What to compute next; None where an epoch ends early since its last images are broken."""
+        try:
+            return next(batches, None)
+        except (RuntimeError, OSError):
+            # Loading processes get the terminal's Ctrl-C too, and may end before we ask them.
+            if self.interruption.requested and self.accelerator.num_processes == 1:
+                self._stop()
+            raise
+
+    def _count(self, result: StepResult, parts: Sequence[Batch]) -> None:
+        """Add a step to the epoch's sums, or name its images if it was left out.
+
+        Raises:
+            TrainingError: too many steps in a row were left out.
+        """
+        position = self.position
+        if result.applied:
+            position.bad_steps = 0
+            position.add(classification=result.classification, box=result.box, steps=1)
+            return
+        position.bad_steps += 1
+        names = self._names_everywhere(parts)
+        self.teller.skipped(names, epoch=position.epoch, step=position.step)
+        if position.bad_steps >= self.training.bad_losses:
+            raise TrainingError(
+                f"The loss was not finite in {position.bad_steps} steps in a row; the last "
+                f"images were {', '.join(names)}. Look at their boxes (foveal data check), lower "
+                "training.learning_rate, or set training.precision=float32."
+            )
+
+    def _names_everywhere(self, parts: Sequence[Batch]) -> list[str]:
+        names = [name for part in parts for name in part.names]
+        if self.accelerator.num_processes > 1:
+            from accelerate.utils import gather_object
+
+            names = gather_object(names)
+        return names
+
+    # Validation ------------------------------------------------------------------------------
+
+    def _summary(self) -> dict[str, Any]:
+        sums = self.position.sums
+        steps = max(1.0, sums.get("steps", 0.0))
+        classification, box = (sums.get(name, 0.0) / steps for name in ("classification", "box"))
+        return {
+            "epoch": self.position.epoch + 1,
+            "steps": self.batches.steps,
+            "classification": classification,
+            "box": box,
+            "loss": classification + box,
+            "learning_rate": self.learning_rate(self._steps_done - 1),
+            **self.teller.clock.summary(),
+        }
+
+    def _is_due(self, epoch: int) -> bool:
+        return (epoch + 1) % self.training.evaluate_every == 0
+
+    def _measure(self) -> dict[str, float]:
+        """Validate. What was trained is not lost if that fails or a signal breaks it off."""
+        assert self.validate is not None
+        self.engine.share_statistics()
+        model = self.engine.best_known.eval()
+        try:
+            if self.accelerator.num_processes > 1:
+                return agreed(dict(self.validate(model)))
+            with self.interruption.breaks_off():
+                return dict(self.validate(model))
+        except StoppedError:
+            self._stop()
+        except Exception:
+            self._save()
+            raise
+
+    def _is_better(self, measured: Mapping[str, float]) -> bool:
+        """Compare AP with the best so far; an equal one is kept too, but it tries patience."""
+        position = self.position
+        value = measured["AP"] if math.isfinite(measured["AP"]) else -1.0
+        before = -math.inf if position.best is None else position.best
+        position.unimproved = 0 if value > before else position.unimproved + 1
+        position.best = max(value, before)
+        return value >= before
+
+    def _out_of_patience(self) -> bool:
+        return 0 < self.training.patience <= self.position.unimproved
+
+    def _save(self) -> None:
+        self.position.journal_bytes = self.teller.journal.position()
+        self.keeper.save_state(self.engine, self.position)
+
+    def _stop(self) -> NoReturn:
+        """Write the state and end the run.
+
+        Raises:
+            TrainingInterrupted: always.
+        """
+        self._save()
+        where = f"Stopped in epoch {self.position.epoch + 1} after step {self.position.step}"
+        if self.keeper.folder is None:
+            raise TrainingInterrupted(f"{where}. Without a run folder it can't be resumed.")
+        raise TrainingInterrupted(
+            f"{where}; the state is in {self.keeper.folder.state}. "
+            "Go on with the same command and --resume."
+        )
+
+
+def _devices(accelerator: Accelerator) -> list[torch.device]:
+    return [accelerator.device] if accelerator.device.type == "cuda" else []

@@ -1,0 +1,289 @@
+"""How well anchors fit objects: the exact best IoU over all places, and who is assigned to whom.
+
+An anchor's overlap with a box is a product of one overlap in x and one in y, and each only falls
+with the distance between the two centres. So the best place of a shape is the one whose centre is
+nearest to the box's: one IoU for each object and shape is exact, however many places there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from foveal.detection.anchors import AnchorGrid
+from foveal.detection.assignment import assign
+from foveal.geometry.anchor_reach import centre_gaps, level_places, reachable_ious
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from foveal.config import AnchorSettings
+
+SIZE_LIMITS = (16.0, 32.0, 96.0)
+SIZE_NAMES = ("under 16 px", "16 - 32 px", "32 - 96 px", "96 px or more")
+MOST_ASSIGNED_IMAGES = 60
+"""In how many images, drawn by seed, anchors are assigned to count the positives."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Objects:
+    """Objects of a data set in the frame of the network's input; no regions to ignore among them.
+
+    Attributes:
+        boxes: [N, 4] float64 xyxy, input pixels, positive area.
+        labels: [N] int64, 0..K-1.
+        images: [N] int64, which image each lies in.
+        inputs: [N, 2] int64, (width, height) of the input that each lies in, padding included.
+        classes: the K names.
+    """
+
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    images: NDArray[np.int64]
+    inputs: NDArray[np.int64]
+    classes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def sides(self) -> NDArray[np.float64]:
+        """[N, 2] widths and heights, input pixels."""
+        return self.boxes[:, 2:] - self.boxes[:, :2]
+
+    def select(self, keep: NDArray[Any]) -> Objects:
+        """The objects that a mask or an index array picks."""
+        return Objects(
+            self.boxes[keep],
+            self.labels[keep],
+            self.images[keep],
+            self.inputs[keep],
+            self.classes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GroupQuality:
+    """How well the anchors fit one group of objects; shares are NaN where there are none.
+
+    Attributes:
+        name: the class or the range of sizes.
+        objects: how many there are.
+        recall: share with an anchor of at least the wanted IoU.
+        mean_iou: mean of each object's best IoU.
+        positives: anchors assigned, per object; of large data sets, in a sample of the images.
+    """
+
+    name: str
+    objects: int
+    recall: float
+    mean_iou: float
+    positives: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorQuality:
+    """How well anchors fit objects.
+
+    Attributes:
+        total: over all objects.
+        shape_recall: the recall if every place were possible (an anchor centred on each object).
+        positives_by_level: anchors of each level assigned, per object.
+        by_class: one group for each class, in the classes' order.
+        by_size: four groups by the root of the area at the input size.
+    """
+
+    total: GroupQuality
+    shape_recall: float
+    positives_by_level: tuple[float, ...]
+    by_class: tuple[GroupQuality, ...]
+    by_size: tuple[GroupQuality, ...]
+
+    @property
+    def recall(self) -> float:
+        """Share of all objects with an anchor of at least the wanted IoU."""
+        return self.total.recall
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean of each object's best IoU."""
+        return self.total.mean_iou
+
+
+def measure_anchors(
+    objects: Objects,
+    settings: AnchorSettings,
+    *,
+    object_iou: float = 0.5,
+    force_best: bool = True,
+    count_positives: bool = True,
+    seed: int = 0,
+) -> AnchorQuality:
+    """Recall, mean best IoU and positives, overall, by class, by size and by level.
+
+    Args:
+        objects: with boxes in input pixels.
+        settings: the anchors.
+        object_iou: from which IoU an anchor is an object's.
+        force_best: whether each object is also given its best anchors.
+        count_positives: assign anchors too, which takes most of the time; else positives are NaN.
+        seed: draws the MOST_ASSIGNED_IMAGES whose positives are counted.
+    """
+    best = best_ious(objects, settings).max(axis=(1, 2), initial=0.0)
+    most = MOST_ASSIGNED_IMAGES if count_positives else 0
+    drawn = sample_images(objects, most=most, seed=seed)
+    counted = objects.select(drawn)
+    counts = assigned_anchors(counted, settings, object_iou=object_iou, force_best=force_best)
+
+    def group(name: str, members: NDArray[np.bool_]) -> GroupQuality:
+        if not members.any():
+            return GroupQuality(name, 0, np.nan, np.nan, np.nan)
+        positives = counts[members[drawn]].sum(axis=1)
+        return GroupQuality(
+            name,
+            int(members.sum()),
+            float((best[members] >= object_iou).mean()),
+            float(best[members].mean()),
+            float(positives.mean()) if len(positives) else np.nan,
+        )
+
+    sizes = size_groups(objects)
+    return AnchorQuality(
+        total=group("all", np.ones(len(objects), bool)),
+        shape_recall=_shape_recall(objects, settings, object_iou),
+        positives_by_level=tuple((counts.sum(axis=0) / (len(counted) or np.nan)).tolist()),
+        by_class=tuple(
+            group(name, objects.labels == label) for label, name in enumerate(objects.classes)
+        ),
+        by_size=tuple(group(name, sizes == index) for index, name in enumerate(SIZE_NAMES)),
+    )
+
+
+def size_groups(objects: Objects) -> NDArray[np.int64]:
+    """[N] the index into SIZE_NAMES of each object, by the root of its area."""
+    roots = np.sqrt(objects.sides.prod(axis=1))
+    groups: NDArray[np.int64] = np.searchsorted(np.array(SIZE_LIMITS), roots, side="right")
+    return groups
+
+
+def anchor_sides(settings: AnchorSettings) -> NDArray[np.float64]:
+    """[L, A, 2] width and height of each level's anchors, input pixels."""
+    grid = AnchorGrid(**settings.model_dump())
+    levels = [grid.shapes(level).astype(np.float64) for level in range(len(settings.sizes))]
+    return np.stack([corners[:, 2:] - corners[:, :2] for corners in levels])
+
+
+def best_ious(objects: Objects, settings: AnchorSettings) -> NDArray[np.float64]:
+    """[N, L, A]: each object's IoU with each shape at that shape's best place."""
+    sides = anchor_sides(settings)
+    gaps = object_gaps(objects, settings)
+    levels = [iou_at(objects.sides, gaps[:, level], sides[level]) for level in range(len(sides))]
+    return np.stack(levels, axis=1)
+
+
+def object_gaps(objects: Objects, settings: AnchorSettings) -> NDArray[np.float64]:
+    """[N, L, 2]: distance in x and y from each object's centre to each level's nearest place."""
+    steps, counts = level_places(
+        objects.inputs, settings.strides, nominal=settings.stride_from == "nominal"
+    )
+    return centre_gaps(objects.boxes, steps=steps, counts=counts, offset=settings.offset)
+
+
+def iou_at(sides: NDArray[Any], gaps: NDArray[Any], shapes: NDArray[Any]) -> NDArray[Any]:
+    """IoU of boxes and anchors whose centres are known distances apart.
+
+    Args:
+        sides: [N, 2] the boxes' widths and heights.
+        gaps: [N, 2] distances between the centres in x and y.
+        shapes: [A, 2] the anchors' widths and heights.
+
+    Returns:
+        [N, A] in the arguments' floating type.
+    """
+    overlap = np.minimum(
+        np.minimum(sides[:, None], shapes),
+        (sides[:, None] + shapes) / 2 - gaps[:, None],
+    ).clip(0)
+    shared = overlap[..., 0] * overlap[..., 1]
+    areas = sides.prod(axis=1)[:, None] + shapes.prod(axis=1)
+    result: NDArray[Any] = shared / (areas - shared)
+    return result
+
+
+def enlarge(objects: Objects, factor: float) -> Objects:
+    """The objects as they would lie in an input so many times as large in either direction."""
+    inputs = np.ceil(objects.inputs * factor).astype(np.int64)
+    return replace(objects, boxes=objects.boxes * factor, inputs=inputs)
+
+
+def reachable_recall(objects: Objects, settings: AnchorSettings, *, iou: float = 0.5) -> float:
+    """The recall that anchors of any shapes could have at these strides: a bound for every search.
+
+    Args:
+        objects: with boxes in input pixels.
+        settings: whose strides and offset count.
+        iou: from which IoU an object counts.
+    """
+    if not len(objects):
+        return float("nan")
+    reachable = reachable_ious(objects.sides, object_gaps(objects, settings))
+    return float((reachable >= iou).mean())
+
+
+def assigned_anchors(
+    objects: Objects, settings: AnchorSettings, *, object_iou: float, force_best: bool
+) -> NDArray[np.int64]:
+    """[N, L]: how many anchors of each level training would assign to each object.
+
+    The assignment itself is asked, image by image, on the model's own anchors.
+    """
+    grid = AnchorGrid(**settings.model_dump())
+    counts = np.zeros((len(objects), len(settings.sizes)), np.int64)
+    order = np.argsort(objects.images, kind="stable")
+    starts = np.flatnonzero(np.diff(objects.images[order], prepend=-1))
+    for members in np.split(order, starts[1:]) if len(order) else []:
+        width, height = (int(side) for side in objects.inputs[members[0]])
+        boxes = torch.from_numpy(objects.boxes[members].astype(np.float32))
+        found = assign(
+            grid.tensor(height, width),
+            boxes[None],
+            torch.tensor([len(members)]),
+            object_iou=object_iou,
+            background_iou=min(0.4, object_iou),
+            force_best=force_best,
+        )[0]
+        levels = [
+            rows * columns * grid.per_place for rows, columns in grid.level_sizes(height, width)
+        ]
+        ends = np.cumsum(levels)
+        for level, part in enumerate(np.split(found.numpy(), ends[:-1])):
+            counts[members, level] = np.bincount(part[part >= 0], minlength=len(members))
+    return counts
+
+
+def sample_images(objects: Objects, *, most: int, seed: int) -> NDArray[np.int64]:
+    """Indices of the objects in at most so many images, drawn by seed, rare classes first."""
+    images = np.unique(objects.images)
+    if len(images) <= most:
+        return np.arange(len(objects))
+    if most == 0:
+        return np.zeros(0, np.int64)
+    rng = np.random.default_rng(seed)
+    frequency = np.bincount(objects.labels, minlength=max(len(objects.classes), 1))
+    weight = np.zeros(int(objects.images.max()) + 1)
+    np.maximum.at(weight, objects.images, 1 / frequency[objects.labels])
+    shuffled = rng.permutation(images)
+    rare = shuffled[np.argsort(-weight[shuffled], kind="stable")][: most // 4]
+    rest = shuffled[~np.isin(shuffled, rare)][: most - len(rare)]
+    return np.flatnonzero(np.isin(objects.images, np.concatenate([rare, rest])))
+
+
+def _shape_recall(objects: Objects, settings: AnchorSettings, iou: float) -> float:
+    if not len(objects):
+        return float("nan")
+    shapes = anchor_sides(settings).reshape(-1, 2)
+    best = iou_at(objects.sides, np.zeros((len(objects), 2)), shapes).max(axis=1)
+    return float((best >= iou).mean())

@@ -1,0 +1,293 @@
+"""Pictures with boxes: what was found, what is known to be there, and how the two compare.
+
+Lines and letters grow with the picture. A box's line lies outside of it, so that small objects stay
+visible; labels are left out where they would hide objects or one another.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from foveal.visualization import colors
+from foveal.visualization.labels import (
+    LEAST_TEXT,
+    Label,
+    LegendRow,
+    draw_labels,
+    draw_legend,
+    shorten,
+    text_height,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from foveal.structures import Detections, Target
+    from foveal.visualization.colors import Colour
+
+_LONGEST_NAME = 23
+"""Letters of a name beside a score, which must not be what is cut off."""
+_MOST_LABELS = 150
+_MOST_ROWS = 8
+_GAP = (0, 0, 0, 110)
+"""Darkens what lies between dashes, so that they show on bright ground too."""
+Style = Literal["solid", "dashed"]
+
+
+def draw_detections(
+    image: NDArray[np.uint8],
+    detections: Detections,
+    *,
+    labels: bool = True,
+    legend: bool = True,
+    least_side: int = 0,
+) -> NDArray[np.uint8]:
+    """Draw what was found: one colour a class, names and scores, the counts in a corner.
+
+    Args:
+        image: [H, W] or [H, W, C] uint8; of more than three bands the first three are shown.
+        detections: boxes in the image's pixels, best first.
+        labels: write class and score beside the boxes, where there is room.
+        legend: write how many were found of each class.
+        least_side: enlarge a picture whose shorter side is below this by a whole factor, so that
+            words fit into it; 0 keeps the size.
+
+    Returns:
+        [H, W, 3] uint8 RGB, a new array.
+
+    Raises:
+        ValueError: the image is not uint8 or has no pixels.
+    """
+    picture, zoom = _canvas(image, least_side)
+    words = _scored_names(detections) if labels else []
+    boxes = detections.boxes * zoom
+    drawn = [colors.class_colour(int(label)) for label in detections.labels]
+    rows = _class_rows(detections.labels, detections.classes) if legend else []
+    return _draw(picture, boxes, drawn, ["solid"] * len(boxes), words, rows)
+
+
+def draw_target(
+    image: NDArray[np.uint8],
+    target: Target,
+    classes: Sequence[str],
+    *,
+    labels: bool = True,
+    legend: bool = True,
+    least_side: int = 0,
+) -> NDArray[np.uint8]:
+    """Draw what an image is known to show; regions to ignore are grey and dashed.
+
+    Args:
+        image: as for draw_detections.
+        target: boxes in the image's pixels.
+        classes: the K class names.
+        labels: write the class beside the boxes, where there is room.
+        legend: write how many there are of each class.
+        least_side: as for draw_detections.
+
+    Returns:
+        [H, W, 3] uint8 RGB, a new array.
+
+    Raises:
+        ValueError: the image is not uint8 or has no pixels.
+    """
+    picture, zoom = _canvas(image, least_side)
+    drawn = [
+        colors.IGNORED if ignored else colors.class_colour(int(label))
+        for label, ignored in zip(target.labels, target.ignored, strict=True)
+    ]
+    styles: list[Style] = ["dashed" if ignored else "solid" for ignored in target.ignored]
+    words = [
+        "ignored" if ignored else _name(classes, int(label))
+        for label, ignored in zip(target.labels, target.ignored, strict=True)
+    ]
+    rows = _class_rows(target.labels[~target.ignored], classes)
+    if target.ignored.any():
+        rows.append(LegendRow("ignored", int(target.ignored.sum()), colors.IGNORED, "dashed"))
+    return _draw(
+        picture,
+        target.boxes * zoom,
+        drawn,
+        styles,
+        words if labels else [],
+        rows if legend else [],
+    )
+
+
+def draw_comparison(
+    image: NDArray[np.uint8],
+    *,
+    found: Detections,
+    false: Detections,
+    missed: Target,
+    labels: bool = True,
+    legend: bool = True,
+    least_side: int = 0,
+) -> NDArray[np.uint8]:
+    """Draw what was found (blue), missed (yellow, dashed) and falsely detected (red).
+
+    Args:
+        image: as for draw_detections.
+        found: the detections that found an object, in the image's pixels.
+        false: those that did not.
+        missed: the objects that no detection found; its regions to ignore are grey, dashed.
+        labels: write the class of what is missed or false.
+        legend: write how many were found, missed, false.
+        least_side: as for draw_detections.
+
+    Returns:
+        [H, W, 3] uint8 RGB, a new array.
+
+    Raises:
+        ValueError: the image is not uint8 or has no pixels.
+    """
+    picture, zoom = _canvas(image, least_side)
+    objects, ignored = ~missed.ignored, missed.boxes[missed.ignored]
+    missed_words = [_name(false.classes, int(label)) for label in missed.labels[objects]]
+    groups: list[tuple[str, NDArray[np.float32], Colour, Style, list[str]]] = [
+        ("missed", missed.boxes[objects], colors.MISSED, "dashed", missed_words),
+        ("false", false.boxes, colors.FALSE, "solid", _scored_names(false)),
+        ("found", found.boxes, colors.FOUND, "solid", [""] * len(found)),
+        ("ignored", ignored, colors.IGNORED, "dashed", [""] * len(ignored)),
+    ]
+    rows = [
+        LegendRow(title, len(boxes), colour, style) for title, boxes, colour, style, _ in groups
+    ]
+    return _draw(
+        picture,
+        np.concatenate([boxes for _, boxes, *_ in groups]) * zoom,
+        [colour for _, boxes, colour, *_ in groups for _ in boxes],
+        [style for _, boxes, _, style, _ in groups for _ in boxes],
+        [word for *_, words in groups for word in words] if labels else [],
+        [rows[2], rows[0], rows[1], *(rows[3:] if len(ignored) else [])] if legend else [],
+    )
+
+
+def to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Any image as [H, W, 3] uint8, a new array; of more than three bands the first three.
+
+    Raises:
+        ValueError: the image is not uint8 or has no pixels.
+    """
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:
+        raise ValueError(
+            f"image is {image.dtype} {list(image.shape)}. "
+            "Expected uint8 [H, W] or [H, W, C] with at least one pixel."
+        )
+    bands = image[..., None] if image.ndim == 2 else image
+    chosen = bands[..., :3] if bands.shape[2] >= 3 else bands[..., [0, 0, 0]]
+    return np.array(chosen, order="C")
+
+
+def _canvas(image: NDArray[np.uint8], least_side: int) -> tuple[Image.Image, int]:
+    picture = Image.fromarray(to_rgb(image))
+    zoom = max(1, -(-least_side // min(picture.size)))
+    if zoom > 1:
+        picture = picture.resize(
+            (picture.width * zoom, picture.height * zoom), Image.Resampling.BICUBIC
+        )
+    return picture, zoom
+
+
+def _draw(
+    picture: Image.Image,
+    boxes: NDArray[np.float32],
+    drawn: list[Colour],
+    styles: list[Style],
+    words: list[str],
+    rows: list[LegendRow],
+) -> NDArray[np.uint8]:
+    """Draw boxes (the most important first), then the legend, then the labels."""
+    draw = ImageDraw.Draw(picture, "RGBA")
+    size = text_height(*picture.size)
+    small = max(LEAST_TEXT, round(0.75 * size))
+    for index in reversed(range(len(boxes))):
+        _draw_box(draw, boxes[index], drawn[index], styles[index], line=max(1, round(size / 7)))
+    taken = draw_legend(draw, rows, size=small if len(boxes) > 100 else size, boxes=boxes)
+    labels = (
+        [
+            Label(word, box, colour)
+            for word, box, colour in zip(words, boxes, drawn, strict=True)
+            if word
+        ]
+        if words
+        else []
+    )
+    if len(labels) <= _MOST_LABELS:
+        letters = small if len(labels) > 40 else size
+        draw_labels(draw, labels, size=letters, obstacles=boxes, taken=taken)
+    return np.asarray(picture).copy()
+
+
+def _draw_box(
+    draw: ImageDraw.ImageDraw, box: NDArray[np.float32], colour: Colour, style: Style, *, line: int
+) -> None:
+    """Draw a frame around a box, its line outside except at the picture's rim."""
+    width, height = draw.im.size
+    smaller = float(min(box[2] - box[0], box[3] - box[1]))
+    line = min(line, max(1, round(smaller / 8)))
+    x0 = max(0, int(np.floor(box[0])) - line)
+    y0 = max(0, int(np.floor(box[1])) - line)
+    x1 = min(width, int(np.ceil(box[2])) + line) - 1
+    y1 = min(height, int(np.ceil(box[3])) + line) - 1
+    if x1 < x0 or y1 < y0:
+        return
+    if style == "solid":
+        draw.rectangle((x0, y0, x1, y1), outline=(*colour, 255), width=line)
+        return
+    draw.rectangle((x0, y0, x1, y1), outline=_GAP, width=line)
+    for piece in _dashes(x0, y0, x1, y1, line):
+        draw.rectangle(piece, fill=(*colour, 255))
+
+
+def _dashes(x0: int, y0: int, x1: int, y1: int, line: int) -> list[tuple[int, int, int, int]]:
+    """The pieces of a dashed frame; every corner is drawn."""
+    pieces = []
+    for begin, end in _runs(x0, x1, line):
+        pieces.append((begin, y0, end, min(y1, y0 + line - 1)))
+        pieces.append((begin, max(y0, y1 - line + 1), end, y1))
+    for begin, end in _runs(y0, y1, line):
+        pieces.append((x0, begin, min(x1, x0 + line - 1), end))
+        pieces.append((max(x0, x1 - line + 1), begin, x1, end))
+    return pieces
+
+
+def _runs(low: int, high: int, line: int) -> list[tuple[int, int]]:
+    """An odd number of even runs from low to high, every second one left out."""
+    length = high - low + 1
+    count = max(1, round(length / (4 * line)) // 2 * 2 + 1)
+    edges = np.round(np.linspace(low, high + 1, count + 1)).astype(int)
+    return [(int(edges[i]), int(edges[i + 1]) - 1) for i in range(0, count, 2)]
+
+
+def _name(classes: Sequence[str], label: int) -> str:
+    return classes[label] if label < len(classes) else f"class {label}"
+
+
+def _scored_names(detections: Detections) -> list[str]:
+    return [
+        f"{shorten(_name(detections.classes, int(label)), _LONGEST_NAME)} {score:.2f}"
+        for label, score in zip(detections.labels, detections.scores, strict=True)
+    ]
+
+
+def _class_rows(labels: NDArray[np.int64], classes: Sequence[str]) -> list[LegendRow]:
+    """One row a class; of many classes those with the most objects, then the others together."""
+    found = np.bincount(labels, minlength=len(classes))
+    order = np.arange(len(found))
+    if len(order) > _MOST_ROWS:
+        order = np.sort(np.argsort(-found, kind="stable")[:_MOST_ROWS])
+        order = order[found[order] > 0]
+    rows = [
+        LegendRow(_name(classes, int(label)), int(found[label]), colors.class_colour(int(label)))
+        for label in order
+    ]
+    rest = int(found.sum()) - sum(row.count for row in rows)
+    if rest:
+        rows.append(LegendRow("others", rest, colors.IGNORED))
+    return rows

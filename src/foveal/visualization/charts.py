@@ -1,0 +1,312 @@
+"""Curves and charts as SVG text, in one clean style: for the report, or to be saved as a file.
+
+Text stays text (it can be searched and copied) and every function gives one complete `<svg>`
+element without outside references. NaN means undefined and is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foveal.visualization.svg import (
+    ACCENT,
+    GRID,
+    INK,
+    LINE_COLOURS,
+    MUTED,
+    WARNING,
+    bars,
+    legend,
+    new_axes,
+    plain,
+    to_svg,
+    whole_numbers,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+_MOST_WRITTEN_CELLS = 15
+_MOST_NAMED_CELLS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One named curve.
+
+    Attributes:
+        name: what the legend says.
+        x, y: [N] the points; NaN interrupts the line.
+        label: the class whose colour it has; None for the ink's colour, a mean for example.
+    """
+
+    name: str
+    x: ArrayLike
+    y: ArrayLike
+    label: int | None = None
+
+
+def draw_precision_recall(lines: Sequence[Line]) -> str:
+    """Precision (y) over recall (x), one line a class, both in 0..1."""
+    axes = new_axes(4.3, 3.5, x="share of the objects found (recall)", y="share right (precision)")
+    _unit(axes)
+    _draw_lines(axes, lines)
+    legend(axes, where="below")
+    return to_svg(axes)
+
+
+def draw_f1(lines: Sequence[Line], *, threshold: float) -> str:
+    """F1 (y) over the score threshold (x), one line a class; the chosen threshold is marked."""
+    axes = new_axes(4.3, 3.5, x="score threshold", y="F1")
+    _unit(axes)
+    _draw_lines(axes, lines)
+    _mark(axes, threshold, f"chosen: {threshold:.2f}")
+    legend(axes, where="below")
+    return to_svg(axes)
+
+
+def draw_calibration(
+    mean_scores: NDArray[np.float64],
+    precisions: NDArray[np.float64],
+    numbers: NDArray[np.int64],
+) -> str:
+    """Share of right detections (y) over their score (x), with how many there are in each bin.
+
+    Args:
+        mean_scores: [bins] in 0..1, NaN where a bin is empty.
+        precisions: [bins] in 0..1, NaN where a bin is empty.
+        numbers: [bins] how many detections.
+    """
+    axes = new_axes(4.3, 3.5, x="score", y="share that is right")
+    _unit(axes)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="ideal")
+    known = np.isfinite(mean_scores) & np.isfinite(precisions)
+    if known.any():
+        areas = 20 + 180 * np.sqrt(numbers[known] / numbers[known].max())
+        axes.plot(mean_scores[known], precisions[known], color=ACCENT, linewidth=1.6)
+        axes.scatter(
+            mean_scores[known],
+            precisions[known],
+            s=areas,
+            color=ACCENT,
+            alpha=0.75,
+            linewidths=0,
+            zorder=3,
+            label="detections (larger dot: more)",
+        )
+    legend(axes, where="upper left")
+    return to_svg(axes)
+
+
+def draw_counts(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> str:
+    """Predicted (y) against true (x) number of objects, one dot an image.
+
+    Where several images coincide the dot is larger.
+
+    Args:
+        true: [I] objects in each image.
+        predicted: [I] detections in each image.
+    """
+    axes = new_axes(3.1, 3.1, x="true number", y="predicted number")
+    pairs, many = np.unique(
+        np.stack([true, predicted], axis=1).reshape(-1, 2), axis=0, return_counts=True
+    )
+    top = max(1.0, float(pairs.max(initial=0))) * 1.06
+    axes.plot([0, top], [0, top], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    axes.scatter(
+        pairs[:, 0],
+        pairs[:, 1],
+        s=20 * np.sqrt(many),
+        color=ACCENT,
+        alpha=0.6,
+        linewidths=0,
+        zorder=3,
+    )
+    axes.set_xlim(-0.03 * top, top)
+    axes.set_ylim(-0.03 * top, top)
+    axes.set_aspect("equal")
+    whole_numbers(axes)
+    return to_svg(axes)
+
+
+def draw_confusion(names: Sequence[str], matrix: NDArray[np.int64]) -> str:
+    """Which class (row) is taken for which (column); colours are shares of the row.
+
+    Args:
+        names: [M] the classes, the last one the background.
+        matrix: [M, M] how many.
+    """
+    size = len(names)
+    side = min(9.0, 1.8 + 0.55 * size)
+    axes = new_axes(side + 0.4, side, x="predicted", y="true", grid=False)
+    totals = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    shares = np.where(matrix.sum(axis=1, keepdims=True) > 0, matrix / totals, 0.0)
+    steps = np.arange(size + 1) - 0.5
+    written = size <= _MOST_WRITTEN_CELLS
+    for row, column in zip(*np.nonzero(shares > (0 if written else 0.005)), strict=True):
+        _draw_cell(axes, row, column, float(shares[row, column]))
+        if written:
+            colour = "#ffffff" if shares[row, column] > 0.5 else INK
+            number = f"{matrix[row, column]:,}"
+            axes.text(column, row, number, ha="center", va="center", color=colour, fontsize=9)
+    if written:
+        axes.set_xticks(steps, minor=True)
+        axes.set_yticks(steps, minor=True)
+        axes.grid(which="minor", color=GRID, linewidth=0.7)
+    axes.set_xlim(steps[0], steps[-1])
+    axes.set_ylim(steps[-1], steps[0])
+    axes.set_aspect("equal")
+    named = size <= _MOST_NAMED_CELLS
+    shown = [plain(name, 18) for name in names] if named else []
+    letters = 9 if written else 6.5
+    places = list(range(size)) if named else []
+    axes.set_xticks(
+        places, shown, rotation=40, ha="right", rotation_mode="anchor", fontsize=letters
+    )
+    axes.set_yticks(places, shown, fontsize=letters)
+    axes.tick_params(which="both", length=0)
+    return to_svg(axes)
+
+
+def draw_error_costs(costs: Mapping[str, float]) -> str:
+    """How much AP50 each kind of error costs, as bars; values in 0..1."""
+    axes = new_axes(4.3, 0.9 + 0.36 * max(1, len(costs)), x="AP50 lost", grid="x")
+    bars(axes, list(costs), list(costs.values()), written="{:.3f}")
+    return to_svg(axes)
+
+
+def draw_by_size(names: Sequence[str], values: Sequence[float], objects: Sequence[int]) -> str:
+    """AP of objects by their size, with how many there are; values in 0..1."""
+    axes = new_axes(4.3, 0.9 + 0.4 * max(1, len(names)), x="AP", grid="x")
+    rows = [f"{name}  ({count:,})" for name, count in zip(names, objects, strict=True)]
+    bars(axes, rows, values, written="{:.3f}")
+    axes.set_xlim(0, 1.08)
+    return to_svg(axes)
+
+
+def draw_history(
+    lines: Sequence[Line], *, x: str, y: str, logarithmic: bool = False, best: float | None = None
+) -> str:
+    """What training did: any values (y) over epochs or steps (x).
+
+    Args:
+        lines: one for each value.
+        x: name of the x axis.
+        y: name of the y axis.
+        logarithmic: whether y is.
+        best: an x to mark.
+    """
+    axes = new_axes(4.3, 3.0, x=x, y=y)
+    _draw_lines(axes, lines)
+    if logarithmic and any((np.asarray(line.y, float) > 0).any() for line in lines):
+        axes.set_yscale("log")
+    elif lines:
+        axes.set_ylim(bottom=0)
+    whole_numbers(axes, along="x")
+    if best is not None:
+        _mark(axes, best, "best")
+    if len(lines) > 1:
+        legend(axes, where="best")
+    return to_svg(axes)
+
+
+def draw_learning_rates(
+    rates: NDArray[np.float64], losses: NDArray[np.float64], *, chosen: float | None
+) -> str:
+    """The learning-rate finder's curve: loss (y) over learning rate (x, logarithmic)."""
+    axes = new_axes(5.2, 3.4, x="learning rate", y="loss")
+    known = np.isfinite(losses) & (rates > 0)
+    if known.any():
+        axes.plot(rates[known], losses[known], color=ACCENT, linewidth=1.8)
+        axes.set_xscale("log")
+        low = float(losses[known].min())
+        # The divergence at the end would flatten the part that matters.
+        high = max(float(losses[known][0]), float(np.median(losses[known])))
+        margin = 0.15 * (high - low) + 1e-6
+        axes.set_ylim(low - margin, high + 2 * margin)
+    if chosen is not None:
+        _mark(axes, chosen, f"chosen: {chosen:.2g}")
+    return to_svg(axes)
+
+
+def draw_boxes_and_anchors(
+    boxes: NDArray[np.float64], anchors: NDArray[np.float64], *, unit: str = "input pixels"
+) -> str:
+    """Widths and heights of objects (dots) and of anchors (crosses), logarithmic.
+
+    Args:
+        boxes: [N, 2] width and height.
+        anchors: [A, 2] width and height.
+        unit: of both.
+    """
+    axes = new_axes(4.6, 4.4, x=f"width, {unit}", y=f"height, {unit}")
+    some = boxes[:: max(1, len(boxes) // 1000)]
+    if len(some):
+        axes.scatter(
+            some[:, 0], some[:, 1], s=9, color=ACCENT, alpha=0.35, linewidths=0, label="objects"
+        )
+    if len(anchors):
+        axes.scatter(
+            anchors[:, 0],
+            anchors[:, 1],
+            s=42,
+            color=WARNING,
+            marker="x",
+            linewidths=1.6,
+            zorder=3,
+            label="anchors",
+        )
+    if len(some) or len(anchors):
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    legend(axes, where="upper left")
+    return to_svg(axes)
+
+
+def _draw_lines(axes: Any, lines: Sequence[Line]) -> None:
+    for line in lines:
+        mean = line.label is None
+        x, y = np.asarray(line.x, float), np.asarray(line.y, float)
+        if not len(x):
+            continue
+        axes.plot(
+            x,
+            y,
+            color=INK if line.label is None else LINE_COLOURS[line.label % len(LINE_COLOURS)],
+            linewidth=2.2 if mean else 1.6,
+            label=plain(line.name),
+            marker="o" if len(x) == 1 else None,
+            zorder=3 if mean else 2,
+        )
+
+
+def _draw_cell(axes: Any, row: int, column: int, share: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    corner = (column - 0.5, row - 0.5)
+    axes.add_patch(Rectangle(corner, 1, 1, facecolor=ACCENT, alpha=0.1 + 0.9 * share, linewidth=0))
+
+
+def _unit(axes: Any) -> None:
+    axes.set_xlim(0, 1.005)
+    axes.set_ylim(0, 1.02)
+
+
+def _mark(axes: Any, x: float, text: str) -> None:
+    axes.axvline(x, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    axes.annotate(
+        text,
+        (x, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=9,
+        color=INK,
+        annotation_clip=False,
+    )

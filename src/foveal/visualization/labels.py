@@ -1,0 +1,217 @@
+"""Where the words go in a picture: labels beside their boxes, a legend in the emptiest corner."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from foveal.visualization.colors import Colour, ink_on
+from foveal.visualization.fonts import font
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.ImageDraw import ImageDraw
+
+LEAST_TEXT = 9
+"""Pixels below which letters can't be read."""
+_PANEL = (16, 18, 22, 205)
+_LONGEST = 28
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Words that belong to a box ([4] xyxy, pixels of the picture)."""
+
+    text: str
+    box: NDArray[np.float32]
+    colour: Colour
+
+
+@dataclass(frozen=True, slots=True)
+class LegendRow:
+    """One line of the legend: a swatch of the line style, a name, how many."""
+
+    name: str
+    count: int
+    colour: Colour
+    style: Literal["solid", "dashed"] = "solid"
+
+
+def text_height(width: int, height: int) -> int:
+    """The letters' height in pixels that suits a picture of this size."""
+    return max(LEAST_TEXT, round(math.sqrt(width * height) / 42))
+
+
+def shorten(text: str, longest: int = _LONGEST) -> str:
+    """The text in one line, without control characters, an ellipsis where it is too long."""
+    text = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def draw_labels(
+    draw: ImageDraw,
+    labels: list[Label],
+    *,
+    size: int,
+    obstacles: NDArray[np.float32],
+    taken: NDArray[np.float32],
+) -> int:
+    """Write each label where it is inside the picture, off other labels and off small objects.
+
+    A label for which there is no such place is left out; its box still has its colour.
+
+    Args:
+        draw: of the picture, blending.
+        labels: the most important first.
+        size: height of the letters in pixels.
+        obstacles: [N, 4] xyxy boxes that should not be hidden.
+        taken: [M, 4] xyxy areas that are written on already.
+
+    Returns:
+        How many were written.
+    """
+    width, height = draw.im.size
+    written = 0
+    areas = _area(obstacles)
+    pad = max(1, size // 5)
+    for label in labels:
+        text = shorten(label.text)
+        letters = font(size, text)
+        left, _, right, _ = letters.getbbox(text)
+        w, h = round(right - left) + 2 * pad, size + 2 * pad
+        places = _places(label.box, w, h, gap=max(1, size // 8))
+        inside = (places[:, 0] >= 0) & (places[:, 1] >= 0)
+        inside &= (places[:, 2] <= width) & (places[:, 3] <= height)
+        for place in places[inside]:
+            if _overlaps(place, taken).any():
+                continue
+            hidden = _overlaps(place, obstacles) > 0.35 * areas
+            if hidden.any():
+                continue
+            x, y = float(place[0]), float(place[1])
+            draw.rectangle((x, y, x + w - 1, y + h - 1), fill=(*label.colour, 225))
+            middle = y + h / 2
+            draw.text(
+                (x + pad - left, middle), text, font=letters, fill=ink_on(label.colour), anchor="lm"
+            )
+            taken = np.concatenate([taken, place[None]])
+            written += 1
+            break
+    return written
+
+
+def draw_legend(
+    draw: ImageDraw, rows: list[LegendRow], *, size: int, boxes: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Write the legend into the corner with the fewest objects.
+
+    It shrinks, then shows the total only, then is left out, so that it never takes more than a
+    quarter of the picture.
+
+    Returns:
+        [1, 4] xyxy, where it stands, or [0, 4].
+    """
+    if not rows:
+        return np.zeros((0, 4), np.float32)
+    width, height = draw.im.size
+    total = [LegendRow("", sum(row.count for row in rows), (255, 255, 255))]
+    for lines, letters in ((rows, size), (rows, LEAST_TEXT), (total, LEAST_TEXT)):
+        w, h = _legend_size(lines, letters)
+        if w <= width and h <= height and w * h <= 0.25 * width * height:
+            place = _emptiest_corner(w, h, width, height, boxes, margin=letters // 2)
+            _write_legend(draw, lines, place, letters)
+            return place[None]
+    return np.zeros((0, 4), np.float32)
+
+
+def _places(box: NDArray[np.float32], w: int, h: int, *, gap: int) -> NDArray[np.float32]:
+    """[6 or 8, 4] xyxy: above, below, beside and, where the box is large, inside it."""
+    x0, y0, x1, y1 = (round(float(value)) for value in box)
+    corners = [
+        (x0 - gap, y0 - h - gap),
+        (x0 - gap, y1 + gap),
+        (x1 + gap - w, y0 - h - gap),
+        (x1 + gap - w, y1 + gap),
+        (x1 + gap, y0 - gap),
+        (x0 - gap - w, y0 - gap),
+    ]
+    if x1 - x0 > w and y1 - y0 > 3 * h:
+        corners += [(x0, y0), (x0, y1 - h)]
+    starts = np.asarray(corners, np.float32)
+    return np.concatenate([starts, starts + np.asarray((w, h))], axis=1).astype(np.float32)
+
+
+def _overlaps(place: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[N] the area in pixels that each box shares with the place."""
+    low = np.maximum(place[:2], boxes[:, :2])
+    high = np.minimum(place[2:], boxes[:, 2:])
+    sides = np.clip(high - low, 0, None)
+    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
+
+
+def _area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), np.float32)
+
+
+def _legend_size(rows: list[LegendRow], size: int) -> tuple[int, int]:
+    names = max((_length(shorten(row.name), size) for row in rows), default=0)
+    counts = max((_length(str(row.count), size) for row in rows), default=0)
+    swatch = 0 if not any(row.name for row in rows) else round(2.6 * size)
+    return round(1.2 * size + swatch + names + counts), round((1.45 * len(rows) + 0.5) * size)
+
+
+def _length(text: str, size: int) -> float:
+    return float(font(size, text).getlength(text))
+
+
+def _emptiest_corner(
+    w: int, h: int, width: int, height: int, boxes: NDArray[np.float32], *, margin: int
+) -> NDArray[np.float32]:
+    right, bottom = max(0, width - w - margin), max(0, height - h - margin)
+    left, top = min(margin, width - w), min(margin, height - h)
+    corners = [(left, top), (right, top), (left, bottom), (right, bottom)]
+    places = [np.asarray((x, y, x + w, y + h), np.float32) for x, y in corners]
+    areas = np.maximum(_area(boxes), 1)
+    covered = [float((_overlaps(place, boxes) / areas).sum()) for place in places]
+    return places[int(np.argmin(np.round(covered, 2)))]
+
+
+def _write_legend(
+    draw: ImageDraw, rows: list[LegendRow], place: NDArray[np.float32], size: int
+) -> None:
+    x0, y0, x1, y1 = (float(value) for value in place)
+    draw.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=size * 0.4, fill=_PANEL)
+    for index, row in enumerate(rows):
+        middle = y0 + (1.45 * index + 0.97) * size
+        start = x0 + 0.6 * size
+        if row.name:
+            _write_swatch(draw, row, (start, middle), size)
+            start += 1.7 * size
+            name = shorten(row.name)
+            letters = font(size, name)
+            draw.text((start, middle), name, font=letters, fill=(255,) * 3, anchor="lm")
+        end = x1 - 0.6 * size
+        draw.text((end, middle), str(row.count), font=font(size), fill=(255,) * 3, anchor="rm")
+
+
+def _write_swatch(draw: ImageDraw, row: LegendRow, where: tuple[float, float], size: int) -> None:
+    x, middle = where
+    half = 0.42 * size
+    line = max(1, round(size / 6))
+    if row.style == "solid":
+        draw.rectangle(
+            (x, middle - half, x + 1.2 * size, middle + half),
+            outline=(*row.colour, 255),
+            fill=(*row.colour, 110),
+            width=line,
+        )
+        return
+    for piece in range(2):
+        begin = x + piece * 0.75 * size
+        draw.rectangle(
+            (begin, middle - line / 2, begin + 0.45 * size, middle + line / 2),
+            fill=(*row.colour, 255),
+        )

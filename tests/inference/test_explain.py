@@ -1,0 +1,50 @@
+"""What is said when nothing is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from foveal.inference.explain import explain_nothing
+
+
+def test_it_names_the_highest_scores_and_sizes(predictor, picture_folder):
+    paths = sorted(picture_folder.iterdir())
+    text = explain_nothing(replace(predictor, threshold=1.0), paths)
+    best = max((predictor.detect(path) for path in paths), key=lambda found: found.scores[0])
+    assert "No score reaches the threshold 1." in text
+    assert f"{best.names[0]} {best.scores[0]:.3f} in {best.path}" in text
+    for name in predictor.classes:
+        assert name in text
+    assert "a lower threshold" in text
+
+
+def test_it_says_how_large_objects_may_be(predictor):
+    image = np.full((48, 48, 3), 128, np.uint8)  # scaled by 2 to 96
+    text = explain_nothing(replace(predictor, threshold=1.0), [image])
+    assert "48 x 48 pixels is scaled by 2" in text
+    assert "about 4 to 102 pixels" in text  # anchors from 8 to 128 * 2^(2/3), halved
+    assert "in image 0" in text
+
+
+def test_an_untrained_network_is_called_so(predictor, loaded):
+    bias = loaded.model.classification.output.bias
+    kept = bias.detach().clone()
+    try:
+        with torch.no_grad():
+            bias.fill_(-30.0)
+        text = explain_nothing(predictor, [np.zeros((64, 64, 3), np.uint8)])
+        assert "training it, or for longer" in text
+        with torch.no_grad():
+            bias.fill_(torch.nan)
+        text = explain_nothing(predictor, [np.zeros((64, 64, 3), np.uint8)])
+        assert "no finite score" in text
+    finally:
+        with torch.no_grad():
+            bias.copy_(kept)
+
+
+def test_broken_images_are_passed_over(predictor, tmp_path):
+    assert explain_nothing(predictor, [tmp_path / "absent.png"]).endswith("no image can be read.")

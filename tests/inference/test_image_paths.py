@@ -1,0 +1,81 @@
+"""Which files paths, folders and globs name, and what their drawn pictures are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from foveal.errors import DataError
+from foveal.inference.image_paths import find_images, picture_names
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.jpg", "a.PNG", "notes.txt", "deep/c.tif", ".hidden.jpg", "out/pictures/a.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path
+
+
+def names(paths: list[Path], folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def test_a_folder_gives_its_images_sorted(folder):
+    found = find_images([str(folder)], leave_out=folder / "out")
+    assert names(found, folder) == ["a.PNG", "b.jpg", "deep/c.tif"]
+
+
+def test_our_own_pictures_are_left_out_of_folders_only(folder):
+    assert len(find_images([str(folder)])) == 4
+    ours = folder / "out/pictures/a.jpg"
+    assert find_images([str(ours)], leave_out=folder / "out") == [ours]
+
+
+def test_a_glob_gives_images_only(folder):
+    assert names(find_images([f"{folder}/*"]), folder) == ["a.PNG", "b.jpg"]
+    assert names(find_images([f"{folder}/**/*.tif"]), folder) == ["deep/c.tif"]
+
+
+def test_a_named_file_is_taken_whatever_its_ending(folder):
+    assert find_images([str(folder / "notes.txt")]) == [folder / "notes.txt"]
+
+
+def test_a_file_whose_name_looks_like_a_glob(folder):
+    odd = folder / "cell[1].jpg"
+    odd.write_bytes(b"x")
+    assert find_images([str(odd)]) == [odd]
+
+
+def test_each_image_once_in_the_order_of_the_names(folder):
+    found = find_images([str(folder / "b.jpg"), f"{folder}/*.*", str(folder / "b.jpg")])
+    assert names(found, folder) == ["b.jpg", "a.PNG"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("absent", "absent: no such file or folder"),
+        ("*.webp", "matches no image"),
+        ("empty", "no image in this folder"),
+    ],
+)
+def test_a_name_without_an_image_is_an_error(folder, name, message):
+    (folder / "empty").mkdir()
+    with pytest.raises(DataError, match=message):
+        find_images([str(folder / name)])
+
+
+def test_pictures_keep_their_folders_and_never_collide():
+    paths = [Path(name) for name in ("x/a.png", "x/a.jpg", "x/y/a.png", "x/A.JPG", "x/a.tif")]
+    assert [name.as_posix() for name in picture_names(paths)] == [
+        "a.jpg",
+        "a.jpg.jpg",
+        "y/a.jpg",
+        "A.JPG-2.jpg",
+        "a.tif.jpg",
+    ]
+    assert picture_names([]) == []
+    assert picture_names([Path("/some/where/b.png")]) == [Path("b.jpg")]

@@ -1,0 +1,175 @@
+"""Foreign files: nesting and prefixes; nothing in them is ever run. Own files are never half."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import subprocess
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from foveal.errors import WeightsError
+from foveal.models.state_dicts import read_state_dict, replacing, strip_prefix, write_state_dict
+
+STATE = {"a.weight": torch.arange(3.0), "b.bias": torch.ones(2)}
+
+
+def same(found: dict[str, torch.Tensor]) -> bool:
+    return found.keys() == STATE.keys() and all(torch.equal(found[k], STATE[k]) for k in STATE)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        STATE,
+        OrderedDict(STATE),
+        {"model": STATE, "optimizer": {"state": {}}, "epoch": 3},
+        {"state_dict": STATE, "hyper_parameters": {"lr": 0.1}, "pytorch-lightning_version": "2"},
+        {"model_state_dict": STATE},
+        {"checkpoint": 1, "model": {"state_dict": STATE}},
+    ],
+)
+def test_plain_and_nested(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "c.pt")
+    assert same(read_state_dict(tmp_path / "c.pt"))
+
+
+@pytest.mark.parametrize("name", ["c.safetensors", "c.pth", "new/folder/c.ckpt"])
+def test_written_and_read(name: str, tmp_path: Path) -> None:
+    write_state_dict(tmp_path / name, STATE)
+    assert same(read_state_dict(tmp_path / name))
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path("/tmp/foveal-test-must-not-exist").touch, ())
+
+
+def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
+    for name, write in (
+        ("a.pt", torch.save),
+        ("b.pkl", lambda v, p: p.write_bytes(pickle.dumps(v))),
+    ):
+        write({"a": Bomb(), **STATE}, tmp_path / name)
+        with pytest.raises(WeightsError, match="only tensors and plain values"):
+            read_state_dict(tmp_path / name)
+    assert not Path("/tmp/foveal-test-must-not-exist").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.98])
+def test_cut_short(suffix: str, share: float, tmp_path: Path) -> None:
+    path = tmp_path / f"c{suffix}"
+    save_file(STATE, path) if suffix == ".safetensors" else torch.save(STATE, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(WeightsError, match="can't be read"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("content", [b"hello", b"\x80\x02.", b"\x00" * 64, b"\x80\x04]q"])
+def test_something_else(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "c.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"c\.pth"):
+        read_state_dict(tmp_path / "c.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "a list"),
+        ({"epoch": 1, "model": {}}, "the keys epoch, model"),
+        (torch.ones(2), "a Tensor"),
+    ],
+)
+def test_no_named_tensors(content: object, message: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "c.pt")
+    with pytest.raises(WeightsError, match=f"holds no named tensors .*{message}"):
+        read_state_dict(tmp_path / "c.pt")
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no such file"):
+        read_state_dict(tmp_path / "c.pt")
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module.net.backbone."])
+def test_the_prefix_of_most_keys_goes(prefix: str) -> None:
+    state = {prefix + key: value for key, value in STATE.items()} | {"head.b.bias": torch.ones(1)}
+    found = strip_prefix(state, STATE)
+    assert all(found[key] is STATE[key] for key in STATE)
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+    def fail() -> None:
+        with replacing(tmp_path / "c.pt") as temporary:
+            temporary.write_bytes(b"half")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WeightsError, match="can't be written"):
+        write_state_dict(tmp_path / "file" / "c.pt", STATE)
+
+
+@pytest.mark.parametrize("name", ["c.pth", "c.safetensors"])
+def test_a_full_disk_leaves_the_old_file(name: str, tmp_path: Path) -> None:
+    write_state_dict(tmp_path / name, STATE)
+    with full_disk(), pytest.raises(WeightsError, match=r"can't be written \(.*File too large"):
+        write_state_dict(tmp_path / name, {"large": torch.zeros(10_000)})
+    assert same(read_state_dict(tmp_path / name))
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may grow beyond a few kilobytes, as where the disk is full."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from foveal.models.state_dicts import replacing
+with replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    path = tmp_path / "c.pth"
+    done = subprocess.run([sys.executable, "-c", KILLED, path], check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    others = [
+        tmp_path / name
+        for name in (".c.pth.notes", ".c.pth.abcdefgh", ".other.pth.abcdefgh.part", "c.pth.part")
+    ]
+    for other in others:
+        other.write_bytes(b"not ours")
+    with replacing(path) as ours:  # another process writes at the same time
+        ours.write_bytes(b"whole")
+        write_state_dict(path, STATE)
+        assert ours.exists()
+        assert not left.exists()
+    assert path.read_bytes() == b"whole"
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])

@@ -1,0 +1,151 @@
+"""Detections in files: what COCO tools, spreadsheets and foveal itself read back."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import foveal
+from foveal.errors import FovealError
+from foveal.outputs.files import to_supervision, write_coco, write_counts, write_csv
+from foveal.structures import Detections
+
+CLASSES = ("normal", "infected, ring")
+
+
+def detections(boxes: list[list[float]], labels: list[int], path: Path | None = None) -> Detections:
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.linspace(0.9, 0.5, len(boxes), dtype=np.float32),
+        np.array(labels, np.int64),
+        classes=CLASSES,
+        width=40,
+        height=30,
+        path=path,
+    )
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> list[Detections]:
+    paths = [tmp_path / "images" / f"smear {index}.png" for index in range(3)]
+    paths[0].parent.mkdir()
+    for path in paths:
+        Image.new("RGB", (40, 30)).save(path)
+    return [
+        detections([[1, 2, 11.5, 22.25], [0, 0, 40, 30]], [1, 0], paths[0]),
+        detections([], [], paths[1]),
+        detections([[5, 5, 6, 6]], [0], paths[2]),
+    ]
+
+
+def test_coco_by_hand(found, tmp_path):
+    write_coco(tmp_path / "detections.json", found)
+    document = json.loads((tmp_path / "detections.json").read_text())
+    assert document["images"][0] == {
+        "id": 1,
+        "file_name": "images/smear 0.png",
+        "width": 40,
+        "height": 30,
+    }
+    assert document["categories"] == [
+        {"id": 1, "name": "normal"},
+        {"id": 2, "name": "infected, ring"},
+    ]
+    assert document["annotations"][0] == {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 2,
+        "bbox": [1.0, 2.0, 10.5, 20.25],
+        "area": 212.62,
+        "iscrowd": 0,
+        "score": 0.9,
+    }
+    assert [each["image_id"] for each in document["annotations"]] == [1, 1, 3]
+
+
+def test_pycocotools_reads_it_as_data_set_and_as_results(found, tmp_path):
+    from pycocotools.coco import COCO
+
+    path = tmp_path / "detections.json"
+    write_coco(path, found, image_ids=[7, 8, 9], category_ids=[1, 90])
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(path))
+        results = truth.loadRes(json.loads(path.read_text())["annotations"])
+    assert results.getImgIds() == [7, 8, 9]
+    loaded = results.loadAnns(results.getAnnIds(imgIds=7))
+    assert [(each["category_id"], each["score"]) for each in loaded] == [(90, 0.9), (1, 0.5)]
+
+
+@pytest.mark.parametrize(("write", "name"), [(write_coco, "found.json"), (write_csv, "found.csv")])
+def test_foveal_reads_its_own_detections(found, tmp_path, write, name):
+    write(tmp_path / name, found)
+    data = foveal.read(tmp_path / name)
+    by_path = {record.path.name: record for record in data.records}
+    first = by_path["smear 0.png"]
+    np.testing.assert_allclose(first.boxes, found[0].boxes, atol=0.005)
+    assert [data.classes[label] for label in first.labels] == found[0].names
+    assert set(data.classes) == set(CLASSES)
+
+
+def test_csv_by_hand(found, tmp_path):
+    write_csv(tmp_path / "detections.csv", found)
+    lines = (tmp_path / "detections.csv").read_text().splitlines()
+    assert lines[0] == "image,xmin,ymin,xmax,ymax,label,score,width,height"
+    assert lines[1] == 'images/smear 0.png,1.00,2.00,11.50,22.25,"infected, ring",0.9,40,30'
+    assert len(lines) == 4
+
+
+def test_counts_have_a_line_for_images_without_objects(found, tmp_path):
+    write_counts(tmp_path / "counts.csv", found)
+    with (tmp_path / "counts.csv").open(newline="") as file:
+        lines = list(csv.reader(file))
+    assert lines == [
+        ["image", "normal", "infected, ring", "total"],
+        ["images/smear 0.png", "1", "1", "2"],
+        ["images/smear 1.png", "0", "0", "0"],
+        ["images/smear 2.png", "1", "0", "1"],
+    ]
+
+
+def test_images_without_a_file_are_numbered(tmp_path):
+    write_counts(tmp_path / "counts.csv", [detections([], [])])
+    assert "image 0,0,0,0" in (tmp_path / "counts.csv").read_text()
+
+
+def test_no_images_at_all(tmp_path):
+    for number, write in enumerate((write_coco, write_csv, write_counts)):
+        write(tmp_path / str(number), [])
+    assert json.loads((tmp_path / "0").read_text())["annotations"] == []
+
+
+@pytest.mark.parametrize("write", [write_coco, write_csv, write_counts])
+def test_a_place_that_can_not_be_written_is_named(found, tmp_path, write):
+    with pytest.raises(FovealError, match=r"no such folder/x: can't be written"):
+        write(tmp_path / "no such folder" / "x", found)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_supervision_takes_them(found, index):
+    pytest.importorskip("supervision")
+    taken = to_supervision(found[index])
+    assert len(taken) == len(found[index])
+    np.testing.assert_array_equal(taken.xyxy, found[index].boxes)
+    np.testing.assert_array_equal(taken.confidence, found[index].scores)
+    assert list(taken["class_name"]) == found[index].names
+
+
+def test_the_ending_says_the_format(found, tmp_path):
+    foveal.write(found, tmp_path / "a.json")
+    write_coco(tmp_path / "b.json", found)
+    assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
+    foveal.write(found[0], str(tmp_path / "one.CSV"))
+    assert len((tmp_path / "one.CSV").read_text().splitlines()) == 3
+    with pytest.raises(FovealError, match=r"one\.png: its ending says no format"):
+        foveal.write(found[0], tmp_path / "one.png")

@@ -1,0 +1,205 @@
+"""The report of an evaluation: what it says, and that it says it for any evaluation."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foveal.errors import FovealError
+from foveal.reports.errors import pictures_section
+from foveal.reports.evaluation import read_history, write_evaluation_report
+from foveal.reports.results import summary_section
+from foveal.reports.training import _anchor_sides
+
+CLASSES = ("normal", "infected", "<script>alert(1)</script>")
+
+
+def write(path: Path, *arguments: Any, **more: Any) -> str:
+    """The page's text without its tags."""
+    write_evaluation_report(path, *arguments, **more)
+    page = path.read_text(encoding="utf-8")
+    page = re.sub(r"<style>.*?</style>|data:image[^\"]*", "", page, flags=re.DOTALL)
+    assert "<script" not in page
+    text = unescape(re.sub(r"<[^>]*>", "\n", page))
+    return re.sub(r"\n+", "\n", text)
+
+
+def headings(text: str) -> list[str]:
+    """The titles of the sections that stand in the page's menu, in order."""
+    known = (
+        "Summary Classes Counting Errors Hardest@images Curves Training Data Anchors All@numbers "
+        "Settings"
+    )
+    lines = text.split("\n")
+    return [name for name in (one.replace("@", " ") for one in known.split()) if name in lines]
+
+
+def group(name: str, objects: int, recall: float) -> SimpleNamespace:
+    return SimpleNamespace(name=name, objects=objects, recall=recall, mean_iou=0.7)
+
+
+def anchor_option(name: str, recall: float) -> SimpleNamespace:
+    quality = SimpleNamespace(
+        total=group("all", 500, recall),
+        by_class=(group("normal", 300, recall), group("unseen", 0, float("nan"))),
+        by_size=(group("under 16 px", 200, recall),),
+    )
+    shapes = SimpleNamespace(sizes=(8, 16), scales=(1.0, 1.4), ratios=(0.5, 1.0, 2.0))
+    return SimpleNamespace(name=name, quality=quality, settings=shapes)
+
+
+def test_anchors_are_drawn_as_wide_and_high_as_they_are() -> None:
+    shapes = SimpleNamespace(sizes=(10,), scales=(2.0,), ratios=(0.25, 1.0, 4.0))
+    np.testing.assert_allclose(_anchor_sides(shapes), [[40, 10], [20, 20], [10, 40]])
+
+
+def test_everything_at_once(tmp_path: Path, made_up: ModuleType) -> None:
+    dataset = made_up.smears(tmp_path / "images", classes=CLASSES)
+    evaluation = made_up.evaluated_smears(dataset)
+    fit = SimpleNamespace(
+        text="anchors: fitted to the data",
+        chosen=anchor_option("search", 0.991),
+        default=anchor_option("default", 0.85),
+        objects=SimpleNamespace(sides=np.full((50, 2), 12.0)),
+    )
+    text = write(
+        tmp_path / "report.html",
+        evaluation,
+        dataset=dataset,
+        training=dataset,
+        model="cells.safetensors",
+        settings='[model]\nbackbone = "resnet18"\n',
+        history=made_up.history(),
+        anchors=fit,
+    )
+    assert headings(text) == [
+        "Summary",
+        "Classes",
+        "Counting",
+        "Errors",
+        "Hardest images",
+        "Curves",
+        "Training",
+        "Data",
+        "Anchors",
+        "All numbers",
+        "Settings",
+    ]
+    assert "How well cells.safetensors finds objects in smears:test" in text
+    assert f"{evaluation.images} images, {evaluation.objects} objects" in text
+    assert "92% of the annotated objects were found" in text
+    assert "93% of the detections are right" in text
+    assert "0.870 to 0.930 (95% interval)" in text
+    assert 'Most would be won by mending the kind "missed"' in text
+    assert "chosen on these very images" in text
+    assert "There are only 6 images" in text
+    assert "99.1%" in text
+    assert "85.0%" in text
+    assert "unseen" not in text
+    assert "6 epochs in 3 minutes; the weights of epoch 5 were best." in text
+    assert 'backbone = "resnet18"' in text
+    assert "nan" not in text.lower().split()
+
+
+def test_counts_are_said_in_words(made_up: ModuleType) -> None:
+    true = np.asarray([[4], [6]])
+    for shift, words in (
+        (0, "neither too many nor too few"),
+        (2, "2.00 too many an image"),
+        (-1, "1.00 too few an image"),
+    ):
+        section = summary_section(made_up.evaluation(true, true + shift, ("cell",)))
+        assert words in str(section)
+
+
+def test_pictures_show_each_hard_image_up_to_a_limit(tmp_path: Path, made_up: ModuleType) -> None:
+    dataset = made_up.smears(tmp_path / "images", classes=CLASSES)
+    evaluation = made_up.evaluated_smears(dataset)
+    path = tmp_path / "report.html"
+    write_evaluation_report(path, evaluation, dataset=dataset, pictures=4)
+    assert path.read_text().count("data:image/jpeg") == 4
+    write_evaluation_report(path, evaluation, dataset=dataset, pictures=0)
+    assert path.read_text().count("data:image/jpeg") == 0
+
+
+def test_an_image_that_is_gone_is_named(tmp_path: Path, made_up: ModuleType) -> None:
+    dataset = made_up.smears(tmp_path / "images", classes=CLASSES)
+    evaluation = made_up.evaluated_smears(dataset)
+    gone = dataset.records[evaluation.hardest[0].index].path
+    gone.unlink()
+    text = write(tmp_path / "report.html", evaluation, dataset=dataset)
+    assert "Not shown:" in text
+    assert gone.name in text
+
+
+@pytest.mark.parametrize("images", [0, 3])
+def test_nothing_at_all(tmp_path: Path, made_up: ModuleType, images: int) -> None:
+    text = write(tmp_path / "report.html", made_up.nothing(images=images))
+    expected = "There is no annotated object in" if images else "There were no images to evaluate."
+    assert expected in text
+    assert "nan" not in text.lower().split()
+
+
+def test_nothing_found(tmp_path: Path, made_up: ModuleType) -> None:
+    true = np.asarray([[3], [5]])
+    evaluation = made_up.evaluation(true, np.zeros_like(true), ("cell",))
+    text = write(tmp_path / "report.html", evaluation)
+    assert "Nothing was found among 8 objects at the score threshold 0.42." in text
+
+
+def test_a_class_without_objects_is_named(tmp_path: Path, made_up: ModuleType) -> None:
+    true = np.asarray([[3, 0], [5, 0]])
+    text = write(tmp_path / "report.html", made_up.evaluation(true, true, ("cell", "yeti")))
+    assert "No objects, and so no AP, of: yeti." in text
+
+
+def test_many_classes_stay_readable(tmp_path: Path, made_up: ModuleType) -> None:
+    classes = tuple(f"class {index}" for index in range(80))
+    true = np.tile(np.arange(80), (3, 1))
+    path = tmp_path / "report.html"
+    text = write(path, made_up.evaluation(true, true, classes))
+    assert "The 8 classes with the most objects." in text
+    assert "and 72 more" in text
+    assert path.stat().st_size < 1_000_000
+
+
+def test_training_that_has_just_begun(tmp_path: Path, made_up: ModuleType) -> None:
+    steps = made_up.history(epochs=1, steps=2)[:2]
+    text = write(tmp_path / "report.html", made_up.nothing(), history=steps)
+    assert "The run did not finish an epoch." in text
+
+
+def test_history_is_read_up_to_a_line_that_was_cut(tmp_path: Path, made_up: ModuleType) -> None:
+    path = tmp_path / "metrics.jsonl"
+    rows = made_up.history(epochs=2, steps=3)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"kind": "st')
+    assert read_history(path) == rows
+    with pytest.raises(FovealError, match=r"metrics\.jsonl.*can't be read"):
+        read_history(tmp_path / "no folder" / "metrics.jsonl")
+
+
+def test_images_of_four_bands_are_drawn(tmp_path: Path, made_up: ModuleType) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    dataset = made_up.smears(tmp_path / "images", classes=CLASSES, images=3)
+    evaluation = made_up.evaluated_smears(dataset)
+    records = []
+    for record in dataset.records:
+        path = record.path.with_suffix(".tif")
+        values = np.random.default_rng(0).integers(0, 3000, (160, 160, 4)).astype(np.uint16)
+        tifffile.imwrite(path, values, photometric="rgb", extrasamples=["unspecified"])
+        records.append(replace(record, path=path))
+    deep = replace(dataset, records=tuple(records))
+    section = pictures_section(
+        evaluation, deep, most=2, bands=4, band_low=(0,) * 4, band_high=(3000,) * 4
+    )
+    assert section is not None
+    pictures = section.parts[2]
+    assert [picture.image.shape for picture in pictures] == [(480, 480, 3)] * 2

@@ -1,0 +1,69 @@
+import json
+import math
+
+import pytest
+
+from foveal.errors import TrainingError
+from foveal.training.metrics_log import Journal, describe_epoch, jsonable
+
+
+def test_lines_and_what_lies_behind_them(tmp_path):
+    path = tmp_path / "run" / "metrics.jsonl"
+    journal = Journal(path)
+    journal.write("step", loss=1.5)
+    kept = journal.position()
+    journal.write("step", loss=math.nan, images=["ä b.jpg"])
+    journal.close()
+    assert kept < path.stat().st_size
+    assert json.loads(path.read_text().splitlines()[1]) == {
+        "kind": "step",
+        "loss": None,
+        "images": ["ä b.jpg"],
+    }
+    again = Journal(path, keep_bytes=kept)
+    again.write("epoch", epoch=1)
+    again.close()
+    kinds = [json.loads(line)["kind"] for line in path.read_text().splitlines()]
+    assert kinds == ["step", "epoch"]
+
+
+def test_a_journal_without_a_path_is_silent():
+    journal = Journal(None)
+    journal.write("step", loss=1.0)
+    assert journal.position() == 0
+    journal.close()
+
+
+def test_a_full_disk_is_said(tmp_path):
+    resource = pytest.importorskip("resource")
+    journal = Journal(tmp_path / "metrics.jsonl")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        journal.write("step", loss=1.0, learning_rate=0.1)
+        with pytest.raises(TrainingError, match=r"metrics\.jsonl: can't be written"):
+            journal.write("step", loss=1.0, learning_rate=0.1, gradient_norm=1.0, epoch=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        journal.close()
+
+
+def test_jsonable():
+    value = {"a": (1.0, math.inf), "b": {"c": [math.nan, "x", 3]}}
+    assert jsonable(value) == {"a": [1.0, None], "b": {"c": [None, "x", 3]}}
+
+
+def test_an_epoch_in_a_line():
+    summary = {
+        "epoch": 3,
+        "loss": 1.5,
+        "classification": 1.0,
+        "box": 0.5,
+        "images_per_second": 12.34,
+        "validation": {"AP": 0.4567, "other": 1.0},
+        "best": True,
+    }
+    assert describe_epoch(summary) == (
+        "epoch 3, loss 1.5000 (classification 1.0000, box 0.5000), 12.3 images/s, AP 0.457, "
+        "best so far"
+    )

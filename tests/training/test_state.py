@@ -1,0 +1,193 @@
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from foveal.config import make_settings
+from foveal.errors import TrainingError
+from foveal.training.optimizer import make_optimizer, set_learning_rate
+from foveal.training.state import (
+    Position,
+    check_same_run,
+    fingerprint_of,
+    load_optimizer,
+    optimizer_tensors,
+    read_state,
+    replace_atomically,
+    write_state,
+)
+
+TENSORS = {"model.a": torch.arange(6.0).reshape(2, 3), "model.count": torch.tensor(3)}
+
+
+def print_of(dataset, *overrides, steps=3):
+    settings = make_settings(overrides=overrides)
+    return fingerprint_of(settings, classes=dataset.classes, records=dataset.records, steps=steps)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
+    script = Path(__file__).with_name("killing.py")
+    done = subprocess.run(
+        [sys.executable, script, tmp_path],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout.splitlines()[-1])
+    expected = {"killed": True, "resumed": True, "differences": []}
+    assert results == dict.fromkeys(results, expected), done.stderr
+    assert len(results) == 10
+
+
+def test_state_comes_back(tmp_path, fake_data):
+    path = tmp_path / "state" / "state.safetensors"
+    position = Position(
+        epoch=2, step=5, best=0.1 + 0.2, sums={"box": 1 / 3}, history=[{"epoch": 1}]
+    )
+    fingerprint = print_of(fake_data)
+    tensors = TENSORS | {"last": torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last)}
+    write_state(path, tensors, position, fingerprint=fingerprint)
+    back, where = read_state(path, fingerprint=fingerprint)
+    assert where == position
+    assert back.keys() == tensors.keys()
+    assert all(torch.equal(back[name], tensors[name]) for name in tensors)
+    assert [entry.name for entry in path.parent.iterdir()] == ["state.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no state"), (b"", "can't be read"), (b"{" * 100, "can't be read")],
+)
+def test_a_state_that_is_none_is_named(tmp_path, content, message):
+    path = tmp_path / "state.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TrainingError, match=message) as caught:
+        read_state(path, fingerprint={})
+    assert str(path) in str(caught.value)
+
+
+def test_a_state_cut_short_or_foreign_is_named(tmp_path, fake_data):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "state.safetensors"
+    write_state(path, TENSORS, Position(), fingerprint=print_of(fake_data))
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(TrainingError, match="can't be read"):
+        read_state(path, fingerprint=print_of(fake_data))
+    save_file(TENSORS, path)
+    with pytest.raises(TrainingError, match="no training state of this version"):
+        read_state(path, fingerprint=print_of(fake_data))
+
+
+def test_changed_settings_are_named(fake_data):
+    before = print_of(fake_data)
+    now = print_of(fake_data, "training.epochs=7", "loss.gamma=1.5", "training.workers=3")
+    with pytest.raises(TrainingError) as caught:
+        check_same_run(before, now, where=Path("run"))
+    message = str(caught.value)
+    assert "training.epochs was 20 and is now 7" in message
+    assert "loss.gamma was 2.0 and is now 1.5" in message
+    assert "workers" not in message
+
+
+def test_what_does_not_matter_may_change(fake_data):
+    now = print_of(
+        fake_data, "training.workers=3", "training.trackers=['wandb']", "training.log_every=3"
+    )
+    check_same_run(print_of(fake_data), now, where=Path("run"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data[:5], "12 training images and are now 5"),
+        (lambda data: data.take([*range(1, 12), 0]), "order or boxes"),
+        (lambda data: data.rename({"red": "blue"}), r"classes were \['red', 'green'\]"),
+    ],
+)
+def test_changed_data_is_named(fake_data, change, message):
+    with pytest.raises(TrainingError, match=message):
+        check_same_run(print_of(fake_data), print_of(change(fake_data)), where=Path("run"))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_optimizer_comes_back_in_its_memory_format(name):
+    def make():
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 2, 3))
+        model.to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(
+            model,
+            name=name,
+            momentum=0.9,
+            weight_decay=0.1,
+            decay_norms=True,
+            backbone_factor=1.0,
+        )
+        set_learning_rate(optimizer, 0.01)
+        return model, optimizer
+
+    def step(model, optimizer, number):
+        generator = torch.Generator().manual_seed(number)
+        images = torch.rand(2, 3, 8, 8, generator=generator)
+        model(images.to(memory_format=torch.channels_last)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    model, optimizer = make()
+    step(model, optimizer, 0)
+    other, fresh = make()
+    other.load_state_dict(model.state_dict())
+    saved = {key: value.contiguous().clone() for key, value in optimizer_tensors(optimizer).items()}
+    load_optimizer(fresh, saved)
+    for one, two in ((model, optimizer), (other, fresh)):
+        step(one, two, 1)
+        step(one, two, 2)
+    for first, second in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(first, second)
+
+
+def fail_with(number):
+    def write(path):
+        path.write_bytes(b"half")
+        raise OSError(number, os.strerror(number))
+
+    return write
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EIO])
+def test_a_failed_write_leaves_the_old_file(tmp_path, number):
+    path = tmp_path / "state.safetensors"
+    path.write_bytes(b"good")
+    with pytest.raises(TrainingError, match=os.strerror(number)) as caught:
+        replace_atomically(path, fail_with(number))
+    assert "--resume" in str(caught.value)
+    assert path.read_bytes() == b"good"
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_full_disk_leaves_the_last_good_state(tmp_path, fake_data):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "state.safetensors"
+    fingerprint = print_of(fake_data)
+    write_state(path, TENSORS, Position(step=1), fingerprint=fingerprint)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(TrainingError, match="can't be written"):
+            write_state(
+                path, {"large": torch.zeros(10_000)}, Position(step=2), fingerprint=fingerprint
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert read_state(path, fingerprint=fingerprint)[1].step == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]

@@ -1,0 +1,221 @@
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.training.conftest import make_fake_batch, tiny_settings
+
+from foveal.acceleration import accelerated
+from foveal.errors import TrainingError
+from foveal.models.build import build_model
+from foveal.training.loaders import split_batch
+from foveal.training.setup import make_accelerator, make_engine
+from foveal.training.step import compile_options, is_out_of_memory, running_statistics
+
+
+def make(*overrides):
+    settings = tiny_settings("training.clip_gradient=0", *overrides)
+    torch.manual_seed(0)
+    model = build_model(settings, 2)
+    return make_engine(model, settings, accelerator=make_accelerator())
+
+
+def weights_of(engine):
+    return copy.deepcopy(engine.model.state_dict())
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_steps_lower_the_loss():
+    engine = make()
+    batch = make_fake_batch(3)
+    losses = [engine.step([batch], 0.02, number=number).loss for number in range(30)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_batch_without_objects_is_ordinary():
+    engine = make()
+    batch = make_fake_batch(1, images=1)
+    assert batch.counts.tolist() == [0]
+    result = engine.step([batch], 0.01)
+    assert result.applied
+    assert result.box == 0
+    assert result.classification > 0
+    assert math.isfinite(result.gradient_norm)
+
+
+def test_a_batch_without_room_for_objects_is_ordinary():
+    engine = make()
+    batch = make_fake_batch(1, images=1)
+    none = torch.zeros(1, 0, 4)
+    bare = replace(batch, boxes=none, labels=none[..., 0].long(), ignored=none[..., 0].bool())
+    assert engine.step([bare], 0.01).applied
+
+
+@pytest.mark.parametrize("divide_by", ["batch", "image"])
+@pytest.mark.parametrize("parts", [2, 3, 4, 9])
+def test_accumulation_is_the_whole_batch(divide_by, parts):
+    whole = make(f"loss.divide_by={divide_by}")
+    pieces = make(f"loss.divide_by={divide_by}")
+    batch = make_fake_batch(5)
+    for number in range(3):
+        one = whole.step([batch], 0.01, number=number)
+        other = pieces.step(split_batch(batch, parts), 0.01, number=number)
+        assert other.loss == pytest.approx(one.loss, rel=1e-5)
+        assert other.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-4)
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(pieces.model.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_changes_nothing(bad):
+    engine = make("model.norm=live", "training.average=0.9")
+    engine.step([make_fake_batch(0)], 0.01)
+    before, average = weights_of(engine), copy.deepcopy(engine.averaged.model.state_dict())
+    momentum = copy.deepcopy(engine.optimizer.state_dict()["state"])
+    batch = make_fake_batch(1)
+    images = batch.images.float()
+    images[1, 0, 5, 5] = bad
+    batch = replace(batch, images=images)
+    result = engine.step([batch], 0.01)
+    assert not result.applied
+    assert same(before, engine.model.state_dict())
+    assert same(average, engine.averaged.model.state_dict())
+    after = engine.optimizer.state_dict()["state"]
+    assert all(same(momentum[index], after[index]) for index in momentum)
+    assert engine.step([make_fake_batch(2)], 0.01).applied
+
+
+def test_batch_norm_forgets_a_step_that_was_left_out():
+    engine = make("model.norm=live")
+    assert running_statistics(engine.model)
+    with torch.no_grad():
+        next(engine.model.backbone.parameters())[0] = math.nan
+    before = [value.clone() for value in running_statistics(engine.model)]
+    assert not engine.step([make_fake_batch(1)], 0.01).applied
+    for value, kept in zip(running_statistics(engine.model), before, strict=True):
+        assert torch.equal(value, kept)
+
+
+def test_clipping_scales_the_whole_gradient():
+    free = make("training.momentum=0", "training.weight_decay=0")
+    batch = make_fake_batch(4)
+    before = weights_of(free)
+    norm = free.step([batch], 0.01).gradient_norm
+    clipped = make(
+        "training.momentum=0", "training.weight_decay=0", f"training.clip_gradient={norm / 4}"
+    )
+    assert clipped.step([batch], 0.01).gradient_norm == pytest.approx(norm)
+    for name, weight in free.model.named_parameters():
+        whole = weight - before[name]
+        quarter = clipped.model.get_parameter(name) - before[name]
+        torch.testing.assert_close(quarter, whole / 4, rtol=1e-3, atol=1e-6)
+
+
+def test_a_frozen_backbone_stays_and_is_thawed():
+    engine = make("model.norm=live")
+    engine.train_backbone(False)
+    before = weights_of(engine)
+    engine.step([make_fake_batch(0)], 0.05)
+    after = engine.model.state_dict()
+    backbone = [name for name in before if name.startswith("backbone.")]
+    others = [name for name, _ in engine.model.named_parameters() if name not in backbone]
+    assert all(torch.equal(before[name], after[name]) for name in backbone)
+    assert not all(torch.equal(before[name], after[name]) for name in others)
+    engine.train_backbone(True)
+    engine.step([make_fake_batch(0)], 0.05)
+    assert not all(torch.equal(before[name], after[name]) for name in backbone)
+
+
+def test_frozen_stages_stay_frozen_when_the_backbone_is_thawed():
+    engine = make("model.frozen_stages=2")
+    frozen = [n for n, w in engine.model.named_parameters() if not w.requires_grad]
+    assert frozen
+    engine.train_backbone(False)
+    engine.train_backbone(True)
+    assert frozen == [n for n, w in engine.model.named_parameters() if not w.requires_grad]
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "advice"),
+    [(1, "training.accumulate=2"), (2, "training.accumulate=4"), (4, "preparation.shorter")],
+)
+def test_too_little_memory_says_what_to_lower(monkeypatch, accumulate, advice):
+    engine = make()
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(engine, "_part_losses", fail)
+    with pytest.raises(TrainingError, match="64 x 64 pixels") as caught:
+        engine.step(split_batch(make_fake_batch(0), accumulate), 0.01)
+    assert advice in str(caught.value)
+
+
+def test_other_errors_pass_through(monkeypatch):
+    engine = make()
+
+    def fail(*_):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(engine, "_part_losses", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        engine.step([make_fake_batch(0)], 0.01)
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+
+
+def test_bf16_is_close_to_float32():
+    exact, rough = make(), make("training.precision=bf16")
+    batch = make_fake_batch(6)
+    one, other = exact.step([batch], 0.01), rough.step([batch], 0.01)
+    assert other.loss == pytest.approx(one.loss, rel=0.03)
+    assert other.loss != one.loss
+    assert all(weight.dtype is torch.float32 for weight in rough.model.parameters())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_same_steps_give_the_same_bits(optimizer):
+    states = []
+    for _ in range(2):
+        engine = make(f"training.optimizer={optimizer}", "training.average=0.9")
+        for number in range(3):
+            engine.step([make_fake_batch(number)], 0.003, number=number)
+        states.append(engine.model.state_dict() | {"average": engine.best_known.fpn.state_dict()})
+    average = [state.pop("average") for state in states]
+    assert same(states[0], states[1])
+    assert same(average[0], average[1])
+    assert not same(average[0], engine.model.fpn.state_dict())
+
+
+def test_a_step_is_accelerated(monkeypatch):
+    used = []
+
+    class Watched(accelerated.FasterFunctions):
+        def __enter__(self):
+            used.append(len(self._folded))
+            return super().__enter__()
+
+    monkeypatch.setattr(accelerated, "FasterFunctions", Watched)
+    engine = make("model.norm=frozen")
+    plain = copy.deepcopy(engine.model).train()
+    batch = make_fake_batch(3)
+    anchors = plain.anchors(*batch.images.shape[-2:])
+    expected = engine.criterion(plain(batch.images), anchors, batch)
+    found = engine.step([batch], 0.01)
+    assert used == [15]
+    assert found.loss == pytest.approx(expected.total.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("has_option", [True, False])
+def test_as_many_compilations_as_there_are_input_sizes(monkeypatch, has_option):
+    def compile_now(model, *, dynamic=None, recompile_limit=None):
+        raise NotImplementedError
+
+    def compile_before(model, *, dynamic=None):
+        raise NotImplementedError
+
+    monkeypatch.setattr(torch, "compile", compile_now if has_option else compile_before)
+    assert compile_options() == ({"recompile_limit": 64} if has_option else {})

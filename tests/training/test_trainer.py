@@ -1,0 +1,390 @@
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.training.conftest import FakeBatches, tiny_settings
+
+from foveal.checkpoints import model_file
+from foveal.config import to_toml
+from foveal.data.synthetic import draw_dataset
+from foveal.errors import ImageError, TrainingError, TrainingInterrupted
+from foveal.models.build import build_model
+from foveal.structures import ModelCard
+from foveal.training import trainer
+from foveal.training.step import Engine
+
+
+class Listener:
+    def __init__(self):
+        self.steps, self.epochs, self.said = [], [], []
+
+    def step(self, progress):
+        self.steps.append(progress)
+
+    def epoch(self, summary):
+        self.epochs.append(summary)
+
+    def say(self, text):
+        self.said.append(text)
+
+    def warn(self, text):
+        self.said.append(text)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Let training take made-up batches; call it to change them."""
+
+    def use(steps=3, **options):
+        monkeypatch.setattr(trainer, "make_batches", lambda *_, **__: FakeBatches(steps, **options))
+
+    use()
+    return use
+
+
+def start(data, out, *overrides, seed=0, **options):
+    settings = tiny_settings(*overrides)
+    torch.manual_seed(seed)
+    model = build_model(settings, 2)
+    result = trainer.train(model, settings, data, out=out, **options)
+    return model, result
+
+
+def lines(folder, kind):
+    found = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [line for line in found if line["kind"] == kind]
+
+
+def rising(values):
+    values = iter(values)
+    return lambda model: {"AP": next(values), "AP50": 0.5}
+
+
+def test_a_run_leaves_its_files(tmp_path, fake_data, fake):
+    listener = Listener()
+    out = tmp_path / "deep" / "run"
+    model, result = start(
+        fake_data,
+        out,
+        "training.epochs=3",
+        validate=rising([0.1, 0.3, 0.2]),
+        reporter=listener,
+        card=ModelCard(("red", "green"), origin="made here"),
+    )
+    assert (result.best_epoch, result.best["AP"]) == (2, 0.3)
+    assert [epoch["best"] for epoch in result.history] == [True, True, False]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "best.safetensors",
+        "config.toml",
+        "last.safetensors",
+        "metrics.jsonl",
+        "state",
+    ]
+    best = model_file.load(out / "best.safetensors")
+    assert best.card == ModelCard(
+        ("red", "green"), origin="made here", epoch=2, metrics={"AP": 0.3, "AP50": 0.5}
+    )
+    last = model_file.load(out / "last.safetensors")
+    assert last.card.epoch == 3
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, best.model.state_dict()[name])
+    assert any(
+        not torch.equal(value, last.model.state_dict()[name])
+        for name, value in model.state_dict().items()
+    )
+    assert not model.training
+    assert len(lines(out, "step")) == len(listener.steps) == 9
+    assert [line["epoch"] for line in lines(out, "epoch")] == [1, 2, 3]
+    assert listener.steps[-1].seconds_left == 0
+    assert listener.epochs == list(result.history)
+    assert (out / "config.toml").read_text() == to_toml(tiny_settings("training.epochs=3"))
+
+
+def test_without_a_folder_the_best_weights_stay(fake_data, fake):
+    seen = []
+
+    def validate(model):
+        seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return {"AP": [0.5, 0.9, 0.1][len(seen) - 1]}
+
+    model, result = start(fake_data, None, "training.epochs=3", validate=validate)
+    assert result.folder is None
+    assert all(torch.equal(value, seen[1][name]) for name, value in model.state_dict().items())
+
+
+def test_without_validation_the_last_epoch_is_the_best(tmp_path, fake_data, fake):
+    _, result = start(fake_data, tmp_path)
+    assert (result.best_epoch, dict(result.best)) == (2, {})
+    assert model_file.load(tmp_path / "best.safetensors").card.epoch == 2
+    assert "validation" not in result.history[0]
+
+
+def test_averaged_weights_are_what_is_validated_and_kept(tmp_path, fake_data, fake):
+    models = []
+
+    def validate(model):
+        models.append(model)
+        return {"AP": 0.1 * len(models)}
+
+    model, _ = start(fake_data, tmp_path, "training.average=0.99", validate=validate)
+    assert models[0] is not model
+    for name, value in models[0].state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])
+
+
+def test_patience_ends_a_run(fake_data, fake):
+    values = [0.1, 0.5, 0.4, 0.5, 0.3, 0.9]
+    _, result = start(
+        fake_data, None, "training.epochs=6", "training.patience=3", validate=rising(values)
+    )
+    assert len(result.history) == 5
+    assert result.best_epoch == 4  # of equals the later one
+
+
+def test_evaluate_every(fake_data, fake):
+    _, result = start(
+        fake_data, None, "training.epochs=5", "training.evaluate_every=2", validate=rising([1] * 9)
+    )
+    assert ["validation" in epoch for epoch in result.history] == [False, True, False, True, True]
+
+
+def test_an_ap_that_is_no_number_still_gives_a_model(tmp_path, fake_data, fake):
+    _, result = start(fake_data, tmp_path, validate=rising([float("nan"), float("nan")]))
+    assert result.best_epoch == 2
+    assert lines(tmp_path, "epoch")[0]["validation"]["AP"] is None
+
+
+def test_a_folder_in_use_is_not_touched(tmp_path, fake_data, fake):
+    start(fake_data, tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with pytest.raises(TrainingError, match=r"not empty .*--resume.*--overwrite"):
+        start(fake_data, tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    start(fake_data, tmp_path, overwrite=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(TrainingError, match=r"notes\.txt"):
+        start(fake_data, tmp_path / "other")
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(TrainingError, match="is a file"):
+        start(fake_data, file)
+
+
+def test_an_unwritable_folder_is_said_before_training(tmp_path, fake_data, fake):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="can't be written"):
+        start(fake_data, tmp_path / "file" / "run")
+
+
+def failing(error, *, epoch=0, step=0):
+    def change(batch, at_epoch, at_step):
+        if (at_epoch, at_step) == (epoch, step):
+            raise error
+        return batch
+
+    return change
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_run_that_got_nowhere_leaves_nothing(tmp_path, fake_data, fake, step):
+    fake(change=failing(ImageError("7.jpg: does not exist"), step=step))
+    with pytest.raises(ImageError):
+        start(fake_data, tmp_path / "deep" / "run", "training.trackers=['tensorboard']")
+    assert list(tmp_path.iterdir()) == []
+    own = tmp_path / "own"
+    own.mkdir()
+    with pytest.raises(ImageError):
+        start(fake_data, own)
+    assert list(own.iterdir()) == []
+    (own / "foveal").mkdir()
+    (own / "notes.txt").write_text("mine")
+    with pytest.raises(ImageError):
+        start(fake_data, own, overwrite=True)
+    assert sorted(path.name for path in own.iterdir()) == ["foveal", "notes.txt"]
+    fake()
+    start(fake_data, tmp_path / "deep" / "run")
+
+
+def test_a_run_that_got_somewhere_stays(tmp_path, fake_data, fake):
+    fake(change=failing(ImageError("7.jpg: does not exist"), epoch=1))
+    with pytest.raises(ImageError):
+        start(fake_data, tmp_path / "epoch")
+    assert (tmp_path / "epoch" / "best.safetensors").exists() is False
+    assert (tmp_path / "epoch" / "last.safetensors").exists()
+    fake(change=failing(ImageError("7.jpg: does not exist"), step=2))
+    with pytest.raises(ImageError):
+        start(fake_data, tmp_path / "state", "training.save_every_steps=1")
+    fake()
+    for name in ("epoch", "state"):
+        options = ["training.save_every_steps=1"] if name == "state" else []
+        _, result = start(fake_data, tmp_path / name, *options, resume=True)
+        assert len(result.history) == 2
+
+
+def test_a_resumed_run_that_fails_at_once_stays(tmp_path, fake_data, fake):
+    fake(change=failing(KeyboardInterrupt(), epoch=1))
+    with pytest.raises(KeyboardInterrupt):
+        start(fake_data, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        start(fake_data, tmp_path, resume=True)
+    assert (tmp_path / "state" / "state.safetensors").exists()
+
+
+def test_no_images_no_training(fake_data, fake):
+    with pytest.raises(TrainingError, match="no images"):
+        start(fake_data[:0], None)
+
+
+def test_resuming_needs_a_folder_with_a_state(tmp_path, fake_data, fake):
+    with pytest.raises(TrainingError, match="--out"):
+        start(fake_data, None, resume=True)
+    with pytest.raises(TrainingError, match="no state"):
+        start(fake_data, tmp_path, resume=True)
+
+
+def test_a_finished_run_resumes_to_its_end(tmp_path, fake_data, fake):
+    model, result = start(fake_data, tmp_path, validate=rising([0.2, 0.1]))
+    again, same = start(fake_data, tmp_path, seed=5, resume=True, validate=rising([]))
+    assert same.history == result.history
+    assert same.best_epoch == 1
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+
+
+def test_another_setting_does_not_resume(tmp_path, fake_data, fake):
+    start(fake_data, tmp_path)
+    with pytest.raises(TrainingError, match=r"training\.momentum was 0\.9 and is now 0\.5"):
+        start(fake_data, tmp_path, "training.momentum=0.5", resume=True)
+
+
+def spoiled(steps):
+    def change(batch, epoch, step):
+        if (epoch, step) in steps:
+            images = torch.full_like(batch.images, float("nan"), dtype=torch.float32)
+            return replace(batch, images=images)
+        return batch
+
+    return change
+
+
+def test_losses_that_are_not_finite_are_left_out_and_named(tmp_path, fake_data, fake):
+    fake(change=spoiled({(0, 1), (1, 0)}))
+    listener = Listener()
+    _, result = start(fake_data, tmp_path, reporter=listener)
+    assert [line["images"][1] for line in lines(tmp_path, "skipped")] == ["1-1.jpg", "100-1.jpg"]
+    assert [line["step"] for line in lines(tmp_path, "skipped")] == [2, 4]
+    assert sum("1-3.jpg" in text for text in listener.said) == 1
+    assert all(epoch["loss"] < 10 for epoch in result.history)
+    assert len(lines(tmp_path, "step")) == 4
+
+
+def test_too_many_bad_losses_end_the_run_with_the_names(tmp_path, fake_data, fake):
+    fake(5, change=spoiled({(0, 1), (0, 2), (0, 3)}))
+    with pytest.raises(TrainingError, match=r"3 steps in a row.*3-1\.jpg"):
+        start(fake_data, tmp_path, "training.bad_losses=3")
+    start(fake_data, tmp_path, "training.bad_losses=4", overwrite=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_step_and_the_run_goes_on_later(tmp_path, fake_data, fake, number):
+    whole, result = start(fake_data, tmp_path / "whole", validate=rising([0.1, 0.2]))
+
+    def change(batch, epoch, step):
+        if (epoch, step) == (1, 1) and not stopped:
+            stopped.append(True)
+            os.kill(os.getpid(), number)
+        return batch
+
+    stopped = []
+    fake(change=change)
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.raises(TrainingInterrupted, match=r"epoch 2 after step 2.*--resume"):
+        start(fake_data, tmp_path / "run", validate=rising([0.1]))
+    assert {each: signal.getsignal(each) for each in handlers} == handlers
+    model, later = start(fake_data, tmp_path / "run", seed=3, resume=True, validate=rising([0.2]))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])
+    assert [e["loss"] for e in later.history] == [e["loss"] for e in result.history]
+
+
+def test_a_signal_breaks_off_the_validation(tmp_path, fake_data, fake):
+    whole, _ = start(fake_data, tmp_path / "whole", validate=rising([0.1, 0.2]))
+
+    def validate(model):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("goes on after the signal")
+
+    with pytest.raises(TrainingInterrupted, match="epoch 1 after step 3"):
+        start(fake_data, tmp_path / "run", validate=validate)
+    model, _ = start(fake_data, tmp_path / "run", resume=True, validate=rising([0.1, 0.2]))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])
+
+
+def test_the_second_signal_does_not_wait(fake_data, fake):
+    def change(batch, epoch, step):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return batch
+
+    fake(change=change)
+    with pytest.raises(KeyboardInterrupt):
+        start(fake_data, None)
+
+
+def test_a_failed_validation_loses_no_step(tmp_path, fake_data, fake):
+    def validate(model):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        start(fake_data, tmp_path, validate=validate)
+    steps = []
+    real = Engine.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "step", lambda *a, **k: steps.append(1) or real(*a, **k))
+        start(fake_data, tmp_path, resume=True, validate=rising([0.1, 0.2]))
+    assert len(steps) == 3
+
+
+def test_the_learning_rate_that_is_used_is_the_schedules(tmp_path, fake_data, fake):
+    start(fake_data, tmp_path, "training.learning_rate=0.4", "training.warmup_steps=0")
+    rates = [line["learning_rate"] for line in lines(tmp_path, "step")]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[3] == pytest.approx(0.05)
+
+
+def test_the_backbone_is_thawed_at_its_epoch(tmp_path, fake_data, fake):
+    seen = []
+
+    def validate(model):
+        seen.append(model.backbone.body.conv1[0].weight.detach().clone())
+        return {"AP": 0.0}
+
+    start(fake_data, None, "training.epochs=3", "training.unfreeze_epoch=2", validate=validate)
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[1], seen[2])
+
+
+def test_global_random_state_is_left_alone(fake_data, fake):
+    settings = tiny_settings()
+    model = build_model(settings, 2)
+    before = torch.get_rng_state()
+    trainer.train(model, settings, fake_data, out=None)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_real_images_and_accumulation(tmp_path):
+    data = draw_dataset(tmp_path / "data", splits={"train": 7}, size=64)["train"]
+    losses = []
+    for parts in (1, 2):
+        settings = tiny_settings(f"training.accumulate={parts}")
+        torch.manual_seed(0)
+        model = build_model(settings, 3)
+        result = trainer.train(model, settings, data, out=None)
+        losses.append([epoch["loss"] for epoch in result.history])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
