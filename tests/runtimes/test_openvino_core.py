@@ -41,7 +41,8 @@ assert handled
 
 def test_others_get_the_shared_one_for_a_while() -> None:
     openvino = import_openvino()
-    kind = openvino.Core
+    own = openvino.Core, openvino.compile_model
     with only_shared_core():
         assert openvino.Core() is shared_core()
-    assert openvino.Core is kind
+        assert openvino.compile_model == shared_core().compile_model
+    assert (openvino.Core, openvino.compile_model) == own

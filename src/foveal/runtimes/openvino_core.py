@@ -30,12 +30,12 @@ def shared_core() -> Any:
 
 @contextmanager
 def only_shared_core() -> Iterator[None]:
-    """While it is entered, who makes an `openvino.Core` gets the shared one: NNCF makes many."""
+    """While it is entered, everybody who asks OpenVINO for a `Core` gets the shared one."""
     openvino = import_openvino()
     core = shared_core()
-    kind = openvino.Core
-    openvino.Core = lambda *_, **__: core
+    own = openvino.Core, openvino.compile_model
+    openvino.Core, openvino.compile_model = (lambda: core), core.compile_model
     try:
         yield
     finally:
-        openvino.Core = kind
+        openvino.Core, openvino.compile_model = own
