@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import signal
-import subprocess
-import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from foveal.errors import WeightsError
-from foveal.models.state_dicts import read_state_dict, replacing, strip_prefix, write_state_dict
+from foveal.models.state_dicts import read_state_dict, strip_prefix, write_state_dict
 
 STATE = {"a.weight": torch.arange(3.0), "b.bias": torch.ones(2)}
 
@@ -107,17 +104,6 @@ def test_the_prefix_of_most_keys_goes(prefix: str) -> None:
     assert all(found[key] is STATE[key] for key in STATE)
 
 
-def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
-    def fail() -> None:
-        with replacing(tmp_path / "c.pt") as temporary:
-            temporary.write_bytes(b"half")
-            raise OSError("full")
-
-    with pytest.raises(OSError, match="full"):
-        fail()
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WeightsError, match="can't be written"):
@@ -143,33 +129,3 @@ def full_disk() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from foveal.models.state_dicts import replacing
-with replacing(Path(sys.argv[1])) as temporary:
-    temporary.write_bytes(b"half")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
-    path = tmp_path / "c.pth"
-    done = subprocess.run([sys.executable, "-c", KILLED, path], check=False, timeout=120)
-    assert done.returncode == -signal.SIGKILL
-    (left,) = tmp_path.iterdir()
-    others = [
-        tmp_path / name
-        for name in (".c.pth.notes", ".c.pth.abcdefgh", ".other.pth.abcdefgh.part", "c.pth.part")
-    ]
-    for other in others:
-        other.write_bytes(b"not ours")
-    with replacing(path) as ours:  # another process writes at the same time
-        ours.write_bytes(b"whole")
-        write_state_dict(path, STATE)
-        assert ours.exists()
-        assert not left.exists()
-    assert path.read_bytes() == b"whole"
-    assert sorted(tmp_path.iterdir()) == sorted([path, *others])

@@ -18,10 +18,11 @@ from safetensors.torch import load_file
 sys.path.insert(0, str(Path(__file__).parent))
 
 from conftest import tiny_settings
+from foveal import files
 from foveal.checkpoints import model_file
 from foveal.data.synthetic import draw_dataset
 from foveal.models.build import build_model
-from foveal.training import metrics_log, state, trainer
+from foveal.training import metrics_log, trainer
 from foveal.training.step import Engine
 
 SETTINGS = tiny_settings(
@@ -40,21 +41,24 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def on_call(owner, name, number, act):
-    """Let the number-th call of a function do something else instead."""
+def on_call(owner, name, number, act, *, about=""):
+    """Let the number-th call of a function do something else instead.
+
+    Only calls count whose first argument has `about` in it.
+    """
     real, calls = getattr(owner, name), [0]
 
     def changed(*arguments, **options):
-        calls[0] += 1
-        if calls[0] == number:
+        calls[0] += about in str(arguments[0]) if about else 1
+        if calls[0] == number and about in str(arguments[:1]):
             return act(real, *arguments, **options)
         return real(*arguments, **options)
 
     setattr(owner, name, changed)
 
 
-def die_before(owner, name, number):
-    on_call(owner, name, number, lambda *_, **__: die())
+def die_before(owner, name, number, *, about=""):
+    on_call(owner, name, number, lambda *_, **__: die(), about=about)
 
 
 def die_after(owner, name, number):
@@ -70,7 +74,7 @@ def die_while_writing_the_state(number):
         path.write_bytes(content[: len(content) // 2])
         die()
 
-    on_call(state, "_write_bytes", number, act)
+    on_call(files, "_write_bytes", number, act, about="state.safetensors")
 
 
 def die_while_writing_the_journal(number):
@@ -89,7 +93,9 @@ PLACES = {
     "while writing the first state": lambda: die_while_writing_the_state(2),
     "while writing a state in an epoch": lambda: die_while_writing_the_state(4),
     "while writing the last state": lambda: die_while_writing_the_state(7),
-    "before a state takes its place": lambda: die_before(state, "_sync", 6),
+    "before a state takes its place": lambda: die_before(
+        files, "_sync", 3, about=".state.safetensors."
+    ),
     "while writing the journal": lambda: die_while_writing_the_journal(6),
     "in the validation": lambda: die_before(sys.modules[__name__], "measure", 2),
     "between the best and the last model": lambda: die_after(model_file, "save", 1),

@@ -1,4 +1,3 @@
-import errno
 import json
 import os
 import subprocess
@@ -18,7 +17,6 @@ from foveal.training.state import (
     load_optimizer,
     optimizer_tensors,
     read_state,
-    replace_atomically,
     write_state,
 )
 
@@ -156,25 +154,6 @@ def test_optimizer_comes_back_in_its_memory_format(name):
         assert torch.equal(first, second)
 
 
-def fail_with(number):
-    def write(path):
-        path.write_bytes(b"half")
-        raise OSError(number, os.strerror(number))
-
-    return write
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EIO])
-def test_a_failed_write_leaves_the_old_file(tmp_path, number):
-    path = tmp_path / "state.safetensors"
-    path.write_bytes(b"good")
-    with pytest.raises(TrainingError, match=os.strerror(number)) as caught:
-        replace_atomically(path, fail_with(number))
-    assert "--resume" in str(caught.value)
-    assert path.read_bytes() == b"good"
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
-
-
 def test_a_full_disk_leaves_the_last_good_state(tmp_path, fake_data):
     resource = pytest.importorskip("resource")
     path = tmp_path / "state.safetensors"
@@ -183,7 +162,7 @@ def test_a_full_disk_leaves_the_last_good_state(tmp_path, fake_data):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
-        with pytest.raises(TrainingError, match="can't be written"):
+        with pytest.raises(TrainingError, match=r"can't be written.*--resume"):
             write_state(
                 path, {"large": torch.zeros(10_000)}, Position(step=2), fingerprint=fingerprint
             )

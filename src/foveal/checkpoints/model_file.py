@@ -26,9 +26,9 @@ from foveal.checkpoints.description import (
 )
 from foveal.config import Settings
 from foveal.errors import ModelFileError, SettingsError
+from foveal.files import replacing, unwritable
 from foveal.models.build import build_model
 from foveal.models.retinanet import RetinaNet
-from foveal.models.state_dicts import replacing, why_unwritable
 from foveal.structures import ModelCard
 
 logger = logging.getLogger(__name__)
@@ -87,10 +87,7 @@ def save(
         with replacing(path) as temporary:
             save_file(state, temporary, header)
     except (OSError, SafetensorError) as error:
-        raise ModelFileError(
-            f"{path}: can't be written ({why_unwritable(error)}). An older file, if there was any, "
-            "is still there. Make room or mend the folder's permissions."
-        ) from None
+        raise unwritable(path, error, error=ModelFileError) from None
 
 
 def load(path: Path | str) -> LoadedModel:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import FovealError
 from foveal.evaluation.coco_metrics import twelve
 from foveal.evaluation.evaluate import NAMES
+from foveal.files import write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,20 +34,9 @@ def write_metrics(path: Path, evaluation: Evaluation) -> None:
     Raises:
         FovealError: the file can't be written; what was there before is still there.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps(to_metrics(evaluation), ensure_ascii=False, indent=2, allow_nan=False)
     text = _FLAT_LIST.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise FovealError(
-            f"{path}: can't be written ({error.strerror or error}). "
-            "Choose another folder, or make room there."
-        ) from error
+    write_file(path, text + "\n")
 
 
 def to_metrics(evaluation: Evaluation) -> dict[str, Any]:

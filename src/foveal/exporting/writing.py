@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.errors import ModelFileError
-from foveal.models.state_dicts import why_unwritable
+from foveal.files import unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +27,7 @@ def workplace(path: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             yield Path(folder)
     except OSError as error:
-        raise ModelFileError(
-            f"{path}: can't be written ({why_unwritable(error)}). What was there before, if "
-            "anything was, is still there. Make room or mend the folder's permissions."
-        ) from None
+        raise unwritable(path, error, error=ModelFileError) from None
 
 
 def install(made: Path, path: Path) -> None:

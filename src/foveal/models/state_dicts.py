@@ -1,16 +1,11 @@
-"""State dicts in files: read without ever unpickling code, written whole or not at all."""
+"""State dicts in files: read without ever unpickling code."""
 
 from __future__ import annotations
 
 import io
-import os
 import pickle
-import re
-import sys
-import tempfile
 import warnings
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from foveal.errors import WeightsError
+from foveal.files import replacing, unwritable
 
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "model_ema", "network", "weights")
 """Where training programs keep the weights inside a checkpoint, in the order of looking."""
 
-_PART = ".part"
 _UNREADABLE = (
     SafetensorError,
     pickle.UnpicklingError,
@@ -85,35 +80,7 @@ def write_state_dict(path: Path, state: dict[str, Tensor]) -> None:
                 torch.save(state, content)
                 temporary.write_bytes(content.getbuffer())
     except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            f"{path}: can't be written ({why_unwritable(error)}). An older file, if there was any, "
-            "is still there. Make room or mend the folder's permissions."
-        ) from None
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside `path` that takes its place once it is complete on the disk.
-
-    What earlier writers left beside it, who were killed, is removed.
-
-    Raises:
-        OSError: the folder or the file can't be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
-    temporary = Path(name)
-    try:
-        _lock(handle)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        os.close(handle)
-        temporary.unlink(missing_ok=True)
+        raise unwritable(path, error, error=WeightsError) from None
 
 
 def strip_prefix(state: Mapping[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
@@ -137,38 +104,6 @@ def strip_prefix(state: Mapping[str, Tensor], expected: Collection[str]) -> dict
     return {key[start:]: value for key, value in state.items() if key.startswith(best + ".")}
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove the temporary files of `replacing` that no process holds any more."""
-    ours = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}{re.escape(_PART)}")
-    for entry in path.parent.iterdir():
-        if ours.fullmatch(entry.name) and entry.is_file() and not entry.is_symlink():
-            with suppress(OSError), entry.open("rb") as file:
-                if _lock(file.fileno()):
-                    entry.unlink()
-
-
-def _lock(handle: int) -> bool:
-    """Hold an open file until it is closed, or its process ends; False where another does.
-
-    On Windows there is nothing to hold it by, and what was abandoned stays.
-    """
-    if sys.platform == "win32":
-        return False
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
-
-
 def _named_tensors(content: Any) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         return {}
@@ -185,11 +120,6 @@ def _describe(content: Any) -> str:
     if isinstance(content, Mapping):
         return f"a dictionary with the keys {', '.join(map(str, list(content)[:8]))}"
     return f"a {type(content).__name__}"
-
-
-def why_unwritable(error: BaseException) -> str:
-    """What was wrong with the disk or the folder, in the system's own words where it has any."""
-    return getattr(error, "strerror", None) or _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ results: pycocotools' `loadRes` takes it as it is, where image and category ids 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal.errors import FovealError, MissingExtraError
+from foveal.files import write_file
 from foveal.structures import Detections
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ def write_coco(
         ],
         "annotations": annotations,
     }
-    _write(path, json.dumps(document, ensure_ascii=False, indent=1))
+    write_file(path, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
 
 
 def write_csv(path: Path, found: Sequence[Detections]) -> None:
@@ -180,21 +182,6 @@ def _relative(image: Path | None, folder: Path) -> str:
 
 
 def _write_lines(path: Path, lines: list[Sequence[Any]]) -> None:
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(lines)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise _unwritable(path, error) from None
-
-
-def _unwritable(path: Path, error: OSError) -> FovealError:
-    return FovealError(
-        f"{path}: can't be written ({error.strerror}). Choose another folder, or make room in it."
-    )
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    write_file(path, text.getvalue())

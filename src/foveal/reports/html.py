@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
-from foveal.errors import FovealError
+from foveal.files import write_file
 from foveal.visualization.colors import Colour, to_hex
 from foveal.visualization.svg import ACCENT, GRID, INK, MUTED
 
@@ -146,18 +144,8 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         FovealError: the file can't be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # File names may hold bytes that are no text.
-        partial.write_bytes(render_report(report).encode("utf-8", "replace"))
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise FovealError(
-            f"{path}: can't be written ({error.strerror}). Choose another folder or make room."
-        ) from error
+    # File names may hold bytes that are no text.
+    write_file(path, render_report(report).encode("utf-8", "replace"))
 
 
 def render_report(report: Report) -> str:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from foveal.checkpoints import model_file
 from foveal.config import to_toml
 from foveal.errors import ModelFileError, TrainingError
+from foveal.files import write_file
 from foveal.training.state import (
+    HOW_TO_GO_ON,
     Position,
     load_optimizer,
     optimizer_tensors,
     read_state,
-    replace_atomically,
     write_state,
 )
 
@@ -67,7 +68,7 @@ class Keeper:
             if not resume:
                 self._made = self.folder.clear()
             text = to_toml(self.settings)
-            replace_atomically(self.folder.config, lambda part: _write_text(part, text))
+            write_file(self.folder.config, text, error=TrainingError, advice=HOW_TO_GO_ON)
         return position
 
     def take_back(self) -> None:
@@ -134,10 +135,6 @@ class Keeper:
             engine.averaged.model.load_state_dict(_part("average", tensors))
             engine.averaged.updates = position.averaged
         return position
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from foveal.errors import TrainingError
+from foveal.files import write_file
 
 if TYPE_CHECKING:
     from foveal.config import Settings
@@ -106,7 +105,7 @@ def write_state(
     content = save(
         {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, header
     )
-    replace_atomically(path, lambda part: _write_bytes(part, content))
+    write_file(path, content, error=TrainingError, advice=HOW_TO_GO_ON)
 
 
 def read_state(path: Path, *, fingerprint: Mapping[str, Any]) -> tuple[dict[str, Tensor], Position]:
@@ -194,29 +193,6 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], *, where: 
         )
 
 
-def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make a file beside `path`, then put it in its place at one stroke.
-
-    Raises:
-        TrainingError: it can't be written; what was at `path` is still there.
-    """
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        _sync(part)
-        part.replace(path)
-        _sync(path.parent)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or error
-        raise TrainingError(
-            f"{path}: can't be written ({reason}). The last good one, if there was any, is still "
-            f"there. {HOW_TO_GO_ON}"
-        ) from error
-
-
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state by 'number of the weight.name of the value'."""
     state = optimizer.state_dict()["state"]
@@ -244,20 +220,6 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-
-
-def _sync(path: Path) -> None:
-    """Ask the system to bring a file or a folder's list of names to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from foveal.errors import DataError
+from foveal.files import write_file
 from foveal.text import counted
 from foveal.tuning.anchor_metrics import anchor_sides, best_ious
 from foveal.visualization.colors import to_hex
@@ -47,10 +49,9 @@ def draw_anchors(fit: AnchorFit, path: Path, *, title: str = "") -> None:
             figure.suptitle(title.replace("$", r"\$"), x=0.01, ha="left", color=INK, fontsize=12)
         _draw_shapes(shapes, fit)
         _draw_recall(recall, fit)
-        try:
-            figure.savefig(path, dpi=130, metadata=_undated(path))
-        except OSError as error:
-            raise DataError(f"{path}: can't be written ({error.strerror}).") from None
+        content = BytesIO()
+        figure.savefig(content, format=path.suffix[1:], dpi=130, metadata=_undated(path))
+    write_file(path, content.getvalue(), error=DataError)
 
 
 def check_ending(path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from foveal.errors import FovealError, TrainingError
+from foveal.errors import TrainingError
+from foveal.files import write_file
 
 LOWEST, HIGHEST = 1e-6, 10.0
 STEPS = 100
@@ -60,13 +61,7 @@ class LearningRateCurve:
         Raises:
             FovealError: it can't be written.
         """
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_text(self.to_svg(), encoding="utf-8")
-        except OSError as error:
-            raise FovealError(
-                f"{path}: can't be written ({error.strerror}). Choose another place."
-            ) from None
+        write_file(path, self.to_svg())
 
 
 def find_learning_rate(

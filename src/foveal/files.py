@@ -1,0 +1,154 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal.errors import FovealError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PART = ".part"
+
+MAKE_ROOM = "Choose another folder, or make room in it."
+
+
+def write_file(
+    path: Path | str,
+    content: str | bytes,
+    *,
+    error: type[FovealError] = FovealError,
+    advice: str = MAKE_ROOM,
+) -> None:
+    """Write a file at one stroke: a reader never sees half of it. Makes the folders above it.
+
+    Args:
+        path: the file; an older one gives way when the new one is complete.
+        content: text is written as UTF-8, names of files byte by byte as the system has them.
+        error: what is raised.
+        advice: what to do next, the end of its message.
+
+    Raises:
+        FovealError: or the kind that was asked for; the file can't be written.
+    """
+    path = Path(path)
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape")
+    with writing(path, error=error, advice=advice), replacing(path) as temporary:
+        _write_bytes(temporary, data)
+
+
+@contextmanager
+def writing(
+    path: Path, *, error: type[FovealError] = FovealError, advice: str = MAKE_ROOM
+) -> Iterator[None]:
+    """Turn what the system says of a file that can't be written into an error that names it.
+
+    Raises:
+        FovealError: or the kind that was asked for.
+    """
+    try:
+        yield
+    except OSError as cause:
+        raise unwritable(path, cause, error=error, advice=advice) from cause
+
+
+def unwritable(
+    path: Path | str,
+    cause: BaseException,
+    *,
+    error: type[FovealError] = FovealError,
+    advice: str = MAKE_ROOM,
+) -> FovealError:
+    """The error for a file that can't be written."""
+    return error(
+        f"{path}: can't be written ({why_unwritable(cause)}). What was there before, if anything "
+        f"was, is still there. {advice}"
+    )
+
+
+def why_unwritable(cause: BaseException) -> str:
+    """What was wrong with the disk or the folder, in the system's own words where it has any."""
+    words = getattr(cause, "strerror", None) or str(cause).strip() or type(cause).__name__
+    return str(words).splitlines()[0][:200]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside `path` that takes its place once it is complete on the disk.
+
+    What earlier writers left beside it, who were killed, is removed.
+
+    Raises:
+        OSError: the folder or the file can't be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
+    temporary = Path(name)
+    try:
+        _lock(handle)
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        os.close(handle)
+        temporary.unlink(missing_ok=True)
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files of `replacing` that no process holds any more."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}{re.escape(_PART)}")
+    for entry in path.parent.iterdir():
+        if ours.fullmatch(entry.name) and entry.is_file() and not entry.is_symlink():
+            with suppress(OSError), entry.open("rb") as file:
+                if _lock(file.fileno()):
+                    entry.unlink()
+
+
+def _lock(handle: int) -> bool:
+    """Hold an open file until it is closed, or its process ends; False where another does.
+
+    On Windows there is nothing to hold it by, and what was abandoned stays.
+    """
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _sync(path: Path) -> None:
+    """Ask the system to bring a file or a folder's list of names to the disk."""
+    if sys.platform == "win32":
+        if path.is_file():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value

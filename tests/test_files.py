@@ -1,0 +1,97 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from foveal import files
+from foveal.errors import DataError, FovealError
+from foveal.files import replacing, write_file
+
+
+def test_a_file_and_the_folders_above_it(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "name"
+    write_file(path, "naïve\n")
+    assert path.read_bytes() == "naïve\n".encode()
+    write_file(path, b"other")
+    assert path.read_bytes() == b"other"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_others_may_read_it_as_they_may_read_other_files(tmp_path: Path) -> None:
+    write_file(tmp_path / "ours", "x")
+    (tmp_path / "plain").write_text("x")
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+    def fail() -> None:
+        with replacing(tmp_path / "c.pt") as temporary:
+            temporary.write_bytes(b"half")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EIO])
+def test_a_failed_write_leaves_the_old_file(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"good")
+
+    def fail(part: Path, _: bytes) -> None:
+        part.write_bytes(b"half")
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files, "_write_bytes", fail)
+    message = rf"file: can't be written \({os.strerror(number)}\).*still there. Do this"
+    with pytest.raises(DataError, match=message):
+        write_file(path, b"other", error=DataError, advice="Do this.")
+    assert path.read_bytes() == b"good"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FovealError, match=r"name: can't be written .*Choose another folder"):
+        write_file(tmp_path / "file" / "name", "x")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from foveal.files import replacing
+with replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    path = tmp_path / "c.pth"
+    done = subprocess.run([sys.executable, "-c", KILLED, path], check=False, timeout=120)
+    assert done.returncode == -9
+    (left,) = tmp_path.iterdir()
+    others = [
+        tmp_path / name
+        for name in (".c.pth.notes", ".c.pth.abcdefgh", ".other.pth.abcdefgh.part", "c.pth.part")
+    ]
+    for other in others:
+        other.write_bytes(b"not ours")
+    with replacing(path) as ours:  # another process writes at the same time
+        ours.write_bytes(b"whole")
+        write_file(path, b"theirs")
+        assert ours.exists()
+        assert not left.exists()
+    assert path.read_bytes() == b"whole"
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])
