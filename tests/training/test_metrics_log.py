@@ -4,7 +4,7 @@ import math
 import pytest
 
 from foveal.errors import TrainingError
-from foveal.training.metrics_log import Journal, describe_epoch, jsonable
+from foveal.training.metrics_log import Journal, describe_epoch
 
 
 def test_lines_and_what_lies_behind_them(tmp_path):
@@ -46,11 +46,6 @@ def test_a_full_disk_is_said(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         journal.close()
-
-
-def test_jsonable():
-    value = {"a": (1.0, math.inf), "b": {"c": [math.nan, "x", 3]}}
-    assert jsonable(value) == {"a": [1.0, None], "b": {"c": [None, "x", 3]}}
 
 
 def test_an_epoch_in_a_line():

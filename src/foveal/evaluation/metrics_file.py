@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
 from foveal.evaluation.coco_metrics import twelve
 from foveal.evaluation.evaluate import NAMES
 from foveal.files import write_file
+from foveal.text import without_nan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +84,7 @@ def to_metrics(evaluation: Evaluation) -> dict[str, Any]:
             "precisions": evaluation.calibration.precisions.tolist(),
         },
     }
-    cleaned = _without_nan(values)
+    cleaned = without_nan(values)
     assert isinstance(cleaned, dict)
     return cleaned
 
@@ -149,14 +149,3 @@ def _errors(errors: Errors) -> dict[str, Any]:
         "false_negative": errors.false_negative,
         "AP50": errors.ap50,
     }
-
-
-def _without_nan(value: Any) -> Any:
-    """The same values with None for every number that is not finite."""
-    if isinstance(value, dict):
-        return {key: _without_nan(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

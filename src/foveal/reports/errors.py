@@ -10,8 +10,9 @@ import numpy as np
 from foveal.data.images.reading import read_image
 from foveal.errors import FovealError
 from foveal.reports.html import Chart, Key, Part, Picture, Section, Table
-from foveal.reports.wording import MOST_CLASSES, decimal, largest_classes
+from foveal.reports.results import MOST_CLASSES, largest_classes
 from foveal.structures import Detections, Target
+from foveal.text import decimal
 from foveal.visualization import charts, colors
 from foveal.visualization.boxes import draw_comparison
 

@@ -6,20 +6,14 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from foveal.reports.html import Bar, Chart, Folded, Number, Part, Section, Table
-from foveal.reports.wording import (
-    MOST_CLASSES,
-    UNDEFINED,
-    between,
-    decimal,
-    largest_classes,
-    percent,
-    plain_number,
-)
-from foveal.text import counted
+from foveal.text import UNDEFINED, counted, decimal, percent, plain_number
 from foveal.visualization import charts
 
 if TYPE_CHECKING:
-    from foveal.evaluation.results import Counts, Evaluation, Interval
+    from foveal.evaluation.results import ClassResult, Counts, Evaluation, Interval
+
+MOST_CLASSES = 8
+"""So many classes at most have a curve or chart of their own."""
 
 _FEW_IMAGES = 30
 
@@ -245,3 +239,17 @@ def _bias_in_words(counts: Counts) -> str:
         return "On average neither too many nor too few."
     direction = "too many" if counts.bias > 0 else "too few"
     return f"On average {plain_number(abs(counts.bias))} {direction} an image."
+
+
+def between(interval: Interval, *, places: int = 3) -> str:
+    """Where the interval begins and ends."""
+    if interval.low != interval.low or interval.high != interval.high:
+        return UNDEFINED
+    return f"{interval.low:.{places}f} to {interval.high:.{places}f}"
+
+
+def largest_classes(evaluation: Evaluation, *, most: int) -> list[tuple[int, ClassResult]]:
+    """The classes with the most objects, in the classes' order."""
+    numbered = list(enumerate(evaluation.per_class))
+    chosen = sorted(numbered, key=lambda pair: -pair[1].objects)[:most]
+    return sorted(chosen, key=lambda pair: pair[0])

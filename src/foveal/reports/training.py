@@ -10,8 +10,7 @@ import numpy as np
 
 from foveal.data.statistics import Statistics, measure_dataset
 from foveal.reports.html import Bar, Chart, Part, Section, Table
-from foveal.reports.wording import UNDEFINED, decimal, percent
-from foveal.text import counted
+from foveal.text import UNDEFINED, counted, decimal, percent
 from foveal.visualization import charts
 
 if TYPE_CHECKING:

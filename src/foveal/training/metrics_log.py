@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from foveal.errors import TrainingError
+from foveal.text import without_nan
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Journal:
         """
         if self._file is None:
             return
-        text = json.dumps(jsonable({"kind": kind, **values}), allow_nan=False) + "\n"
+        text = json.dumps(without_nan({"kind": kind, **values}), allow_nan=False) + "\n"
         line = text.encode()
         try:
             if self._file.write(line) != len(line):
@@ -176,14 +176,3 @@ def describe_epoch(summary: Mapping[str, Any]) -> str:
     if summary.get("best"):
         parts.append("best so far")
     return ", ".join(parts)
-
-
-def jsonable(value: Any) -> Any:
-    """The value with every number that is not finite as None, which is what JSON can hold."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {name: jsonable(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(part) for part in value]
-    return value

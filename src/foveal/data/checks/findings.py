@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from foveal.text import without_nan
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -64,7 +66,7 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """The diagnosis as plain data for JSON; what is undefined is None."""
-        plain: dict[str, Any] = _without_nan(asdict(self))
+        plain: dict[str, Any] = without_nan(asdict(self))
         plain["faults"] = len(self.of_level("fault"))
         plain["doubts"] = len(self.of_level("doubt"))
         return plain
@@ -100,11 +102,3 @@ def make_finding(
     one = count == 1
     sentence = what.format(n=f"{count:,}", s="" if one else "s", es="" if one else "es")
     return [Finding(kind, level, count, sentence, tuple(places[:SHOWN_PLACES]), advice)]
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nan(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and value != value else value
