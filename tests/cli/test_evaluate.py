@@ -103,8 +103,8 @@ def test_results_against_a_small_data_set(data, results, tmp_path, monkeypatch, 
     assert list(metrics["per_class"]) == ["cell", "dot"]
     said = " ".join(capsys.readouterr().out.split())
     assert "2 images, 2 objects of 2 classes, 3 detections" in said
-    assert "50 % of the objects are found, and 100 % of the detections are right" in said
-    assert "0.50 too few on average" in said
+    assert "50% of the annotated objects were found, and 100% of the detections are right" in said
+    assert "On average 0.50 too few an image." in said
     assert "<html" in (out / "report.html").read_text().lower()
 
 
@@ -116,9 +116,8 @@ def test_nothing_found(data, tmp_path, monkeypatch, capsys):
         == 0
     )
     assert json.loads((out / "metrics.json").read_text())["AP"] == 0
-    assert "0 % of the objects are found, and – of the detections" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Nothing was found among 2 objects at the score threshold" in said
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "results.json"])

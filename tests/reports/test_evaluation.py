@@ -98,7 +98,7 @@ def test_everything_at_once(tmp_path: Path, made_up: ModuleType) -> None:
     assert "92% of the annotated objects were found" in text
     assert "93% of the detections are right" in text
     assert "0.870 to 0.930 (95% interval)" in text
-    assert 'Most would be won by mending the kind "missed"' in text
+    assert 'Most would be won by mending the type "missed"' in text
     assert "chosen on these very images" in text
     assert "There are only 6 images" in text
     assert "99.1%" in text

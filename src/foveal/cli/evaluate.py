@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli.predict import Precision
-from foveal.text import counted
+from foveal.evaluation.story import bias_in_words, cautions, costliest, overview
+from foveal.text import counted, decimal, percent, plain_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -179,8 +180,23 @@ def _show(console: Console, evaluation: Evaluation) -> None:
         f"{counted(len(evaluation.classes), 'class')}, "
         f"{counted(evaluation.detections, 'detection')}\n"
     )
-    for line in _story(evaluation):
-        console.print(line)
+    console.print(overview(evaluation))
+    counts = evaluation.counts
+    if counts.bias == counts.bias:
+        console.print(
+            f"Counts are off by {plain_number(counts.mean_absolute_error)} objects an image "
+            f"({percent(counts.relative_error)} of the true number). {bias_in_words(counts)}"
+        )
+    console.print(
+        f"AP50 is {decimal(evaluation.ap50)}{_between(evaluation.ap50_interval)}: quality over "
+        "all score thresholds, where a box may be off by a good deal; 1 is perfect.\n"
+        f"AP is {decimal(evaluation.ap)}{_between(evaluation.ap_interval)}: the same, where boxes "
+        "must also fit tightly."
+    )
+    if evaluation.objects:
+        console.print(costliest(evaluation.errors))
+    for caution in cautions(evaluation):
+        console.print(caution)
     console.print()
     console.print(_class_table(evaluation))
     hidden = len(evaluation.per_class) - _MOST_CLASSES
@@ -188,48 +204,6 @@ def _show(console: Console, evaluation: Evaluation) -> None:
         console.print(f"and {hidden} more, in metrics.json")
     console.print()
     console.print(_coco_table(evaluation))
-
-
-def _story(evaluation: Evaluation) -> Iterator[str]:
-    """The result in sentences."""
-    where = "chosen on these images" if evaluation.threshold_chosen_here else "chosen before"
-    counts = evaluation.counts
-    yield (
-        f"With scores from {evaluation.threshold:.3g} on ({where}), "
-        f"{_percent(evaluation.recall)} of the objects are found, and "
-        f"{_percent(evaluation.precision)} of the detections are right."
-    )
-    if counts.bias == counts.bias:
-        tendency = f"{abs(counts.bias):.2f} too {'many' if counts.bias > 0 else 'few'} on average"
-        yield (
-            f"Counts are off by {counts.mean_absolute_error:.2f} objects an image "
-            f"({_percent(counts.relative_error)} of the true number), {tendency}."
-        )
-    yield (
-        f"AP50 is {_number(evaluation.ap50)}{_between(evaluation.ap50_interval)}: quality over "
-        "all thresholds, where a box may be off by a good deal; 1 is perfect."
-    )
-    yield (
-        f"AP is {_number(evaluation.ap)}{_between(evaluation.ap_interval)}: the same, where boxes "
-        "must also fit tightly."
-    )
-    worst = _costliest(evaluation)
-    if worst:
-        yield worst
-
-
-def _costliest(evaluation: Evaluation) -> str:
-    errors = evaluation.errors
-    kinds = {
-        "objects taken for another class": errors.wrong_class,
-        "boxes that do not fit their object": errors.localisation,
-        "boxes that fit badly and have the wrong class": errors.both,
-        "objects found twice": errors.duplicate,
-        "detections where nothing is": errors.background,
-        "objects that were missed": errors.missed,
-    }
-    name, kind = max(kinds.items(), key=lambda item: item[1].cost)
-    return f"What costs most: {name} ({kind.cost:.3f} of AP50)." if kind.cost > 0 else ""
 
 
 def _class_table(evaluation: Evaluation) -> Table:
@@ -240,14 +214,14 @@ def _class_table(evaluation: Evaluation) -> Table:
         if id(result) in shown:
             table.add_row(
                 result.name,
-                _number(result.coco.ap),
-                _number(result.coco.ap50),
+                decimal(result.coco.ap),
+                decimal(result.coco.ap50),
                 _between(result.ap50_interval).strip(" ()").replace(" to ", "–"),
-                _percent(result.recall),
-                _percent(result.precision),
+                percent(result.recall),
+                percent(result.precision),
                 f"{result.objects:,}",
                 f"{int(result.counts.predicted.sum()):,}",
-                _number(result.counts.r2, 2),
+                decimal(result.counts.r2, 2),
             )
     return table
 
@@ -259,7 +233,7 @@ def _coco_table(evaluation: Evaluation) -> Table:
     table = _table("COCO", "", "")
     table.columns[2].justify = "left"
     for name, value, meaning in zip(NAMES, twelve(evaluation.coco), _COCO, strict=True):
-        table.add_row(name, _number(value), meaning)
+        table.add_row(name, decimal(value), meaning)
     return table
 
 
@@ -276,14 +250,6 @@ def _table(*columns: str) -> Table:
             min_width=0 if number else 12,
         )
     return table
-
-
-def _number(value: float, places: int = 3) -> str:
-    return f"{value:.{places}f}" if value == value else "–"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %" if value == value else "–"
 
 
 def _between(interval: Interval) -> str:

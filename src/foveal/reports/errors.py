@@ -9,6 +9,7 @@ import numpy as np
 
 from foveal.data.images.reading import read_image
 from foveal.errors import FovealError
+from foveal.evaluation.story import ERROR_TYPES, costliest
 from foveal.reports.html import Chart, Key, Part, Picture, Section, Table
 from foveal.reports.results import MOST_CLASSES, largest_classes
 from foveal.structures import Detections, Target
@@ -23,15 +24,6 @@ if TYPE_CHECKING:
     from foveal.evaluation.results import ErrorKind, Evaluation, ImageResult
 
 _PICTURE_SIDE = 480
-
-_ERROR_KINDS: dict[str, tuple[str, str]] = {
-    "wrong_class": ("wrong class", "the place is right, the class is not"),
-    "localisation": ("inexact box", "the class is right, the box overlaps by less than half"),
-    "both": ("class and box", "the class is wrong and the box inexact"),
-    "duplicate": ("found twice", "another detection already has the object"),
-    "background": ("nothing there", "there is no object where one was detected"),
-    "missed": ("missed", "no detection comes near the object"),
-}
 
 
 def pictures_section(
@@ -83,7 +75,7 @@ def errors_section(evaluation: Evaluation) -> Section | None:
         return None
     kinds: dict[str, tuple[str, ErrorKind]] = {
         words: (meaning, getattr(evaluation.errors, name))
-        for name, (words, meaning) in _ERROR_KINDS.items()
+        for name, (words, meaning) in ERROR_TYPES.items()
     }
     costs = {words: kind.cost for words, (_, kind) in kinds.items()}
     rows = [
@@ -97,10 +89,9 @@ def errors_section(evaluation: Evaluation) -> Section | None:
         for words, (meaning, kind) in kinds.items()
     ]
     columns = ("kind", "meaning", "AP50 lost", "at the threshold", "at any score")
-    return Section(
-        "Errors",
-        [_costliest(costs), _error_charts(evaluation, costs), Table(columns, rows, texts=2)],
-    )
+    table = Table(columns, rows, texts=2)
+    parts: list[Part] = [costliest(evaluation.errors), _error_charts(evaluation, costs), table]
+    return Section("Errors", parts)
 
 
 def curves_section(evaluation: Evaluation) -> Section | None:
@@ -173,16 +164,6 @@ def _error_charts(evaluation: Evaluation, costs: dict[str, float]) -> list[Chart
             )
         )
     return shown
-
-
-def _costliest(costs: dict[str, float]) -> str:
-    known = {words: cost for words, cost in costs.items() if cost == cost and cost > 0}
-    if not known:
-        return "No kind of error costs AP50 that could be won back."
-    worst = max(known, key=lambda words: known[words])
-    return (
-        f'Most would be won by mending the kind "{worst}": AP50 would rise by {known[worst]:.3f}.'
-    )
 
 
 def _picture(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from foveal.evaluation.story import bias_in_words, cautions, overview
 from foveal.reports.html import Bar, Chart, Folded, Number, Part, Section, Table
-from foveal.text import UNDEFINED, counted, decimal, percent, plain_number
+from foveal.text import UNDEFINED, decimal, percent, plain_number
 from foveal.visualization import charts
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 8
 """So many classes at most have a curve or chart of their own."""
-
-_FEW_IMAGES = 30
 
 _COCO_NAMES = {
     "ap": ("AP", "mean over the overlaps 0.50 to 0.95"),
@@ -66,10 +65,10 @@ def summary_section(evaluation: Evaluation) -> Section:
             "Count error",
             plain_number(counts.mean_absolute_error),
             f"objects an image, {percent(counts.relative_error)} of the true number",
-            _bias_in_words(counts),
+            bias_in_words(counts),
         ),
     ]
-    parts: list[Part] = [_story(evaluation), numbers, *_cautions(evaluation)]
+    parts: list[Part] = [overview(evaluation), numbers, *cautions(evaluation)]
     return Section("Summary", parts)
 
 
@@ -187,58 +186,6 @@ def _bar(value: float, interval: Interval) -> Bar:
 def _range(interval: Interval) -> str:
     words = between(interval)
     return words if words == UNDEFINED else f"{words} (95% interval)"
-
-
-def _story(evaluation: Evaluation) -> str:
-    if not evaluation.images:
-        return "There were no images to evaluate."
-    predicted, true = int(evaluation.counts.predicted.sum()), int(evaluation.counts.true.sum())
-    if not evaluation.objects:
-        return (
-            f"There is no annotated object in {counted(evaluation.images, 'image')}, so that "
-            f"quality can't be measured; all that was found is false "
-            f"({counted(predicted, 'detection')})."
-        )
-    if not predicted:
-        return (
-            f"Nothing was found among {counted(true, 'object')} at the score threshold "
-            f"{evaluation.threshold:.2f}."
-        )
-    return (
-        f"With a score of at least {evaluation.threshold:.2f}, "
-        f"there are {counted(predicted, 'detection')} for {counted(true, 'annotated object')} in "
-        f"{counted(evaluation.images, 'image')}. "
-        f"{percent(evaluation.recall)} of the annotated objects were found, and "
-        f"{percent(evaluation.precision)} of the detections are right."
-    )
-
-
-def _cautions(evaluation: Evaluation) -> list[str]:
-    cautions = []
-    if 0 < evaluation.images < _FEW_IMAGES:
-        cautions.append(
-            f"There {'is' if evaluation.images == 1 else 'are'} only "
-            f"{counted(evaluation.images, 'image')}: another set of as many may well give "
-            "other numbers. The intervals say how far they may be off."
-        )
-    if evaluation.threshold_chosen_here and evaluation.objects:
-        cautions.append(
-            "The score threshold was chosen on these very images, so that counts, found, right "
-            "and F1 are a little better than on new images. AP does not depend on it."
-        )
-    without = [one.name for one in evaluation.per_class if not one.objects]
-    if without and evaluation.objects:
-        cautions.append(f"No objects, and so no AP, of: {', '.join(without[:12])}.")
-    return cautions
-
-
-def _bias_in_words(counts: Counts) -> str:
-    if counts.bias != counts.bias:
-        return ""
-    if abs(counts.bias) < 0.005:
-        return "On average neither too many nor too few."
-    direction = "too many" if counts.bias > 0 else "too few"
-    return f"On average {plain_number(abs(counts.bias))} {direction} an image."
 
 
 def between(interval: Interval, *, places: int = 3) -> str:
