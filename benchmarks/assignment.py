@@ -28,9 +28,9 @@ OBJECTS = (100, 1000, 5000)
 def inputs(objects: int) -> tuple[torch.Tensor, torch.Tensor]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = torch.Generator().manual_seed(objects)
-    centres = torch.rand(objects, 2, generator=generator) * torch.tensor([1333.0, 800.0])
+    centers = torch.rand(objects, 2, generator=generator) * torch.tensor([1333.0, 800.0])
     sides = torch.rand(objects, 2, generator=generator) * 120 + 8
-    boxes = torch.cat([centres - sides / 2, centres + sides / 2], dim=1)
+    boxes = torch.cat([centers - sides / 2, centers + sides / 2], dim=1)
     return AnchorGrid().tensor(HEIGHT, WIDTH, device=device), boxes.to(device)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from harness import synchronise
+from harness import synchronize
 from networks import Task, for_torchvision, memory_without_foveal, to_tensors, torchvision_autocast
 from numpy.typing import NDArray
 from subjects import Images, Subject
@@ -292,7 +292,7 @@ class Timed:
 
 def clock() -> float:
     """Seconds, once the device has done all that it was asked for."""
-    synchronise()
+    synchronize()
     return time.perf_counter()
 
 

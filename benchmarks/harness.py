@@ -78,11 +78,11 @@ def interleave(
     """
 
     def run(contestant: Callable[[], object]) -> float:
-        synchronise()
+        synchronize()
         start = time.perf_counter()
         for _ in range(repeat):
             contestant()
-        synchronise()
+        synchronize()
         return (time.perf_counter() - start) / repeat
 
     for _ in range(warmup):
@@ -95,7 +95,7 @@ def interleave(
     return {name: summary(runs) for name, runs in seconds.items()}
 
 
-def synchronise() -> None:
+def synchronize() -> None:
     """Wait until a GPU, where there is one, has done all that it was asked for."""
     import torch
 

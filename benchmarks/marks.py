@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from harness import synchronise
+from harness import synchronize
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -54,7 +54,7 @@ class Marks:
 
 def clock() -> float:
     """Seconds, once the device has done all that it was asked for."""
-    synchronise()
+    synchronize()
     return time.perf_counter()
 
 
@@ -128,7 +128,7 @@ def marked_forward(model: RetinaNet, marks: Marks) -> Iterator[None]:
     hooks = [
         *on_network(model, before=lambda: marks.end("to the device")),
         *on_network(model, after=lambda _: marks.end("heads")),
-        model.backbone.register_forward_pre_hook(lambda *_: marks.end("normalisation")),
+        model.backbone.register_forward_pre_hook(lambda *_: marks.end("normalization")),
         model.backbone.register_forward_hook(lambda *_: marks.end("backbone")),
         model.fpn.register_forward_hook(lambda *_: marks.end("FPN")),
     ]

@@ -71,7 +71,7 @@ from foveal.training.setup import make_engine
 from foveal.training.step import Engine
 from runtimes import SIZES as PREDICTION_SIZES
 
-FORWARD = ("normalisation", "backbone", "FPN", "heads")
+FORWARD = ("normalization", "backbone", "FPN", "heads")
 TARGET = 0.10
 CANDIDATES = {"few": 200, "many": -1}
 """Pairs of anchor and class above the threshold in an image; -1 for all."""

@@ -20,8 +20,8 @@ def draw_photographs(folder: Path, count: int, width: int, height: int) -> list[
         pixels = np.clip(image, 0, 255).astype(np.uint8)
         for _ in range(30):
             corner = tuple(int(value) for value in rng.integers(0, (width, height)))
-            colour = tuple(int(value) for value in rng.integers(0, 256, 3))
-            cv2.circle(pixels, corner, int(rng.integers(5, 40)), colour, -1)
+            color = tuple(int(value) for value in rng.integers(0, 256, 3))
+            cv2.circle(pixels, corner, int(rng.integers(5, 40)), color, -1)
         paths.append(folder / f"{number}.jpg")
         cv2.imwrite(str(paths[-1]), pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
     return paths

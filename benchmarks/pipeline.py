@@ -37,7 +37,7 @@ BOXES = 20
 JITTER = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.05}
 AFFINE = {"rotation": 10.0, "shear": 5.0, "scale": (0.75, 1.33)}
 FILL = (124, 116, 104)
-STEPS = ("decode", "prepare", "flip", "colour", "affine", "mosaic")
+STEPS = ("decode", "prepare", "flip", "color", "affine", "mosaic")
 
 
 def draw_boxes(path: Path) -> np.ndarray:
@@ -51,7 +51,7 @@ def ours(step: str, paths: list[Path], boxes: dict[Path, np.ndarray], side: int)
     preparation = Preparation(mode="square", shorter=side, fill=FILL)
     level = STEPS.index(step)
     changes: dict[str, object] = {"flip_horizontal": level >= STEPS.index("flip")}
-    for name, values in (("colour", JITTER), ("affine", AFFINE), ("mosaic", {"mosaic": 1.0})):
+    for name, values in (("color", JITTER), ("affine", AFFINE), ("mosaic", {"mosaic": 1.0})):
         if level >= STEPS.index(name):
             changes.update(values)
     augmentation = Augmentation(**changes)
@@ -82,7 +82,7 @@ def theirs(step: str, paths: list[Path], boxes: dict[Path, np.ndarray], side: in
     steps: list[torch.nn.Module] = []
     if level >= STEPS.index("flip"):
         steps.append(v2.RandomHorizontalFlip())
-    if level >= STEPS.index("colour"):
+    if level >= STEPS.index("color"):
         steps.append(v2.ColorJitter(**JITTER))
     if level >= STEPS.index("affine"):
         steps.append(
@@ -146,7 +146,7 @@ def check_alike(paths: list[Path], side: int) -> None:
     other = functional.resize(tensor, size, antialias=True).permute(1, 2, 0).numpy()
     difference = np.abs(found.image[: size[0], : size[1]].astype(int) - other).mean()
     if difference > 4:
-        raise SystemExit(f"the prepared images differ by {difference:.1f} grey levels")
+        raise SystemExit(f"the prepared images differ by {difference:.1f} gray levels")
 
 
 def main() -> None:

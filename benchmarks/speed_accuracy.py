@@ -47,7 +47,7 @@ from foveal.data.dataset import Dataset
 from foveal.inference.opening import open_model, open_network
 from foveal.models.build import build_model
 from foveal.structures import ModelCard
-from foveal.visualization.svg import ACCENT, INK, LINE_COLOURS, MUTED, new_axes, plain, to_svg
+from foveal.visualization.svg import ACCENT, INK, LINE_COLORS, MUTED, new_axes, plain, to_svg
 
 MISSING = "not available"
 DEFAULT_TORCHVISION = {"name": "torchvision R50", "backbone": "resnet50", "AP": None}
@@ -196,13 +196,13 @@ def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
     for row in rows:
         has_ap = row["AP"] != MISSING
         height = row["AP"] if has_ap else 0.0
-        colour = ACCENT if row["by"] == "foveal" else LINE_COLOURS[5]
+        color = ACCENT if row["by"] == "foveal" else LINE_COLORS[5]
         axes.scatter(
             [row["ms"]],
             [height],
             s=56,
-            color=colour if has_ap else "none",
-            edgecolors=colour,
+            color=color if has_ap else "none",
+            edgecolors=color,
             linewidths=1.6,
             clip_on=False,
             zorder=3,

@@ -136,12 +136,12 @@ def torchvision_step(task: Task, precision: str) -> Step:
         on_device = [
             image.to(task.device, non_blocking=True).to(torch.float32) / 255 for image in images
         ]
-        labelled = [
+        labeled = [
             {key: part.to(task.device, non_blocking=True) for key, part in item.items()}
             for item in targets
         ]
         with torchvision_autocast(task.device, precision):
-            losses = model(on_device, labelled)
+            losses = model(on_device, labeled)
         loss = sum(losses.values())
         optimizer.zero_grad()
         loss.backward()

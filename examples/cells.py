@@ -1,4 +1,4 @@
-"""Count blood cells: train on labelled smears, then write how many cells each image shows.
+"""Count blood cells: train on labeled smears, then write how many cells each image shows.
 
     python examples/cells.py PATH/TO/bccd
     python examples/cells.py PATH/TO/bccd --weights mobilenetv2_100.safetensors
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"AP50 {evaluation.ap50:.3f}, counts off by {evaluation.counts.relative_error:.1%}")
     for result in evaluation.per_class:
         counts = result.counts
-        print(f"  {result.name}: {counts.predicted.sum()} counted, {counts.true.sum()} labelled")
+        print(f"  {result.name}: {counts.predicted.sum()} counted, {counts.true.sum()} labeled")
 
     # The same for images without labels: any list of paths will do.
     found = detector.detect_many(record.path for record in test)

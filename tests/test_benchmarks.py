@@ -238,7 +238,7 @@ def test_growth(
     assert "growth with size" in capsys.readouterr().out
 
 
-def test_growth_is_measured_between_neighbours() -> None:
+def test_growth_is_measured_between_neighbors() -> None:
     module = benchmark("growth")
     rows = [{"size": 10, "losses ms": 5.0}, {"size": 20, "losses ms": 40.0}]
     assert module.exponents(rows, power=1)[1] == {"losses ms": pytest.approx(3)}

@@ -1,4 +1,4 @@
-"""foveal: RetinaNet end to end, from a folder of labelled images to a deployed object detector."""
+"""foveal: RetinaNet end to end, from a folder of labeled images to a deployed object detector."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Detector:
         if not self._data.classes:
             raise DataError(
                 f"{self._data.name or self._data.root} has no classes. Expected at least one "
-                "labelled object; foveal data check says what was read."
+                "labeled object; foveal data check says what was read."
             )
         given: dict[str, dict[str, Any]] = {
             "model": _given(backbone=backbone, weights=None if weights is None else str(weights)),
@@ -376,7 +376,7 @@ class Detector:
         predictor: Predictor | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Evaluation:
-        """Measure the detector on labelled images.
+        """Measure the detector on labeled images.
 
         Args:
             data: the images, or the path that `foveal.read` takes.

@@ -86,7 +86,7 @@ def test_validation_data_is_compared(tmp_path: Path) -> None:
 
 
 def test_the_input_size_decides_what_is_too_small(tmp_path: Path) -> None:
-    # Centre (8, 16): as far as can be from the places of every stride.
+    # Center (8, 16): as far as can be from the places of every stride.
     file = write_coco(tmp_path, boxes=[[6, 14, 4, 4], [2, 2, 40, 30]])
 
     assert "too small" in check(file, "--size", "native").output

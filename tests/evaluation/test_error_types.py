@@ -10,7 +10,7 @@ from foveal.evaluation.matching import make_pool, match
 ONE, TWO = [0, 0, 10, 10], [100, 0, 110, 10]
 BADLY_TWO = [100, 0, 110, 4]
 AWAY = [300, 300, 310, 310]
-KINDS = ("wrong_class", "localisation", "both", "duplicate", "background", "missed")
+KINDS = ("wrong_class", "localization", "both", "duplicate", "background", "missed")
 
 
 def errors_of(detections, target, classes=1, threshold=0.5):
@@ -30,10 +30,10 @@ def costs(errors):
 
 def test_a_badly_placed_box(found, shown):
     errors = errors_of(found((ONE, 0.9, 0), (BADLY_TWO, 0.8, 0)), shown((ONE, 0), (TWO, 0)))
-    assert numbers(errors) == {"localisation": 1}
+    assert numbers(errors) == {"localization": 1}
     # Half of the recall has precision 1: 51 of 101 samples; mended, all have.
     assert errors.ap50 == pytest.approx(51 / 101)
-    assert costs(errors) == pytest.approx({"localisation": 50 / 101})
+    assert costs(errors) == pytest.approx({"localization": 50 / 101})
     assert errors.false_negative == pytest.approx(50 / 101)
     assert errors.false_positive == 0
 
@@ -42,8 +42,8 @@ def test_only_the_best_of_two_badly_placed_boxes_is_mended(found, shown):
     worse = [100, 0, 110, 3]
     rows = [(worse, 0.9, 0), (BADLY_TWO, 0.8, 0), (ONE, 0.7, 0)]
     errors = errors_of(found(*rows), shown((ONE, 0), (TWO, 0)))
-    assert numbers(errors) == {"localisation": 2}
-    assert errors.localisation.cost == pytest.approx(1 - errors.ap50)
+    assert numbers(errors) == {"localization": 2}
+    assert errors.localization.cost == pytest.approx(1 - errors.ap50)
 
 
 def test_an_object_found_twice(found, shown):
@@ -96,7 +96,7 @@ def test_missed_objects(found, shown):
 def test_numbers_at_the_threshold(found, shown):
     rows = [(ONE, 0.9, 0), (BADLY_TWO, 0.4, 0), (AWAY, 0.3, 0)]
     errors = errors_of(found(*rows), shown((ONE, 0), (TWO, 0)), threshold=0.5)
-    assert (errors.localisation.number, errors.localisation.number_at_threshold) == (1, 0)
+    assert (errors.localization.number, errors.localization.number_at_threshold) == (1, 0)
     assert (errors.background.number, errors.background.number_at_threshold) == (1, 0)
     assert (errors.missed.number, errors.missed.number_at_threshold) == (0, 1)
 

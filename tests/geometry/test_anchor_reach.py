@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foveal.geometry.anchor_reach import centre_gaps, level_places, reachable_ious
+from foveal.geometry.anchor_reach import center_gaps, level_places, reachable_ious
 
 
 def test_a_gap_is_the_distance_to_the_nearest_place() -> None:
     steps, counts = level_places(np.array([[64, 32]]), (8, 16))
 
-    gaps = centre_gaps(np.array([[10.0, 10, 20, 24]]), steps=steps, counts=counts, offset=0.5)
+    gaps = center_gaps(np.array([[10.0, 10, 20, 24]]), steps=steps, counts=counts, offset=0.5)
 
-    # Centre (15, 17): places 12 and 20 of stride 8, 8 and 24 of stride 16.
+    # Center (15, 17): places 12 and 20 of stride 8, 8 and 24 of stride 16.
     np.testing.assert_allclose(gaps, [[[3, 3], [7, 7]]])
 
 
 def test_beyond_the_last_place_the_last_one_is_the_nearest() -> None:
     steps, counts = level_places(np.array([[32, 32]]), (16,))
 
-    gaps = centre_gaps(np.array([[30.0, 30, 40, 40]]), steps=steps, counts=counts, offset=0.0)
+    gaps = center_gaps(np.array([[30.0, 30, 40, 40]]), steps=steps, counts=counts, offset=0.0)
 
     np.testing.assert_allclose(gaps, [[[19, 19]]])
 

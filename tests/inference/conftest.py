@@ -76,8 +76,8 @@ def picture(seed: int, *, width: int = 130, height: int = 100) -> np.ndarray:
     image = generator.integers(190, 230, (height, width, 3), dtype=np.uint8)
     y, x = np.mgrid[:height, :width]
     for _ in range(8):
-        centre_x, centre_y = generator.uniform(0, width), generator.uniform(0, height)
-        inside = (x - centre_x) ** 2 + (y - centre_y) ** 2 < generator.uniform(4, 18) ** 2
+        center_x, center_y = generator.uniform(0, width), generator.uniform(0, height)
+        inside = (x - center_x) ** 2 + (y - center_y) ** 2 < generator.uniform(4, 18) ** 2
         image[inside] = generator.integers(0, 180, 3)
     return image
 

@@ -8,7 +8,7 @@ from foveal.errors import ImageError
 from foveal.structures import Detections
 from foveal.visualization import colors
 
-GREY = np.full((30, 40, 3), 100, np.uint8)
+GRAY = np.full((30, 40, 3), 100, np.uint8)
 
 
 def detections(**more):
@@ -24,25 +24,25 @@ def detections(**more):
 
 
 def test_the_picture_comes_from_the_file(tmp_path):
-    Image.fromarray(GREY).save(tmp_path / "a.png")
+    Image.fromarray(GRAY).save(tmp_path / "a.png")
     found = detections(path=tmp_path / "a.png")
     picture = foveal.draw(found, least_side=0, labels=False, legend=False)
     assert picture.size == (40, 30)
-    assert picture.getpixel((20, 9)) == colors.class_colour(0)
+    assert picture.getpixel((20, 9)) == colors.class_color(0)
     assert picture.getpixel((20, 15)) == (100, 100, 100)
     assert foveal.draw(found).size == (640, 480)
 
 
 @pytest.mark.parametrize(
-    "image", [GREY, Image.fromarray(GREY), torch.from_numpy(GREY).permute(2, 0, 1)]
+    "image", [GRAY, Image.fromarray(GRAY), torch.from_numpy(GRAY).permute(2, 0, 1)]
 )
 def test_or_from_what_was_given_to_detect(image):
     picture = foveal.draw(detections(), image, least_side=0)
-    assert picture.getpixel((20, 9)) == colors.class_colour(0)
+    assert picture.getpixel((20, 9)) == colors.class_color(0)
 
 
 def test_without_an_image_or_with_another_one_it_says_so():
     with pytest.raises(ImageError, match="Pass the image"):
         foveal.draw(detections())
     with pytest.raises(ImageError, match=r"30 x 40 pixels, but .* 40 x 30"):
-        foveal.draw(detections(), GREY.transpose(1, 0, 2))
+        foveal.draw(detections(), GRAY.transpose(1, 0, 2))

@@ -37,8 +37,8 @@ class Pair:
         """
         height, width = images.shape[-2:]
         mean, std = (torch.tensor(part)[:, None, None].to(images) for part in (MEAN, STD))
-        normalised = (images / 255 - mean) / std
-        padded = nn.functional.pad(normalised, (0, -width % 32, 0, -height % 32))
+        normalized = (images / 255 - mean) / std
+        padded = nn.functional.pad(normalized, (0, -width % 32, 0, -height % 32))
         out = self.foreign.head(list(self.foreign.backbone(padded).values()))
         return RawOutput((out["cls_logits"][..., 1:],), (out["bbox_regression"],))
 

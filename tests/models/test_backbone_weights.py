@@ -34,7 +34,7 @@ def test_a_complete_file_gives_timms_feature_maps(name: str, tmp_path: Path) -> 
     path = tmp_path / "weights.safetensors"
     state = write(name, path)
     backbone = make_backbone(name, weights=str(path), norm="live").eval()
-    assert backbone.initialised == ()
+    assert backbone.initialized == ()
     foreign = timm.create_model(
         name, features_only=True, pretrained=True, pretrained_cfg_overlay={"state_dict": state}
     ).eval()
@@ -52,7 +52,7 @@ def test_prefixes_and_nesting(prefix: str, tmp_path: Path) -> None:
     state = write("resnet18", path, prefix=prefix)
     torch.save({"epoch": 3, "optimizer": {"lr": 0.1}, "state_dict": state}, path)
     backbone = make_backbone("resnet18", weights=str(path))
-    assert backbone.initialised == ()
+    assert backbone.initialized == ()
     assert torch.equal(backbone.body.conv1.weight, state[prefix + "conv1.weight"])
 
 
@@ -62,7 +62,7 @@ def test_a_file_without_some_layers(tmp_path: Path, caplog: pytest.LogCaptureFix
     save_file({k: v for k, v in state.items() if not k.startswith("layer4.1.")}, path)
     with caplog.at_level(logging.WARNING):
         backbone = make_backbone("resnet18", weights=str(path))
-    assert set(backbone.initialised) == {
+    assert set(backbone.initialized) == {
         key for key in state if key.startswith("layer4.1.") and "tracked" not in key
     }
     assert "part.safetensors lacks 10 of 100 tensors of resnet18" in caplog.text
@@ -110,7 +110,7 @@ def test_an_image_with_equal_bands_gives_the_same() -> None:
 def test_real_weights_without_layer4(shared: Path) -> None:
     path = shared / "weights" / "resnet18_imagenet_stem_to_layer3.safetensors"
     backbone = make_backbone("resnet18", weights=str(path), norm="frozen")
-    assert {key.split(".")[0] for key in backbone.initialised} == {"layer4"}
+    assert {key.split(".")[0] for key in backbone.initialized} == {"layer4"}
     stored = load_file(path)
     assert torch.equal(backbone.body.layer3[1].bn2.weight, stored["layer3.1.bn2.weight"])
     one_band = make_backbone("resnet18", weights=str(path), bands=1)
@@ -121,4 +121,4 @@ def test_real_weights_without_layer4(shared: Path) -> None:
 
 def test_real_complete_weights(shared: Path) -> None:
     path = shared / "weights" / "mobilenetv2_100_imagenet.safetensors"
-    assert make_backbone("mobilenetv2_100", weights=str(path)).initialised == ()
+    assert make_backbone("mobilenetv2_100", weights=str(path)).initialized == ()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from foveal.errors import SettingsError, WeightsError
-from foveal.models.backbones import backbone_normalisation, make_backbone
+from foveal.models.backbones import backbone_normalization, make_backbone
 from foveal.models.norms import FrozenBatchNorm
 
 FAMILIES = [
@@ -111,11 +111,11 @@ def test_frozen_norms_leave_no_branch_dead() -> None:
 
 
 def test_preparation_of_a_family() -> None:
-    mean, std = backbone_normalisation("resnet18")
+    mean, std = backbone_normalization("resnet18")
     assert (mean, std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    assert backbone_normalisation("vit_tiny_patch16_224")[0] == (0.5, 0.5, 0.5)
+    assert backbone_normalization("vit_tiny_patch16_224")[0] == (0.5, 0.5, 0.5)
     with pytest.raises(SettingsError, match="no such network"):
-        backbone_normalisation("resnet1")
+        backbone_normalization("resnet1")
 
 
 def test_weights_that_are_not_there() -> None:

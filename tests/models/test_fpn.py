@@ -21,7 +21,7 @@ def features(channels: tuple[int, ...] = (8, 12, 16)) -> tuple[Tensor, ...]:
 
 
 def identity(fpn: FeaturePyramid) -> None:
-    """Make every convolution of a one-channel pyramid hand its centre through."""
+    """Make every convolution of a one-channel pyramid hand its center through."""
     for module in fpn.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.zeros_(module.weight)

@@ -123,7 +123,7 @@ def test_fetched_once_then_from_the_cache(
     (folder / FILE).parent.mkdir(parents=True)
     save_file(state, folder / FILE)
     backbone = make_backbone(NAME, weights="pretrained")
-    assert backbone.initialised == ()
+    assert backbone.initialized == ()
     assert torch.equal(backbone.body.conv_stem.weight, state["conv_stem.weight"])
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     again = make_backbone(NAME, weights="pretrained")

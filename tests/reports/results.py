@@ -1,4 +1,4 @@
-"""Evaluations made up for the report's tests, with numbers that are easy to recognise."""
+"""Evaluations made up for the report's tests, with numbers that are easy to recognize."""
 
 from __future__ import annotations
 

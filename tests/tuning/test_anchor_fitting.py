@@ -148,7 +148,7 @@ def test_no_place_is_better_than_the_nearest(
     assert best_ious(objects, anchors).max() == pytest.approx(float(expected), abs=2e-4)
 
 
-def test_an_anchor_centred_on_its_object_counts_as_a_positive() -> None:
+def test_an_anchor_centered_on_its_object_counts_as_a_positive() -> None:
     # 32 x 32 around (100, 100), a place of stride 8 with offset 0.5.
     objects = make_objects([[84, 84, 116, 116]])
     anchors = AnchorSettings(sizes=(32.0,), strides=(8,), scales=(1.0,), ratios=(1.0,))
@@ -228,8 +228,8 @@ def test_the_same_objects_give_the_same_anchors() -> None:
 
 
 def test_anchors_that_fit_already_are_kept() -> None:
-    centres = np.array([[100.0, 100], [60, 60], [140, 100]])
-    objects = make_objects(np.concatenate([centres - 16, centres + 16], axis=1))
+    centers = np.array([[100.0, 100], [60, 60], [140, 100]])
+    objects = make_objects(np.concatenate([centers - 16, centers + 16], axis=1))
 
     fit = fit_anchors_to(objects, anchors=AnchorSettings())
 

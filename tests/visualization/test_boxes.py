@@ -35,33 +35,33 @@ def target(*boxes: tuple[float, float, float, float], ignored: bool = False) -> 
     )
 
 
-def grey(height: int, width: int, bands: int = 3) -> np.ndarray:
+def gray(height: int, width: int, bands: int = 3) -> np.ndarray:
     return np.full((height, width, bands), 100, np.uint8)
 
 
 def test_the_line_lies_just_outside_the_box() -> None:
     picture = draw_detections(
-        grey(64, 64), detections((20, 24, 40, 44)), labels=False, legend=False
+        gray(64, 64), detections((20, 24, 40, 44)), labels=False, legend=False
     )
     assert (picture[24:44, 20:40] == 100).all()
-    colour = np.asarray(colors.class_colour(0))
+    color = np.asarray(colors.class_color(0))
     for row, column in ((23, 30), (44, 30), (30, 19), (30, 40), (23, 19), (44, 40)):
-        assert (picture[row, column] == colour).all()
+        assert (picture[row, column] == color).all()
     assert (picture[22] == 100).all()
     assert (picture[:, 41] == 100).all()
 
 
 def test_a_box_as_large_as_the_picture_shows_its_line_at_the_rim() -> None:
-    picture = draw_detections(grey(48, 64), detections((0, 0, 64, 48)), labels=False, legend=False)
-    colour = np.asarray(colors.class_colour(0))
-    assert (picture[0] == colour).all()
-    assert (picture[-1] == colour).all()
-    assert (picture[:, 0] == colour).all()
-    assert (picture[:, -1] == colour).all()
+    picture = draw_detections(gray(48, 64), detections((0, 0, 64, 48)), labels=False, legend=False)
+    color = np.asarray(colors.class_color(0))
+    assert (picture[0] == color).all()
+    assert (picture[-1] == color).all()
+    assert (picture[:, 0] == color).all()
+    assert (picture[:, -1] == color).all()
 
 
-@pytest.mark.parametrize("image", [np.zeros((20, 30), np.uint8), grey(20, 30, 1), grey(20, 30, 4)])
-def test_nothing_found_in_grey_and_four_band_images(image: np.ndarray) -> None:
+@pytest.mark.parametrize("image", [np.zeros((20, 30), np.uint8), gray(20, 30, 1), gray(20, 30, 4)])
+def test_nothing_found_in_gray_and_four_band_images(image: np.ndarray) -> None:
     before = image.copy()
     picture = draw_detections(image, detections(), legend=False)
     assert picture.shape == (20, 30, 3)
@@ -70,7 +70,7 @@ def test_nothing_found_in_grey_and_four_band_images(image: np.ndarray) -> None:
 
 
 def test_the_image_is_never_changed() -> None:
-    image = grey(100, 100)
+    image = gray(100, 100)
     draw_detections(image, detections((10, 10, 50, 50)))
     assert (image == 100).all()
 
@@ -84,26 +84,26 @@ def test_what_is_no_image_is_named(image: np.ndarray) -> None:
 def test_labels_do_not_hide_small_objects() -> None:
     grid = [(x, y, x + 6, y + 6) for x in range(5, 395, 14) for y in range(5, 395, 14)]
     boxes = [tuple(float(v) for v in box) for box in grid]
-    picture = draw_detections(grey(400, 400), detections(*boxes), legend=False)
+    picture = draw_detections(gray(400, 400), detections(*boxes), legend=False)
     for x0, y0, x1, y1 in grid:
         assert (picture[y0:y1, x0:x1] == 100).all()
 
 
 def test_a_label_is_written_where_there_is_room() -> None:
     one = detections((100, 100, 150, 150))
-    bare = draw_detections(grey(300, 300), one, labels=False, legend=False)
-    assert (draw_detections(grey(300, 300), one, legend=False) != bare).sum() > 500
+    bare = draw_detections(gray(300, 300), one, labels=False, legend=False)
+    assert (draw_detections(gray(300, 300), one, legend=False) != bare).sum() > 500
 
 
 def test_the_legend_takes_the_emptiest_corner() -> None:
     boxes = [(5.0 + 30 * i, 5.0, 25.0 + 30 * i, 25.0) for i in range(9)]
     boxes += [(5.0, 100.0 + 30 * i, 25.0, 120.0 + 30 * i) for i in range(6)]
-    picture = draw_detections(grey(300, 300), detections(*boxes), labels=False)
+    picture = draw_detections(gray(300, 300), detections(*boxes), labels=False)
     assert (picture[-60:, -60:] < 60).any()
 
 
 def test_small_pictures_can_be_enlarged() -> None:
-    picture = draw_detections(grey(48, 64), detections((8, 8, 24, 24)), least_side=400)
+    picture = draw_detections(gray(48, 64), detections((8, 8, 24, 24)), least_side=400)
     assert picture.shape == (9 * 48, 9 * 64, 3)
 
 
@@ -112,7 +112,7 @@ def test_a_long_name_leaves_the_score_readable() -> None:
     found = replace(detections((10, 60, 380, 200)), classes=names)
     better = replace(found, scores=found.scores + np.float32(0.05))
     one, other = (
-        draw_detections(grey(300, 400), each, legend=False).astype(int) for each in (found, better)
+        draw_detections(gray(300, 400), each, legend=False).astype(int) for each in (found, better)
     )
     assert (one != other).any()
 
@@ -120,7 +120,7 @@ def test_a_long_name_leaves_the_score_readable() -> None:
 def test_comparison_shows_found_missed_and_false() -> None:
     found, missed, false = (10, 10, 40, 40), (60, 10, 90, 40), (110, 10, 140, 40)
     picture = draw_comparison(
-        grey(60, 160),
+        gray(60, 160),
         found=detections(found),
         false=detections(false),
         missed=target(missed),
@@ -138,29 +138,29 @@ def test_comparison_shows_found_missed_and_false() -> None:
 
 def test_comparison_of_nothing_with_nothing() -> None:
     picture = draw_comparison(
-        grey(60, 60), found=detections(), false=detections(), missed=Target.empty(), legend=False
+        gray(60, 60), found=detections(), false=detections(), missed=Target.empty(), legend=False
     )
     assert (picture == 100).all()
 
 
-def test_regions_to_ignore_are_grey() -> None:
+def test_regions_to_ignore_are_gray() -> None:
     picture = draw_target(
-        grey(200, 200),
+        gray(200, 200),
         target((60, 60, 120, 120), ignored=True),
         CLASSES,
         labels=False,
         legend=False,
     )
     assert (picture == colors.IGNORED[0]).all(axis=2).any()
-    assert not (picture == np.asarray(colors.class_colour(0))).all(axis=2).any()
+    assert not (picture == np.asarray(colors.class_color(0))).all(axis=2).any()
 
 
-def test_class_colours_differ() -> None:
-    assert len({colors.class_colour(label) for label in range(60)}) == 60
+def test_class_colors_differ() -> None:
+    assert len({colors.class_color(label) for label in range(60)}) == 60
 
 
 def test_a_label_beyond_the_class_names_is_drawn() -> None:
-    assert draw_detections(grey(200, 200), detections((50, 50, 90, 90), label=5)).shape[2] == 3
+    assert draw_detections(gray(200, 200), detections((50, 50, 90, 90), label=5)).shape[2] == 3
 
 
 @settings(deadline=None, max_examples=60)
@@ -175,6 +175,6 @@ def test_a_label_beyond_the_class_names_is_drawn() -> None:
     ),
 )
 def test_any_boxes_on_any_picture(height: int, width: int, boxes: list[tuple[float, ...]]) -> None:
-    picture = draw_detections(grey(height, width), detections(*boxes))  # type: ignore[arg-type]
+    picture = draw_detections(gray(height, width), detections(*boxes))  # type: ignore[arg-type]
     assert picture.shape == (height, width, 3)
     assert picture.dtype == np.uint8

@@ -47,7 +47,7 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """RetinaNet end to end: from labelled images to a trained, measured object detector."""
+    """RetinaNet end to end: from labeled images to a trained, measured object detector."""
 
 
 app.command()(demo)

@@ -1,4 +1,4 @@
-"""`foveal evaluate`: how good a model, or another detector's results, are on labelled images."""
+"""`foveal evaluate`: how good a model, or another detector's results, are on labeled images."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def evaluate(
             "run, or COCO results (.json)."
         ),
     ],
-    data: Annotated[str, typer.Argument(help="Labelled images: PATH or PATH:SPLIT.")],
+    data: Annotated[str, typer.Argument(help="Labeled images: PATH or PATH:SPLIT.")],
     out: Annotated[Path, typer.Option(help="The folder for metrics.json and report.html.")],
     threshold: Annotated[
         float | None,

@@ -1,4 +1,4 @@
-"""`foveal train`: from labelled images to a trained detector."""
+"""`foveal train`: from labeled images to a trained detector."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class AnchorSettings(Section):
     ratios: tuple[Positive, ...] = (0.5, 1.0, 2.0)
     """Height / width."""
     offset: Share = 0.5
-    """Where in its cell an anchor's centre lies, in strides."""
+    """Where in its cell an anchor's center lies, in strides."""
     rounding: Literal["none", "torchvision"] = "none"
     """'torchvision' truncates sizes * scales to whole pixels and rounds the corners."""
     order: Literal["size-major", "ratio-major"] = "size-major"
@@ -162,7 +162,7 @@ class AugmentationSettings(Section):
     blur: Share = 0.0
     """Share of images blurred."""
     noise: Annotated[float, Field(ge=0)] = 0.0
-    """Standard deviation, grey levels."""
+    """Standard deviation, gray levels."""
     mosaic: Share = 0.0
     """Share of samples made of four images."""
     least_visible: Share = 0.25

@@ -275,7 +275,7 @@ def _expose(density: NDArray[np.float32], generator: Generator) -> NDArray[np.ui
 def _patch(
     density: NDArray[np.float32], shape: _Shape
 ) -> tuple[slice, slice, NDArray[np.float32], NDArray[np.float32]]:
-    """The rows and columns around a shape, and each pixel's centre seen from the shape's."""
+    """The rows and columns around a shape, and each pixel's center seen from the shape's."""
     size = density.shape[0]
     reach = 1.3 * shape.radius + 2
     left, top = max(0, int(shape.x - reach)), max(0, int(shape.y - reach))

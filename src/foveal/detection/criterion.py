@@ -15,7 +15,7 @@ from foveal.structures import Batch, RawOutput
 
 
 class Losses(NamedTuple):
-    """What training minimises, and how many anchors stood for objects.
+    """What training minimizes, and how many anchors stood for objects.
 
     Attributes:
         classification: scalar float32.

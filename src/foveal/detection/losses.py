@@ -137,7 +137,7 @@ def l1(predicted: Tensor, expected: Tensor) -> Tensor:
 
 
 def giou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
-    """1 - generalised IoU of two boxes (Rezatofighi et al. 2019).
+    """1 - generalized IoU of two boxes (Rezatofighi et al. 2019).
 
     Args:
         predicted, expected: [..., 4] xyxy, same frame.

@@ -1,7 +1,7 @@
 """What kinds of errors a detector makes and what each costs (Bolya et al. 2020, "TIDE").
 
 Every detection that counts and finds nothing is given one kind, and every object that is not found
-is missed unless a detection of the kinds "localisation" or "wrong class" stands for it. The cost of
+is missed unless a detection of the kinds "localization" or "wrong class" stands for it. The cost of
 a kind is the AP50 gained by mending it alone (section 2.3): a misplaced or misnamed detection
 becomes right where its object is free, the others go; missed objects are no longer asked for.
 """
@@ -31,7 +31,7 @@ class Kind(IntEnum):
     """What is wrong with a detection."""
 
     NONE = 0
-    LOCALISATION = 1
+    LOCALIZATION = 1
     WRONG_CLASS = 2
     DUPLICATE = 3
     BACKGROUND = 4
@@ -83,7 +83,7 @@ def find_errors(pool: Pool, matches: Matches, *, threshold: float) -> Errors:
     )
     return Errors(
         wrong_class=kind(Kind.WRONG_CLASS),
-        localisation=kind(Kind.LOCALISATION),
+        localization=kind(Kind.LOCALIZATION),
         both=kind(Kind.BOTH),
         duplicate=kind(Kind.DUPLICATE),
         background=kind(Kind.BACKGROUND),
@@ -112,11 +112,11 @@ def _judge(pool: Pool, matches: Matches, kept: NDArray[np.bool_]) -> _Verdict:
             own >= FOUND_IOU,
             ~near_own & ~near_other,
         ],
-        [Kind.NONE, Kind.LOCALISATION, Kind.WRONG_CLASS, Kind.DUPLICATE, Kind.BACKGROUND],
+        [Kind.NONE, Kind.LOCALIZATION, Kind.WRONG_CLASS, Kind.DUPLICATE, Kind.BACKGROUND],
         Kind.BOTH,
     ).astype(np.int64)
     stands_for = np.full(len(kinds), -1, np.int64)
-    for kind, objects in ((Kind.LOCALISATION, own_object), (Kind.WRONG_CLASS, other_object)):
+    for kind, objects in ((Kind.LOCALIZATION, own_object), (Kind.WRONG_CLASS, other_object)):
         stands_for[kinds == kind] = objects[kinds == kind]
     missed = matches.counted.copy()
     missed[matches.found[0][right]] = False

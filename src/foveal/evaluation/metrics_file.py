@@ -140,7 +140,7 @@ def _errors(errors: Errors) -> dict[str, Any]:
 
     return {
         "wrong_class": kind(errors.wrong_class),
-        "localisation": kind(errors.localisation),
+        "localization": kind(errors.localization),
         "both": kind(errors.both),
         "duplicate": kind(errors.duplicate),
         "background": kind(errors.background),

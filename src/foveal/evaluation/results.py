@@ -151,7 +151,7 @@ class Errors:
 
     Attributes:
         wrong_class: right place (IoU at least 0.5), wrong class.
-        localisation: right class, IoU from 0.1 to 0.5.
+        localization: right class, IoU from 0.1 to 0.5.
         both: wrong class and IoU from 0.1 to 0.5 only.
         duplicate: right class and place, but a better detection has the object.
         background: no object near (IoU under 0.1).
@@ -161,7 +161,7 @@ class Errors:
     """
 
     wrong_class: ErrorKind
-    localisation: ErrorKind
+    localization: ErrorKind
     both: ErrorKind
     duplicate: ErrorKind
     background: ErrorKind

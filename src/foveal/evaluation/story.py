@@ -14,7 +14,7 @@ _NAMED = 12
 
 ERROR_TYPES: dict[str, tuple[str, str]] = {
     "wrong_class": ("wrong class", "the place is right, the class is not"),
-    "localisation": ("inexact box", "the class is right, the box overlaps by less than half"),
+    "localization": ("inexact box", "the class is right, the box overlaps by less than half"),
     "both": ("class and box", "the class is wrong and the box inexact"),
     "duplicate": ("found twice", "another detection already has the object"),
     "background": ("nothing there", "there is no object where one was detected"),

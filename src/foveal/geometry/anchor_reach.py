@@ -15,14 +15,14 @@ _STEPS = np.linspace(-1.0, 1.0, 9)
 """Where between covering just the object's far edge and being covered a length is tried."""
 
 
-def centre_gaps(
+def center_gaps(
     boxes: NDArray[Any],
     *,
     steps: NDArray[np.float64],
     counts: NDArray[np.float64],
     offset: float,
 ) -> NDArray[np.float64]:
-    """Distance in x and y from each box's centre to the nearest place of each level.
+    """Distance in x and y from each box's center to the nearest place of each level.
 
     Args:
         boxes: [N, 4] xyxy, input pixels.
@@ -33,9 +33,9 @@ def centre_gaps(
     Returns:
         [N, L, 2] input pixels.
     """
-    centres = (boxes[:, None, :2].astype(np.float64) + boxes[:, None, 2:]) / 2
-    nearest = np.rint(centres / steps - offset).clip(0, counts - 1)
-    result: NDArray[np.float64] = np.abs((nearest + offset) * steps - centres)
+    centers = (boxes[:, None, :2].astype(np.float64) + boxes[:, None, 2:]) / 2
+    nearest = np.rint(centers / steps - offset).clip(0, counts - 1)
+    result: NDArray[np.float64] = np.abs((nearest + offset) * steps - centers)
     return result
 
 
@@ -47,7 +47,7 @@ def reachable_ious(sides: NDArray[np.float64], gaps: NDArray[np.float64]) -> NDA
 
     Args:
         sides: [N, 2] widths and heights of the boxes, input pixels.
-        gaps: [N, L, 2] distances from the centres to the nearest places.
+        gaps: [N, L, 2] distances from the centers to the nearest places.
 
     Returns:
         [N].
@@ -69,7 +69,7 @@ def reachable_ious(sides: NDArray[np.float64], gaps: NDArray[np.float64]) -> NDA
 def level_places(
     inputs: NDArray[np.int64], strides: Sequence[int], *, nominal: bool = True
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and counts of places for `centre_gaps`.
+    """Steps and counts of places for `center_gaps`.
 
     Args:
         inputs: [N, 2] width and height of each box's input, pixels.

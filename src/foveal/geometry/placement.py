@@ -16,7 +16,7 @@ class Placement:
     """An image scaled, then shifted, into the network's input.
 
     An original point (x, y) lies at (x * scale_x + offset_x, y * scale_y + offset_y) of the input.
-    Pixels are continuous: a pixel's centre is at +0.5 in either frame.
+    Pixels are continuous: a pixel's center is at +0.5 in either frame.
 
     Attributes:
         width, height: size of the original image, pixels.

@@ -23,7 +23,7 @@ def draw(
     legend: bool = True,
     least_side: int = 480,
 ) -> Image.Image:
-    """Draw what was found: one colour a class, names and scores, the counts in a corner.
+    """Draw what was found: one color a class, names and scores, the counts in a corner.
 
     Args:
         found: boxes in the image's pixels.

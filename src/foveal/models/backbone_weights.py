@@ -52,7 +52,7 @@ def load_backbone_weights(
             len(missing),
             len(sources),
             name,
-            ", ".join(summarise(missing)),
+            ", ".join(summarize(missing)),
         )
     return missing
 
@@ -73,7 +73,7 @@ def adapt_bands(weight: Tensor, bands: int) -> Tensor:
     return repeated * (count / bands)
 
 
-def summarise(keys: tuple[str, ...], *, depth: int = 2) -> list[str]:
+def summarize(keys: tuple[str, ...], *, depth: int = 2) -> list[str]:
     """The modules that tensors belong to, shortened to their first parts, each once."""
     return list(dict.fromkeys(".".join(key.split(".")[:-1][:depth]) for key in keys))
 

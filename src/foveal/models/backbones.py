@@ -31,7 +31,7 @@ class Backbone(nn.Module):
         ends: the names of the modules that end the stages. A stage ends with each feature map that
             timm offers: ResNet's five are the stem and layer1 to layer4.
         frozen_stages: how many of them are frozen now; `freeze` changes it.
-        initialised: parts of the network that the weights file lacked.
+        initialized: parts of the network that the weights file lacked.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Backbone(nn.Module):
         self.channels_come_last = _channels_come_last(body)
         self.ends = ends
         self.frozen_stages = 0
-        self.initialised: tuple[str, ...] = ()
+        self.initialized: tuple[str, ...] = ()
 
     @property
     def stage_count(self) -> int:
@@ -142,18 +142,18 @@ def make_backbone(
     )
     if norm == "frozen":
         _wake_residual_branches(body)
-    initialised: tuple[str, ...] = ()
+    initialized: tuple[str, ...] = ()
     if path is not None:
         full = timm.create_model(name, num_classes=0, in_chans=bands, **_options(name))
-        initialised = load_backbone_weights(body, full, name=name, path=path, bands=bands)
+        initialized = load_backbone_weights(body, full, name=name, path=path, bands=bands)
     set_norm(body, norm=norm, eps=norm_eps)
     backbone = Backbone(body, channels=tuple(body.feature_info.channels()), ends=ends)
-    backbone.initialised = initialised
+    backbone.initialized = initialized
     backbone.freeze(frozen_stages)
     return backbone
 
 
-def backbone_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def backbone_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation, in 0..1, that the network's pretrained weights expect.
 
     Raises:

@@ -16,7 +16,7 @@ from foveal.models.convolutions import conv3x3
 class FeaturePyramid(nn.Module):
     """1x1 lateral convolutions, top-down sums and a 3x3 convolution on each; then strided ones.
 
-    Initialised uniformly with variance 1 / fan-in, bias 0: the paper's normal(0.01) is for the
+    Initialized uniformly with variance 1 / fan-in, bias 0: the paper's normal(0.01) is for the
     subnets; for the narrow stages of small backbones it would all but switch the pyramid off.
 
     Args:

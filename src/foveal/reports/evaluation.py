@@ -60,7 +60,7 @@ def write_evaluation_report(
         path: of the HTML file; its folder is made.
         evaluation: what to report.
         dataset: the evaluated images; without it there are no pictures and no summary of the data.
-        training: the images that the model was trained on, summarised beside them.
+        training: the images that the model was trained on, summarized beside them.
         model: what people call the model.
         settings: the effective settings as TOML.
         history: the lines of `metrics.jsonl`, as `read_history` gives them.

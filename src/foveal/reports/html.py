@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image
 
 from foveal.files import write_file
-from foveal.visualization.colors import Colour, to_hex
+from foveal.visualization.colors import Color, to_hex
 from foveal.visualization.svg import ACCENT, GRID, INK, MUTED
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What colours mean: (colour, dashed, meaning) of each."""
+    """What colors mean: (color, dashed, meaning) of each."""
 
-    entries: Sequence[tuple[Colour, bool, str]]
+    entries: Sequence[tuple[Color, bool, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +253,7 @@ def _render_chart(chart: Chart) -> str:
 
 
 def _follow_theme(svg: str) -> str:
-    """Let the page's light or dark colours reach the chart's ink, lines and accent."""
+    """Let the page's light or dark colors reach the chart's ink, lines and accent."""
     names = {INK: "ink", MUTED: "muted", GRID: "line", ACCENT: "accent"}
     found = re.compile("|".join(names))
     return found.sub(lambda match: f"var(--{names[match.group()]})", svg)
@@ -277,7 +277,7 @@ def _render_picture(picture: Picture) -> str:
 def _render_key(key: Key) -> str:
     entries = "".join(
         f'<li><span class="{"dashed" if dashed else "solid"}"'
-        f' style="border-color:{to_hex(colour)}"></span>{escape(text)}</li>'
-        for colour, dashed, text in key.entries
+        f' style="border-color:{to_hex(color)}"></span>{escape(text)}</li>'
+        for color, dashed, text in key.entries
     )
     return f'<ul class="key">{entries}</ul>'

@@ -1,4 +1,4 @@
-"""The optimiser and which weights get which learning rate and decay."""
+"""The optimizer and which weights get which learning rate and decay."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def make_optimizer(
     decay_norms: bool,
     backbone_factor: float,
 ) -> torch.optim.Optimizer:
-    """Build the optimiser in its fastest form for the device; learning rates are set every step.
+    """Build the optimizer in its fastest form for the device; learning rates are set every step.
 
     Args:
         model: only weights that need gradients now are trained.
-        name: which optimiser.
+        name: which optimizer.
         momentum: of SGD; AdamW's first beta.
         weight_decay: of every weight, but see `decay_norms`.
         decay_norms: whether norms and biases decay too.

@@ -1,6 +1,6 @@
 """The state of a run on disk, so that a killed run goes on as if it had never been killed.
 
-One safetensors file holds it all: tensors (weights, averages, optimiser) and, as JSON in its
+One safetensors file holds it all: tensors (weights, averages, optimizer) and, as JSON in its
 header, where the run was. There is no pickle. Random states are no part of it because none lives
 from one step to the next: data is drawn from (seed, epoch, image), the network's noise from (seed,
 step, process).
@@ -194,7 +194,7 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], *, where: 
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state by 'number of the weight.name of the value'."""
+    """The optimizer's state by 'number of the weight.name of the value'."""
     state = optimizer.state_dict()["state"]
     return {
         f"{index}.{name}": torch.as_tensor(value)
@@ -207,7 +207,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` gave, each value in its weight's memory format.
 
-    Fused optimisers walk through memory without looking at strides, so that a channels_last weight
+    Fused optimizers walk through memory without looking at strides, so that a channels_last weight
     needs a channels_last momentum.
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]

@@ -78,11 +78,11 @@ def _draw_shapes(axes: Any, fit: AnchorFit) -> None:
     if len(dots) > MOST_DOTS:
         dots = np.sort(np.random.default_rng(0).choice(dots, MOST_DOTS, replace=False))
     reached = best[dots] >= fit.object_iou
-    for members, colour, name in ((reached, REACHED, "reached"), (~reached, MISSED, "not reached")):
+    for members, color, name in ((reached, REACHED, "reached"), (~reached, MISSED, "not reached")):
         chosen = dots[members]
         share = f"{members.mean():.1%}" if len(members) else "none"
         axes.scatter(
-            *sides[chosen].T, s=7, color=colour, alpha=0.45, linewidths=0, rasterized=True,
+            *sides[chosen].T, s=7, color=color, alpha=0.45, linewidths=0, rasterized=True,
             label=f"objects {name}: {share}",
         )  # fmt: skip
     given = anchor_sides(fit.default.settings).reshape(-1, 2)
@@ -127,11 +127,11 @@ def _draw_recall(axes: Any, fit: AnchorFit) -> None:
     names = [f"{group.name}\n{counted(group.objects, 'object')}" for group in groups]
     places = np.arange(len(groups) + 1)
     height = 0.26
-    for row, (option, colour) in enumerate(zip(fit.options, BARS, strict=True)):
+    for row, (option, color) in enumerate(zip(fit.options, BARS, strict=True)):
         known = {group.name: group.recall for group in option.quality.by_size}
         values = [option.quality.recall, *(known[group.name] for group in groups)]
         at = places + (row - 1) * height
-        axes.barh(at, values, height=height * 0.9, color=colour, label=option.name)
+        axes.barh(at, values, height=height * 0.9, color=color, label=option.name)
         for place, value in zip(at, values, strict=True):
             if value == value:
                 axes.annotate(

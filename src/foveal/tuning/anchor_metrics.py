@@ -1,7 +1,7 @@
 """How well anchors fit objects: the exact best IoU over all places, and who is assigned to whom.
 
 An anchor's overlap with a box is a product of one overlap in x and one in y, and each only falls
-with the distance between the two centres. So the best place of a shape is the one whose centre is
+with the distance between the two centers. So the best place of a shape is the one whose center is
 nearest to the box's: one IoU for each object and shape is exact, however many places there are.
 """
 
@@ -15,7 +15,7 @@ import torch
 
 from foveal.detection.anchors import AnchorGrid
 from foveal.detection.assignment import assign
-from foveal.geometry.anchor_reach import centre_gaps, level_places, reachable_ious
+from foveal.geometry.anchor_reach import center_gaps, level_places, reachable_ious
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,7 +90,7 @@ class AnchorQuality:
 
     Attributes:
         total: over all objects.
-        shape_recall: the recall if every place were possible (an anchor centred on each object).
+        shape_recall: the recall if every place were possible (an anchor centered on each object).
         positives_by_level: anchors of each level assigned, per object.
         by_class: one group for each class, in the classes' order.
         by_size: four groups by the root of the area at the input size.
@@ -185,19 +185,19 @@ def best_ious(objects: Objects, settings: AnchorSettings) -> NDArray[np.float64]
 
 
 def object_gaps(objects: Objects, settings: AnchorSettings) -> NDArray[np.float64]:
-    """[N, L, 2]: distance in x and y from each object's centre to each level's nearest place."""
+    """[N, L, 2]: distance in x and y from each object's center to each level's nearest place."""
     steps, counts = level_places(
         objects.inputs, settings.strides, nominal=settings.stride_from == "nominal"
     )
-    return centre_gaps(objects.boxes, steps=steps, counts=counts, offset=settings.offset)
+    return center_gaps(objects.boxes, steps=steps, counts=counts, offset=settings.offset)
 
 
 def iou_at(sides: NDArray[Any], gaps: NDArray[Any], shapes: NDArray[Any]) -> NDArray[Any]:
-    """IoU of boxes and anchors whose centres are known distances apart.
+    """IoU of boxes and anchors whose centers are known distances apart.
 
     Args:
         sides: [N, 2] the boxes' widths and heights.
-        gaps: [N, 2] distances between the centres in x and y.
+        gaps: [N, 2] distances between the centers in x and y.
         shapes: [A, 2] the anchors' widths and heights.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Settings that follow from the images and the backbone: bands, their limits, normalisation."""
+"""Settings that follow from the images and the backbone: bands, their limits, normalization."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from foveal.config import Settings, change_settings
 from foveal.data.images.reading import ImageInfo, band_percentiles, image_info
 from foveal.errors import ImageError
-from foveal.models.backbones import backbone_normalisation
+from foveal.models.backbones import backbone_normalization
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
@@ -36,7 +36,7 @@ def follow_images(settings: Settings, data: Dataset) -> Settings:
         low, high = band_percentiles(paths, bands=bands)
         changes["preparation"] |= {"band_low": low, "band_high": high}
     if not preparation.model_fields_set & {"mean", "std"}:
-        mean, std = backbone_normalisation(settings.model.backbone)
+        mean, std = backbone_normalization(settings.model.backbone)
         if len(mean) != bands:
             mean, std = ((sum(part) / len(part),) * bands for part in (mean, std))
         changes["preparation"] |= {"mean": mean, "std": std}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from foveal.structures import Detections, Target
-    from foveal.visualization.colors import Colour
+    from foveal.visualization.colors import Color
 
 _LONGEST_NAME = 23
 """Letters of a name beside a score, which must not be what is cut off."""
@@ -47,7 +47,7 @@ def draw_detections(
     legend: bool = True,
     least_side: int = 0,
 ) -> NDArray[np.uint8]:
-    """Draw what was found: one colour a class, names and scores, the counts in a corner.
+    """Draw what was found: one color a class, names and scores, the counts in a corner.
 
     Args:
         image: [H, W] or [H, W, C] uint8; of more than three bands the first three are shown.
@@ -66,7 +66,7 @@ def draw_detections(
     picture, zoom = _canvas(image, least_side)
     words = _scored_names(detections) if labels else []
     boxes = detections.boxes * zoom
-    drawn = [colors.class_colour(int(label)) for label in detections.labels]
+    drawn = [colors.class_color(int(label)) for label in detections.labels]
     rows = _class_rows(detections.labels, detections.classes) if legend else []
     return _draw(picture, boxes, drawn, ["solid"] * len(boxes), words, rows)
 
@@ -80,7 +80,7 @@ def draw_target(
     legend: bool = True,
     least_side: int = 0,
 ) -> NDArray[np.uint8]:
-    """Draw what an image is known to show; regions to ignore are grey and dashed.
+    """Draw what an image is known to show; regions to ignore are gray and dashed.
 
     Args:
         image: as for draw_detections.
@@ -98,7 +98,7 @@ def draw_target(
     """
     picture, zoom = _canvas(image, least_side)
     drawn = [
-        colors.IGNORED if ignored else colors.class_colour(int(label))
+        colors.IGNORED if ignored else colors.class_color(int(label))
         for label, ignored in zip(target.labels, target.ignored, strict=True)
     ]
     styles: list[Style] = ["dashed" if ignored else "solid" for ignored in target.ignored]
@@ -135,7 +135,7 @@ def draw_comparison(
         image: as for draw_detections.
         found: the detections that found an object, in the image's pixels.
         false: those that did not.
-        missed: the objects that no detection found; its regions to ignore are grey, dashed.
+        missed: the objects that no detection found; its regions to ignore are gray, dashed.
         labels: write the class of what is missed or false.
         legend: write how many were found, missed, false.
         least_side: as for draw_detections.
@@ -149,19 +149,19 @@ def draw_comparison(
     picture, zoom = _canvas(image, least_side)
     objects, ignored = ~missed.ignored, missed.boxes[missed.ignored]
     missed_words = [_name(false.classes, int(label)) for label in missed.labels[objects]]
-    groups: list[tuple[str, NDArray[np.float32], Colour, Style, list[str]]] = [
+    groups: list[tuple[str, NDArray[np.float32], Color, Style, list[str]]] = [
         ("missed", missed.boxes[objects], colors.MISSED, "dashed", missed_words),
         ("false", false.boxes, colors.FALSE, "solid", _scored_names(false)),
         ("found", found.boxes, colors.FOUND, "solid", [""] * len(found)),
         ("ignored", ignored, colors.IGNORED, "dashed", [""] * len(ignored)),
     ]
     rows = [
-        LegendRow(title, len(boxes), colour, style) for title, boxes, colour, style, _ in groups
+        LegendRow(title, len(boxes), color, style) for title, boxes, color, style, _ in groups
     ]
     return _draw(
         picture,
         np.concatenate([boxes for _, boxes, *_ in groups]) * zoom,
-        [colour for _, boxes, colour, *_ in groups for _ in boxes],
+        [color for _, boxes, color, *_ in groups for _ in boxes],
         [style for _, boxes, _, style, _ in groups for _ in boxes],
         [word for *_, words in groups for word in words] if labels else [],
         [rows[2], rows[0], rows[1], *(rows[3:] if len(ignored) else [])] if legend else [],
@@ -197,7 +197,7 @@ def _canvas(image: NDArray[np.uint8], least_side: int) -> tuple[Image.Image, int
 def _draw(
     picture: Image.Image,
     boxes: NDArray[np.float32],
-    drawn: list[Colour],
+    drawn: list[Color],
     styles: list[Style],
     words: list[str],
     rows: list[LegendRow],
@@ -211,8 +211,8 @@ def _draw(
     taken = draw_legend(draw, rows, size=small if len(boxes) > 100 else size, boxes=boxes)
     labels = (
         [
-            Label(word, box, colour)
-            for word, box, colour in zip(words, boxes, drawn, strict=True)
+            Label(word, box, color)
+            for word, box, color in zip(words, boxes, drawn, strict=True)
             if word
         ]
         if words
@@ -225,7 +225,7 @@ def _draw(
 
 
 def _draw_box(
-    draw: ImageDraw.ImageDraw, box: NDArray[np.float32], colour: Colour, style: Style, *, line: int
+    draw: ImageDraw.ImageDraw, box: NDArray[np.float32], color: Color, style: Style, *, line: int
 ) -> None:
     """Draw a frame around a box, its line outside except at the picture's rim."""
     width, height = draw.im.size
@@ -238,11 +238,11 @@ def _draw_box(
     if x1 < x0 or y1 < y0:
         return
     if style == "solid":
-        draw.rectangle((x0, y0, x1, y1), outline=(*colour, 255), width=line)
+        draw.rectangle((x0, y0, x1, y1), outline=(*color, 255), width=line)
         return
     draw.rectangle((x0, y0, x1, y1), outline=_GAP, width=line)
     for piece in _dashes(x0, y0, x1, y1, line):
-        draw.rectangle(piece, fill=(*colour, 255))
+        draw.rectangle(piece, fill=(*color, 255))
 
 
 def _dashes(x0: int, y0: int, x1: int, y1: int, line: int) -> list[tuple[int, int, int, int]]:
@@ -284,7 +284,7 @@ def _class_rows(labels: NDArray[np.int64], classes: Sequence[str]) -> list[Legen
         order = np.sort(np.argsort(-found, kind="stable")[:_MOST_ROWS])
         order = order[found[order] > 0]
     rows = [
-        LegendRow(_name(classes, int(label)), int(found[label]), colors.class_colour(int(label)))
+        LegendRow(_name(classes, int(label)), int(found[label]), colors.class_color(int(label)))
         for label in order
     ]
     rest = int(found.sum()) - sum(row.count for row in rows)

@@ -16,7 +16,7 @@ from foveal.visualization.svg import (
     ACCENT,
     GRID,
     INK,
-    LINE_COLOURS,
+    LINE_COLORS,
     MUTED,
     WARNING,
     bars,
@@ -41,7 +41,7 @@ class Line:
     Attributes:
         name: what the legend says.
         x, y: [N] the points; NaN interrupts the line.
-        label: the class whose colour it has; None for the ink's colour, a mean for example.
+        label: the class whose color it has; None for the ink's color, a mean for example.
     """
 
     name: str
@@ -134,7 +134,7 @@ def draw_counts(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> str:
 
 
 def draw_confusion(names: Sequence[str], matrix: NDArray[np.int64]) -> str:
-    """Which class (row) is taken for which (column); colours are shares of the row.
+    """Which class (row) is taken for which (column); colors are shares of the row.
 
     Args:
         names: [M] the classes, the last one the background.
@@ -150,9 +150,9 @@ def draw_confusion(names: Sequence[str], matrix: NDArray[np.int64]) -> str:
     for row, column in zip(*np.nonzero(shares > (0 if written else 0.005)), strict=True):
         _draw_cell(axes, row, column, float(shares[row, column]))
         if written:
-            colour = "#ffffff" if shares[row, column] > 0.5 else INK
+            color = "#ffffff" if shares[row, column] > 0.5 else INK
             number = f"{matrix[row, column]:,}"
-            axes.text(column, row, number, ha="center", va="center", color=colour, fontsize=9)
+            axes.text(column, row, number, ha="center", va="center", color=color, fontsize=9)
     if written:
         axes.set_xticks(steps, minor=True)
         axes.set_yticks(steps, minor=True)
@@ -276,7 +276,7 @@ def _draw_lines(axes: Any, lines: Sequence[Line]) -> None:
         axes.plot(
             x,
             y,
-            color=INK if line.label is None else LINE_COLOURS[line.label % len(LINE_COLOURS)],
+            color=INK if line.label is None else LINE_COLORS[line.label % len(LINE_COLORS)],
             linewidth=2.2 if mean else 1.6,
             label=plain(line.name),
             marker="o" if len(x) == 1 else None,

@@ -1,6 +1,6 @@
-"""The colours of everything that foveal draws.
+"""The colors of everything that foveal draws.
 
-The first eight colours are Okabe and Ito's, which people with any kind of colour vision tell apart;
+The first eight colors are Okabe and Ito's, which people with any kind of color vision tell apart;
 further ones walk round the hue circle by the golden angle.
 """
 
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import colorsys
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
-FOUND: Colour = (86, 180, 233)
-MISSED: Colour = (240, 228, 66)
-FALSE: Colour = (230, 85, 0)
-IGNORED: Colour = (170, 170, 170)
+FOUND: Color = (86, 180, 233)
+MISSED: Color = (240, 228, 66)
+FALSE: Color = (230, 85, 0)
+IGNORED: Color = (170, 170, 170)
 
-_CLASSES: tuple[Colour, ...] = (
+_CLASSES: tuple[Color, ...] = (
     (86, 180, 233),
     (230, 159, 0),
     (0, 158, 115),
@@ -27,8 +27,8 @@ _CLASSES: tuple[Colour, ...] = (
 _GOLDEN_ANGLE = 0.381966
 
 
-def class_colour(label: int) -> Colour:
-    """The colour of a class by its index, the same in pictures and curves."""
+def class_color(label: int) -> Color:
+    """The color of a class by its index, the same in pictures and curves."""
     if label < len(_CLASSES):
         return _CLASSES[label]
     turn = label - len(_CLASSES)
@@ -38,12 +38,12 @@ def class_colour(label: int) -> Colour:
     return red, green, blue
 
 
-def to_hex(colour: Colour) -> str:
-    """The colour as `#rrggbb`."""
-    return "#{:02x}{:02x}{:02x}".format(*colour)
+def to_hex(color: Color) -> str:
+    """The color as `#rrggbb`."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
-def ink_on(colour: Colour) -> Colour:
-    """Black or white, whichever reads better on the colour."""
-    red, green, blue = colour
+def ink_on(color: Color) -> Color:
+    """Black or white, whichever reads better on the color."""
+    red, green, blue = color
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 120 else (255, 255, 255)

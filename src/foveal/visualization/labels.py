@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from foveal.visualization.colors import Colour, ink_on
+from foveal.visualization.colors import Color, ink_on
 from foveal.visualization.fonts import font
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Label:
 
     text: str
     box: NDArray[np.float32]
-    colour: Colour
+    color: Color
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class LegendRow:
 
     name: str
     count: int
-    colour: Colour
+    color: Color
     style: Literal["solid", "dashed"] = "solid"
 
 
@@ -61,7 +61,7 @@ def draw_labels(
 ) -> int:
     """Write each label where it is inside the picture, off other labels and off small objects.
 
-    A label for which there is no such place is left out; its box still has its colour.
+    A label for which there is no such place is left out; its box still has its color.
 
     Args:
         draw: of the picture, blending.
@@ -92,10 +92,10 @@ def draw_labels(
             if hidden.any():
                 continue
             x, y = float(place[0]), float(place[1])
-            draw.rectangle((x, y, x + w - 1, y + h - 1), fill=(*label.colour, 225))
+            draw.rectangle((x, y, x + w - 1, y + h - 1), fill=(*label.color, 225))
             middle = y + h / 2
             draw.text(
-                (x + pad - left, middle), text, font=letters, fill=ink_on(label.colour), anchor="lm"
+                (x + pad - left, middle), text, font=letters, fill=ink_on(label.color), anchor="lm"
             )
             taken = np.concatenate([taken, place[None]])
             written += 1
@@ -204,8 +204,8 @@ def _write_swatch(draw: ImageDraw, row: LegendRow, where: tuple[float, float], s
     if row.style == "solid":
         draw.rectangle(
             (x, middle - half, x + 1.2 * size, middle + half),
-            outline=(*row.colour, 255),
-            fill=(*row.colour, 110),
+            outline=(*row.color, 255),
+            fill=(*row.color, 110),
             width=line,
         )
         return
@@ -213,5 +213,5 @@ def _write_swatch(draw: ImageDraw, row: LegendRow, where: tuple[float, float], s
         begin = x + piece * 0.75 * size
         draw.rectangle(
             (begin, middle - line / 2, begin + 0.45 * size, middle + line / 2),
-            fill=(*row.colour, 255),
+            fill=(*row.color, 255),
         )

@@ -19,7 +19,7 @@ MUTED = "#7b8794"
 GRID = "#dfe4ea"
 ACCENT = "#0072b2"
 WARNING = "#d55e00"
-LINE_COLOURS = (
+LINE_COLORS = (
     "#56a4d8",
     "#e69f00",
     "#009e73",
@@ -31,7 +31,7 @@ LINE_COLOURS = (
     "#5c8a3a",
     "#a0522d",
 )
-"""The classes' colours in pictures, darkened where white ground asks for it."""
+"""The classes' colors in pictures, darkened where white ground asks for it."""
 Place = Literal["best", "below", "upper left"]
 _FONTS = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 

@@ -17,9 +17,9 @@ from foveal.data.formats.issues import Kind, Problem
 from foveal.data.transforms.preparation import Preparation
 
 
-def make_image(path: Path, *, colour: int = 0, width: int = 64, height: int = 48) -> Path:
+def make_image(path: Path, *, color: int = 0, width: int = 64, height: int = 48) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (width, height), (colour, 100, 50)).save(path)
+    Image.new("RGB", (width, height), (color, 100, 50)).save(path)
     return path
 
 
@@ -35,10 +35,10 @@ def make_reading(
     return Reading(Dataset(tuple(records), classes, root, name))
 
 
-def healthy(root: Path, count: int = 3, *, first_colour: int = 0) -> list[Record]:
+def healthy(root: Path, count: int = 3, *, first_color: int = 0) -> list[Record]:
     return [
         make_record(
-            make_image(root / f"{index}.png", colour=first_colour + index),
+            make_image(root / f"{index}.png", color=first_color + index),
             [[4, 4, 30, 30], [30, 10, 60, 40]],
         )
         for index in range(count)
@@ -95,7 +95,7 @@ def test_broken_images_and_other_sizes_are_found_by_opening(tmp_path: Path) -> N
     records = healthy(tmp_path)
     cut = records[0].path
     cut.write_bytes(cut.read_bytes()[:60])
-    make_image(records[1].path, colour=9, width=48, height=64)
+    make_image(records[1].path, color=9, width=48, height=64)
 
     unopened = diagnose(make_reading(tmp_path, records))
     opened = diagnose(make_reading(tmp_path, records), images=True)
@@ -152,7 +152,7 @@ def test_large_files_that_differ_only_in_the_middle_are_no_duplicates(tmp_path: 
 
 def test_an_image_in_train_and_valid_is_a_fault(tmp_path: Path) -> None:
     train = healthy(tmp_path / "train")
-    valid = healthy(tmp_path / "valid", 2, first_colour=2)
+    valid = healthy(tmp_path / "valid", 2, first_color=2)
 
     diagnosis = diagnose(
         make_reading(tmp_path / "train", train), make_reading(tmp_path / "valid", valid)
@@ -249,7 +249,7 @@ def test_classes_are_looked_at(tmp_path: Path) -> None:
     classes = ("Red Cell", "red_cell", "once", "never", "type 1 5", "type 15")
     boxes = [[i, 2 * i, i + 20, 2 * i + 20] for i in range(9)]
     train = make_record(make_image(root / "a.png"), boxes, [0, 0, 1, 1, 2, 4, 4, 5, 5])
-    valid = make_record(make_image(root / "b.png", colour=7), [[1, 1, 9, 9]] * 2, [0, 1])
+    valid = make_record(make_image(root / "b.png", color=7), [[1, 1, 9, 9]] * 2, [0, 1])
 
     diagnosis = diagnose(
         make_reading(root, [train], classes), make_reading(root, [valid], ("once", "new"))
@@ -271,7 +271,7 @@ def test_a_class_named_like_a_region_to_ignore_is_a_doubt(tmp_path: Path) -> Non
 
 
 def test_images_without_objects_are_information(tmp_path: Path) -> None:
-    empty = make_record(make_image(tmp_path / "empty.png", colour=99))
+    empty = make_record(make_image(tmp_path / "empty.png", color=99))
 
     diagnosis = diagnose(make_reading(tmp_path, [*healthy(tmp_path), empty]))
 
@@ -282,7 +282,7 @@ def test_images_without_objects_are_information(tmp_path: Path) -> None:
 
 
 def test_objects_too_small_depend_on_the_input_size(tmp_path: Path) -> None:
-    # Centre (8, 8) of a 64 x 48 image: as far as can be from the places 4, 12, ... of stride 8.
+    # Center (8, 8) of a 64 x 48 image: as far as can be from the places 4, 12, ... of stride 8.
     path = make_image(tmp_path / "a.png")
     boxes = [[4, 4, 12, 12], [20, 20, 60, 45]]
     data = make_reading(tmp_path, [make_record(path, boxes)], ("{x}",))

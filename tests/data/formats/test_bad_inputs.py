@@ -78,7 +78,7 @@ LABEL = "labels/a.txt"
 # what is wrong: (files, what is read, words that the message must hold)
 CASES: dict[str, tuple[dict[str, str | bytes], str, list[str]]] = {
     "nothing there": ({}, "nowhere", ["nowhere", "does not exist"]),
-    "an empty folder": ({"x/readme.md": "hello"}, "x", ["no annotations recognised", "data.yaml"]),
+    "an empty folder": ({"x/readme.md": "hello"}, "x", ["no annotations recognized", "data.yaml"]),
     "two formats": ({"a.json": coco(), "a.xml": cvat()}, ".", ["coco, cvat", "format="]),
     "a path too long": ({}, "x" * 5000, ["too long"]),
     "coco: cut in half": ({"c.json": coco()[:150]}, "c.json", ["c.json, line 1, column", "cut"]),

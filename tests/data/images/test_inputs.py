@@ -13,21 +13,21 @@ from foveal.errors import ImageError
 RGB = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 
 
-def test_grey_is_repeated():
-    grey = RGB[..., 0]
-    for image in (grey, grey[..., None], torch.from_numpy(grey), Image.fromarray(grey)):
+def test_gray_is_repeated():
+    gray = RGB[..., 0]
+    for image in (gray, gray[..., None], torch.from_numpy(gray), Image.fromarray(gray)):
         pixels = to_pixels(image)
         assert pixels.shape == (2, 3, 3)
-        assert (pixels == grey[..., None]).all()
+        assert (pixels == gray[..., None]).all()
 
 
-def test_colour_becomes_grey_for_a_network_of_one_band():
+def test_color_becomes_gray_for_a_network_of_one_band():
     image = np.full((2, 2, 3), (255, 0, 0), np.uint8)
     assert to_pixels(image, bands=1).tolist() == [[[76], [76]]] * 2  # 0.299 * 255
     assert to_pixels(Image.fromarray(image), bands=1).tolist() == [[[76], [76]]] * 2
 
 
-def test_alpha_is_dropped_and_its_colour_stays():
+def test_alpha_is_dropped_and_its_color_stays():
     rgba = np.dstack([RGB, np.zeros((2, 3), np.uint8)])
     assert (to_pixels(rgba) == RGB).all()
     assert (to_pixels(Image.fromarray(rgba)) == RGB).all()

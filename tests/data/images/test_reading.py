@@ -29,12 +29,12 @@ def picture(mode: str = "RGB", seed: int = 0) -> Image.Image:
     rng = np.random.default_rng(seed)
     rough = rng.integers(0, 256, (HEIGHT, WIDTH, 4), np.uint8)
     smooth = cv2.GaussianBlur(rough, (0, 0), 2)
-    colour = Image.fromarray(smooth[:, :, :3])
+    color = Image.fromarray(smooth[:, :, :3])
     if mode in ("RGBA", "LA", "PA"):
-        colour.putalpha(Image.fromarray(rough[:, :, 3]))
+        color.putalpha(Image.fromarray(rough[:, :, 3]))
     if mode == "I;16":
         return Image.fromarray(rng.integers(0, 65536, (HEIGHT, WIDTH)).astype(np.uint16))
-    return colour.convert(mode)
+    return color.convert(mode)
 
 
 KINDS = [
@@ -60,7 +60,7 @@ def test_gives_what_pillow_gives(tmp_path, kind, suffix, mode, options):
     picture(mode).save(path, kind, **options)
     with Image.open(path) as stored:
         expected = np.asarray(stored.convert("RGB"))
-        grey = np.asarray(stored.convert("L"))
+        gray = np.asarray(stored.convert("L"))
     found = read_image(path)
     assert found.dtype == np.uint8
     assert found.flags.c_contiguous
@@ -70,7 +70,7 @@ def test_gives_what_pillow_gives(tmp_path, kind, suffix, mode, options):
     single = read_image(path, bands=1)
     assert single.shape == (HEIGHT, WIDTH, 1)
     if kind != "JPEG":
-        assert np.abs(single[:, :, 0].astype(int) - grey).max() <= 1
+        assert np.abs(single[:, :, 0].astype(int) - gray).max() <= 1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -87,7 +87,7 @@ def test_applies_exif_orientation(tmp_path, orientation, kind, suffix):
     assert (image_size(path) == (HEIGHT, WIDTH)) == (orientation >= 5)
 
 
-def test_drops_alpha_and_keeps_the_colour_beneath(tmp_path):
+def test_drops_alpha_and_keeps_the_color_beneath(tmp_path):
     pixels = np.zeros((2, 3, 4), np.uint8)
     pixels[..., :3] = (10, 20, 30)
     Image.fromarray(pixels).save(tmp_path / "clear.png")
@@ -96,18 +96,18 @@ def test_drops_alpha_and_keeps_the_colour_beneath(tmp_path):
 
 
 def test_keeps_the_high_byte_of_16_bit_values(tmp_path):
-    grey = np.array([[0, 255, 256, 65535]], np.uint16)
-    colour = np.dstack([grey, grey[:, ::-1], grey])
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    cv2.imwrite(str(tmp_path / "colour.png"), colour[:, :, ::-1])
-    tifffile.imwrite(tmp_path / "colour.tif", colour, photometric="rgb")
-    expected = (colour >> 8).astype(np.uint8)
-    for name in ("colour.png", "colour.tif"):
+    gray = np.array([[0, 255, 256, 65535]], np.uint16)
+    color = np.dstack([gray, gray[:, ::-1], gray])
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    cv2.imwrite(str(tmp_path / "color.png"), color[:, :, ::-1])
+    tifffile.imwrite(tmp_path / "color.tif", color, photometric="rgb")
+    expected = (color >> 8).astype(np.uint8)
+    for name in ("color.png", "color.tif"):
         np.testing.assert_array_equal(read_image(tmp_path / name), expected)
         assert image_info(tmp_path / name).bits == 16
-    np.testing.assert_array_equal(read_image(tmp_path / "grey.png")[..., 1], grey >> 8)
-    assert image_info(tmp_path / "grey.png").bands == 1
-    assert image_info(tmp_path / "grey.png").bits == 16
+    np.testing.assert_array_equal(read_image(tmp_path / "gray.png")[..., 1], gray >> 8)
+    assert image_info(tmp_path / "gray.png").bands == 1
+    assert image_info(tmp_path / "gray.png").bits == 16
 
 
 @pytest.mark.parametrize("name", ["deep.png", "deep.tif"])

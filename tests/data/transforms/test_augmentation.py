@@ -76,7 +76,7 @@ def check_follows(
 
     A tilted corner covers so little of its last pixels that they need not be light all through.
     Where the image's edge cuts a tilted rectangle, a wedge of any sharpness is left, and its tip
-    lies between the pixels' centres: `test_box_motion.py` holds such boxes against the corners.
+    lies between the pixels' centers: `test_box_motion.py` holds such boxes against the corners.
     """
     strong, weak = (bounds(sample.image[:, :, 0] > level) for level in (HALF, faint))
     if len(sample.target) == 0:
@@ -121,7 +121,7 @@ def test_law_boxes_follow_drawn_rectangles(sample, changes, preparation, seed):
 def test_law_boxes_follow_rotated_rectangles(sample, changes, rotation, shear, preparation, seed):
     augmentation = still(**changes, rotation=rotation, shear=shear)
     found = augmentation(sample, np.random.default_rng(seed), preparation)
-    # a sliver may fall between the pixels' centres
+    # a sliver may fall between the pixels' centers
     check_follows(found, faint=DARK, slack=1.5, tilted=True)
 
 
@@ -288,7 +288,7 @@ def test_small_scale_pads_and_large_scale_crops():
 
 @pytest.mark.parametrize("rotation", [0.0, 10.0])
 def test_shrinking_does_not_alias(rotation):
-    """Fine stripes become grey, not coarse stripes."""
+    """Fine stripes become gray, not coarse stripes."""
     image = np.zeros((1600, 1600, 3), np.uint8)
     image[:, ::2] = 200
     sample = Sample(image, Target.empty())

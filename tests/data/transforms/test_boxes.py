@@ -75,8 +75,8 @@ def test_law_a_box_encloses_what_is_seen_of_the_moved_rectangle(box, matrix):
 @given(boxes, matrices)
 def test_law_an_ellipse_is_enclosed_by_a_box_that_it_touches(box, matrix):
     angles = np.linspace(0, 2 * np.pi, 8_001)
-    centre, half = np.reshape(box, (2, 2)).mean(axis=0), np.ptp(np.reshape(box, (2, 2)), axis=0) / 2
-    outline = centre + half * np.column_stack([np.cos(angles), np.sin(angles)])
+    center, half = np.reshape(box, (2, 2)).mean(axis=0), np.ptp(np.reshape(box, (2, 2)), axis=0) / 2
+    outline = center + half * np.column_stack([np.cos(angles), np.sin(angles)])
     outline = outline @ matrix[:, :2].T + matrix[:, 2]
     expected = np.hstack([outline.min(axis=0), outline.max(axis=0)])
     expected = np.clip(expected, 0, [ROOM[1], ROOM[0]] * 2)

@@ -9,7 +9,7 @@ import numpy as np
 
 from foveal.data.checks.findings import EXPLAINS_OTHERS, Finding, make_finding
 from foveal.data.statistics import StackedObjects, stack_objects
-from foveal.geometry.anchor_reach import centre_gaps, level_places, reachable_ious
+from foveal.geometry.anchor_reach import center_gaps, level_places, reachable_ious
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,7 +90,7 @@ def _nearly_identical(dataset: Dataset, objects: StackedObjects) -> list[Finding
     rows = np.arange(len(order))
     for shift in range(1, len(order)):
         # Sorted by the left edge: two boxes this alike start within a twentieth of their width,
-        # and a box that is too far from its neighbour is too far from the one after.
+        # and a box that is too far from its neighbor is too far from the one after.
         rows = rows[rows + shift < len(order)]
         gap = boxes[rows + shift, 0] - boxes[rows, 0]
         width = boxes[rows, 2] - boxes[rows, 0]
@@ -131,7 +131,7 @@ def _without_objects(dataset: Dataset) -> list[Finding]:
     return make_finding(
         "image without objects", "information",
         "{n} image{s} without objects" f" ({len(empty) / max(len(dataset), 1):.0%})", empty,
-        advice="Kept: they teach what background is. Check that they were not left unlabelled.",
+        advice="Kept: they teach what background is. Check that they were not left unlabeled.",
     )  # fmt: skip
 
 
@@ -225,7 +225,7 @@ def check_sizes(
         return []
     boxes = np.concatenate(parts)
     steps, counts = level_places(np.array(inputs, np.int64), strides)
-    gaps = centre_gaps(boxes, steps=steps, counts=counts, offset=offset)
+    gaps = center_gaps(boxes, steps=steps, counts=counts, offset=offset)
     sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
     small = np.flatnonzero(reachable_ious(sides, gaps) < object_iou)
     places = [

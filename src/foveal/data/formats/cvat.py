@@ -225,7 +225,7 @@ def _box(shape: Element) -> tuple[float, ...] | None:
 
 
 def _turned(corners: list[float], degrees: float) -> tuple[float, ...]:
-    """The extent of a box turned about its centre."""
+    """The extent of a box turned about its center."""
     if not degrees or not math.isfinite(degrees):
         return tuple(corners)
     left, top, right, bottom = corners

@@ -68,7 +68,7 @@ def find_format(path: Path) -> str:
     """The format of what lies at a path.
 
     Raises:
-        DataError: nothing is there, nothing is recognised, or several formats are.
+        DataError: nothing is there, nothing is recognized, or several formats are.
     """
     if not path.exists():
         raise DataError(
@@ -85,7 +85,7 @@ def find_format(path: Path) -> str:
             f"{path} holds several formats: {', '.join(found)}. Say which with format=..., or "
             "pass the annotation file's own path."
         )
-    raise DataError(f"{path}: no annotations recognised. Looked for: {_LOOKED_FOR}")
+    raise DataError(f"{path}: no annotations recognized. Looked for: {_LOOKED_FOR}")
 
 
 _LOOKED_FOR = (

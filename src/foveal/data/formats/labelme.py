@@ -208,7 +208,7 @@ def _points(value: Any) -> list[tuple[float, float]] | None:
 
 
 def _box(kind: str, points: list[tuple[float, float]]) -> tuple[float, float, float, float]:
-    """The box of a shape; a circle is written as its centre and a point on it."""
+    """The box of a shape; a circle is written as its center and a point on it."""
     if kind == "circle":
         (x, y), edge = points[:2]
         radius = math.dist((x, y), edge)

@@ -1,6 +1,6 @@
 """YOLO: a text file for each image, a line for each object: class, then shares of the size.
 
-A line is `class x_centre y_centre width height`, or `class x1 y1 x2 y2 x3 y3 ...`, the corners of a
+A line is `class x_center y_center width height`, or `class x1 y1 x2 y2 x3 y3 ...`, the corners of a
 polygon. `data.yaml` (or Darknet's `obj.data`) names the classes and the splits.
 """
 

@@ -35,7 +35,7 @@ def to_pixels(
         image: a file's path; a PIL image (its orientation is applied); an array [H, W] or
             [H, W, C]; or a tensor [H, W] or [C, H, W]. Arrays and tensors are RGB; they hold uint8,
             uint16 (the high byte counts), or floating point values in 0..1.
-        bands: how many the network takes; grey is repeated into three, alpha is dropped.
+        bands: how many the network takes; gray is repeated into three, alpha is dropped.
         band_low, band_high: the values that become 0 and 255, where the network was made for data
             of more than 8 bits; then arrays hold such values.
 
@@ -82,8 +82,8 @@ def _from_pillow(image: Image.Image, bands: int) -> NDArray[Any]:
     picture = ImageOps.exif_transpose(image)
     deep = picture.mode.startswith("I;16") or picture.mode in ("I", "F")
     if not deep and bands in (1, 3):
-        grey = bands == 1 or picture.mode in ("L", "LA", "La", "1")
-        picture = picture.convert("L" if grey else "RGB")
+        gray = bands == 1 or picture.mode in ("L", "LA", "La", "1")
+        picture = picture.convert("L" if gray else "RGB")
     return np.asarray(picture)
 
 
@@ -99,13 +99,13 @@ def _with_bands(values: NDArray[Any], bands: int, what: str) -> NDArray[Any]:
     found = values.shape[2]
     if found == bands:
         return values
-    if bands == 3 and found in (1, 2):  # grey, perhaps with alpha
+    if bands == 3 and found in (1, 2):  # gray, perhaps with alpha
         return values[:, :, :1].repeat(3, axis=2)
     if bands == 3 and found == 4:
         return values[:, :, :3]
     if bands == 1 and found in (3, 4) and values.dtype == np.uint8:
-        colour = np.ascontiguousarray(values[:, :, :3])
-        return np.asarray(cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY))[:, :, None]
+        color = np.ascontiguousarray(values[:, :, :3])
+        return np.asarray(cv2.cvtColor(color, cv2.COLOR_RGB2GRAY))[:, :, None]
     raise ImageError(
         f"{what}: has {found} bands, the model takes {bands}. Expected an array [H, W, {bands}] "
         f"or a tensor [{bands}, H, W]."
@@ -130,6 +130,6 @@ def _to_bytes(
             return np.asarray(np.rint(values * 255), np.uint8)
         raise ImageError(
             f"{what}: holds {values.dtype} values from {least:.4g} to {most:.4g}. "
-            "Expected uint8, or floating point in 0..1, not yet normalised."
+            "Expected uint8, or floating point in 0..1, not yet normalized."
         )
     raise ImageError(f"{what}: holds {values.dtype} values. Expected uint8, or float in 0..1.")

@@ -1,4 +1,4 @@
-"""The formats that Pillow reads; whole JPEGs are decoded faster, 16-bit colour PNGs deeper."""
+"""The formats that Pillow reads; whole JPEGs are decoded faster, 16-bit color PNGs deeper."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def stored_values(picture: Image.Image) -> tuple[int, int]:
     bands, bits = _MODES.get(picture.mode.split("B")[0], (3, 8))
     if picture.format == "TIFF" and picture.mode not in ("P", "CMYK"):
         return _tiff_bands(picture)
-    return bands, 16 if _is_deep_colour(picture) else bits
+    return bands, 16 if _is_deep_color(picture) else bits
 
 
 def _tiff_bands(picture: Image.Image) -> tuple[int, int]:
@@ -115,7 +115,7 @@ def open_picture(file: IO[bytes], *, path: Path) -> tuple[Image.Image, int]:
 def read_picture(
     file: IO[bytes], *, path: Path, bands: int, deep: bool, most_pixels: int
 ) -> NDArray[Any]:
-    """[H, W, C] as stored where deep or where `bands` is the file's own, else grey or RGB."""
+    """[H, W, C] as stored where deep or where `bands` is the file's own, else gray or RGB."""
     picture, orientation = open_picture(file, path=path)
     width, height = picture.size
     tiff.check_pixels(width, height, most_pixels, path)
@@ -132,9 +132,9 @@ def _decode_by_opencv(file: IO[bytes], picture: Image.Image, deep: bool) -> NDAr
     """What Pillow would give, decoded faster or deeper; None where Pillow must decode itself.
 
     Only whole JPEGs of one or three bands, where both decode with libjpeg-turbo and agree to the
-    bit, and 16-bit colour PNGs, of which Pillow keeps the high byte only.
+    bit, and 16-bit color PNGs, of which Pillow keeps the high byte only.
     """
-    deep = deep and _is_deep_colour(picture)
+    deep = deep and _is_deep_color(picture)
     if not (deep or (picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"))):
         return None
     width, height = picture.size
@@ -152,7 +152,7 @@ def _decode_by_opencv(file: IO[bytes], picture: Image.Image, deep: bool) -> NDAr
     return image.reshape(height, width, -1)
 
 
-def _is_deep_colour(picture: Image.Image) -> bool:
+def _is_deep_color(picture: Image.Image) -> bool:
     tiles = getattr(picture, "tile", None) or [None]
     kind = tiles[0][3] if tiles[0] else None
     return picture.format == "PNG" and kind in ("RGB;16B", "RGBA;16B")

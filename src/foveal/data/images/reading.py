@@ -1,8 +1,8 @@
 """From an image file to uint8 pixels, by one policy for every format, with every failure named.
 
-The policy: EXIF orientation is applied. Alpha is dropped, the colour stored beneath it stays. Grey
-is repeated into three bands; palettes, CMYK and other colour spaces are converted as Pillow does.
-Of 16-bit values the high byte is kept (value // 256, what Pillow does with 16-bit colour), unless
+The policy: EXIF orientation is applied. Alpha is dropped, the color stored beneath it stays. Gray
+is repeated into three bands; palettes, CMYK and other color spaces are converted as Pillow does.
+Of 16-bit values the high byte is kept (value // 256, what Pillow does with 16-bit color), unless
 `band_low` and `band_high` state which values become 0 and 255. An animation is no image.
 Loads no torch.
 """
@@ -62,7 +62,7 @@ def read_image(
 
     Args:
         path: a JPEG, PNG, TIFF, WebP, BMP, GIF, PPM, TGA, JPEG 2000 or AVIF file.
-        bands: 3 gives RGB, 1 grey; any other number must be the file's own.
+        bands: 3 gives RGB, 1 gray; any other number must be the file's own.
         band_low: the stored value that becomes 0, one for all bands or one for each.
         band_high: the stored value that becomes 255; values are scaled linearly and clipped.
         most_pixels: larger images are refused.

@@ -108,7 +108,7 @@ def plan_evaluation(
 ) -> list[BatchTask]:
     """Cut the images into batches of one input size each, every image once.
 
-    Images are never padded further for the sake of their neighbours, since that would change what
+    Images are never padded further for the sake of their neighbors, since that would change what
     is found in them.
 
     Args:

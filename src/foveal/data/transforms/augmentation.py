@@ -1,4 +1,4 @@
-"""Random changes of training images: geometry as one movement of pixels, colour as one matrix."""
+"""Random changes of training images: geometry as one movement of pixels, color as one matrix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from foveal.data.transforms.preparation import Preparation
 
-_MOSAIC_CENTRE = (0.3, 0.7)
+_MOSAIC_CENTER = (0.3, 0.7)
 """Where the four images of a mosaic meet, as a share of each side."""
 _MOSAIC_ZOOM = (0.5, 1.0)
 """How much smaller than alone an image is in a mosaic."""
@@ -33,7 +33,7 @@ class Augmentation:
     """Random changes of a sample, made together with its preparation.
 
     Resizing and all geometry are one resampling: along the axes by area or linearly; where rotation
-    or shear is drawn, one affine warp. Colour then changes by one matrix.
+    or shear is drawn, one affine warp. Color then changes by one matrix.
 
     Attributes:
         flip_horizontal, flip_vertical: mirror half of the images.
@@ -42,9 +42,9 @@ class Augmentation:
         rotation: largest angle either way, degrees.
         shear: largest angle of either axis, degrees.
         brightness, contrast, saturation: largest change of the factor 1, either way.
-        hue: largest turn of the colour circle, either way; 1 is the full circle.
+        hue: largest turn of the color circle, either way; 1 is the full circle.
         blur: share of images blurred.
-        noise: largest standard deviation of normal noise, grey levels.
+        noise: largest standard deviation of normal noise, gray levels.
         mosaic: share of samples made of four images.
         least_visible: objects with less of their box left in the picture are dropped.
         rotated_boxes: how a box follows a rotation; see `move_target`.
@@ -171,7 +171,7 @@ class Augmentation:
         x, y = (
             min(side - 1, max(1, round(side * share)))
             for side, share in zip(
-                (width, height), generator.uniform(*_MOSAIC_CENTRE, 2), strict=True
+                (width, height), generator.uniform(*_MOSAIC_CENTER, 2), strict=True
             )
         )
         parts = [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
@@ -199,7 +199,7 @@ class Augmentation:
         )
 
     def _change_pixels(self, image: NDArray[np.uint8], generator: Generator) -> None:
-        color.change_colours(
+        color.change_colors(
             image,
             generator,
             brightness=self.brightness,

@@ -45,7 +45,7 @@ def move_target(
         area before are dropped.
     """
     boxes = target.boxes.astype(np.float64)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
     halves = (boxes[:, 2:] - boxes[:, :2]) / 2
     real = (halves > 0).all(axis=1)
     if rule == "corners":
@@ -53,7 +53,7 @@ def move_target(
     else:
         halves = np.sqrt(halves**2 @ (matrix[:, :2] ** 2).T)
     limits = np.array([room[1], room[0]] * 2, np.float64)
-    cut = np.clip(np.hstack([centres - halves, centres + halves]), 0, limits)
+    cut = np.clip(np.hstack([centers - halves, centers + halves]), 0, limits)
     tilted = np.count_nonzero(matrix[:, :2]) > 2
     if tilted and rule == "corners":
         cut = _seen_bounds(boxes, matrix, room)

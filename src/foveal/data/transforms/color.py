@@ -1,4 +1,4 @@
-"""Random changes of colour: all of brightness, contrast, saturation and hue as one 3x4 matrix."""
+"""Random changes of color: all of brightness, contrast, saturation and hue as one 3x4 matrix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _QUANTILES = np.array([NormalDist().inv_cdf((level + 0.5) / 256) for level in ra
 _QUANTILES /= _QUANTILES.std()
 
 
-def colour_matrix(
+def color_matrix(
     *, brightness: float, contrast: float, saturation: float, hue: float, mean: float
 ) -> NDArray[np.float32]:
     """One matrix for four changes of an RGB image.
@@ -31,8 +31,8 @@ def colour_matrix(
     Args:
         brightness: factor on all values.
         contrast: factor on the distance from `mean`.
-        saturation: factor on the distance from the pixel's own grey; 0 gives a grey image.
-        hue: turn of the colour circle with luma kept, 1 is the full circle.
+        saturation: factor on the distance from the pixel's own gray; 0 gives a gray image.
+        hue: turn of the color circle with luma kept, 1 is the full circle.
         mean: the image's mean luma, 0..255.
 
     Returns:
@@ -47,7 +47,7 @@ def colour_matrix(
     return np.hstack([linear, shift]).astype(np.float32)
 
 
-def change_colours(
+def change_colors(
     image: NDArray[np.uint8],
     generator: Generator,
     *,
@@ -67,7 +67,7 @@ def change_colours(
         return
     means = image[::8, ::8].mean(axis=(0, 1))
     if bands == 3:
-        matrix = colour_matrix(
+        matrix = color_matrix(
             brightness=1 + brightness * draws[0],
             contrast=1 + contrast * draws[1],
             saturation=1 + saturation * draws[2],

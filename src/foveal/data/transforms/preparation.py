@@ -124,7 +124,7 @@ class Preparation:
 
 
 def make_preparation(settings: PreparationSettings) -> Preparation:
-    """The preparation that the settings describe; the padding is the mean colour."""
+    """The preparation that the settings describe; the padding is the mean color."""
     return Preparation(
         mode=settings.mode,
         shorter=settings.shorter,

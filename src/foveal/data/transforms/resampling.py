@@ -115,11 +115,11 @@ def warp_into(
         return
     image, matrix = _reduced(image, matrix)
     height, width = out.shape[:2]
-    centred = matrix.copy()  # OpenCV counts from a pixel's centre
-    centred[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
+    centered = matrix.copy()  # OpenCV counts from a pixel's center
+    centered[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
     _by_bands(
         lambda part, into, bands: cv2.warpAffine(
-            part, centred, (width, height), dst=into, flags=cv2.INTER_LINEAR,
+            part, centered, (width, height), dst=into, flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT, borderValue=tuple(int(value) for value in fill[bands]),
         ),
         image,

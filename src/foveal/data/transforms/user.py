@@ -99,7 +99,7 @@ def _changed(
     if image.ndim != 3 or image.dtype != np.uint8:
         raise TypeError(
             f"the transform gave an image of {image.dtype} {image.shape}; expected uint8 with "
-            "bands: leave conversion to floating point and normalisation out, the model does both"
+            "bands: leave conversion to floating point and normalization out, the model does both"
         )
     height, width = image.shape[:2]
     limits = np.array([width, height] * 2, np.float64)
