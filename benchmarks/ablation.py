@@ -22,7 +22,7 @@ from foveal.errors import TrainingError
 from foveal.training.metrics_log import LoggingReporter
 
 LOSSES = {
-    "cross entropy": ["loss.gamma=0.0", "loss.alpha=none"],
+    "cross_entropy": ["loss.gamma=0.0", "loss.alpha=none"],
     "balanced, alpha 0.75": ["loss.gamma=0.0", "loss.alpha=0.75"],
     "focal, gamma 0.5": ["loss.gamma=0.5", "loss.alpha=0.5"],
     "focal, gamma 1": ["loss.gamma=1.0", "loss.alpha=0.25"],

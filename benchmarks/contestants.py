@@ -59,7 +59,7 @@ class Contestant(Protocol):
         """What it computes in."""
 
     def prediction(
-        self, images: Images, *, batch: int, threshold: float
+        self, images: Images, *, batch: int, score_threshold: float
     ) -> Callable[[], list[Detections]]:
         """From decoded images, [H, W, 3] uint8 in memory, to detections."""
 
@@ -78,15 +78,15 @@ class Ours:
     def precision(self) -> str:
         return self.opened.runtime.precision
 
-    def predictor(self, *, batch: int, threshold: float) -> Predictor:
+    def predictor(self, *, batch: int, score_threshold: float) -> Predictor:
         """As `Detector.detect` has it, with this threshold."""
-        return replace(self.opened.predictor(threshold=threshold), batch=batch)
+        return replace(self.opened.predictor(score_threshold=score_threshold), batch=batch)
 
     def prediction(
-        self, images: Images, *, batch: int, threshold: float
+        self, images: Images, *, batch: int, score_threshold: float
     ) -> Callable[[], list[Detections]]:
         """One image by `detect`, more by `detect_many`."""
-        predictor = self.predictor(batch=batch, threshold=threshold)
+        predictor = self.predictor(batch=batch, score_threshold=score_threshold)
         if batch == 1:
             return lambda: [predictor.detect(image) for image in images]
         return lambda: predictor.detect_many(images)
@@ -109,7 +109,7 @@ class Theirs:
     precision: str
 
     def prediction(
-        self, images: Images, *, batch: int, threshold: float
+        self, images: Images, *, batch: int, score_threshold: float
     ) -> Callable[[], list[Detections]]:
         """Batches of images; its labels as they are."""
         work = torchvision_prediction(
@@ -117,7 +117,7 @@ class Theirs:
         )
 
         def with_threshold() -> list[Detections]:
-            self.model.score_thresh = threshold
+            self.model.score_thresh = score_threshold
             return work()
 
         return with_threshold
@@ -141,9 +141,9 @@ class Theirs:
 def evaluated(contestant: Ours, test: Dataset) -> Evaluation:
     """What it is worth on images with boxes, with the model's own preparation."""
     decoding = contestant.opened.description.decoding
-    predictor = contestant.predictor(batch=1, threshold=decoding.threshold)
+    predictor = contestant.predictor(batch=1, score_threshold=decoding.score_threshold)
     detections = predictor.detect_many(test.paths)
-    return evaluate(detections, test.targets, test.classes, most=decoding.most)
+    return evaluate(detections, test.targets, test.classes, max_detections=decoding.max_detections)
 
 
 def torchvision_prediction(
@@ -296,9 +296,9 @@ def clock() -> float:
     return time.perf_counter()
 
 
-def spans(contestant: Ours, images: Images, *, threshold: float) -> list[tuple[float, ...]]:
+def spans(contestant: Ours, images: Images, *, score_threshold: float) -> list[tuple[float, ...]]:
     """For each image, alone: seconds before, in and after the network."""
-    predictor = contestant.predictor(batch=1, threshold=threshold)
+    predictor = contestant.predictor(batch=1, score_threshold=score_threshold)
     timed = Timed(predictor.runtime)
     predictor = replace(predictor, runtime=timed)
     found = []

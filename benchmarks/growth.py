@@ -83,7 +83,7 @@ def make_network(task: Task) -> LoadedModel:
             f"model.backbone={task.backbone}",
             f"preparation.shorter={task.shorter}",
             f"preparation.longer={task.longer}",
-            f"decoding.most={max(1, task.objects)}",
+            f"decoding.max_detections={max(1, task.objects)}",
             f"decoding.top_per_level={max(1000, task.objects)}",
         ]
     )

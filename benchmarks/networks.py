@@ -111,7 +111,7 @@ def make_pair(task: Task, *, candidates: int | None = None) -> Pair:
     overrides = [
         f"preparation.shorter={task.shorter}",
         f"preparation.longer={task.longer}",
-        f"decoding.threshold={THRESHOLD}",
+        f"decoding.score_threshold={THRESHOLD}",
     ]
     names = [f"class {number}" for number in range(task.classes)]
     with tempfile.TemporaryDirectory() as folder:

@@ -284,8 +284,8 @@ def prediction_parts(
     """The table of a prediction, and its row in the target's table."""
     pair = make_pair(task, candidates=CANDIDATES[kind])
     opened = open_network(pair.own, device=task.device, precision=wanted)
-    threshold = pair.own.settings.decoding.threshold
-    predictor = replace(opened.predictor(threshold=threshold), batch=task.batch)
+    score_threshold = pair.own.settings.decoding.score_threshold
+    predictor = replace(opened.predictor(score_threshold=score_threshold), batch=task.batch)
     images = draw_images(task)
     height, width = predictor.preparation.size_for(task.width, task.height)
     shape = (task.batch, 3, height, width)

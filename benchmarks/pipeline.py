@@ -1,4 +1,4 @@
-"""Images a second on one core, from file to augmented input, beside torchvision v2.
+"""Images a second on one core, from file to augmented input, beside torchvision_v2.
 
     python benchmarks/pipeline.py [--folder IMAGES] [--images 32] [--side 512] [--rounds 7]
 

@@ -146,7 +146,7 @@ def nms_contestants(
     def blocks() -> list[Sequence[int]]:
         boxes, labels, counts = found.padded
         alive = torch.arange(labels.shape[1]) < counts[:, None]
-        keep = blockwise(boxes, labels, alive, limit=IOU, most=MOST)
+        keep = blockwise(boxes, labels, alive, limit=IOU, max_detections=MOST)
         return [image[image >= 0].numpy() for image in keep]
 
     contestants = {

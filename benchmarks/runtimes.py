@@ -97,14 +97,16 @@ def compare_detections(
         SystemExit: one that computes the same in the same precision has not found the same.
     """
     with full_float32():
-        expected = reference.prediction(subject.images, batch=1, threshold=subject.counted)()
+        expected = reference.prediction(subject.images, batch=1, score_threshold=subject.counted)()
         found: dict[str, dict[str, Any]] = {}
         for name, contestant in contestants.items():
             if isinstance(contestant, Theirs) and not subject.same_weights:
                 found[name] = {"found again": "-", **({"AP": "-"} if subject.trained else {})}
                 continue
             # Lower, so that a score that falls a little is no detection that went.
-            lower = contestant.prediction(subject.images, batch=1, threshold=subject.counted / 2)()
+            lower = contestant.prediction(
+                subject.images, batch=1, score_threshold=subject.counted / 2
+            )()
             if contestant.precision == "float32":
                 demand_agreement(contestant.title, lower, expected, other=reference.title)
             alike = agreement(lower, expected, least_iou=ALIKE_IOU, most_apart=ALIKE_SCORE)
@@ -121,8 +123,8 @@ def compare_with_torchvision(subject: Subject, reference: Ours, other: Contestan
         SystemExit: one of them is too small.
     """
     shares = []
-    for threshold in (subject.few, EVERYTHING):
-        work = {"batch": 1, "threshold": threshold}
+    for score_threshold in (subject.few, EVERYTHING):
+        work = {"batch": 1, "score_threshold": score_threshold}
         with full_float32():
             found = reference.prediction(subject.images[:1], **work)()
             expected = other.prediction(subject.images[:1], **work)()
@@ -149,9 +151,9 @@ def measure(
     seconds = {f"{batch} network": interleave(alone, **rounds)}
     rows = []
     for kind in options.candidates:
-        threshold = subject.few if kind == "few" else EVERYTHING
+        score_threshold = subject.few if kind == "few" else EVERYTHING
         works: dict[str, Callable[[], list[Detections]]] = {
-            name: contestant.prediction(images, batch=batch, threshold=threshold)
+            name: contestant.prediction(images, batch=batch, score_threshold=score_threshold)
             for name, contestant in contestants.items()
         }
         seconds[f"{batch} {kind}"] = whole = interleave(works, **rounds)
@@ -195,12 +197,12 @@ def measure_spans(
     images = subject.images[: images_in_a_turn(options)]
     rows = []
     for kind in options.candidates:
-        threshold = subject.few if kind == "few" else EVERYTHING
+        score_threshold = subject.few if kind == "few" else EVERYTHING
         found: dict[str, list[tuple[float, ...]]] = {}
         for turns in range(options.warmup + options.rounds):
             for name, contestant in contestants.items():
                 if isinstance(contestant, Ours):
-                    parts = spans(contestant, images, threshold=threshold)
+                    parts = spans(contestant, images, score_threshold=score_threshold)
                     found.setdefault(name, []).extend(parts if turns >= options.warmup else [])
         for name, parts in found.items():
             before, network, after = (
@@ -276,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         reference = contestants.get(REFERENCE) or workshop.make(REFERENCE)
         same_as_theirs: float | str = "-"
         if subject.same_weights:
-            predictor = reference.predictor(batch=1, threshold=subject.few)
+            predictor = reference.predictor(batch=1, score_threshold=subject.few)
             check_same_work(subject.foreign, predictor)
             other = contestants.get(BASE) or workshop.make(BASE)
             same_as_theirs = compare_with_torchvision(subject, reference, other)

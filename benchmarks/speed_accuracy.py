@@ -142,7 +142,9 @@ def own_contestants(
             "GFLOP": gflop,
             "computes in": ours.precision,
         }
-        predict = ours.prediction(work.images, batch=1, threshold=own.settings.decoding.threshold)
+        predict = ours.prediction(
+            work.images, batch=1, score_threshold=own.settings.decoding.score_threshold
+        )
         found.append((Contestant(title, predict, None, more), ours))
     return found
 

@@ -129,7 +129,7 @@ def light(task: Task, count: int, folder: Path, *, file: Path | None, data: Path
         foreign,
         same_weights=False,
         images=pixels,
-        few=own.settings.decoding.threshold,
+        few=own.settings.decoding.score_threshold,
         counted=own.card.score_threshold,
         calibration=foveal.read(f"{data}:train"),
         check=foveal.read(f"{data}:val"),
@@ -160,7 +160,7 @@ def score_of(rank: int, own: LoadedModel, image: NDArray[np.uint8]) -> float:
 def foreign_of(own: LoadedModel, task: Task) -> RetinaNet:
     """torchvision's network for the task, keeping as many detections as foveal's model."""
     foreign = make_foreign(task)
-    foreign.detections_per_img = own.settings.decoding.most
+    foreign.detections_per_img = own.settings.decoding.max_detections
     return foreign
 
 
@@ -194,10 +194,10 @@ def check_same_work(foreign: RetinaNet, own: Predictor) -> None:
         SystemExit: they differ, and times would mean nothing.
     """
     settings = {
-        "threshold": (own.threshold, foreign.score_thresh),
+        "score_threshold": (own.score_threshold, foreign.score_thresh),
         "candidates a level": (own.top_per_level, foreign.topk_candidates),
         "NMS": (own.nms_iou, foreign.nms_thresh),
-        "most detections": (own.most, foreign.detections_per_img),
+        "most detections": (own.max_detections, foreign.detections_per_img),
         "over all classes together": (own.class_agnostic, False),
         "views": ((own.flip, own.scales), (False, (1.0,))),
     }

@@ -22,13 +22,13 @@ def test_presets_say_what_the_table_of_differences_says():
     paper, first, second = (
         make_settings(preset=name) for name in PRESETS if name not in ("standard", "light")
     )
-    assert not paper.assignment.force_best
-    assert (paper.loss.box, paper.loss.beta, paper.loss.divide_by) == ("smooth l1", 0.11, "batch")
+    assert not paper.assignment.allow_low_quality_matches
+    assert (paper.loss.box, paper.loss.beta, paper.loss.divide_by) == ("smooth_l1", 0.11, "batch")
     assert (paper.preparation.shorter, paper.preparation.longer) == (800, 1333)
     assert (first.model.p6_from, second.model.p6_from) == ("P5", "C5")
     assert (first.loss.box, second.loss.box) == ("l1", "giou")
     assert (first.model.norm_eps, second.model.norm) == (0.0, "live")
-    assert first.decoding.most == second.decoding.most == 300
+    assert first.decoding.max_detections == second.decoding.max_detections == 300
     assert first.anchors == second.anchors
     assert first.anchors.order == "ratio-major"
 
@@ -66,7 +66,7 @@ def test_making_settings_leaves_the_presets_alone():
         ("anchors.ratios=[0.5, 1, 2]", "anchors", "ratios", (0.5, 1.0, 2.0)),
         ("loss.alpha=null", "loss", "alpha", None),
         ("loss.alpha=none", "loss", "alpha", None),
-        ("loss.box=smooth l1", "loss", "box", "smooth l1"),
+        ("loss.box=smooth_l1", "loss", "box", "smooth_l1"),
         (" training.epochs = 20 ", "training", "epochs", 20),
         ("augmentation.scale=[0.5, 2]", "augmentation", "scale", (0.5, 2.0)),
     ],
@@ -86,7 +86,7 @@ def test_overrides_are_read_as_people_write_them(override, section, name, value)
         ("training.epochs=2.5", r"training\.epochs = 2\.5"),
         ("training.epochs", r"expected section\.name=value"),
         ("epochs=3", r"expected section\.name=value"),
-        ("decoding.threshold=1.5", r"decoding\.threshold = 1\.5"),
+        ("decoding.score_threshold=1.5", r"decoding\.threshold = 1\.5"),
         ("model.norm=batch", r"model\.norm = 'batch'.*frozen"),
         ("anchors.sizes=[32]", r"sizes has 1 entries and strides 5"),
         ("preparation.longer=10", r"longer \(10\) is below shorter"),

@@ -57,20 +57,20 @@ def test_fitting_leaves_a_complete_run_folder(run):
     report = (out / "report.html").read_text(encoding="utf-8")
     assert "Anchors" in report
     assert "Training" in report
-    assert 0 <= detector.threshold <= 1
+    assert 0 <= detector.score_threshold <= 1
     assert len(detector.history) == 1
 
 
 def test_a_saved_detector_finds_the_same(run, drawn, tmp_path):
     detector, out = run
     path = drawn["valid"].records[0].path
-    expected = detector.detect(path, threshold=0.0)
+    expected = detector.detect(path, score_threshold=0.0)
     detector.save(tmp_path / "own.safetensors")
     for file in (tmp_path / "own.safetensors", out / "best.safetensors"):
         loaded = foveal.load(file)
-        assert loaded.threshold == detector.threshold
+        assert loaded.score_threshold == detector.score_threshold
         assert loaded.classes == detector.classes
-        found = loaded.detect(path, threshold=0.0)
+        found = loaded.detect(path, score_threshold=0.0)
         np.testing.assert_array_equal(found.boxes, expected.boxes)
         np.testing.assert_array_equal(found.scores, expected.scores)
     assert len(expected) > 0
@@ -148,14 +148,14 @@ def test_the_best_epochs_validation_is_not_done_again(drawn, tmp_path, monkeypat
     targets = [drawn["valid"].target(index) for index in range(4)]
     monkeypatch.undo()
     again = foveal.load(tmp_path / "run" / "best.safetensors")
-    found = again.detect_many((r.path for r in drawn["valid"]), threshold=0.05)
-    assert again.threshold == choose_threshold(found, targets, detector.classes, by="f1")
+    found = again.detect_many((r.path for r in drawn["valid"]), score_threshold=0.05)
+    assert again.score_threshold == choose_threshold(found, targets, detector.classes, by="f1")
     # A run that is only read again has nothing at hand.
     monkeypatch.setattr(Predictor, "detect_many", detect_many)
     other = foveal.Detector(drawn["train"], settings=settings)
     other.fit(valid=drawn["valid"], out=tmp_path / "run", resume=True)
     assert calls == [4, 4, 4]
-    assert other.threshold == detector.threshold
+    assert other.score_threshold == detector.score_threshold
 
 
 def test_the_reports_training_data_is_without_what_is_held_out(drawn, tmp_path, monkeypatch):

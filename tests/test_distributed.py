@@ -9,7 +9,7 @@ from tests.training import two_processes
 
 from foveal.data.synthetic import draw_dataset
 
-OVERRIDES = ("training.average=0.5", "training.optimizer=sgd", "training.batch=4")
+OVERRIDES = ("training.ema_decay=0.5", "training.optimizer=sgd", "training.batch=4")
 
 
 def numbers(folder, kind, name):

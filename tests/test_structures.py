@@ -14,8 +14,8 @@ FOUND = Detections(
 
 def test_filter_by_class_and_score():
     assert FOUND.filter("normal").scores.tolist() == pytest.approx([0.9, 0.5])
-    assert FOUND.filter("platelet", "infected", threshold=0.3).names == ["infected"]
-    assert FOUND.filter(threshold=0.5).names == ["normal", "infected", "normal"]
+    assert FOUND.filter("platelet", "infected", score_threshold=0.3).names == ["infected"]
+    assert FOUND.filter(score_threshold=0.5).names == ["normal", "infected", "normal"]
     assert len(FOUND.filter()) == 4
     assert FOUND.filter("infected").classes == FOUND.classes
     assert len(FOUND.select(np.zeros(4, np.bool_)).filter("normal")) == 0

@@ -152,7 +152,7 @@ class Detector:
         return self._model
 
     @property
-    def threshold(self) -> float:
+    def score_threshold(self) -> float:
         """From which score a detection counts: the card's."""
         return self.card.score_threshold
 
@@ -174,7 +174,7 @@ class Detector:
 
         Args:
             valid: validation images; None holds out a seeded share of the data
-                (`training.hold_out`).
+                (`training.validation_fraction`).
             epochs: how often each image is seen; None keeps the settings'.
             out: the run's folder, with the model files, the journal and the report.
             resume: go on with the run in `out`.
@@ -239,7 +239,7 @@ class Detector:
         self._check_data()
         if valid is not None:
             return self._data, self._read(valid).aligned(self.classes)
-        share, seed = settings.training.hold_out, settings.training.seed
+        share, seed = settings.training.validation_fraction, settings.training.seed
         rest, held = self._data.split(share, seed=seed)
         reporter.say(
             f"No validation data was given: {len(held)} of {counted(len(self._data), 'image')} "
@@ -265,9 +265,11 @@ class Detector:
         def detect(model: RetinaNet, paths: list[Path]) -> list[Detections]:
             opened = open_network(LoadedModel(model, settings, self.card), device=None)
             # Low scores too: AP needs them.
-            return opened.predictor(threshold=settings.decoding.threshold).detect_many(paths)
+            return opened.predictor(score_threshold=settings.decoding.score_threshold).detect_many(
+                paths
+            )
 
-        return Validation(data, detect, most=settings.decoding.most)
+        return Validation(data, detect, max_detections=settings.decoding.max_detections)
 
     def _conclude(
         self,
@@ -292,9 +294,15 @@ class Detector:
             return
         (training, data), folder = parts, result.folder
         self.save(folder / BEST)
-        most = self.settings.decoding.most
-        targets, threshold = validation.targets, self.threshold
-        measured = evaluate(found, targets, self.classes, threshold=threshold, most=most)
+        max_detections = self.settings.decoding.max_detections
+        targets, score_threshold = validation.targets, self.score_threshold
+        measured = evaluate(
+            found,
+            targets,
+            self.classes,
+            score_threshold=score_threshold,
+            max_detections=max_detections,
+        )
         self._report(folder, measured, data, training=training)
         reporter.say(f"The report is {folder / 'report.html'}.")
         if self.settings.training.export and self.model.mean.device.type == "cpu":
@@ -310,12 +318,12 @@ class Detector:
 
     # Use -------------------------------------------------------------------------------------
 
-    def detect(self, image: ImageLike, *, threshold: float | None = None) -> Detections:
+    def detect(self, image: ImageLike, *, score_threshold: float | None = None) -> Detections:
         """Find objects in one image: a path, a PIL image, an array [H, W, C], a tensor [C, H, W].
 
         Args:
             image: see above; values as `foveal.data.images.inputs.to_pixels` says.
-            threshold: scores must be above it; None takes the chosen one.
+            score_threshold: scores must be above it; None takes the chosen one.
 
         Returns:
             Boxes in original pixels, best first.
@@ -323,32 +331,32 @@ class Detector:
         Raises:
             ImageError: the image can't be read.
         """
-        return self.predictor(threshold=threshold).detect(image)
+        return self.predictor(score_threshold=score_threshold).detect(image)
 
     def detect_many(
-        self, images: Iterable[ImageLike], *, threshold: float | None = None
+        self, images: Iterable[ImageLike], *, score_threshold: float | None = None
     ) -> list[Detections]:
         """Find objects in many images of any sizes: one Detections for each, in their order."""
-        return self.predictor(threshold=threshold).detect_many(images)
+        return self.predictor(score_threshold=score_threshold).detect_many(images)
 
     def predictor(
         self,
         *,
-        threshold: float | None = None,
+        score_threshold: float | None = None,
         device: str = "auto",
         precision: RuntimePrecision = "auto",
     ) -> Predictor:
         """The detector as a Predictor, which has more options.
 
         Args:
-            threshold: the least score; None takes the chosen one.
+            score_threshold: the least score; None takes the chosen one.
             device: 'auto' takes an accelerator where there is one.
             precision: 'auto' takes what is fastest here.
 
         Raises:
             SettingsError: a device or precision that can't be had.
         """
-        return self._open(device, precision).predictor(threshold=threshold)
+        return self._open(device, precision).predictor(score_threshold=score_threshold)
 
     def _open(self, device: str, precision: RuntimePrecision) -> Opened:
         """What computes; kept for the next time where nothing special is wanted."""
@@ -391,7 +399,9 @@ class Detector:
         from foveal.evaluation.metrics_file import write_metrics
 
         dataset = self._read(data).aligned(self.classes)
-        predictor = predictor or self.predictor(threshold=self.settings.decoding.threshold)
+        predictor = predictor or self.predictor(
+            score_threshold=self.settings.decoding.score_threshold
+        )
         found: dict[int, Detections] = {}
         for each in predictor.stream(dataset.paths):
             found[each.index] = each.detections
@@ -401,8 +411,8 @@ class Detector:
             [found[index] for index in range(len(dataset))],
             dataset.targets,
             self.classes,
-            threshold=self.threshold if self.card.threshold_is_chosen else None,
-            most=predictor.most,
+            score_threshold=self.score_threshold if self.card.threshold_is_chosen else None,
+            max_detections=predictor.max_detections,
         )
         if out is not None:
             folder = Path(out)

@@ -226,16 +226,16 @@ class Detections:
             path=self.path,
         )
 
-    def above(self, threshold: float) -> Detections:
+    def above(self, score_threshold: float) -> Detections:
         """The detections whose score is at least the threshold."""
-        return self.select(self.scores >= threshold)
+        return self.select(self.scores >= score_threshold)
 
-    def filter(self, *names: str, threshold: float = 0.0) -> Detections:
+    def filter(self, *names: str, score_threshold: float = 0.0) -> Detections:
         """The detections of some classes.
 
         Args:
             names: of the classes; without any, all of them.
-            threshold: the least score.
+            score_threshold: the least score.
 
         Raises:
             DataError: there is no class of such a name.
@@ -245,7 +245,7 @@ class Detections:
             raise DataError(
                 f"There is no class {unknown[0]!r}. Expected some of: {', '.join(self.classes)}."
             )
-        keep = self.scores >= threshold
+        keep = self.scores >= score_threshold
         if names:
             keep &= np.isin(self.labels, [self.classes.index(name) for name in names])
         return self.select(keep)

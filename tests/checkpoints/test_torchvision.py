@@ -83,7 +83,7 @@ def test_there_and_back_is_bit_identical(version: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_ours_gives_torchvision_the_same_logits(version: str) -> None:
-    preset = {"v1": "torchvision", "v2": "torchvision v2"}[version]
+    preset = {"v1": "torchvision", "v2": "torchvision_v2"}[version]
     settings = make_settings(preset=preset, overrides=["model.weights=none", "model.norm=live"])
     torch.manual_seed(1)
     own = build_model(settings, 4).eval()

@@ -92,14 +92,14 @@ def test_results_against_a_small_data_set(data, results, tmp_path, monkeypatch, 
     code = foveal(
         monkeypatch,
         *("evaluate", results, data / "truth.json", "--out", out),
-        *("--ignore", "DontCare", "--threshold", 0.5),
+        *("--ignore", "DontCare", "--score-threshold", 0.5),
     )
     assert code == 0
     metrics = json.loads((out / "metrics.json").read_text())
     # The second detection lies in the region to ignore, the third is below the threshold.
     assert metrics["precision"] == 1
     assert metrics["recall"] == 0.5
-    assert metrics["threshold"] == 0.5
+    assert metrics["score_threshold"] == 0.5
     assert list(metrics["per_class"]) == ["cell", "dot"]
     said = " ".join(capsys.readouterr().out.split())
     assert "2 images, 2 objects of 2 classes, 3 detections" in said
@@ -156,7 +156,7 @@ def test_a_model_file(data, tmp_path, monkeypatch, capsys):
     )
     assert code == 0
     metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["threshold"] == 0.25
+    assert metrics["score_threshold"] == 0.25
     assert not metrics["threshold_chosen_here"]
     assert list(metrics["per_class"]) == ["dot", "cell"]
     assert "(chosen before)" in capsys.readouterr().out

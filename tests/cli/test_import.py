@@ -48,8 +48,8 @@ def test_there_and_back(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_settings_are_passed_on(checkpoint: Path, tmp_path: Path) -> None:
     model = tmp_path / "m.safetensors"
-    run("import", checkpoint, "--out", model, "--set", "decoding.threshold=0.25")
-    assert model_file.load(model).settings.decoding.threshold == 0.25
+    run("import", checkpoint, "--out", model, "--set", "decoding.score_threshold=0.25")
+    assert model_file.load(model).settings.decoding.score_threshold == 0.25
 
 
 @pytest.mark.parametrize(

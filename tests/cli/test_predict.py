@@ -73,7 +73,17 @@ def test_a_folder_gives_pictures_and_tables(monkeypatch, capsys, model, smears, 
 
 def test_options_reach_the_network(monkeypatch, capsys, model, smears, tmp_path):
     out = tmp_path / "found"
-    options = ["--threshold", 0.3, "--most", 2, "--nms", 0.4, "--batch", 1, "--no-pictures"]
+    options = [
+        "--score-threshold",
+        0.3,
+        "--max-detections",
+        2,
+        "--nms",
+        0.4,
+        "--batch",
+        1,
+        "--no-pictures",
+    ]
     options += ["--flip", "--scales", "1,1.5", "--class-agnostic", "--device", "cpu"]
     options += ["--precision", "float32"]
     assert foveal(monkeypatch, "predict", model, f"{smears}/*.png", "--out", out, *options) == 0
@@ -104,7 +114,9 @@ def test_broken_images_only(monkeypatch, capsys, model, tmp_path):
 
 def test_nothing_found_is_explained(monkeypatch, capsys, model, smears, tmp_path):
     out = tmp_path / "found"
-    assert foveal(monkeypatch, "predict", model, smears, "--out", out, "--threshold", 0.999) == 0
+    assert (
+        foveal(monkeypatch, "predict", model, smears, "--out", out, "--score-threshold", 0.999) == 0
+    )
     shown = capsys.readouterr().out
     assert "0 found in 3 images" in shown
     assert "No score reaches the threshold 0.999" in shown

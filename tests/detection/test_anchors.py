@@ -12,7 +12,7 @@ from foveal.detection.anchors import AnchorGrid
 from foveal.geometry.arrays import areas
 
 TORCHVISION = AnchorGrid(
-    offset=0.0, rounding="torchvision", order="ratio-major", stride_from="feature size"
+    offset=0.0, rounding="torchvision", order="ratio-major", stride_from="feature_size"
 )
 
 

@@ -27,7 +27,7 @@ def test_by_hand():
 def test_best_anchor_is_forced_only_when_asked():
     boxes, counts = one([[100.0, 100, 102, 102]])  # IoU 0.04 with the third anchor
     assert assign(ANCHORS, boxes, counts)[0, 2] == 0
-    assert assign(ANCHORS, boxes, counts, force_best=False)[0, 2] == BACKGROUND
+    assert assign(ANCHORS, boxes, counts, allow_low_quality_matches=False)[0, 2] == BACKGROUND
 
 
 def test_object_that_touches_no_anchor_gets_none():
@@ -56,9 +56,11 @@ def test_regions_to_ignore_are_neither_object_nor_background():
     assert assign(ANCHORS, boxes, counts, ignored=ignored)[0, :2].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("force_best", [True, False])
+@pytest.mark.parametrize("allow_low_quality_matches", [True, False])
 @pytest.mark.parametrize("pairs_at_once", [1 << 20, 1 << 12])
-def test_equals_torchvisions_matcher_for_a_batch(force_best, pairs_at_once, monkeypatch):
+def test_equals_torchvisions_matcher_for_a_batch(
+    allow_low_quality_matches, pairs_at_once, monkeypatch
+):
     monkeypatch.setattr(assignment, "PAIRS_AT_ONCE", pairs_at_once)
     generator = torch.Generator().manual_seed(1)
     grid = AnchorGrid(offset=0.0, rounding="torchvision")
@@ -66,8 +68,8 @@ def test_equals_torchvisions_matcher_for_a_batch(force_best, pairs_at_once, monk
     corner = torch.rand(3, 12, 2, generator=generator) * 100
     sides = torch.rand(3, 12, 2, generator=generator) * 60 + 2
     boxes, counts = torch.cat([corner, corner + sides], dim=-1), torch.tensor([12, 5, 1])
-    matcher = Matcher(0.5, 0.4, allow_low_quality_matches=force_best)
-    found = assign(anchors, boxes, counts, force_best=force_best)
+    matcher = Matcher(0.5, 0.4, allow_low_quality_matches=allow_low_quality_matches)
+    found = assign(anchors, boxes, counts, allow_low_quality_matches=allow_low_quality_matches)
     for image, count in enumerate(counts):
         expected = matcher(box_iou(boxes[image, :count], anchors))
         assert torch.equal(found[image], expected)

@@ -28,10 +28,10 @@ def raw_output(batch: int, seed: int = 0) -> RawOutput:
 
 
 def make_batch(objects: list[list[tuple[float, ...]]], ignored: list[list[bool]] | None = None):
-    most = max((len(image) for image in objects), default=0)
-    boxes = torch.zeros(len(objects), most, 4)
-    labels = torch.zeros(len(objects), most, dtype=torch.int64)
-    regions = torch.zeros(len(objects), most, dtype=torch.bool)
+    max_detections = max((len(image) for image in objects), default=0)
+    boxes = torch.zeros(len(objects), max_detections, 4)
+    labels = torch.zeros(len(objects), max_detections, dtype=torch.int64)
+    regions = torch.zeros(len(objects), max_detections, dtype=torch.bool)
     for image, found in enumerate(objects):
         for index, (*box, label) in enumerate(found):
             boxes[image, index] = torch.tensor(box)
@@ -104,7 +104,7 @@ def test_divided_image_by_image():
     torch.testing.assert_close(losses.box, expected)
 
 
-@pytest.mark.parametrize("box", ["smooth l1", "l1", "giou"])
+@pytest.mark.parametrize("box", ["smooth_l1", "l1", "giou"])
 @pytest.mark.parametrize("objects", [[[], []], [[], [(3.0, 5.0, 20.0, 19.0, 0)]]])
 def test_batches_without_objects_have_losses_and_gradients(box, objects):
     raw, batch = raw_output(2), make_batch(objects)

@@ -54,13 +54,15 @@ def in_tensors(raw: RawOutput, *, grid: AnchorGrid = GRID, **settings) -> Padded
 FORMS = pytest.mark.parametrize("form", [in_arrays, in_tensors])
 
 
-def slow_decode(raw, image, *, extent, threshold, top, nms_iou, most, class_agnostic=False):
+def slow_decode(
+    raw, image, *, extent, score_threshold, top, nms_iou, max_detections, class_agnostic=False
+):
     """The paper's words, one image, one level and one class at a time."""
     boxes, logits, labels, start = [], [], [], 0
     anchors = GRID.tensor(SIZE, SIZE)
     for level, deltas in zip(*(map(torch.tensor, part) for part in raw), strict=True):
         flat = level[image].flatten()
-        above = (flat.sigmoid() > threshold).nonzero().squeeze(1)
+        above = (flat.sigmoid() > score_threshold).nonzero().squeeze(1)
         index = above[flat[above].sort(descending=True, stable=True).indices[:top]]
         anchor = index // CLASSES
         of_level = anchors[start : start + level.shape[1]]
@@ -76,20 +78,20 @@ def slow_decode(raw, image, *, extent, threshold, top, nms_iou, most, class_agno
         members = (groups == group).nonzero().squeeze(1)
         keep.append(members[nms(boxes[members], logits[members], nms_iou)])
     keep = torch.cat(keep) if keep else labels
-    keep = keep[logits[keep].sort(descending=True, stable=True).indices][:most]
+    keep = keep[logits[keep].sort(descending=True, stable=True).indices][:max_detections]
     return boxes[keep].numpy(), logits[keep].sigmoid().numpy(), labels[keep].numpy()
 
 
 @FORMS
 @pytest.mark.parametrize("class_agnostic", [False, True])
-@pytest.mark.parametrize(("threshold", "top"), [(0.05, 1000), (0.3, 50), (0.0, 200)])
-def test_equals_the_slow_definition_for_a_batch(form, threshold, top, class_agnostic):
+@pytest.mark.parametrize(("score_threshold", "top"), [(0.05, 1000), (0.3, 50), (0.0, 200)])
+def test_equals_the_slow_definition_for_a_batch(form, score_threshold, top, class_agnostic):
     raw = raw_output(3)
     extents = np.array([[0, 0, SIZE, SIZE], [0, 8, SIZE, 60], [5, 0, 40, SIZE]], np.float32)
     found = form(
         raw,
         extents=extents,
-        threshold=threshold,
+        score_threshold=score_threshold,
         top_per_level=top,
         class_agnostic=class_agnostic,
     )
@@ -99,10 +101,10 @@ def test_equals_the_slow_definition_for_a_batch(form, threshold, top, class_agno
             raw,
             image,
             extent=torch.tensor(extents[image]),
-            threshold=threshold,
+            score_threshold=score_threshold,
             top=top,
             nms_iou=0.5,
-            most=100,
+            max_detections=100,
             class_agnostic=class_agnostic,
         )
         count = len(boxes)
@@ -149,9 +151,9 @@ GRIDS = {
     batch=st.sampled_from([0, 1, 3]),
     classes=st.sampled_from([1, 4]),
     bias=st.sampled_from([-30.0, -6.0, -2.0, 2.0]),
-    threshold=st.sampled_from([0.0, 0.05, 0.6, 1.0]),
+    score_threshold=st.sampled_from([0.0, 0.05, 0.6, 1.0]),
     top=st.sampled_from([1, 60, 1000]),
-    most=st.sampled_from([1, 100, 500]),
+    max_detections=st.sampled_from([1, 100, 500]),
     nms_iou=st.sampled_from([0.3, 0.5]),
     class_agnostic=st.booleans(),
     cut=st.booleans(),
@@ -159,7 +161,18 @@ GRIDS = {
     grid=st.sampled_from(sorted(GRIDS)),
 )
 def test_arrays_give_what_tensors_give(
-    seed, batch, classes, bias, threshold, top, most, nms_iou, class_agnostic, cut, change, grid
+    seed,
+    batch,
+    classes,
+    bias,
+    score_threshold,
+    top,
+    max_detections,
+    nms_iou,
+    class_agnostic,
+    cut,
+    change,
+    grid,
 ):
     raw = CHANGES[change](
         raw_output(batch, seed=seed, bias=bias, classes=classes, grid=GRIDS[grid])
@@ -168,11 +181,11 @@ def test_arrays_give_what_tensors_give(
     how = {
         "grid": GRIDS[grid],
         "extents": extents,
-        "threshold": threshold,
+        "score_threshold": score_threshold,
         # Which of equals are the last of the best is torch's choice.
         "top_per_level": 10_000 if change == "ties" else top,
         "nms_iou": nms_iou,
-        "most": most,
+        "max_detections": max_detections,
         "class_agnostic": class_agnostic,
     }
     found, expected = in_arrays(raw, **how), in_tensors(raw, **how)
@@ -221,7 +234,7 @@ def test_of_equal_logits_the_first_level_anchor_and_class_is_first(form):
 @FORMS
 @pytest.mark.parametrize("top", [1, 7, 300])
 def test_never_more_of_a_level_than_asked_for(form, top):
-    found = form(raw_output(2, bias=3.0), top_per_level=top, nms_iou=1.0, most=5000)
+    found = form(raw_output(2, bias=3.0), top_per_level=top, nms_iou=1.0, max_detections=5000)
     assert found.counts.tolist() == [2 * top, 2 * top]
     raw = raw_output(2, bias=3.0)
     for image in range(2):
@@ -247,15 +260,15 @@ def test_nothing_above_the_threshold(form):
     found = form(raw_output(2, bias=-50.0))
     assert found.counts.tolist() == [0, 0]
     assert found.boxes.shape == (2, 100, 4)
-    assert form(raw_output(2), threshold=1.0).counts.tolist() == [0, 0]
+    assert form(raw_output(2), score_threshold=1.0).counts.tolist() == [0, 0]
     assert form(raw_output(0)).boxes.shape == (0, 100, 4)
 
 
 @FORMS
 def test_nms_over_all_classes_keeps_fewer(form):
     raw = raw_output(1)
-    many = form(raw, most=1000)
-    few = form(raw, most=1000, class_agnostic=True)
+    many = form(raw, max_detections=1000)
+    few = form(raw, max_detections=1000, class_agnostic=True)
     assert 0 < few.counts[0] < many.counts[0]
 
 

@@ -92,10 +92,10 @@ def test_many_classes_at_large_coordinates(form):
     # Moved apart by class in float32, as torchvision.ops.batched_nms does it, boxes are rounded.
     boxes = np.array([[5000, 5000, 5008, 5008], [5000, 5000, 5004.0045, 5008]], np.float32)
     labels = np.array([90, 90])
-    threshold = float(iou(boxes[0], boxes[1])) - 1e-5
-    assert form(boxes, labels, iou_threshold=threshold) == [0]
+    score_threshold = float(iou(boxes[0], boxes[1])) - 1e-5
+    assert form(boxes, labels, iou_threshold=score_threshold) == [0]
     scores = torch.tensor([0.9, 0.8])
-    theirs = ops.batched_nms(torch.tensor(boxes), scores, torch.tensor(labels), threshold)
+    theirs = ops.batched_nms(torch.tensor(boxes), scores, torch.tensor(labels), score_threshold)
     assert theirs.tolist() == [0, 1]
 
 

@@ -88,10 +88,10 @@ def assert_same_detections(pair: Pair, batch: Batch) -> None:
             model(batch.images),
             model.anchors(height, width),
             extents=torch.tensor([[0.0, 0.0, width, height]] * 3, device=batch.images.device),
-            threshold=settings.threshold,
+            score_threshold=settings.score_threshold,
             top_per_level=settings.top_per_level,
             nms_iou=settings.nms_iou,
-            most=settings.most,
+            max_detections=settings.max_detections,
         )
         model.float()
     for image, theirs in enumerate(expected):

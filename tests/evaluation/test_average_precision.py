@@ -52,13 +52,13 @@ def test_voc_skips_difficult_objects_and_counts_second_finds_as_wrong(found, sho
     box, far, loose = [0, 0, 10, 10], [50, 50, 60, 60], [200, 200, 210, 210]
     targets = [shown((box, 0), (far, 0, True))]
     rows = [(box, 0.9, 0), (far, 0.8, 0), (far, 0.7, 0), (box, 0.6, 0)]
-    aps = class_voc_aps(make_pool([found(*rows)], targets, classes=2, most=100))
+    aps = class_voc_aps(make_pool([found(*rows)], targets, classes=2, max_detections=100))
     assert aps[0].tolist() == [1, 1]
     assert np.isnan(aps[1]).all()
     # A better-scored second find halves nothing; one before the find of another object does.
     targets = [shown((box, 0), (loose, 0))]
     rows = [(box, 0.9, 0), (box, 0.8, 0), (loose, 0.7, 0)]
-    aps = class_voc_aps(make_pool([found(*rows)], targets, classes=1, most=100))
+    aps = class_voc_aps(make_pool([found(*rows)], targets, classes=1, max_detections=100))
     assert aps[0, 1] == pytest.approx(0.5 + 0.5 * 2 / 3)
 
 
@@ -70,16 +70,18 @@ def test_voc_belongs_to_the_nearest_object_even_if_that_is_taken(found, shown):
         [found((first, 0.9, 0), (near_first, 0.8, 0))],
         [shown((first, 0), (second, 0))],
         classes=1,
-        most=100,
+        max_detections=100,
     )
     assert class_voc_aps(pool)[0, 1] == pytest.approx(0.5)
 
 
 def test_voc_without_anything(found, shown):
-    aps = class_voc_aps(make_pool([found()], [shown()], classes=2, most=100))
+    aps = class_voc_aps(make_pool([found()], [shown()], classes=2, max_detections=100))
     assert aps.shape == (2, 2)
     assert np.isnan(aps).all()
-    aps = class_voc_aps(make_pool([found()], [shown(([0, 0, 5, 5], 1))], classes=2, most=100))
+    aps = class_voc_aps(
+        make_pool([found()], [shown(([0, 0, 5, 5], 1))], classes=2, max_detections=100)
+    )
     assert aps[1].tolist() == [0, 0]
 
 

@@ -10,7 +10,7 @@ from foveal.evaluation.matching import make_pool
 
 
 def table_of(detections, targets, classes):
-    pool = make_pool(detections, targets, classes=len(classes), most=100)
+    pool = make_pool(detections, targets, classes=len(classes), max_detections=100)
     return pool, make_range_table(pool)
 
 

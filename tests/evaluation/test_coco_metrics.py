@@ -58,7 +58,7 @@ def as_coco(detections, targets, classes):
     return {**common, "annotations": truth}, {**common, "annotations": results}
 
 
-def run_reference(detections, targets, classes, *, most=100, library="pycocotools"):
+def run_reference(detections, targets, classes, *, max_detections=100, library="pycocotools"):
     """The reference's precisions [T, R, K, A, M] and recalls [T, K, A, M], NaN where undefined."""
     if library == "pycocotools":
         from pycocotools.coco import COCO
@@ -74,7 +74,7 @@ def run_reference(detections, targets, classes, *, most=100, library="pycocotool
             side.createIndex()
             sides.append(side)
         run = COCOeval(*sides, "bbox")
-        run.params.maxDets = sorted({1, 10, 100, most})
+        run.params.maxDets = sorted({1, 10, 100, max_detections})
         run.evaluate()
         run.accumulate()
     precision, recall = (np.array(run.eval[name], float) for name in ("precision", "recall"))
@@ -98,8 +98,8 @@ def reference_numbers(precision, recall):
     ]
 
 
-def our_numbers(detections, targets, classes, most=100):
-    pool = make_pool(detections, targets, classes=len(classes), most=most)
+def our_numbers(detections, targets, classes, max_detections=100):
+    pool = make_pool(detections, targets, classes=len(classes), max_detections=max_detections)
     return coco_numbers(
         pool,
         whole=make_range_table(pool),
@@ -109,14 +109,14 @@ def our_numbers(detections, targets, classes, most=100):
     )
 
 
-def check(case, *, most=100, library="pycocotools"):
-    precision, recall = run_reference(*case, most=most, library=library)
-    means, per_class = our_numbers(*case, most)
+def check(case, *, max_detections=100, library="pycocotools"):
+    precision, recall = run_reference(*case, max_detections=max_detections, library=library)
+    means, per_class = our_numbers(*case, max_detections)
     np.testing.assert_allclose(twelve(means), reference_numbers(precision, recall), atol=1e-9)
     for label, numbers in enumerate(per_class):
         expected = reference_numbers(precision[:, :, [label]], recall[:, [label]])
         np.testing.assert_allclose(twelve(numbers), expected, atol=1e-9)
-    np.testing.assert_allclose(means.ar_most, mean(recall[:, :, 0, -1]), atol=1e-9)
+    np.testing.assert_allclose(means.ar_max, mean(recall[:, :, 0, -1]), atol=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -127,16 +127,16 @@ def test_equals_pycocotools_with_ties_crowds_and_given_areas(draw, seed):
 def test_equals_pycocotools_beyond_100_detections_an_image(draw):
     case = draw(0, images=3, classes=2, fullest=220, side=200)
     assert max(len(found) for found in case[0]) > 300
-    check(case, most=300)
-    check(case, most=100)
+    check(case, max_detections=300)
+    check(case, max_detections=100)
 
 
-@pytest.mark.parametrize("most", [1, 5])
-def test_equals_pycocotools_with_few_detections_allowed(draw, most):
+@pytest.mark.parametrize("max_detections", [1, 5])
+def test_equals_pycocotools_with_few_detections_allowed(draw, max_detections):
     case = draw(7)
-    precision, _ = run_reference(*case, most=most)
-    limit = sorted({1, 10, 100, most}).index(most)
-    means, _ = our_numbers(*case, most)
+    precision, _ = run_reference(*case, max_detections=max_detections)
+    limit = sorted({1, 10, 100, max_detections}).index(max_detections)
+    means, _ = our_numbers(*case, max_detections)
     assert means.ap == pytest.approx(mean(precision[:, :, :, 0, limit]), abs=1e-9)
 
 

@@ -43,23 +43,23 @@ def test_regions_to_ignore_count_neither_way(found, shown):
     box, region, inside = [0, 0, 10, 10], [40, 40, 90, 90], [50, 50, 60, 60]
     detections = [found((box, 0.9, 0), (inside, 0.8, 0), (inside, 0.7, 1), (box, 0.2, 0))]
     targets = [shown((box, 0), (region, 0, True))]
-    pool = make_pool(detections, targets, classes=2, most=100)
-    true, predicted = count_table(pool, match(pool, ious=(0.5,)), threshold=0.5)
+    pool = make_pool(detections, targets, classes=2, max_detections=100)
+    true, predicted = count_table(pool, match(pool, ious=(0.5,)), score_threshold=0.5)
     assert true.tolist() == [[1], [0]]
     assert predicted.tolist() == [[1], [1]]
 
 
 def brute_force(detections, targets, classes, by):
     """The best value over all thresholds, and the value at a threshold."""
-    pool = make_pool(detections, targets, classes=len(classes), most=100)
+    pool = make_pool(detections, targets, classes=len(classes), max_detections=100)
     matches = match(pool, ious=(0.5,))
 
-    def value(threshold):
-        kept = (pool.scores >= np.float32(threshold)) & ~matches.skipped[0]
+    def value(score_threshold):
+        kept = (pool.scores >= np.float32(score_threshold)) & ~matches.skipped[0]
         if by == "f1":
             hits = (matches.right[0] & kept).sum()
             return 2 * hits / max(kept.sum() + matches.counted.sum(), 1)
-        true, predicted = count_table(pool, matches, threshold=threshold)
+        true, predicted = count_table(pool, matches, score_threshold=score_threshold)
         return -np.abs(true - predicted).sum()
 
     return max(map(value, [*np.unique(pool.scores), 2.0])), value
@@ -91,10 +91,10 @@ def test_threshold_without_detections_or_objects(found, shown):
 
 def test_a_given_threshold_is_used_and_said(draw):
     case = draw(2)
-    given = evaluate(*case, threshold=0.7, resamples=0)
-    assert given.threshold == 0.7
+    given = evaluate(*case, score_threshold=0.7, resamples=0)
+    assert given.score_threshold == 0.7
     assert not given.threshold_chosen_here
     own = evaluate(*case, resamples=0)
-    assert own.threshold == choose_threshold(*case)
+    assert own.score_threshold == choose_threshold(*case)
     assert own.threshold_chosen_here
     assert own.f1 >= given.f1

@@ -13,9 +13,9 @@ AWAY = [300, 300, 310, 310]
 KINDS = ("wrong_class", "localization", "both", "duplicate", "background", "missed")
 
 
-def errors_of(detections, target, classes=1, threshold=0.5):
-    pool = make_pool([detections], [target], classes=classes, most=100)
-    return find_errors(pool, match(pool, ious=(0.5,)), threshold=threshold)
+def errors_of(detections, target, classes=1, score_threshold=0.5):
+    pool = make_pool([detections], [target], classes=classes, max_detections=100)
+    return find_errors(pool, match(pool, ious=(0.5,)), score_threshold=score_threshold)
 
 
 def numbers(errors):
@@ -95,7 +95,7 @@ def test_missed_objects(found, shown):
 
 def test_numbers_at_the_threshold(found, shown):
     rows = [(ONE, 0.9, 0), (BADLY_TWO, 0.4, 0), (AWAY, 0.3, 0)]
-    errors = errors_of(found(*rows), shown((ONE, 0), (TWO, 0)), threshold=0.5)
+    errors = errors_of(found(*rows), shown((ONE, 0), (TWO, 0)), score_threshold=0.5)
     assert (errors.localization.number, errors.localization.number_at_threshold) == (1, 0)
     assert (errors.background.number, errors.background.number_at_threshold) == (1, 0)
     assert (errors.missed.number, errors.missed.number_at_threshold) == (0, 1)
@@ -118,9 +118,9 @@ def test_without_objects_everything_is_background_and_costs_are_undefined(found,
 @pytest.mark.parametrize("seed", range(8))
 def test_laws(draw, seed):
     detections, targets, classes = draw(seed)
-    pool = make_pool(detections, targets, classes=len(classes), most=100)
+    pool = make_pool(detections, targets, classes=len(classes), max_detections=100)
     table = make_range_table(pool)
-    errors = find_errors(pool, table.matches, threshold=0.5)
+    errors = find_errors(pool, table.matches, score_threshold=0.5)
     assert errors.ap50 == pytest.approx(np.nanmean(table.ap50s))
     of_detections = sum(getattr(errors, kind).number for kind in KINDS[:-1])
     assert of_detections == table.matches.wrong[0].sum()
@@ -128,7 +128,7 @@ def test_laws(draw, seed):
     assert errors.missed.number <= lost
     assert all(0 <= getattr(errors, kind).cost <= 1 - errors.ap50 + 1e-12 for kind in KINDS)
     assert errors.false_positive >= max(errors.background.cost, errors.duplicate.cost) - 1e-12
-    confusion = find_confusion(pool, table.matches, classes, threshold=0.5).matrix
+    confusion = find_confusion(pool, table.matches, classes, score_threshold=0.5).matrix
     kept = pool.scores >= 0.5
     # Rows hold the objects of each class, columns the detections that count.
     objects = pool.objects_of_class(table.matches.counted)
@@ -148,7 +148,7 @@ def test_confusion_by_hand(found, shown):
         (ONE, 0.4, 0),  # below the threshold
     ]
     target = shown((ONE, 0), (TWO, 1), ([200, 0, 210, 10], 1), (region, 0, True))
-    pool = make_pool([found(*rows)], [target], classes=2, most=100)
-    confusion = find_confusion(pool, match(pool, ious=(0.5,)), ("a", "b"), threshold=0.5)
+    pool = make_pool([found(*rows)], [target], classes=2, max_detections=100)
+    confusion = find_confusion(pool, match(pool, ious=(0.5,)), ("a", "b"), score_threshold=0.5)
     assert confusion.names == ("a", "b", "background")
     assert confusion.matrix.tolist() == [[0, 1, 0], [0, 1, 1], [1, 0, 0]]

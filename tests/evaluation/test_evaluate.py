@@ -34,8 +34,13 @@ def test_a_small_case_by_hand(found, shown):
         found(),
     ]
     targets = [shown((ONE, 0), (TWO, 1)), shown((ONE, 0), ([250, 250, 290, 290], 1, True)), shown()]
-    result = evaluate(detections, targets, ["cell", "dot"], threshold=0.5, resamples=0)
-    assert (result.images, result.objects, result.detections, result.most) == (3, 3, 4, 100)
+    result = evaluate(detections, targets, ["cell", "dot"], score_threshold=0.5, resamples=0)
+    assert (result.images, result.objects, result.detections, result.max_detections) == (
+        3,
+        3,
+        4,
+        100,
+    )
     assert result.classes == ("cell", "dot")
     # Kept: right, wrong (nothing there), wrong (class); three objects.
     assert result.precision == pytest.approx(1 / 3)
@@ -112,7 +117,9 @@ def test_nothing_found_or_nothing_there(found, shown, images, objects, classes):
 
 
 def test_detections_only(found):
-    result = evaluate([found((ONE, 0.9, 0))], [Target.empty()], ["a"], threshold=0.5, resamples=5)
+    result = evaluate(
+        [found((ONE, 0.9, 0))], [Target.empty()], ["a"], score_threshold=0.5, resamples=5
+    )
     assert np.isnan(result.ap)
     assert np.isnan(result.recall)
     assert result.errors.background.number == 1
@@ -154,7 +161,7 @@ def test_where_everything_else_is_to_be_ignored_nothing_is_wrong(draw, seed):
 def test_results_can_not_be_changed(draw):
     result = evaluate(*draw(0), resamples=0)
     with pytest.raises(AttributeError):
-        result.threshold = 1.0
+        result.score_threshold = 1.0
 
 
 def test_what_is_given_stays_as_it_is(draw):

@@ -9,8 +9,8 @@ from foveal.evaluation.matching import make_pool, match, match_any_class
 BOX, NEAR, FAR = [0, 0, 10, 10], [0, 0, 10, 8], [50, 50, 60, 60]
 
 
-def pool_of(detections, targets, classes=2, most=100):
-    return make_pool(detections, targets, classes=classes, most=most)
+def pool_of(detections, targets, classes=2, max_detections=100):
+    return make_pool(detections, targets, classes=classes, max_detections=max_detections)
 
 
 def test_the_better_score_takes_the_object(found, shown):
@@ -70,7 +70,7 @@ def test_areas_out_of_range_are_skipped(found, shown):
 
 def test_only_the_best_of_each_image_and_class_take_part(found, shown):
     detections = found((BOX, 0.1, 0), (BOX, 0.9, 0), (BOX, 0.5, 0), (BOX, 0.2, 1))
-    pool = pool_of([detections], [shown()], most=2)
+    pool = pool_of([detections], [shown()], max_detections=2)
     assert pool.scores.tolist() == pytest.approx([0.9, 0.5, 0.2])
     assert pool.rank.tolist() == [0, 1, 0]
     assert pool.of_class(0).tolist() == [0, 1]

@@ -29,7 +29,7 @@ def test_what_is_written_is_what_was_measured(draw, tmp_path):
     assert written["AP"] == result.ap
     assert written["AP_interval"] == [result.ap_interval.low, result.ap_interval.high]
     assert (written["images"], written["objects"]) == (result.images, result.objects)
-    assert written["threshold"] == result.threshold
+    assert written["score_threshold"] == result.score_threshold
     assert list(written["per_class"]) == classes
     assert written["per_class"]["b"]["AP50"] == result.per_class[1].coco.ap50
     assert written["counts"]["true_in_each_image"] == result.counts.true.tolist()
@@ -54,9 +54,9 @@ def test_undefined_is_null(tmp_path):
 
 
 def test_recall_at_the_limit_has_its_own_name(draw):
-    metrics = to_metrics(evaluate(*draw(1), resamples=0, most=3))
+    metrics = to_metrics(evaluate(*draw(1), resamples=0, max_detections=3))
     assert metrics["AR3"] == metrics["AR100"]
-    assert metrics["most"] == 3
+    assert metrics["max_detections"] == 3
 
 
 def test_a_failed_write_leaves_what_was_there(draw, tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ def small_settings(**decoding: object) -> Settings:
             },
             "anchors": {"strides": [8, 16, 32], "sizes": [12, 24, 48]},
             "preparation": {"shorter": 64, "longer": 96},
-            "decoding": {"most": 60, "top_per_level": 50, **decoding},
+            "decoding": {"max_detections": 60, "top_per_level": 50, **decoding},
         },
         where="test",
     )

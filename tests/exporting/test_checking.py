@@ -96,12 +96,14 @@ def test_without_clear_detections_the_best_are_looked_for() -> None:
     assert not any("found again" in each for each in worse.problems(LIMITS["float32"]))
 
 
-def detections(boxes: Any, labels: Any, scores: Any, most: int = 4) -> PaddedDetections[Any]:
+def detections(
+    boxes: Any, labels: Any, scores: Any, max_detections: int = 4
+) -> PaddedDetections[Any]:
     count = len(labels)
     padded: PaddedDetections[Any] = PaddedDetections(
-        np.zeros((1, most, 4), np.float32),
-        np.zeros((1, most), np.float32),
-        np.zeros((1, most), np.int64),
+        np.zeros((1, max_detections, 4), np.float32),
+        np.zeros((1, max_detections), np.float32),
+        np.zeros((1, max_detections), np.int64),
         np.array([count]),
     )
     padded.boxes[0, :count] = np.array(boxes, np.float32).reshape(-1, 4)
@@ -117,7 +119,7 @@ def test_match_by_hand() -> None:
     pairs = match(wanted, nearly)
     assert (pairs.found, pairs.detections) == (2, 2)
     assert (pairs.scores, pairs.boxes) == pytest.approx((0.1, 1.0))
-    assert match(wanted, nearly, most=1).detections == 1
+    assert match(wanted, nearly, max_detections=1).detections == 1
 
 
 def test_match_of_nothing() -> None:

@@ -21,7 +21,7 @@ from foveal.structures import PaddedDetections, RawOutput
 
 GRID = AnchorGrid(sizes=(16.0, 32.0, 64.0), strides=(8, 16, 32))
 TORCHVISION = AnchorGrid(**make_settings(preset="torchvision").anchors.model_dump())
-USUAL = {"threshold": 0.05, "top_per_level": 100, "nms_iou": 0.5, "most": 30}
+USUAL = {"score_threshold": 0.05, "top_per_level": 100, "nms_iou": 0.5, "max_detections": 30}
 
 
 def outputs(grid: AnchorGrid, num_classes: int, shape: tuple[int, int, int]) -> RawOutput[Any]:
@@ -55,10 +55,15 @@ def run_openvino(path: Path, feed: dict[str, Any]) -> PaddedDetections[Any]:
         (GRID, 3, (1, 96, 160), {}),
         (GRID, 3, (3, 64, 32), {}),
         (GRID, 1, (2, 64, 64), {"nms_iou": 0.3}),
-        (GRID, 91, (2, 64, 96), {"threshold": 0.3}),
+        (GRID, 91, (2, 64, 96), {"score_threshold": 0.3}),
         (GRID, 4, (2, 64, 96), {"class_agnostic": True}),
-        (GRID, 4, (2, 64, 96), {"threshold": 0.0, "most": 400, "top_per_level": 50}),
-        (GRID, 4, (2, 64, 96), {"threshold": 1.0}),  # nothing is found
+        (
+            GRID,
+            4,
+            (2, 64, 96),
+            {"score_threshold": 0.0, "max_detections": 400, "top_per_level": 50},
+        ),
+        (GRID, 4, (2, 64, 96), {"score_threshold": 1.0}),  # nothing is found
         (TORCHVISION, 5, (2, 96, 160), {}),  # where strides follow the feature maps' size
     ],
 )
@@ -77,7 +82,7 @@ def test_same_as_decode(
     feed = {INPUT: np.zeros((batch, 3, height, width), np.uint8)}
     feed |= dict(zip(names, (*raw.logits, *raw.deltas), strict=True))
     found = run(path, feed)
-    assert (wanted.counts > 0).all() == (decoding.threshold < 1)
+    assert (wanted.counts > 0).all() == (decoding.score_threshold < 1)
     np.testing.assert_array_equal(found.counts, wanted.counts)
     np.testing.assert_array_equal(found.labels, wanted.labels)
     np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)

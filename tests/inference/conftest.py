@@ -66,7 +66,7 @@ def predictor_of(
     loaded: LoadedModel, *, device: str | None = "cpu", precision: str = "float32", **options: Any
 ) -> Predictor:
     """A predictor with low scores still in."""
-    options = {"threshold": 0.05, **options}
+    options = {"score_threshold": 0.05, **options}
     return open_network(loaded, device=device, precision=precision).predictor(**options)
 
 

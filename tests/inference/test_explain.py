@@ -12,7 +12,7 @@ from foveal.inference.explain import explain_nothing
 
 def test_it_names_the_highest_scores_and_sizes(predictor, picture_folder):
     paths = sorted(picture_folder.iterdir())
-    text = explain_nothing(replace(predictor, threshold=1.0), paths)
+    text = explain_nothing(replace(predictor, score_threshold=1.0), paths)
     best = max((predictor.detect(path) for path in paths), key=lambda found: found.scores[0])
     assert "No score reaches the threshold 1." in text
     assert f"{best.names[0]} {best.scores[0]:.3f} in {best.path}" in text
@@ -23,7 +23,7 @@ def test_it_names_the_highest_scores_and_sizes(predictor, picture_folder):
 
 def test_it_says_how_large_objects_may_be(predictor):
     image = np.full((48, 48, 3), 128, np.uint8)  # scaled by 2 to 96
-    text = explain_nothing(replace(predictor, threshold=1.0), [image])
+    text = explain_nothing(replace(predictor, score_threshold=1.0), [image])
     assert "48 x 48 pixels is scaled by 2" in text
     assert "about 4 to 102 pixels" in text  # anchors from 8 to 128 * 2^(2/3), halved
     assert "in image 0" in text

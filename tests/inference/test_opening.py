@@ -33,26 +33,29 @@ def test_a_model_file_is_opened_in_pytorch(model_path: Path) -> None:
 
 
 def test_the_score_threshold_is_the_cards(loaded: LoadedModel) -> None:
-    assert open_network(loaded, device="cpu").predictor().threshold == DEFAULT_SCORE_THRESHOLD
+    assert open_network(loaded, device="cpu").predictor().score_threshold == DEFAULT_SCORE_THRESHOLD
     chosen = replace(loaded, card=ModelCard(CLASSES, score_threshold=0.62))
-    assert open_network(chosen, device="cpu").predictor().threshold == 0.62
+    assert open_network(chosen, device="cpu").predictor().score_threshold == 0.62
 
 
 def test_what_is_decoded_inside_takes_its_own_values(inside: Opened) -> None:
     own = inside.description.decoding
     predictor = inside.predictor(
-        threshold=0.5, nms_iou=own.nms_iou, most=own.most, class_agnostic=own.class_agnostic
+        score_threshold=0.5,
+        nms_iou=own.nms_iou,
+        max_detections=own.max_detections,
+        class_agnostic=own.class_agnostic,
     )
-    assert predictor.threshold == 0.5
+    assert predictor.score_threshold == 0.5
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"nms_iou": 0.3}, r"cells\.onnx: .*nms_iou = 0\.5, and 0\.3 is wanted.*without --nms"),
-        ({"most": 7}, "most = 100, and 7 is wanted"),
+        ({"max_detections": 7}, "most = 100, and 7 is wanted"),
         ({"class_agnostic": True}, "class_agnostic = False, and True is wanted"),
-        ({"threshold": 0.01}, r"no scores below 0\.05; the threshold 0\.01 is lower"),
+        ({"score_threshold": 0.01}, r"no scores below 0\.05; the threshold 0\.01 is lower"),
     ],
 )
 def test_what_is_decoded_inside_takes_no_others(inside, options, message) -> None:

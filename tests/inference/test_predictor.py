@@ -64,7 +64,7 @@ def test_detect_is_what_the_parts_give(predictor, paths):
     with torch.inference_mode():
         model = predictor.runtime.model
         raw = model(torch.from_numpy(resized).permute(2, 0, 1)[None])
-        padded = decode(raw, model.anchors(96, 96), threshold=0.05)
+        padded = decode(raw, model.anchors(96, 96), score_threshold=0.05)
     count = int(padded.counts[0])
     found = predictor.detect(paths[2])
     assert len(found) == count
@@ -148,19 +148,21 @@ def test_images_of_odd_sizes_have_objects_with_an_area(predictor, size):
 def test_a_score_equal_to_the_threshold_counts(predictor, paths):
     everything = predictor.detect(paths[0])
     for place in (0, 3, len(everything) - 1):
-        threshold = float(everything.scores[place])
-        found = replace(predictor, threshold=threshold).detect(paths[0])
-        assert_same(found, everything.above(threshold), pixels=0)
+        score_threshold = float(everything.scores[place])
+        found = replace(predictor, score_threshold=score_threshold).detect(paths[0])
+        assert_same(found, everything.above(score_threshold), pixels=0)
         assert found.scores[-1] == everything.scores[place]
 
 
 def test_no_threshold_lets_everything_through(predictor, paths):
-    found = replace(predictor, threshold=0.0, most=5000, nms_iou=1.0).detect(paths[0])
+    found = replace(predictor, score_threshold=0.0, max_detections=5000, nms_iou=1.0).detect(
+        paths[0]
+    )
     assert len(found) > 1000
 
 
 def test_nothing_found_is_an_ordinary_answer(predictor, paths):
-    found = replace(predictor, threshold=1.01).detect(paths[0])
+    found = replace(predictor, score_threshold=1.01).detect(paths[0])
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
     assert found.counts() == {"normal": 0, "infected": 0, "platelet": 0}
@@ -248,16 +250,18 @@ def pairwise_iou(boxes: torch.Tensor) -> torch.Tensor:
 
 def test_settings_reach_the_predictor(loaded):
     opened = open_network(loaded, device="cpu")
-    predictor = opened.predictor(threshold=0.4, most=7, nms_iou=0.3, class_agnostic=True)
-    assert (predictor.threshold, predictor.most, predictor.nms_iou) == (0.4, 7, 0.3)
+    predictor = opened.predictor(
+        score_threshold=0.4, max_detections=7, nms_iou=0.3, class_agnostic=True
+    )
+    assert (predictor.score_threshold, predictor.max_detections, predictor.nms_iou) == (0.4, 7, 0.3)
     assert predictor.class_agnostic
-    assert opened.predictor().threshold == loaded.card.score_threshold
+    assert opened.predictor().score_threshold == loaded.card.score_threshold
     assert predictor.preparation.shorter == 96
     assert predictor.preparation.fill == (124, 116, 104)
 
 
 def test_zero_is_a_threshold_too(loaded):
-    assert open_network(loaded, device="cpu").predictor(threshold=0.0).threshold == 0.0
+    assert open_network(loaded, device="cpu").predictor(score_threshold=0.0).score_threshold == 0.0
 
 
 def test_pixels_are_given_where_they_are_kept(predictor, paths):

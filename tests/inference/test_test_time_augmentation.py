@@ -4,7 +4,7 @@ from foveal.inference.test_time_augmentation import merge
 from foveal.structures import Detections
 
 CLASSES = ("red", "white")
-LIMITS = {"nms_iou": 0.5, "most": 100, "class_agnostic": False}
+LIMITS = {"nms_iou": 0.5, "max_detections": 100, "class_agnostic": False}
 
 
 def found(boxes: list[list[float]], scores: list[float], labels: list[int]) -> Detections:
@@ -36,7 +36,7 @@ def test_over_all_classes():
 
 
 def test_at_most_so_many():
-    assert len(merge([PLAIN, FLIPPED], **{**LIMITS, "most": 1})) == 1
+    assert len(merge([PLAIN, FLIPPED], **{**LIMITS, "max_detections": 1})) == 1
 
 
 def test_one_look_and_looks_without_detections():

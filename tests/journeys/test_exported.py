@@ -63,8 +63,8 @@ def test_it_finds_what_the_network_finds(run: tuple[Path, list[str]], smears: Pa
     assert fast.predictor().runtime.name == "OpenVINO"
     assert fast.card == slow.card
     # The network has hardly learned anything: its best are looked at, whatever their scores.
-    found = fast.predictor(threshold=0.0, precision="float32").detect(image)
-    expected = slow.predictor(threshold=0.0, precision="float32").detect(image)
+    found = fast.predictor(score_threshold=0.0, precision="float32").detect(image)
+    expected = slow.predictor(score_threshold=0.0, precision="float32").detect(image)
     assert len(found) >= 20
     np.testing.assert_allclose(found.scores[:20], expected.scores[:20], atol=1e-4)
     assert found.classes == expected.classes
@@ -113,7 +113,7 @@ def test_measuring_with_it(
         numbers.append(json.loads((tmp_path / "eval" / "metrics.json").read_text()))
     assert numbers[0] == numbers[1]
     assert numbers[0]["AP"] == pytest.approx(numbers[2]["AP"], abs=0.01)
-    assert numbers[0]["threshold"] == numbers[2]["threshold"]
+    assert numbers[0]["score_threshold"] == numbers[2]["score_threshold"]
 
 
 def test_it_can_do_nothing_but_predict(run: tuple[Path, list[str]], tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_then_it_is_measured(foveal, smears, home):
 def test_then_it_finds_objects_and_people_correct_them(foveal, smears, home):
     model, out = home / "run" / "best.safetensors", home / "found"
     images = smears / "images"
-    code, said, _ = foveal("predict", model, images, "--out", out, "--threshold", 0.005)
+    code, said, _ = foveal("predict", model, images, "--out", out, "--score-threshold", 0.005)
     assert code == 0
     found = library.read(out / "detections.json")
     assert len(found) == 16

@@ -67,6 +67,6 @@ def test_as_many_parameters_as_published(version: str, parameters: int) -> None:
     from foveal.config import make_settings
     from foveal.models.build import build_model
 
-    preset = {"v1": "torchvision", "v2": "torchvision v2"}[version]
+    preset = {"v1": "torchvision", "v2": "torchvision_v2"}[version]
     model = build_model(make_settings(preset=preset, overrides=["model.weights=none"]), 91)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters

@@ -27,7 +27,7 @@ from foveal.training.step import Engine
 
 SETTINGS = tiny_settings(
     "training.epochs=3",
-    "training.average=0.9",
+    "training.ema_decay=0.9",
     "training.save_every_steps=2",
     "training.unfreeze_epoch=1",
     "training.learning_rate=0.05",

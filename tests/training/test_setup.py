@@ -73,11 +73,11 @@ def test_tensorboard_gets_the_numbers(tmp_path, fake_data, monkeypatch):
 
 def test_criterion_follows_the_settings():
     settings = make_settings(
-        overrides=["loss.box=giou", "loss.alpha=none", "assignment.object_iou=0.6"]
+        overrides=["loss.box=giou", "loss.alpha=none", "assignment.foreground_iou=0.6"]
     )
     criterion = make_criterion(settings)
     assert (criterion.box, criterion.alpha, criterion.gamma) == ("giou", None, 2.0)
-    assert criterion.object_iou == 0.6
+    assert criterion.foreground_iou == 0.6
     plain = make_criterion(make_settings(overrides=["loss.classification='cross entropy'"]))
     assert plain.gamma == 0
 

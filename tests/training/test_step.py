@@ -72,7 +72,7 @@ def test_accumulation_is_the_whole_batch(divide_by, parts):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_changes_nothing(bad):
-    engine = make("model.norm=live", "training.average=0.9")
+    engine = make("model.norm=live", "training.ema_decay=0.9")
     engine.step([make_fake_batch(0)], 0.01)
     before, average = weights_of(engine), copy.deepcopy(engine.averaged.model.state_dict())
     momentum = copy.deepcopy(engine.optimizer.state_dict()["state"])
@@ -180,7 +180,7 @@ def test_bf16_is_close_to_float32():
 def test_the_same_steps_give_the_same_bits(optimizer):
     states = []
     for _ in range(2):
-        engine = make(f"training.optimizer={optimizer}", "training.average=0.9")
+        engine = make(f"training.optimizer={optimizer}", "training.ema_decay=0.9")
         for number in range(3):
             engine.step([make_fake_batch(number)], 0.003, number=number)
         states.append(engine.model.state_dict() | {"average": engine.best_known.fpn.state_dict()})

@@ -129,7 +129,7 @@ def test_averaged_weights_are_what_is_validated_and_kept(tmp_path, fake_data, fa
         models.append(model)
         return {"AP": 0.1 * len(models)}
 
-    model, _ = start(fake_data, tmp_path, "training.average=0.99", validate=validate)
+    model, _ = start(fake_data, tmp_path, "training.ema_decay=0.99", validate=validate)
     assert models[0] is not model
     for name, value in models[0].state_dict().items():
         assert torch.equal(value, model.state_dict()[name])
@@ -282,11 +282,11 @@ def test_losses_that_are_not_finite_are_left_out_and_named(tmp_path, fake_data, 
     assert len(lines(tmp_path, "step")) == 4
 
 
-def test_too_many_bad_losses_end_the_run_with_the_names(tmp_path, fake_data, fake):
+def test_too_many_max_nonfinite_steps_end_the_run_with_the_names(tmp_path, fake_data, fake):
     fake(5, change=spoiled({(0, 1), (0, 2), (0, 3)}))
     with pytest.raises(TrainingError, match=r"3 steps in a row.*3-1\.jpg"):
-        start(fake_data, tmp_path, "training.bad_losses=3")
-    start(fake_data, tmp_path, "training.bad_losses=4", overwrite=True)
+        start(fake_data, tmp_path, "training.max_nonfinite_steps=3")
+    start(fake_data, tmp_path, "training.max_nonfinite_steps=4", overwrite=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -38,7 +38,7 @@ class Found:
 
 def test_what_the_best_model_found_is_remembered(data):
     detect = Found()
-    validation = Validation(data, detect, most=100)
+    validation = Validation(data, detect, max_detections=100)
     numbers = [validation(model) for model in (1, 3, 2)]
     assert numbers[1]["AP"] == pytest.approx(1.0)
     assert numbers[0]["AP"] < numbers[2]["AP"] < 1
@@ -51,7 +51,7 @@ def test_what_the_best_model_found_is_remembered(data):
 
 def test_a_model_that_was_not_measured_here_is_asked(data):
     detect = Found()
-    validation = Validation(data, detect, most=100)
+    validation = Validation(data, detect, max_detections=100)
     validation.found_by(2, {})
     validation(1)
     validation.found_by(2, {"AP": 0.7})
@@ -60,7 +60,7 @@ def test_a_model_that_was_not_measured_here_is_asked(data):
 
 def test_of_equals_the_later_one_is_the_best(data):
     detect = Found()
-    validation = Validation(data, detect, most=100)
+    validation = Validation(data, detect, max_detections=100)
     first = validation(0)
     assert first["AP"] == 0
     marked = [detections(0.5, right=False)] * 3

@@ -116,7 +116,7 @@ def test_the_rule_of_thumb_merges_many_classes_to_three_ratios() -> None:
     [
         AnchorSettings(),
         AnchorSettings(offset=0.0, rounding="torchvision", order="ratio-major"),
-        AnchorSettings(offset=0.0, stride_from="feature size"),
+        AnchorSettings(offset=0.0, stride_from="feature_size"),
         AnchorSettings(sizes=(9.0, 30.0), strides=(8, 16), scales=(1.0,), ratios=(0.3, 1.0, 2.0)),
     ],
 )
@@ -165,8 +165,8 @@ def test_an_anchor_centered_on_its_object_counts_as_a_positive() -> None:
 def test_an_object_beyond_reach_has_its_best_anchor_only_where_that_is_forced() -> None:
     objects = make_objects([[1, 1, 4, 4]])
 
-    forced = measure_anchors(objects, AnchorSettings(), force_best=True)
-    free = measure_anchors(objects, AnchorSettings(), force_best=False)
+    forced = measure_anchors(objects, AnchorSettings(), allow_low_quality_matches=True)
+    free = measure_anchors(objects, AnchorSettings(), allow_low_quality_matches=False)
 
     assert forced.recall == free.recall == 0
     assert forced.total.positives >= 1
@@ -176,7 +176,7 @@ def test_an_object_beyond_reach_has_its_best_anchor_only_where_that_is_forced() 
 def test_an_anchor_goes_to_one_object_only() -> None:
     twice = make_objects([[84, 84, 116, 116], [84, 84, 116, 116]])
     apart = replace(twice, images=np.array([0, 1]))
-    how = {"object_iou": 0.5, "force_best": True}
+    how = {"foreground_iou": 0.5, "allow_low_quality_matches": True}
 
     assert (
         assigned_anchors(twice, AnchorSettings(), **how).sum() * 2

@@ -19,7 +19,7 @@ NAN = float("nan")
 
 CHARTS: dict[str, Callable[[], str]] = {
     "precision": lambda: charts.draw_precision_recall([*LINES, Line("mean", X, X * NAN)]),
-    "f1": lambda: charts.draw_f1(LINES, threshold=0.42),
+    "f1": lambda: charts.draw_f1(LINES, score_threshold=0.42),
     "calibration": lambda: charts.draw_calibration(
         np.array([0.1, NAN, 0.9]), np.array([0.2, NAN, 0.8]), np.array([5, 0, 90])
     ),
@@ -38,7 +38,7 @@ CHARTS: dict[str, Callable[[], str]] = {
 }
 NOTHING: dict[str, Callable[[], str]] = {
     "precision": lambda: charts.draw_precision_recall([]),
-    "f1": lambda: charts.draw_f1([Line("none", [], [], 0)], threshold=0.5),
+    "f1": lambda: charts.draw_f1([Line("none", [], [], 0)], score_threshold=0.5),
     "calibration": lambda: charts.draw_calibration(
         np.full(3, NAN), np.full(3, NAN), np.zeros(3, np.int64)
     ),
@@ -88,7 +88,7 @@ def test_names_are_shown_letter_for_letter() -> None:
 
 
 def test_letters_of_any_script_and_control_characters() -> None:
-    svg = charts.draw_f1([Line("细胞\x01\n核", X, X, 0)], threshold=0.5)
+    svg = charts.draw_f1([Line("细胞\x01\n核", X, X, 0)], score_threshold=0.5)
     assert "细胞 核" in words(svg)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from foveal.config.renamed import rename_settings
 from foveal.structures import DEFAULT_SCORE_THRESHOLD
 
 PREDICTION = ("model", "anchors", "preparation", "decoding")
@@ -23,7 +24,9 @@ def migrate(document: dict[str, Any]) -> dict[str, Any]:
     Raises:
         KeyError, TypeError, ValueError: it lacks something.
     """
-    return _from_format_1(document) if document["version"] == 1 else document
+    if document["version"] == 1:
+        document = _from_format_1(document)
+    return {**document, **rename_settings({name: document[name] for name in PREDICTION})}
 
 
 def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +34,7 @@ def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
 
     Ranges for its own 8-bit engine ("int8") have no use any more and are dropped.
     """
-    settings, notes = dict(document["settings"]), dict(document["notes"])
+    settings, notes = rename_settings(document["settings"]), dict(document["notes"])
     threshold = notes.get("threshold")
     imported = notes.get("imported", "")
     # Before the best epoch was known the numbers of the epoch stood among the notes themselves.

@@ -148,7 +148,7 @@ def _settings(path: Path, state: Mapping[str, Tensor], overrides: Sequence[str])
         f"model.norm={'live' if live else 'frozen'}",
         f"model.norm_eps={'1e-5' if live else '0.0'}",
     ]
-    preset = "torchvision v2" if grouped else "torchvision"
+    preset = "torchvision_v2" if grouped else "torchvision"
     return make_settings(preset=preset, overrides=[*found, *overrides])
 
 

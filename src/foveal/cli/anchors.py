@@ -80,7 +80,7 @@ def anchors(
     console.print(fit.text[0].upper() + fit.text[1:] + ".", soft_wrap=True)
     finer = fit_finer(
         fit,
-        force_best=settings.assignment.force_best,
+        allow_low_quality_matches=settings.assignment.allow_low_quality_matches,
         count_positives=True,
         seed=settings.training.seed,
     )
@@ -128,7 +128,7 @@ def _shape_table(fit: AnchorFit) -> Table:
 def _quality_table(fit: AnchorFit) -> Table:
     """Recall, mean IoU and positives of the three options: overall, by size, class and level."""
     table = _table(
-        f"Recall at IoU {fit.object_iou:g}, mean best IoU, positives per object", "objects"
+        f"Recall at IoU {fit.foreground_iou:g}, mean best IoU, positives per object", "objects"
     )
     table.add_column("count", justify="right")
     for option in fit.options:
@@ -190,7 +190,8 @@ def _print_advice(console: Console, fit: AnchorFit, finer: AnchorOption | None) 
     if not len(fit.objects) or recall >= WANTED_RECALL:
         return
     console.print(
-        f"{1 - recall:.1%} of the objects have no anchor with an IoU of {fit.object_iou:g}. Places "
+        f"{1 - recall:.1%} of the objects have no anchor with an IoU of {fit.foreground_iou:g}. "
+        "Places "
         f"of anchors are {fit.settings.strides[0]} px apart: anchors of no shape could reach more "
         f"than {fit.reachable:.1%}. Training gives each object its best anchor all the same.\n",
         soft_wrap=True,
@@ -215,7 +216,7 @@ def _print_advice(console: Console, fit: AnchorFit, finer: AnchorOption | None) 
 
 def _finer_table(fit: AnchorFit, finer: AnchorOption) -> Table:
     """The anchors of the present strides beside those of finer ones."""
-    table = _table(f"Finer strides: recall at IoU {fit.object_iou:g}, mean best IoU", "objects")
+    table = _table(f"Finer strides: recall at IoU {fit.foreground_iou:g}, mean best IoU", "objects")
     table.add_column("count", justify="right")
     for option in (fit.default, fit.search, finer):
         table.add_column(option.name, justify="right", no_wrap=True)

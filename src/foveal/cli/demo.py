@@ -38,7 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "optimizer": "adamw",
         "learning_rate": 1e-3,
         "weight_decay": 0.01,
-        "schedule": "one cycle",
+        "schedule": "one_cycle",
         "evaluate_every": 6,
     },
 }

@@ -53,7 +53,7 @@ def evaluate(
     ],
     data: Annotated[str, typer.Argument(help="Labeled images: PATH or PATH:SPLIT.")],
     out: Annotated[Path, typer.Option(help="The folder for metrics.json and report.html.")],
-    threshold: Annotated[
+    score_threshold: Annotated[
         float | None,
         typer.Option(
             min=0,
@@ -62,7 +62,7 @@ def evaluate(
             "validation data, or else the one of the best F1 on these images.",
         ),
     ] = None,
-    most: Annotated[
+    max_detections: Annotated[
         int | None,
         typer.Option(
             min=1,
@@ -97,15 +97,20 @@ def evaluate(
         dataset = dataset.ignoring(ignore)
     if model.suffix.lower() == ".json":
         evaluation = _evaluate_results(
-            model, data, dataset, out=out, threshold=threshold, most=most or _MOST
+            model,
+            data,
+            dataset,
+            out=out,
+            score_threshold=score_threshold,
+            max_detections=max_detections or _MOST,
         )
     else:
         evaluation = _evaluate_model(
             model,
             dataset,
             out=out,
-            threshold=threshold,
-            most=most,
+            score_threshold=score_threshold,
+            max_detections=max_detections,
             batch=batch,
             device=device,
             precision=precision,
@@ -125,7 +130,13 @@ def _ordered(dataset: Dataset) -> Dataset:
 
 
 def _evaluate_results(
-    path: Path, address: str, dataset: Dataset, *, out: Path, threshold: float | None, most: int
+    path: Path,
+    address: str,
+    dataset: Dataset,
+    *,
+    out: Path,
+    score_threshold: float | None,
+    max_detections: int,
 ) -> Evaluation:
     from foveal.data.formats import split_address
     from foveal.data.formats.coco_results import category_labels, read_results
@@ -138,8 +149,8 @@ def _evaluate_results(
         read_results(path, dataset, labels=labels),
         dataset.targets,
         dataset.classes,
-        most=most,
-        threshold=threshold,
+        max_detections=max_detections,
+        score_threshold=score_threshold,
     )
     write_metrics(out / "metrics.json", evaluation)
     write_evaluation_report(
@@ -153,8 +164,8 @@ def _evaluate_model(
     dataset: Dataset,
     *,
     out: Path,
-    threshold: float | None,
-    most: int | None,
+    score_threshold: float | None,
+    max_detections: int | None,
     batch: int,
     device: str,
     precision: Precision,
@@ -162,13 +173,19 @@ def _evaluate_model(
     from foveal.detector import load
 
     detector = load(path)
-    if threshold is not None:
-        detector.card = replace(detector.card, score_threshold=threshold, threshold_is_chosen=True)
+    if score_threshold is not None:
+        detector.card = replace(
+            detector.card, score_threshold=score_threshold, threshold_is_chosen=True
+        )
     # Low scores too: the curves need them.
     predictor = detector.predictor(
-        threshold=detector.settings.decoding.threshold, device=device, precision=precision
+        score_threshold=detector.settings.decoding.score_threshold,
+        device=device,
+        precision=precision,
     )
-    predictor = replace(predictor, batch=batch, most=most or predictor.most)
+    predictor = replace(
+        predictor, batch=batch, max_detections=max_detections or predictor.max_detections
+    )
     with _progress(len(dataset)) as advance:
         return detector.evaluate(dataset, out=out, predictor=predictor, progress=advance)
 

@@ -42,7 +42,7 @@ def predict(
         list[str], typer.Argument(help="Images, folders or globs.", show_default=False)
     ],
     out: Annotated[Path, typer.Option(help="The folder for pictures and tables.")],
-    threshold: Annotated[
+    score_threshold: Annotated[
         float | None,
         typer.Option(
             min=0,
@@ -55,7 +55,9 @@ def predict(
         float | None,
         typer.Option(min=0, max=1, help="Overlap (IoU) above which the lesser of two goes."),
     ] = None,
-    most: Annotated[int | None, typer.Option(min=1, help="Most detections of an image.")] = None,
+    max_detections: Annotated[
+        int | None, typer.Option(min=1, help="Most detections of an image.")
+    ] = None,
     class_agnostic: Annotated[
         bool | None,
         typer.Option(
@@ -88,9 +90,9 @@ def predict(
         out.mkdir(parents=True, exist_ok=True)
     predictor = _predictor(
         model,
-        threshold=threshold,
+        score_threshold=score_threshold,
         nms_iou=nms,
-        most=most,
+        max_detections=max_detections,
         class_agnostic=class_agnostic,
         device=device,
         batch=batch,
@@ -114,9 +116,9 @@ def predict(
 def _predictor(
     path: Path,
     *,
-    threshold: float | None,
+    score_threshold: float | None,
     nms_iou: float | None,
-    most: int | None,
+    max_detections: int | None,
     class_agnostic: bool | None,
     device: str,
     batch: int,
@@ -127,12 +129,17 @@ def _predictor(
     from foveal.inference.opening import open_model
 
     opened = open_model(path, device=device, precision=precision)
-    if threshold is None:
+    if score_threshold is None:
         card = opened.description.card
         where = "chosen on validation data" if card.threshold_is_chosen else "by default"
-        typer.echo(f"Threshold {card.score_threshold:.3g}, {where} (--threshold sets another).")
+        typer.echo(
+            f"Threshold {card.score_threshold:.3g}, {where} (--score-threshold sets another)."
+        )
     predictor = opened.predictor(
-        threshold=threshold, nms_iou=nms_iou, most=most, class_agnostic=class_agnostic
+        score_threshold=score_threshold,
+        nms_iou=nms_iou,
+        max_detections=max_detections,
+        class_agnostic=class_agnostic,
     )
     return replace(predictor, batch=batch, flip=flip, scales=scales)
 

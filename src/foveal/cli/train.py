@@ -182,7 +182,7 @@ def _conclude(detector: Detector, console: Console, out: Path) -> None:
     said = ", ".join(f"{name} {numbers[name]:.3f}" for name in ("AP", "AP50") if name in numbers)
     console.print(
         f"Best: epoch {detector.card.epoch}{', ' + said if said else ''}; "
-        f"{out / 'best.safetensors'} (threshold {detector.threshold:.2f}).\n"
+        f"{out / 'best.safetensors'} (threshold {detector.score_threshold:.2f}).\n"
         f"Next: foveal predict {shlex.quote(str(out))} IMAGES --out DIR, "
         f"foveal evaluate {shlex.quote(str(out))} DATA --out DIR",
         soft_wrap=True,

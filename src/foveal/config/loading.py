@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from foveal.config.presets import PRESETS
+from foveal.config.renamed import RENAMED, RENAMED_PRESETS, RENAMED_VALUES
 from foveal.config.settings import Settings
 from foveal.errors import SettingsError
 
@@ -27,7 +29,10 @@ def make_settings(
         SettingsError: an unknown preset, name or section, an unreadable file or a wrong value.
     """
     if preset not in PRESETS:
-        raise SettingsError(f"preset {preset!r} is unknown. Expected one of: {', '.join(PRESETS)}.")
+        now = f" It is now {RENAMED_PRESETS[preset]!r}." if preset in RENAMED_PRESETS else ""
+        raise SettingsError(
+            f"preset {preset!r} is unknown.{now} Expected one of: {', '.join(PRESETS)}."
+        )
     values: dict[str, dict[str, Any]] = {name: dict(part) for name, part in PRESETS[preset].items()}
     if file is not None:
         _merge(values, _read_toml(file), where=str(file))
@@ -123,13 +128,22 @@ def _explain(error: ValidationError, where: str) -> str:
         if problem["type"] == "extra_forbidden":
             lines.append(f"{path} is unknown. {_known_names(problem['loc'])}")
         else:
-            lines.append(f"{path} = {problem['input']!r}: {problem['msg']}.")
+            given = problem["input"]
+            now = RENAMED_VALUES.get((*problem["loc"], given)) if isinstance(given, str) else None
+            meant = f" It is now {now!r}." if now else ""
+            lines.append(f"{path} = {given!r}: {problem['msg']}.{meant}")
     return f"{where}: " + "\n".join(lines)
 
 
 def _known_names(location: tuple[int | str, ...]) -> str:
     if len(location) == 1:
         return f"Expected a section: {', '.join(Settings.model_fields)}."
-    section = Settings.model_fields[str(location[0])].annotation
-    names = section.model_fields if isinstance(section, type) else {}
-    return f"Expected one of: {', '.join(names)}."
+    section, name = str(location[0]), str(location[1])
+    if new := RENAMED.get((section, name)):
+        return f"It is now {section}.{new}."
+    kind = Settings.model_fields[section].annotation
+    names = list(kind.model_fields) if isinstance(kind, type) else []
+    meant = get_close_matches(name, names, n=1)
+    return f"Expected one of: {', '.join(names)}." + (
+        f" Did you mean {section}.{meant[0]}?" if meant else ""
+    )

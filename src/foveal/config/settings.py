@@ -73,8 +73,8 @@ class AnchorSettings(Section):
     rounding: Literal["none", "torchvision"] = "none"
     """'torchvision' truncates sizes * scales to whole pixels and rounds the corners."""
     order: Literal["size-major", "ratio-major"] = "size-major"
-    stride_from: Literal["nominal", "feature size"] = "nominal"
-    """'feature size' divides the input's size by the level's, as torchvision does."""
+    stride_from: Literal["nominal", "feature_size"] = "nominal"
+    """'feature_size' divides the input's size by the level's, as torchvision does."""
 
     @model_validator(mode="after")
     def _same_levels(self) -> AnchorSettings:
@@ -89,9 +89,9 @@ class AnchorSettings(Section):
 class AssignmentSettings(Section):
     """Which anchors are objects, which background."""
 
-    object_iou: Share = 0.5
+    foreground_iou: Share = 0.5
     background_iou: Share = 0.4
-    force_best: bool = True
+    allow_low_quality_matches: bool = True
     """Give every object its best anchors, however low their IoU."""
     ignored_overlap: Share = 0.5
     """An unassigned anchor with this share of its area in a region to ignore is ignored."""
@@ -100,11 +100,11 @@ class AssignmentSettings(Section):
 class LossSettings(Section):
     """The two losses and what they are divided by."""
 
-    classification: Literal["focal", "cross entropy"] = "focal"
+    classification: Literal["focal", "cross_entropy"] = "focal"
     alpha: Annotated[float, Field(gt=0, lt=1)] | None = 0.25
     """None leaves the balance out."""
     gamma: Annotated[float, Field(ge=0)] = 2.0
-    box: Literal["smooth l1", "l1", "giou"] = "smooth l1"
+    box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1"
     beta: Annotated[float, Field(ge=0)] = 0.11
     box_weight: Positive = 1.0
     divide_by: Literal["batch", "image"] = "batch"
@@ -114,10 +114,10 @@ class LossSettings(Section):
 class DecodingSettings(Section):
     """From raw output to detections."""
 
-    threshold: Share = 0.05
+    score_threshold: Share = 0.05
     top_per_level: PositiveCount = 1000
     nms_iou: Share = 0.5
-    most: PositiveCount = 100
+    max_detections: PositiveCount = 100
     class_agnostic: bool = False
 
 
@@ -165,7 +165,7 @@ class AugmentationSettings(Section):
     """Standard deviation, gray levels."""
     mosaic: Share = 0.0
     """Share of samples made of four images."""
-    least_visible: Share = 0.25
+    min_visibility: Share = 0.25
     """Boxes with less of their area left in the picture are dropped."""
     rotated_boxes: Literal["corners", "ellipse"] = "corners"
     """A rotated box encloses its corners, or the ellipse within it (tighter for round things)."""
@@ -187,14 +187,14 @@ class TrainingSettings(Section):
     decay_norms: bool = True
     backbone_learning_rate: Positive = 1.0
     """Factor on the backbone's learning rate."""
-    schedule: Literal["steps", "cosine", "one cycle", "constant"] = "cosine"
+    schedule: Literal["steps", "cosine", "one_cycle", "constant"] = "cosine"
     warmup_steps: Count = 100
     warmup_factor: Share = 0.001
     step_epochs: tuple[Positive, ...] = (0.667, 0.889)
     """Where 'steps' divides the learning rate by 10, as shares of the run."""
     clip_gradient: Annotated[float, Field(ge=0)] = 10.0
     """Largest gradient norm; 0 leaves clipping out."""
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights (EMA); 0 leaves averaging out."""
     unfreeze_epoch: Count = 0
     """The epoch from which the backbone is trained too; 0: from the start."""
@@ -211,9 +211,9 @@ class TrainingSettings(Section):
     """Write the resume state also every so many steps; 0: at the end of an epoch only."""
     patience: Count = 0
     """Stop after so many evaluations without a better AP; 0: never."""
-    hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Share held out where no validation data is given."""
-    bad_losses: PositiveCount = 20
+    max_nonfinite_steps: PositiveCount = 20
     """Stop after so many steps in a row whose loss is not finite."""
     log_every: PositiveCount = 10
     """Steps from one line in metrics.jsonl to the next."""

@@ -32,7 +32,7 @@ class AnchorGrid:
         offset: where in its cell an anchor's center lies, in strides.
         rounding: 'torchvision' truncates sizes * scales to whole pixels and rounds the corners.
         order: 'size-major' runs through the ratios first, 'ratio-major' through the scales.
-        stride_from: 'feature size' takes input size // level size for the stride, as torchvision.
+        stride_from: 'feature_size' takes input size // level size for the stride, as torchvision.
     """
 
     sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
@@ -42,7 +42,7 @@ class AnchorGrid:
     offset: float = 0.5
     rounding: Literal["none", "torchvision"] = "none"
     order: Literal["size-major", "ratio-major"] = "size-major"
-    stride_from: Literal["nominal", "feature size"] = "nominal"
+    stride_from: Literal["nominal", "feature_size"] = "nominal"
 
     @property
     def per_place(self) -> int:

@@ -23,16 +23,16 @@ def assign(
     counts: Tensor,
     *,
     ignored: Tensor | None = None,
-    object_iou: float = 0.5,
+    foreground_iou: float = 0.5,
     background_iou: float = 0.4,
-    force_best: bool = True,
+    allow_low_quality_matches: bool = True,
     ignored_overlap: float = 0.5,
 ) -> Tensor:
     """Give each anchor the object that it overlaps most, or background, or nothing.
 
-    IoU >= object_iou is an object, < background_iou background, between the two ignored. With
-    `force_best` the anchors that reach an object's highest IoU (ties included) are never less than
-    an object, however low it is. An anchor without an object is ignored where a share
+    IoU >= foreground_iou is an object, < background_iou background, between the two ignored. With
+    `allow_low_quality_matches` the anchors that reach an object's highest IoU (ties included) are
+    the object's, however low it is. An anchor without an object is ignored where the fraction
     `ignored_overlap` of its area lies in one region to ignore.
 
     Anchors are taken in blocks, so that the whole [B, N, A] matrix never exists.
@@ -42,7 +42,7 @@ def assign(
         boxes: [B, N, 4] xyxy, input pixels, padded.
         counts: [B], how many of the N are real.
         ignored: [B, N] bool, regions to ignore; None where there are none in the batch.
-        object_iou, background_iou, force_best, ignored_overlap: see above.
+        foreground_iou, background_iou, allow_low_quality_matches, ignored_overlap: see above.
 
     Returns:
         [B, A] int64: index of the object in 0..N-1, BACKGROUND or IGNORED.
@@ -70,9 +70,9 @@ def assign(
         if regions is not None:
             inside = intersections(regions[:, :, None], anchors[block]).amax(dim=1)
             state = torch.where(inside >= ignored_overlap * areas(anchors[block]), IGNORED, state)
-        matched[:, block] = torch.where(best >= object_iou, nearest[:, block], state)
+        matched[:, block] = torch.where(best >= foreground_iou, nearest[:, block], state)
         best_of_object = torch.maximum(best_of_object, overlaps.amax(dim=2))
-    if not force_best:
+    if not allow_low_quality_matches:
         return matched
 
     # An object that touches no anchor has a best IoU of 0, which all anchors reach: it gets none.

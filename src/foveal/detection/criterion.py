@@ -38,7 +38,7 @@ class Criterion:
     """Assignment, focal loss and box loss for a whole batch at once.
 
     Attributes:
-        object_iou, background_iou, force_best, ignored_overlap: as `assign`.
+        foreground_iou, background_iou, allow_low_quality_matches, ignored_overlap: as `assign`.
         alpha: weight of objects in the classification loss; None leaves the balance out.
         gamma: focusing parameter; 0 is cross entropy.
         box: the box loss's kind; 'giou' compares decoded boxes, the others offsets.
@@ -48,13 +48,13 @@ class Criterion:
             'image' each image by its own, then takes the mean.
     """
 
-    object_iou: float = 0.5
+    foreground_iou: float = 0.5
     background_iou: float = 0.4
-    force_best: bool = True
+    allow_low_quality_matches: bool = True
     ignored_overlap: float = 0.5
     alpha: float | None = 0.25
     gamma: float = 2.0
-    box: Literal["smooth l1", "l1", "giou"] = "smooth l1"
+    box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1"
     beta: float = 0.11
     box_weight: float = 1.0
     divide_by: Literal["batch", "image"] = "batch"
@@ -76,9 +76,9 @@ class Criterion:
                 batch.boxes,
                 batch.counts,
                 ignored=batch.ignored if batch.has_ignored else None,
-                object_iou=self.object_iou,
+                foreground_iou=self.foreground_iou,
                 background_iou=self.background_iou,
-                force_best=self.force_best,
+                allow_low_quality_matches=self.allow_low_quality_matches,
                 ignored_overlap=self.ignored_overlap,
             )
             assigned = (matched >= 0).sum(dim=1)
@@ -124,7 +124,7 @@ class Criterion:
         if self.box == "giou":
             loss = giou_loss(decode_deltas(deltas, anchors), expected)
         else:
-            beta = self.beta if self.box == "smooth l1" else 0.0
+            beta = self.beta if self.box == "smooth_l1" else 0.0
             loss = smooth_l1(deltas, encode(expected, anchors), beta=beta)
         return torch.where(is_object, loss, 0.0).sum(dim=1)
 

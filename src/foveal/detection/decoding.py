@@ -22,10 +22,10 @@ def decode(
     anchors: Tensor,
     *,
     extents: Tensor | None = None,
-    threshold: float = 0.05,
+    score_threshold: float = 0.05,
     top_per_level: int = 1000,
     nms_iou: float = 0.5,
-    most: int = 100,
+    max_detections: int = 100,
     class_agnostic: bool = False,
 ) -> PaddedDetections[Tensor]: ...
 
@@ -36,10 +36,10 @@ def decode(
     anchors: NDArray[np.float32],
     *,
     extents: NDArray[np.float32] | None = None,
-    threshold: float = 0.05,
+    score_threshold: float = 0.05,
     top_per_level: int = 1000,
     nms_iou: float = 0.5,
-    most: int = 100,
+    max_detections: int = 100,
     class_agnostic: bool = False,
 ) -> PaddedDetections[NDArray[Any]]: ...
 
@@ -49,10 +49,10 @@ def decode(
     anchors: Any,
     *,
     extents: Any = None,
-    threshold: float = 0.05,
+    score_threshold: float = 0.05,
     top_per_level: int = 1000,
     nms_iou: float = 0.5,
-    most: int = 100,
+    max_detections: int = 100,
     class_agnostic: bool = False,
 ) -> PaddedDetections[Any]:
     """Turn a batch's raw output into detections; an image's do not depend on the others.
@@ -67,21 +67,21 @@ def decode(
         anchors: [A, 4] xyxy, input pixels.
         extents: [B, 4] xyxy, where each image lies in its input; boxes are cut off there. None
             leaves them as they are.
-        threshold: scores must be above it.
+        score_threshold: scores must be above it.
         top_per_level: most candidates of a level, over all classes.
         nms_iou: a candidate that overlaps a better one of its class by more goes.
-        most: most detections of an image.
+        max_detections: most detections of an image.
         class_agnostic: NMS over all classes together.
 
     Returns:
-        Detections in input pixels, padded to `most`.
+        Detections in input pixels, padded to `max_detections`.
     """
     settings: dict[str, Any] = {
         "extents": extents,
-        "threshold_logit": _logit(threshold),
+        "threshold_logit": _logit(score_threshold),
         "top_per_level": top_per_level,
         "nms_iou": nms_iou,
-        "most": most,
+        "max_detections": max_detections,
         "class_agnostic": class_agnostic,
     }
     if isinstance(anchors, np.ndarray):
@@ -91,7 +91,7 @@ def decode(
     return decode_tensors(raw, anchors, **settings)
 
 
-def _logit(threshold: float) -> float:
-    if threshold <= 0:
+def _logit(score_threshold: float) -> float:
+    if score_threshold <= 0:
         return -math.inf
-    return math.log(threshold / (1 - threshold)) if threshold < 1 else math.inf
+    return math.log(score_threshold / (1 - score_threshold)) if score_threshold < 1 else math.inf

@@ -32,7 +32,7 @@ def decode_arrays(
     threshold_logit: float,
     top_per_level: int,
     nms_iou: float,
-    most: int,
+    max_detections: int,
     class_agnostic: bool,
 ) -> PaddedDetections[NDArray[Any]]:
     """Decode a batch, image by image; arguments as for `decoding.decode`.
@@ -42,9 +42,9 @@ def decode_arrays(
     """
     batch = len(raw.logits[0])
     found: PaddedDetections[NDArray[Any]] = PaddedDetections(
-        np.zeros((batch, most, 4), np.float32),
-        np.zeros((batch, most), np.float32),
-        np.zeros((batch, most), np.int64),
+        np.zeros((batch, max_detections, 4), np.float32),
+        np.zeros((batch, max_detections), np.float32),
+        np.zeros((batch, max_detections), np.int64),
         np.zeros(batch, np.int64),
     )
     # Numbers that are not finite are legal here and come out as such, as from tensors.
@@ -60,7 +60,7 @@ def decode_arrays(
             if extents is not None:
                 boxes = clip(boxes, extents[image])
             groups = np.zeros_like(labels) if class_agnostic else labels
-            keep = nms(boxes, groups, iou_threshold=nms_iou, max_detections=most)
+            keep = nms(boxes, groups, iou_threshold=nms_iou, max_detections=max_detections)
             count = len(keep)
             found.boxes[image, :count] = boxes[keep]
             found.scores[image, :count] = _sigmoid(logits[keep])

@@ -19,7 +19,7 @@ def decode_tensors(
     threshold_logit: float,
     top_per_level: int,
     nms_iou: float,
-    most: int,
+    max_detections: int,
     class_agnostic: bool,
 ) -> PaddedDetections[Tensor]:
     """Decode a batch; arguments as for `decoding.decode`.
@@ -42,7 +42,7 @@ def decode_tensors(
         torch.zeros_like(labels) if class_agnostic else labels,
         (logits > never).sum(dim=1),
         iou_threshold=nms_iou,
-        max_detections=most,
+        max_detections=max_detections,
     )
     real = keep >= 0
     keep = keep.clamp(min=0)

@@ -59,10 +59,10 @@ def class_precisions(pool: Pool, matches: Matches) -> NDArray[np.float64]:
     return table
 
 
-def class_recalls(pool: Pool, matches: Matches, *, most: int) -> NDArray[np.float64]:
+def class_recalls(pool: Pool, matches: Matches, *, max_detections: int) -> NDArray[np.float64]:
     """Recall with at most so many detections of an image and class, [K, T]; NaN without objects."""
     objects = pool.objects_of_class(matches.counted)
-    among = matches.right & (pool.rank < most)
+    among = matches.right & (pool.rank < max_detections)
     hits = np.stack([np.bincount(pool.labels[row], minlength=pool.classes) for row in among], 1)
     recalls = np.full(hits.shape, np.nan)
     some = objects > 0

@@ -63,7 +63,7 @@ def make_range_table(pool: Pool, *, low: float = 0.0, high: float = float("inf")
     return RangeTable(
         matches,
         class_precisions(pool, matches),
-        class_recalls(pool, matches, most=everything),
+        class_recalls(pool, matches, max_detections=everything),
     )
 
 
@@ -76,7 +76,10 @@ def coco_numbers(
         pool: all images.
         whole, small, medium, large: the results of all objects, and of those in COCO's ranges.
     """
-    recalls = [class_recalls(pool, whole.matches, most=most).mean(axis=1) for most in (1, 10, 100)]
+    recalls = [
+        class_recalls(pool, whole.matches, max_detections=max_detections).mean(axis=1)
+        for max_detections in (1, 10, 100)
+    ]
     columns = (
         whole.aps,
         whole.ap50s,

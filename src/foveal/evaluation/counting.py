@@ -26,7 +26,7 @@ def choose_threshold(
     classes: Sequence[str],
     *,
     by: Literal["f1", "count"] = "f1",
-    most: int = 100,
+    max_detections: int = 100,
 ) -> float:
     """The score from which detections should count, chosen on validation data.
 
@@ -36,7 +36,7 @@ def choose_threshold(
         classes: the K class names.
         by: "f1" for the best F1 of all classes together at the IoU 0.5; "count" for the least mean
             absolute error of the counts of each class in each image.
-        most: how many detections of each image and class take part.
+        max_detections: how many detections of each image and class take part.
 
     Returns:
         In 0..1 (just above 1 where no detection should count though some score 1); 0.5 where
@@ -45,7 +45,7 @@ def choose_threshold(
     Raises:
         DataError: detections and targets do not fit together.
     """
-    pool = make_pool(detections, targets, classes=len(classes), most=most)
+    pool = make_pool(detections, targets, classes=len(classes), max_detections=max_detections)
     return threshold_of(pool, match(pool, ious=(0.5,)), by=by)
 
 
@@ -78,16 +78,16 @@ def _count_errors(pool: Pool, matches: Matches, order: NDArray[np.int64]) -> NDA
 
 
 def count_table(
-    pool: Pool, matches: Matches, *, threshold: float
+    pool: Pool, matches: Matches, *, score_threshold: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """True and predicted numbers in each image, both [K, I], without regions to ignore.
 
     Args:
         pool: all images.
         matches: at the IoU 0.5 first, all areas.
-        threshold: the score from which detections count.
+        score_threshold: the score from which detections count.
     """
-    kept = ~matches.skipped[0] & (pool.scores >= np.float32(threshold))
+    kept = ~matches.skipped[0] & (pool.scores >= np.float32(score_threshold))
     shape = (pool.classes, pool.images)
     size = pool.classes * pool.images
     own = pool.object_labels * pool.images + pool.object_image

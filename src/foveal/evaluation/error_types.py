@@ -47,17 +47,17 @@ class _Verdict:
     missed: NDArray[np.bool_]
 
 
-def find_errors(pool: Pool, matches: Matches, *, threshold: float) -> Errors:
+def find_errors(pool: Pool, matches: Matches, *, score_threshold: float) -> Errors:
     """Kinds, numbers and costs of all errors.
 
     Args:
         pool: all images.
         matches: at the IoU 0.5 first, all areas.
-        threshold: the score from which detections count in `number_at_threshold`.
+        score_threshold: the score from which detections count in `number_at_threshold`.
     """
     everything = np.ones(len(pool.scores), np.bool_)
     verdict = _judge(pool, matches, everything)
-    above = _judge(pool, matches, pool.scores >= np.float32(threshold))
+    above = _judge(pool, matches, pool.scores >= np.float32(score_threshold))
     right, wrong = matches.right[0], matches.wrong[0]
     ap50 = _mean_ap(pool, pool.labels, right, wrong, matches.counted)
 
@@ -190,7 +190,7 @@ def _mean_ap(
 
 
 def find_confusion(
-    pool: Pool, matches: Matches, classes: tuple[str, ...], *, threshold: float
+    pool: Pool, matches: Matches, classes: tuple[str, ...], *, score_threshold: float
 ) -> Confusion:
     """Which class is taken for which.
 
@@ -201,9 +201,9 @@ def find_confusion(
         pool: all images.
         matches: at the IoU 0.5 first, all areas.
         classes: the K class names.
-        threshold: the score from which detections count.
+        score_threshold: the score from which detections count.
     """
-    kept = pool.scores >= np.float32(threshold)
+    kept = pool.scores >= np.float32(score_threshold)
     right, wrong = matches.right[0] & kept, matches.wrong[0] & kept
     free = matches.counted.copy()
     free[matches.found[0][right]] = False

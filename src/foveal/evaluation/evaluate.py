@@ -57,7 +57,7 @@ def quick_numbers(
     targets: Sequence[Target],
     classes: Sequence[str],
     *,
-    most: int = 100,
+    max_detections: int = 100,
 ) -> dict[str, float]:
     """COCO's twelve numbers by name, NaN where undefined; what a training run watches.
 
@@ -65,12 +65,12 @@ def quick_numbers(
         detections: one for each image, with low scores still in; original pixels.
         targets: one for each image, original pixels.
         classes: the K class names.
-        most: how many detections of each image and class take part.
+        max_detections: how many detections of each image and class take part.
 
     Raises:
         DataError: detections and targets do not fit together.
     """
-    pool = make_pool(detections, targets, classes=len(classes), most=most)
+    pool = make_pool(detections, targets, classes=len(classes), max_detections=max_detections)
     means, _ = coco_numbers(pool, **_coco_ranges(pool))
     return dict(zip(NAMES, twelve(means), strict=True))
 
@@ -80,8 +80,8 @@ def evaluate(
     targets: Sequence[Target],
     classes: Sequence[str],
     *,
-    most: int = 100,
-    threshold: float | None = None,
+    max_detections: int = 100,
+    score_threshold: float | None = None,
     seed: int = 0,
     resamples: int = 500,
     hardest: int = 24,
@@ -92,8 +92,9 @@ def evaluate(
         detections: one for each image, with low scores still in; original pixels.
         targets: one for each image, original pixels.
         classes: the K class names.
-        most: how many detections of each image and class take part, the best ones.
-        threshold: the score from which detections count, chosen on other images; None chooses the
+        max_detections: how many detections of each image and class take part, the best ones.
+        score_threshold: the score from which detections count, chosen on other images; None
+            chooses the
             one of the best F1 on these.
         seed: of the resampling.
         resamples: how often the images are drawn again for the intervals; 0 leaves them NaN.
@@ -103,31 +104,31 @@ def evaluate(
         DataError: not as many detections as targets, or a label outside 0..K-1.
     """
     names = tuple(classes)
-    pool = make_pool(detections, targets, classes=len(names), most=most)
+    pool = make_pool(detections, targets, classes=len(names), max_detections=max_detections)
     ranges = _coco_ranges(pool)
     matches = ranges["whole"].matches
     means, numbers = coco_numbers(pool, **ranges)
-    chosen_here = threshold is None
-    if threshold is None:
-        threshold = threshold_of(pool, matches, by="f1")
+    chosen_here = score_threshold is None
+    if score_threshold is None:
+        score_threshold = threshold_of(pool, matches, by="f1")
     weights = draw_weights(pool.images, draws=resamples, seed=seed)
     draws = weighted_class_aps(pool, matches, weights)
     vocs = class_voc_aps(pool)
-    true, predicted = count_table(pool, matches, threshold=threshold)
-    right = int((matches.right[0] & (pool.scores >= np.float32(threshold))).sum())
+    true, predicted = count_table(pool, matches, score_threshold=score_threshold)
+    right = int((matches.right[0] & (pool.scores >= np.float32(score_threshold))).sum())
     precision, recall, f1 = _shares(right, int(predicted.sum()), int(true.sum()))
     return Evaluation(
         classes=names,
         images=pool.images,
         objects=int(true.sum()),
         detections=len(pool.scores),
-        most=most,
+        max_detections=max_detections,
         coco=means,
         ap_interval=interval(_mean_of_draws(draws.mean(axis=2))),
         ap50_interval=interval(_mean_of_draws(draws[:, :, 0])),
         voc2007=mean_over_classes(vocs[:, 0]),
         voc2012=mean_over_classes(vocs[:, 1]),
-        threshold=threshold,
+        score_threshold=score_threshold,
         threshold_chosen_here=chosen_here,
         precision=precision,
         recall=recall,
@@ -143,13 +144,13 @@ def evaluate(
             true=true,
             predicted=predicted,
             weights=weights,
-            threshold=threshold,
+            score_threshold=score_threshold,
         ),
         by_size=_by_size(pool, ranges),
-        errors=find_errors(pool, matches, threshold=threshold),
-        confusion=find_confusion(pool, matches, names, threshold=threshold),
+        errors=find_errors(pool, matches, score_threshold=score_threshold),
+        confusion=find_confusion(pool, matches, names, score_threshold=score_threshold),
         calibration=_calibrate(pool, matches),
-        hardest=_hardest(pool, matches, detections, threshold=threshold, most=hardest),
+        hardest=_hardest(pool, matches, detections, score_threshold=score_threshold, count=hardest),
     )
 
 
@@ -173,7 +174,7 @@ def _class_results(
     true: NDArray[np.int64],
     predicted: NDArray[np.int64],
     weights: NDArray[np.float32],
-    threshold: float,
+    score_threshold: float,
 ) -> tuple[ClassResult, ...]:
     right, wrong = matches.right[0], matches.wrong[0]
     results = []
@@ -181,7 +182,7 @@ def _class_results(
         order = pool.of_class(label)
         scores = pool.scores[order]
         objects, found = int(true[label].sum()), int(predicted[label].sum())
-        hits = int((right[order] & (scores >= np.float32(threshold))).sum())
+        hits = int((right[order] & (scores >= np.float32(score_threshold))).sum())
         precision, recall, f1 = _shares(hits, found, objects)
         results.append(
             ClassResult(
@@ -247,17 +248,17 @@ def _hardest(
     matches: Matches,
     detections: Sequence[Detections],
     *,
-    threshold: float,
-    most: int,
+    score_threshold: float,
+    count: int,
 ) -> tuple[ImageResult, ...]:
     """The images with the most errors at the threshold, worst first."""
-    kept = pool.scores >= np.float32(threshold)
+    kept = pool.scores >= np.float32(score_threshold)
     right, wrong = matches.right[0] & kept, matches.wrong[0] & kept
     missed = matches.counted.copy()
     missed[matches.found[0][right]] = False
     errors = np.bincount(pool.image[wrong], minlength=pool.images)
     errors += np.bincount(pool.object_image[missed], minlength=pool.images)
-    worst = np.argsort(-errors, kind="stable")[:most]
+    worst = np.argsort(-errors, kind="stable")[:count]
     return tuple(
         _image_result(pool, index, right, wrong, missed, path=detections[index].path)
         for index in worst[errors[worst] > 0].tolist()

@@ -115,7 +115,11 @@ class Matches:
 
 
 def make_pool(
-    detections: Sequence[Detections], targets: Sequence[Target], *, classes: int, most: int
+    detections: Sequence[Detections],
+    targets: Sequence[Target],
+    *,
+    classes: int,
+    max_detections: int,
 ) -> Pool:
     """Lay out all images as columns and find the pairs that overlap.
 
@@ -123,7 +127,8 @@ def make_pool(
         detections: one for each image, original pixels, in any order of score.
         targets: one for each image, original pixels, the same order of images.
         classes: K.
-        most: how many detections of each image and class take part, the best ones (COCO's maxDets).
+        max_detections: how many detections of each image and class take part, the best ones
+            (COCO's maxDets).
 
     Raises:
         DataError: not as many detections as targets, or a label outside 0..K-1.
@@ -136,7 +141,7 @@ def make_pool(
     for index, (found, target) in enumerate(zip(detections, targets, strict=True)):
         _check_labels(found.labels, classes, f"image {index}, detections")
         _check_labels(target.labels, classes, f"image {index}, annotations")
-    kept = [_best(found, most) for found in detections]
+    kept = [_best(found, max_detections) for found in detections]
     boxes = [found.boxes[order] for found, (order, _) in zip(detections, kept, strict=True)]
     scores = [found.scores[order] for found, (order, _) in zip(detections, kept, strict=True)]
     labels = [found.labels[order] for found, (order, _) in zip(detections, kept, strict=True)]
@@ -265,7 +270,7 @@ def match_any_class(
     return np.asarray(found[0])
 
 
-def _best(found: Detections, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _best(found: Detections, max_detections: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Order of the detections that take part, best first, and their ranks within their class."""
     order: NDArray[np.int64] = np.argsort(-found.scores, kind="stable")
     labels = found.labels[order]
@@ -273,7 +278,7 @@ def _best(found: Detections, most: int) -> tuple[NDArray[np.int64], NDArray[np.i
     starts = np.searchsorted(labels[by_class], labels[by_class])
     rank = np.empty(len(order), np.int64)
     rank[by_class] = np.arange(len(order)) - starts
-    keep = rank < most
+    keep = rank < max_detections
     return order[keep], rank[keep]
 
 

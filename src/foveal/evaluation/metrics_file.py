@@ -43,7 +43,7 @@ def to_metrics(evaluation: Evaluation) -> dict[str, Any]:
     """An evaluation as plain JSON values; what is undefined is None."""
     values = {
         **_coco(evaluation.coco),
-        f"AR{evaluation.most}": evaluation.coco.ar_most,
+        f"AR{evaluation.max_detections}": evaluation.coco.ar_max,
         "AP_interval": _interval(evaluation.ap_interval),
         "AP50_interval": _interval(evaluation.ap50_interval),
         "VOC2007": evaluation.voc2007,
@@ -51,8 +51,8 @@ def to_metrics(evaluation: Evaluation) -> dict[str, Any]:
         "images": evaluation.images,
         "objects": evaluation.objects,
         "detections": evaluation.detections,
-        "most": evaluation.most,
-        "threshold": evaluation.threshold,
+        "max_detections": evaluation.max_detections,
+        "score_threshold": evaluation.score_threshold,
         "threshold_chosen_here": evaluation.threshold_chosen_here,
         "precision": evaluation.precision,
         "recall": evaluation.recall,

@@ -33,8 +33,8 @@ class CocoNumbers:
         ap50, ap75: at the IoU 0.5 and 0.75.
         ap_small, ap_medium, ap_large: objects under 32^2, from 32^2 to 96^2, and over 96^2 px.
         ar_1, ar_10, ar_100: recall with at most 1, 10 and 100 detections an image.
-        ar_small, ar_medium, ar_large: recall by size, with `most` detections an image.
-        ar_most: recall with `most` detections an image; `ar_100` where most is 100.
+        ar_small, ar_medium, ar_large: recall by size, with `max_detections` detections an image.
+        ar_max: recall with `max_detections` detections an image; `ar_100` where that is 100.
     """
 
     ap: float
@@ -49,7 +49,7 @@ class CocoNumbers:
     ar_small: float
     ar_medium: float
     ar_large: float
-    ar_most: float
+    ar_max: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ class SizeResult:
         low, high: the size in original pixels, low included; high is infinite in the last range.
         objects: how many.
         ap, ap50: mean over the classes with objects of this size.
-        ar: recall, mean over the IoU thresholds, with `most` detections an image.
+        ar: recall, mean over the IoU thresholds, with `max_detections` detections an image.
     """
 
     name: str
@@ -266,12 +266,12 @@ class Evaluation:
         classes: the K class names.
         images: how many images.
         objects: how many objects, regions to ignore left out.
-        detections: how many detections took part (the `most` best of each image).
-        most: the limit of detections an image.
+        detections: how many detections took part (the `max_detections` best of each image).
+        max_detections: the limit of detections an image.
         coco: COCO's twelve numbers, the means over the classes that have objects.
         ap_interval, ap50_interval: 95 %, by resampling the images.
         voc2007, voc2012: Pascal VOC's mean AP at the IoU 0.5.
-        threshold: the score from which detections count.
+        score_threshold: the score from which detections count.
         threshold_chosen_here: whether it was chosen on these images (then counts, F1 and the
             confusion matrix are a little optimistic) and not given.
         precision, recall, f1: of all classes together, at the threshold and IoU 0.5.
@@ -288,13 +288,13 @@ class Evaluation:
     images: int
     objects: int
     detections: int
-    most: int
+    max_detections: int
     coco: CocoNumbers
     ap_interval: Interval
     ap50_interval: Interval
     voc2007: float
     voc2012: float
-    threshold: float
+    score_threshold: float
     threshold_chosen_here: bool
     precision: float
     recall: float

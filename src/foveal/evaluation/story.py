@@ -37,10 +37,10 @@ def overview(evaluation: Evaluation) -> str:
     if not predicted:
         return (
             f"Nothing was found among {counted(true, 'object')} at the score threshold "
-            f"{evaluation.threshold:.2f}."
+            f"{evaluation.score_threshold:.2f}."
         )
     return (
-        f"With a score of at least {evaluation.threshold:.2f}, "
+        f"With a score of at least {evaluation.score_threshold:.2f}, "
         f"there are {counted(predicted, 'detection')} for {counted(true, 'annotated object')} in "
         f"{counted(evaluation.images, 'image')}. "
         f"{percent(evaluation.recall)} of the annotated objects were found, and "

@@ -127,28 +127,28 @@ def compare(
     anchors = grid.boxes(height, width)
     extents = np.tile(np.array([0, 0, width, height], np.float32), (len(images), 1))
 
-    def found(raw: RawOutput[Any], threshold: float) -> PaddedDetections[NDArray[Any]]:
-        settings = decoding.model_copy(update={"threshold": threshold})
+    def found(raw: RawOutput[Any], score_threshold: float) -> PaddedDetections[NDArray[Any]]:
+        settings = decoding.model_copy(update={"score_threshold": score_threshold})
         return decode(raw, anchors, extents=extents, **settings.model_dump())
 
     wanted, got = _on_host(reference(images)), _on_host(export(images))
     assert isinstance(wanted, RawOutput)
-    clear = found(wanted, max(CLEAR_SCORE, decoding.threshold))
+    clear = found(wanted, max(CLEAR_SCORE, decoding.score_threshold))
     is_clear = bool(clear.counts.sum())
     if isinstance(got, PaddedDetections):
-        best = clear if is_clear else found(wanted, decoding.threshold)
-        pairs = match(best, got, most=None if is_clear else _BEST_DETECTIONS)
+        best = clear if is_clear else found(wanted, decoding.score_threshold)
+        pairs = match(best, got, max_detections=None if is_clear else _BEST_DETECTIONS)
         logits, boxes = pairs.scores, pairs.boxes
     else:
         # Without clear detections, whatever has any score.
-        threshold = decoding.threshold if is_clear else 0.0
-        best = clear if is_clear else found(wanted, threshold)
+        score_threshold = decoding.score_threshold if is_clear else 0.0
+        best = clear if is_clear else found(wanted, score_threshold)
         if [part.shape for level in wanted for part in level] == [
             part.shape for level in got for part in level
         ]:
             logits, boxes = _raw_differences(wanted, got, anchors, extents)
-            others = found(got, threshold)
-            pairs = match(best, others, most=None if is_clear else _BEST_DETECTIONS)
+            others = found(got, score_threshold)
+            pairs = match(best, others, max_detections=None if is_clear else _BEST_DETECTIONS)
         else:
             logits = boxes = float("inf")
             pairs = Pairs(int(best.counts.sum()), 0, 0.0, 0.0)
@@ -184,19 +184,23 @@ def match(
     wanted: PaddedDetections[NDArray[Any]],
     got: PaddedDetections[NDArray[Any]],
     *,
-    most: int | None = None,
+    max_detections: int | None = None,
 ) -> Pairs:
     """Look for each detection's likeness: the same class, and boxes that overlap by `SAME_IOU`.
 
     Args:
         wanted: the detections.
         got: of the same images.
-        most: look only for the best so many of each image.
+        max_detections: look only for the best so many of each image.
     """
     detections = found = 0
     scores = boxes = 0.0
     for row in range(len(wanted.counts)):
-        count = int(wanted.counts[row]) if most is None else min(int(wanted.counts[row]), most)
+        count = (
+            int(wanted.counts[row])
+            if max_detections is None
+            else min(int(wanted.counts[row]), max_detections)
+        )
         others = slice(int(got.counts[row]))
         detections += count
         if not count or not int(got.counts[row]):

@@ -505,7 +505,11 @@ class _Job:
             return self._detect(candidate, judged.take(list(indices)))
 
         def score(found: Sequence[Detections], indices: Sequence[int]) -> float:
-            return _score(found, judged.take(list(indices)), most=self.settings.decoding.most)
+            return _score(
+                found,
+                judged.take(list(indices)),
+                max_detections=self.settings.decoding.max_detections,
+            )
 
         judgment = Judgment(detect, score, len(judged), seconds)
         inputs = prepare(self.calibration, self.description, self.sizes)
@@ -593,14 +597,14 @@ class _Job:
     def _ap(self, runtime: Runtime, export: Export | None = None) -> float:
         assert self.judged is not None
         found = self._detect(runtime, self.judged, export)
-        return _score(found, self.judged, most=self.settings.decoding.most)
+        return _score(found, self.judged, max_detections=self.settings.decoding.max_detections)
 
     def _detect(
         self, runtime: Runtime, dataset: Dataset, export: Export | None = None
     ) -> list[Detections]:
         description: Description = replace(self.description, export=export)
-        threshold = self.settings.decoding.threshold
-        predictor = Opened(runtime, description).predictor(threshold=threshold)
+        score_threshold = self.settings.decoding.score_threshold
+        predictor = Opened(runtime, description).predictor(score_threshold=score_threshold)
         return predictor.detect_many(dataset.paths)
 
 
@@ -613,8 +617,10 @@ _NAMES: dict[ExportTarget, str] = {
 }
 
 
-def _score(found: Sequence[Detections], dataset: Dataset, *, most: int) -> float:
-    return quick_numbers(found, dataset.targets, dataset.classes, most=most)["AP"]
+def _score(found: Sequence[Detections], dataset: Dataset, *, max_detections: int) -> float:
+    return quick_numbers(found, dataset.targets, dataset.classes, max_detections=max_detections)[
+        "AP"
+    ]
 
 
 def _other_sizes(usual: tuple[int, int], least: int) -> list[tuple[int, int]]:

@@ -55,8 +55,8 @@ def append_postprocessing(
     )
     images = values[INPUT].shape
     batch = "batch" if images is None else images[0]
-    most = decoding.most
-    shapes = ([batch, most, 4], [batch, most], [batch, most], [batch])
+    max_detections = decoding.max_detections
+    shapes = ([batch, max_detections, 4], [batch, max_detections], [batch, max_detections], [batch])
     types = (ir.DataType.FLOAT, ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.INT64)
     for value, name, sides, kind in zip(found, DETECTIONS, shapes, types, strict=True):
         value.name, value.shape, value.dtype = name, ir.Shape(sides), kind
@@ -155,13 +155,13 @@ def _postprocess(
     scored, labels, offsets, origins = (
         op("Concat", *parts, axis=1) for parts in zip(*levels, strict=True)
     )
-    limit = build.float_(_logit(decoding.threshold))
+    limit = build.float_(_logit(decoding.score_threshold))
     scored = op("Where", op("Greater", scored, limit), scored, never)
     boxes = _clip(build, _decode(build, offsets, origins), height, width)
     keep = _nms(build, boxes, scored, labels, never, decoding=decoding, num_classes=num_classes)
     kept = op("Where", keep, scored, never)
-    count = min(decoding.most, len(logits) * decoding.top_per_level)
-    return _best(build, boxes, kept, labels, count=count, most=decoding.most)
+    count = min(decoding.max_detections, len(logits) * decoding.top_per_level)
+    return _best(build, boxes, kept, labels, count=count, max_detections=decoding.max_detections)
 
 
 def _best_of_level(
@@ -252,7 +252,7 @@ def _nms(
         "NonMaxSuppression",
         boxes,
         of_class,
-        build.ints(decoding.most),
+        build.ints(decoding.max_detections),
         build.constant([decoding.nms_iou], np.float32),
         build.constant([_LOWEST], np.float32),
     )
@@ -263,7 +263,13 @@ def _nms(
 
 
 def _best(
-    build: _Builder, boxes: ir.Value, scored: ir.Value, labels: ir.Value, *, count: int, most: int
+    build: _Builder,
+    boxes: ir.Value,
+    scored: ir.Value,
+    labels: ir.Value,
+    *,
+    count: int,
+    max_detections: int,
 ) -> list[ir.Value]:
     """The best of what was kept, padded with zeros: boxes, scores, labels and counts."""
     op = build.op
@@ -274,15 +280,15 @@ def _best(
         op("Where", real, op("Sigmoid", scored), build.float_(0)),
         op("Where", real, op("GatherElements", labels, index, axis=1), build.int_(0)),
     ]
-    if count < most:
-        missing = most - count
+    if count < max_detections:
+        missing = max_detections - count
         found[0] = op("Pad", found[0], build.ints(0, 0, 0, 0, missing, 0))
         found[1:] = [op("Pad", part, build.ints(0, 0, 0, missing)) for part in found[1:]]
     number = op("Cast", real, to=int(ir.DataType.INT64))
     return [*found, op("ReduceSum", number, build.ints(1), keepdims=0)]
 
 
-def _logit(threshold: float) -> float:
-    if threshold <= 0:
+def _logit(score_threshold: float) -> float:
+    if score_threshold <= 0:
         return -math.inf
-    return math.log(threshold / (1 - threshold)) if threshold < 1 else math.inf
+    return math.log(score_threshold / (1 - score_threshold)) if score_threshold < 1 else math.inf

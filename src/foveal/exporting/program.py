@@ -111,11 +111,11 @@ class DetectingNetwork(nn.Module):
         """
         raw = self.network(images)
         levels, decoding = len(raw) // 2, self.decoding
-        threshold = torch.tensor(decoding.threshold, dtype=torch.float64)
+        score_threshold = torch.tensor(decoding.score_threshold, dtype=torch.float64)
         logits, labels, boxes = best_candidates(
             RawOutput(raw[:levels], raw[levels:]),
             self.anchors,
-            threshold_logit=float(torch.logit(threshold)),
+            threshold_logit=float(torch.logit(score_threshold)),
             top_per_level=decoding.top_per_level,
         )
         boxes = clip(boxes, self.extent)
@@ -126,10 +126,10 @@ class DetectingNetwork(nn.Module):
                 for image in zip(boxes, logits, groups, strict=True)
             ]
         )
-        count = min(decoding.most, logits.shape[1])
+        count = min(decoding.max_detections, logits.shape[1])
         logits, index = torch.where(keep, logits, -torch.inf).topk(count, dim=1)
         real = logits > -torch.inf
-        missing = decoding.most - count
+        missing = decoding.max_detections - count
         chosen = boxes.gather(1, index[..., None].expand(-1, -1, 4))
         return (
             F.pad(torch.where(real[..., None], chosen, 0), (0, 0, 0, missing)),

@@ -93,7 +93,7 @@ def _check_exportable(settings: Settings) -> None:
     if wrong:
         raise WeightsError(
             f"torchvision's RetinaNet can't hold this model: {'; '.join(wrong)}. "
-            "Train with --preset torchvision or 'torchvision v2' for a model that it can."
+            "Train with --preset torchvision or 'torchvision_v2' for a model that it can."
         )
 
 
@@ -122,9 +122,9 @@ def _options(settings: Settings) -> list[str]:
         "max_size": prepared.longer,
         "image_mean": list(prepared.mean),
         "image_std": list(prepared.std),
-        "score_thresh": decoding.threshold,
+        "score_thresh": decoding.score_threshold,
         "nms_thresh": decoding.nms_iou,
-        "detections_per_img": decoding.most,
+        "detections_per_img": decoding.max_detections,
         "topk_candidates": decoding.top_per_level,
     }
     return [f"{name}={value}" for name, value in values.items()]

@@ -32,7 +32,7 @@ def write_triton_config(
         description: of the model, with decoding and NMS inside.
         sizes: the inputs that it takes; any number of images.
     """
-    most = description.decoding.most
+    max_detections = description.decoding.max_detections
     (folder / CONFIG).write_text(
         _CONFIG.format(
             name=name,
@@ -45,7 +45,7 @@ def write_triton_config(
             scores=DETECTIONS[1],
             labels=DETECTIONS[2],
             counts=DETECTIONS[3],
-            most=most,
+            max_detections=max_detections,
             label_file=LABELS,
         ),
         encoding="utf-8",
@@ -63,9 +63,10 @@ input [
   {{ name: "{images}" data_type: TYPE_UINT8 dims: [ {bands}, {height}, {width} ] }}
 ]
 output [
-  {{ name: "{boxes}" data_type: TYPE_FP32 dims: [ {most}, 4 ] }},
-  {{ name: "{scores}" data_type: TYPE_FP32 dims: [ {most} ] }},
-  {{ name: "{labels}" data_type: TYPE_INT64 dims: [ {most} ] label_filename: "{label_file}" }},
+  {{ name: "{boxes}" data_type: TYPE_FP32 dims: [ {max_detections}, 4 ] }},
+  {{ name: "{scores}" data_type: TYPE_FP32 dims: [ {max_detections} ] }},
+  {{ name: "{labels}" data_type: TYPE_INT64 dims: [ {max_detections} ]
+    label_filename: "{label_file}" }},
   {{ name: "{counts}" data_type: TYPE_INT64 dims: [ 1 ] reshape: {{ shape: [ ] }} }}
 ]
 """

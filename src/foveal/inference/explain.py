@@ -36,7 +36,7 @@ def explain_nothing(
         Several lines: the highest score of each class, the best detection, the sizes of image,
         input and anchors, and what to try.
     """
-    probe = replace(predictor, threshold=0.0, flip=False, scales=(1.0,), most=100)
+    probe = replace(predictor, score_threshold=0.0, flip=False, scales=(1.0,), max_detections=100)
 
     def ignore(index: int, error: ImageError) -> None:
         """Broken images are reported where they were first met."""
@@ -57,7 +57,7 @@ def explain_nothing(
         np.maximum.at(highest, found.labels, found.scores)
     return "\n".join(
         [
-            f"No score reaches the threshold {predictor.threshold:g}. "
+            f"No score reaches the threshold {predictor.score_threshold:g}. "
             f"In {len(seen)} of the images, looked at again without it:",
             "  highest scores: " + _highest(highest, predictor.classes),
             "  best detection: " + _best(best, describe(images[index], index)),

@@ -42,15 +42,16 @@ class Opened:
     def predictor(
         self,
         *,
-        threshold: float | None = None,
+        score_threshold: float | None = None,
         nms_iou: float | None = None,
-        most: int | None = None,
+        max_detections: int | None = None,
         class_agnostic: bool | None = None,
     ) -> Predictor:
         """A predictor as the model's settings describe it.
 
         Args:
-            threshold, nms_iou, most, class_agnostic: in place of the model's own, where not None;
+            score_threshold, nms_iou, max_detections, class_agnostic: in place of the model's own,
+                where not None;
                 the threshold's default is the card's.
 
         Returns:
@@ -62,7 +63,10 @@ class Opened:
         description, decoding = self.description, self.description.decoding
         if description.export is not None and description.export.nms:
             self._check_inside(
-                threshold=threshold, nms_iou=nms_iou, most=most, class_agnostic=class_agnostic
+                score_threshold=score_threshold,
+                nms_iou=nms_iou,
+                max_detections=max_detections,
+                class_agnostic=class_agnostic,
             )
         return Predictor(
             self.runtime,
@@ -72,14 +76,16 @@ class Opened:
             bands=description.model.bands,
             band_low=description.preparation.band_low,
             band_high=description.preparation.band_high,
-            threshold=description.card.score_threshold if threshold is None else threshold,
+            score_threshold=description.card.score_threshold
+            if score_threshold is None
+            else score_threshold,
             top_per_level=decoding.top_per_level,
             nms_iou=decoding.nms_iou if nms_iou is None else nms_iou,
-            most=decoding.most if most is None else most,
+            max_detections=decoding.max_detections if max_detections is None else max_detections,
             class_agnostic=decoding.class_agnostic if class_agnostic is None else class_agnostic,
         )
 
-    def _check_inside(self, *, threshold: float | None, **wanted: float | None) -> None:
+    def _check_inside(self, *, score_threshold: float | None, **wanted: float | None) -> None:
         inside = self.description.decoding
         for name, value in wanted.items():
             own = getattr(inside, name)
@@ -89,11 +95,11 @@ class Opened:
                     f"and {value} is wanted. Export the model without --nms, or use the "
                     f"{NETWORK} file."
                 )
-        if threshold is not None and threshold < inside.threshold:
+        if score_threshold is not None and score_threshold < inside.score_threshold:
             raise SettingsError(
                 f"{self.path}: decoding is inside this file and gives no scores below "
-                f"{inside.threshold:g}; the threshold {threshold:g} is lower. Export the model "
-                f"without --nms, or use the {NETWORK} file."
+                f"{inside.score_threshold:g}; the threshold {score_threshold:g} is lower. Export the "
+                f"model without --nms, or use the {NETWORK} file."
             )
 
 

@@ -67,10 +67,10 @@ class Predictor:
         preparation: how an image becomes an input; each image has its own input size.
         bands, band_low, band_high: how an image is read, as for
             `foveal.data.images.reading.read_image`.
-        threshold: scores must reach it, as they must in evaluation.
+        score_threshold: scores must reach it, as they must in evaluation.
         top_per_level: most candidates of a pyramid level.
         nms_iou: a detection that overlaps a better one of its class by more goes.
-        most: most detections of an image.
+        max_detections: most detections of an image.
         class_agnostic: NMS over all classes together.
         flip: look at each image mirrored too, and merge what is found.
         scales: look at each image at these scales and merge, relative to the preparation's.
@@ -85,10 +85,10 @@ class Predictor:
     bands: int = 3
     band_low: tuple[float, ...] = ()
     band_high: tuple[float, ...] = ()
-    threshold: float = 0.05
+    score_threshold: float = 0.05
     top_per_level: int = 1000
     nms_iou: float = 0.5
-    most: int = 100
+    max_detections: int = 100
     class_agnostic: bool = False
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
@@ -242,10 +242,10 @@ class Predictor:
             output,
             anchors,
             extents=places,
-            threshold=self.threshold * _JUST_BELOW,
+            score_threshold=self.score_threshold * _JUST_BELOW,
             top_per_level=self.top_per_level,
             nms_iou=self.nms_iou,
-            most=self.most,
+            max_detections=self.max_detections,
             class_agnostic=self.class_agnostic,
         )
         on_host = (part if isinstance(part, np.ndarray) else part.cpu().numpy() for part in padded)
@@ -260,7 +260,9 @@ class Predictor:
             real = slice(int(counts[row]))
             original = _to_original(boxes[row, real], item)
             sides = original[:, 2:] - original[:, :2]
-            keep = (scores[row, real] >= np.float32(self.threshold)) & (sides > _NO_SIDE).all(1)
+            keep = (scores[row, real] >= np.float32(self.score_threshold)) & (sides > _NO_SIDE).all(
+                1
+            )
             found.append(
                 Detections(
                     original[keep],
@@ -278,7 +280,7 @@ class Predictor:
         return merge(
             [parts[view] for view in sorted(parts)],
             nms_iou=self.nms_iou,
-            most=self.most,
+            max_detections=self.max_detections,
             class_agnostic=self.class_agnostic,
         )
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def merge(
-    parts: Sequence[Detections], *, nms_iou: float, most: int, class_agnostic: bool
+    parts: Sequence[Detections], *, nms_iou: float, max_detections: int, class_agnostic: bool
 ) -> Detections:
     """Put together what was found in the same image, the best of what overlaps.
 
     Args:
         parts: at least one, all of one image, boxes in original pixels.
         nms_iou: a detection that overlaps a better one of its class by more goes.
-        most: most detections that are kept.
+        max_detections: most detections that are kept.
         class_agnostic: NMS over all classes together.
     """
     first = parts[0]
@@ -45,6 +45,6 @@ def merge(
         found.boxes,
         np.zeros_like(found.labels) if class_agnostic else found.labels,
         iou_threshold=nms_iou,
-        max_detections=most,
+        max_detections=max_detections,
     )
     return found.select(keep)

@@ -96,9 +96,8 @@ def errors_section(evaluation: Evaluation) -> Section | None:
 
 def curves_section(evaluation: Evaluation) -> Section | None:
     """Precision and recall, F1 over the threshold, calibration."""
-    chosen = [
-        (label, one) for label, one in largest_classes(evaluation, most=MOST_CLASSES) if one.objects
-    ]
+    largest = largest_classes(evaluation, count=MOST_CLASSES)
+    chosen = [(label, one) for label, one in largest if one.objects]
     if not chosen:
         return None
     precision = [
@@ -116,7 +115,7 @@ def curves_section(evaluation: Evaluation) -> Section | None:
         ),
         Chart(
             "F1 over the score threshold",
-            charts.draw_f1(f1, threshold=evaluation.threshold),
+            charts.draw_f1(f1, score_threshold=evaluation.score_threshold),
             "F1 balances found and right; the threshold in use is marked.",
         ),
         Chart(

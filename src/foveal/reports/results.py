@@ -29,7 +29,7 @@ _COCO_NAMES = {
     "ar_small": ("AR small", "recall of objects under 32 x 32 px"),
     "ar_medium": ("AR medium", "recall of those up to 96 x 96 px"),
     "ar_large": ("AR large", "recall of those over 96 x 96 px"),
-    "ar_most": ("AR most", "recall with the most detections an image that were asked for"),
+    "ar_max": ("AR max", "recall with the most detections an image that were asked for"),
 }
 
 
@@ -95,7 +95,7 @@ def classes_section(evaluation: Evaluation) -> Section | None:
         "The marks on the bars are intervals: 95% of the values lie there when the images are "
         "drawn anew. "
         f"Found, right, F1 and the count error (objects an image) are those at the score threshold "
-        f"{evaluation.threshold:.2f}."
+        f"{evaluation.score_threshold:.2f}."
     )
     return Section("Classes", [Table(columns, rows, caption)])
 
@@ -132,8 +132,8 @@ def counting_section(evaluation: Evaluation) -> Section | None:
     ]
     shown = [("all", evaluation.counts)]
     if len(evaluation.per_class) > 1:
-        most = largest_classes(evaluation, most=MOST_CLASSES - 1)
-        shown += [(one.name, one.counts) for _, one in most]
+        largest = largest_classes(evaluation, count=MOST_CLASSES - 1)
+        shown += [(one.name, one.counts) for _, one in largest]
     drawn = [
         Chart(name, charts.draw_counts(counts.true, counts.predicted), size="small")
         for name, counts in shown
@@ -167,7 +167,8 @@ def numbers_section(evaluation: Evaluation) -> Section:
     ]
     headings = ("class", *(_COCO_NAMES[name][0] for name in names), "VOC 2007", "VOC 2012")
     parts: list[Part] = [
-        f"At most {evaluation.most} detections an image; a dash: there are no such objects.",
+        f"At most {evaluation.max_detections} detections an image; a dash: there are no such "
+        "objects.",
         Table(("number", "meaning", "value"), rows, texts=2),
         Folded("Each class", Table(headings, per_class)),
     ]
@@ -195,8 +196,8 @@ def between(interval: Interval, *, places: int = 3) -> str:
     return f"{interval.low:.{places}f} to {interval.high:.{places}f}"
 
 
-def largest_classes(evaluation: Evaluation, *, most: int) -> list[tuple[int, ClassResult]]:
+def largest_classes(evaluation: Evaluation, *, count: int) -> list[tuple[int, ClassResult]]:
     """The classes with the most objects, in the classes' order."""
     numbered = list(enumerate(evaluation.per_class))
-    chosen = sorted(numbered, key=lambda pair: -pair[1].objects)[:most]
+    chosen = sorted(numbered, key=lambda pair: -pair[1].objects)[:count]
     return sorted(chosen, key=lambda pair: pair[0])

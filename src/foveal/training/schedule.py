@@ -18,7 +18,7 @@ LARGEST_WARMUP_SHARE = 0.2
 ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25
 
-ScheduleName = Literal["steps", "cosine", "one cycle", "constant"]
+ScheduleName = Literal["steps", "cosine", "one_cycle", "constant"]
 
 
 def peak_learning_rate(
@@ -59,7 +59,7 @@ def learning_rate_factor(
     Args:
         step: 0 .. steps - 1; further steps get the last factor.
         schedule: 'steps' divides by 10 at each of `step_shares`; 'cosine' falls to 0 along half a
-            cosine; 'one cycle' rises and falls along cosines and has no other warm-up;
+            cosine; 'one_cycle' rises and falls along cosines and has no other warm-up;
             'constant' stays at 1.
         steps: all steps of the run.
         warmup_steps: the factor rises linearly from `warmup_factor` to 1 over so many steps (no
@@ -68,7 +68,7 @@ def learning_rate_factor(
         step_shares: shares of the run, 0..1.
     """
     step = min(step, steps - 1)
-    if schedule == "one cycle":
+    if schedule == "one_cycle":
         return _one_cycle(step, steps)
     warmup = min(warmup_steps, int(LARGEST_WARMUP_SHARE * steps))
     if step < warmup:

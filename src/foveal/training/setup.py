@@ -86,9 +86,9 @@ def make_criterion(settings: Settings) -> Criterion:
     """The losses that the settings describe."""
     assignment, loss = settings.assignment, settings.loss
     return Criterion(
-        object_iou=assignment.object_iou,
+        foreground_iou=assignment.foreground_iou,
         background_iou=assignment.background_iou,
-        force_best=assignment.force_best,
+        allow_low_quality_matches=assignment.allow_low_quality_matches,
         ignored_overlap=assignment.ignored_overlap,
         alpha=loss.alpha,
         gamma=loss.gamma if loss.classification == "focal" else 0.0,
@@ -123,7 +123,7 @@ def make_engine(
         accelerator=accelerator,
         precision=agreed_precision(training.precision, accelerator),
         clip_gradient=training.clip_gradient,
-        average=training.average,
+        average=training.ema_decay,
         compiled=compiled,
         seed=training.seed,
     )

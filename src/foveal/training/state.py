@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from foveal.config.renamed import rename_settings
 from foveal.errors import TrainingError
 from foveal.files import write_file
 
@@ -36,7 +37,7 @@ FREE_TO_CHANGE = frozenset(
         "trackers",
         "save_every_steps",
         "log_every",
-        "bad_losses",
+        "max_nonfinite_steps",
         "export",
         "int8",
         "keep_freed_memory",
@@ -169,7 +170,8 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], *, where: 
     Raises:
         TrainingError: they differ; the message has each difference.
     """
-    settings_before, settings_now = _flat(before["settings"]), _flat(now["settings"])
+    settings_before = _flat(rename_settings(before["settings"]))
+    settings_now = _flat(now["settings"])
     lines = [
         f"{name} was {settings_before.get(name)!r} and is now {settings_now.get(name)!r}"
         for name in sorted(settings_before.keys() | settings_now.keys())

@@ -325,7 +325,7 @@ class Run:
         position.bad_steps += 1
         names = self._names_everywhere(parts)
         self.teller.skipped(names, epoch=position.epoch, step=position.step)
-        if position.bad_steps >= self.training.bad_losses:
+        if position.bad_steps >= self.training.max_nonfinite_steps:
             raise TrainingError(
                 f"The loss was not finite in {position.bad_steps} steps in a row; the last "
                 f"images were {', '.join(names)}. Look at their boxes (foveal data check), lower "

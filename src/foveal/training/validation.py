@@ -25,24 +25,26 @@ class Validation:
     Args:
         data: the images, with the model's classes.
         detect: finds the objects.
-        most: most detections of an image.
+        max_detections: most detections of an image.
 
     Attributes:
         targets: what each image shows.
     """
 
-    def __init__(self, data: Dataset, detect: Detect, *, most: int) -> None:
+    def __init__(self, data: Dataset, detect: Detect, *, max_detections: int) -> None:
         self._paths = data.paths
         self._classes = data.classes
         self._detect = detect
-        self._most = most
+        self._max_detections = max_detections
         self.targets = data.targets
         self._best: tuple[dict[str, float], list[Detections]] | None = None
 
     def __call__(self, model: RetinaNet) -> dict[str, float]:
         """The model's numbers, AP among them; the same in all processes."""
         found = self._find(model)
-        numbers = agreed(quick_numbers(found, self.targets, self._classes, most=self._most))
+        numbers = agreed(
+            quick_numbers(found, self.targets, self._classes, max_detections=self._max_detections)
+        )
         if self._best is None or not numbers["AP"] < self._best[0]["AP"]:
             self._best = numbers, found
         return numbers

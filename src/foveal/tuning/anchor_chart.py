@@ -77,7 +77,7 @@ def _draw_shapes(axes: Any, fit: AnchorFit) -> None:
     dots = np.arange(len(sides))
     if len(dots) > MOST_DOTS:
         dots = np.sort(np.random.default_rng(0).choice(dots, MOST_DOTS, replace=False))
-    reached = best[dots] >= fit.object_iou
+    reached = best[dots] >= fit.foreground_iou
     for members, color, name in ((reached, REACHED, "reached"), (~reached, MISSED, "not reached")):
         chosen = dots[members]
         share = f"{members.mean():.1%}" if len(members) else "none"
@@ -143,7 +143,9 @@ def _draw_recall(axes: Any, fit: AnchorFit) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
-    axes.set_xlabel(f"share of objects with an anchor of IoU {fit.object_iou:g} or more", color=INK)
+    axes.set_xlabel(
+        f"share of objects with an anchor of IoU {fit.foreground_iou:g} or more", color=INK
+    )
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)

@@ -65,7 +65,7 @@ class AnchorFit:
         search: those of the search.
         shapes: each class's mean shape.
         reachable: the recall that anchors of any shapes could have at these strides.
-        object_iou: the IoU that recall is about.
+        foreground_iou: the IoU that recall is about.
         objects: what the anchors were measured on.
     """
 
@@ -75,7 +75,7 @@ class AnchorFit:
     search: AnchorOption
     shapes: tuple[ClassShape, ...]
     reachable: float
-    object_iou: float
+    foreground_iou: float
     objects: Objects
 
     @property
@@ -134,7 +134,7 @@ def fit_anchors(
         dataset: regions to ignore and boxes without area are left out.
         anchors: the default; its levels, strides and offset are kept.
         preparation: how images are scaled to the network's input; None: not at all.
-        assignment: whose object_iou and force_best count.
+        assignment: whose foreground_iou and allow_low_quality_matches count.
         count_positives: also assign anchors in a sample of the images; else positives are NaN.
         seed: draws samples of large data sets.
     """
@@ -163,8 +163,8 @@ def fit_anchors_to(
         quality = measure_anchors(
             objects,
             settings,
-            object_iou=rules.object_iou,
-            force_best=rules.force_best,
+            foreground_iou=rules.foreground_iou,
+            allow_low_quality_matches=rules.allow_low_quality_matches,
             count_positives=count_positives,
             seed=seed,
         )
@@ -172,7 +172,7 @@ def fit_anchors_to(
 
     default = option("default", anchors)
     search = option(
-        "search", search_anchors(objects, anchors, object_iou=rules.object_iou, seed=seed)
+        "search", search_anchors(objects, anchors, foreground_iou=rules.foreground_iou, seed=seed)
     )
     return AnchorFit(
         chosen=search if _is_better(search.quality, default.quality) else default,
@@ -180,8 +180,8 @@ def fit_anchors_to(
         rule=option("rule of thumb", rule_of_thumb(objects, anchors)),
         search=search,
         shapes=class_shapes(objects, base_sizes=rule_sizes(anchors)),
-        reachable=reachable_recall(objects, anchors, iou=rules.object_iou),
-        object_iou=rules.object_iou,
+        reachable=reachable_recall(objects, anchors, iou=rules.foreground_iou),
+        foreground_iou=rules.foreground_iou,
         objects=objects,
     )
 
@@ -191,12 +191,12 @@ def find_enlargement(fit: AnchorFit, *, wanted: float = WANTED_RECALL) -> Enlarg
 
     Each that no bound rules out costs a search. None where none of them would do.
     """
-    strides, iou = fit.default.settings, fit.object_iou
+    strides, iou = fit.default.settings, fit.foreground_iou
     for factor in ENLARGEMENTS:
         larger = enlarge(fit.objects, factor)
         if not len(larger) or reachable_recall(larger, strides, iou=iou) < wanted:
             continue
-        found = search_anchors(larger, strides, object_iou=iou)
+        found = search_anchors(larger, strides, foreground_iou=iou)
         best = best_ious(larger, found).max(axis=(1, 2))
         recall = float((best >= iou).mean())
         if recall >= wanted:
@@ -208,7 +208,7 @@ def fit_finer(
     fit: AnchorFit,
     *,
     wanted: float = WANTED_RECALL,
-    force_best: bool = True,
+    allow_low_quality_matches: bool = True,
     count_positives: bool = False,
     seed: int = 0,
 ) -> AnchorOption | None:
@@ -220,7 +220,7 @@ def fit_finer(
     Args:
         fit: at the present strides; its objects are searched again.
         wanted: the recall to reach, with no class below what it has in `fit.default`.
-        force_best, count_positives, seed: as for `fit_anchors`.
+        allow_low_quality_matches, count_positives, seed: as for `fit_anchors`.
 
     Returns:
         The first that reaches it; None where none does, or none is needed.
@@ -230,14 +230,14 @@ def fit_finer(
         return None
     while (finer := finer_strides(settings)) is not None:
         settings = finer
-        if reachable_recall(fit.objects, settings, iou=fit.object_iou) < wanted:
+        if reachable_recall(fit.objects, settings, iou=fit.foreground_iou) < wanted:
             continue
-        found = search_anchors(fit.objects, settings, object_iou=fit.object_iou, seed=seed)
+        found = search_anchors(fit.objects, settings, foreground_iou=fit.foreground_iou, seed=seed)
         quality = measure_anchors(
             fit.objects,
             found,
-            object_iou=fit.object_iou,
-            force_best=force_best,
+            foreground_iou=fit.foreground_iou,
+            allow_low_quality_matches=allow_low_quality_matches,
             count_positives=count_positives,
             seed=seed,
         )

@@ -117,8 +117,8 @@ def measure_anchors(
     objects: Objects,
     settings: AnchorSettings,
     *,
-    object_iou: float = 0.5,
-    force_best: bool = True,
+    foreground_iou: float = 0.5,
+    allow_low_quality_matches: bool = True,
     count_positives: bool = True,
     seed: int = 0,
 ) -> AnchorQuality:
@@ -127,8 +127,8 @@ def measure_anchors(
     Args:
         objects: with boxes in input pixels.
         settings: the anchors.
-        object_iou: from which IoU an anchor is an object's.
-        force_best: whether each object is also given its best anchors.
+        foreground_iou: from which IoU an anchor is an object's.
+        allow_low_quality_matches: whether each object is also given its best anchors.
         count_positives: assign anchors too, which takes most of the time; else positives are NaN.
         seed: draws the MOST_ASSIGNED_IMAGES whose positives are counted.
     """
@@ -136,7 +136,12 @@ def measure_anchors(
     most = MOST_ASSIGNED_IMAGES if count_positives else 0
     drawn = sample_images(objects, most=most, seed=seed)
     counted = objects.select(drawn)
-    counts = assigned_anchors(counted, settings, object_iou=object_iou, force_best=force_best)
+    counts = assigned_anchors(
+        counted,
+        settings,
+        foreground_iou=foreground_iou,
+        allow_low_quality_matches=allow_low_quality_matches,
+    )
 
     def group(name: str, members: NDArray[np.bool_]) -> GroupQuality:
         if not members.any():
@@ -145,7 +150,7 @@ def measure_anchors(
         return GroupQuality(
             name,
             int(members.sum()),
-            float((best[members] >= object_iou).mean()),
+            float((best[members] >= foreground_iou).mean()),
             float(best[members].mean()),
             float(positives.mean()) if len(positives) else np.nan,
         )
@@ -153,7 +158,7 @@ def measure_anchors(
     sizes = size_groups(objects)
     return AnchorQuality(
         total=group("all", np.ones(len(objects), bool)),
-        shape_recall=_shape_recall(objects, settings, object_iou),
+        shape_recall=_shape_recall(objects, settings, foreground_iou),
         positives_by_level=tuple((counts.sum(axis=0) / (len(counted) or np.nan)).tolist()),
         by_class=tuple(
             group(name, objects.labels == label) for label, name in enumerate(objects.classes)
@@ -234,7 +239,11 @@ def reachable_recall(objects: Objects, settings: AnchorSettings, *, iou: float =
 
 
 def assigned_anchors(
-    objects: Objects, settings: AnchorSettings, *, object_iou: float, force_best: bool
+    objects: Objects,
+    settings: AnchorSettings,
+    *,
+    foreground_iou: float,
+    allow_low_quality_matches: bool,
 ) -> NDArray[np.int64]:
     """[N, L]: how many anchors of each level training would assign to each object.
 
@@ -251,9 +260,9 @@ def assigned_anchors(
             grid.tensor(height, width),
             boxes[None],
             torch.tensor([len(members)]),
-            object_iou=object_iou,
-            background_iou=min(0.4, object_iou),
-            force_best=force_best,
+            foreground_iou=foreground_iou,
+            background_iou=min(0.4, foreground_iou),
+            allow_low_quality_matches=allow_low_quality_matches,
         )[0]
         levels = [
             rows * columns * grid.per_place for rows, columns in grid.level_sizes(height, width)

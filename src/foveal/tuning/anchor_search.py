@@ -126,7 +126,7 @@ class _Landscape:
 
 
 def search_anchors(
-    objects: Objects, settings: AnchorSettings, *, object_iou: float = 0.5, seed: int = 0
+    objects: Objects, settings: AnchorSettings, *, foreground_iou: float = 0.5, seed: int = 0
 ) -> AnchorSettings:
     """The anchors that fit the objects best, on the settings' levels and strides.
 
@@ -134,13 +134,13 @@ def search_anchors(
         objects: with boxes in input pixels; without any, the settings come back. So they do where
             the strides do not grow from level to level.
         settings: strides, offset and order are kept, and no class may be reached less than by them.
-        object_iou: from which IoU an object counts as reached.
+        foreground_iou: from which IoU an object counts as reached.
         seed: draws the sample where there are more than SEARCHED_OBJECTS objects.
     """
     if not len(objects):
         return settings
     chosen, weights = _sample(objects, seed=seed)
-    land = _Landscape(objects, settings, iou=object_iou, chosen=chosen, weights=weights)
+    land = _Landscape(objects, settings, iou=foreground_iou, chosen=chosen, weights=weights)
     starts = [point for point in _starts(land, settings) if land.allowed(point)]
     if not starts:
         return settings
@@ -149,7 +149,7 @@ def search_anchors(
     refined = [_climb(land, point, FINE_STEPS, sweeps=8)[1] for _, point in coarse[:3]]
     best = max(refined, key=land.rank)
     if len(land.weights) < len(objects) <= MOST_REPAIRED:
-        whole = _Landscape(objects, settings, iou=object_iou, chosen=np.arange(len(objects)))
+        whole = _Landscape(objects, settings, iou=foreground_iou, chosen=np.arange(len(objects)))
         if whole.rank(best)[0] < 0:
             best = _climb(whole, best, FINE_STEPS, sweeps=1)[1]
     return _to_settings(best, settings)

@@ -155,9 +155,7 @@ def draw_comparison(
         ("found", found.boxes, colors.FOUND, "solid", [""] * len(found)),
         ("ignored", ignored, colors.IGNORED, "dashed", [""] * len(ignored)),
     ]
-    rows = [
-        LegendRow(title, len(boxes), color, style) for title, boxes, color, style, _ in groups
-    ]
+    rows = [LegendRow(title, len(boxes), color, style) for title, boxes, color, style, _ in groups]
     return _draw(
         picture,
         np.concatenate([boxes for _, boxes, *_ in groups]) * zoom,

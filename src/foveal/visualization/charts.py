@@ -59,12 +59,12 @@ def draw_precision_recall(lines: Sequence[Line]) -> str:
     return to_svg(axes)
 
 
-def draw_f1(lines: Sequence[Line], *, threshold: float) -> str:
+def draw_f1(lines: Sequence[Line], *, score_threshold: float) -> str:
     """F1 (y) over the score threshold (x), one line a class; the chosen threshold is marked."""
     axes = new_axes(4.3, 3.5, x="score threshold", y="F1")
     _unit(axes)
     _draw_lines(axes, lines)
-    _mark(axes, threshold, f"chosen: {threshold:.2f}")
+    _mark(axes, score_threshold, f"chosen: {score_threshold:.2f}")
     legend(axes, where="below")
     return to_svg(axes)
 

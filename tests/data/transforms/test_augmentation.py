@@ -28,7 +28,7 @@ FULL = Augmentation(
 
 def still(**changes: object) -> Augmentation:
     """Nothing but what is asked for."""
-    return Augmentation(**{"flip_horizontal": False, "least_visible": 0.0, **changes})
+    return Augmentation(**{"flip_horizontal": False, "min_visibility": 0.0, **changes})
 
 
 def target_of(*boxes: tuple[float, ...], ignored: bool = False) -> Target:
@@ -232,7 +232,7 @@ def test_turns_and_flips_equal_numpy(turns, flips):
 
 def test_cut_boxes_are_dropped_by_share_and_regions_stay():
     # a zoom of exactly 2: half of each side is seen
-    augmentation = Augmentation(flip_horizontal=False, scale=(2.0, 2.0), least_visible=0.5)
+    augmentation = Augmentation(flip_horizontal=False, scale=(2.0, 2.0), min_visibility=0.5)
     preparation = Preparation(mode="square", shorter=64)
     kept = 0
     for seed in range(200):

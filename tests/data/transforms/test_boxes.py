@@ -61,7 +61,7 @@ matrices = st.builds(
 @settings(max_examples=400, deadline=None)
 @given(boxes, matrices)
 def test_law_a_box_encloses_what_is_seen_of_the_moved_rectangle(box, matrix):
-    found = move_target(target_of(box), matrix, room=ROOM, least_visible=0.0, rule="corners")
+    found = move_target(target_of(box), matrix, room=ROOM, min_visibility=0.0, rule="corners")
     polygon = seen(box, matrix)
     if len(found) == 0:
         assert not polygon or np.ptp(polygon, axis=0).min() < 0.02
@@ -81,7 +81,7 @@ def test_law_an_ellipse_is_enclosed_by_a_box_that_it_touches(box, matrix):
     expected = np.hstack([outline.min(axis=0), outline.max(axis=0)])
     expected = np.clip(expected, 0, [ROOM[1], ROOM[0]] * 2)
     assume((expected[2:] - expected[:2]).min() > 0.02)
-    found = move_target(target_of(box), matrix, room=ROOM, least_visible=0.0, rule="ellipse")
+    found = move_target(target_of(box), matrix, room=ROOM, min_visibility=0.0, rule="ellipse")
     np.testing.assert_allclose(found.boxes[0], expected, atol=1e-2)
 
 
@@ -90,13 +90,13 @@ def test_what_is_mostly_cut_away_goes_and_a_region_to_ignore_stays(share, left):
     half_out = np.array([[1.0, 0, -10], [0, 1, 0]])
     for ignored, expected in [(False, left), (True, 1)]:
         target = target_of((0, 0, 20, 20), ignored=ignored)
-        found = move_target(target, half_out, room=ROOM, least_visible=share, rule="corners")
+        found = move_target(target, half_out, room=ROOM, min_visibility=share, rule="corners")
         assert len(found) == expected
 
 
 def test_boxes_without_area_and_boxes_outside_go():
     still = np.array([[1.0, 0, 0], [0, 1, 0]])
     target = target_of((5, 5, 5, 9), (500, 500, 600, 600), (1, 2, 3, 4))
-    found = move_target(target, still, room=ROOM, least_visible=0.0, rule="corners")
+    found = move_target(target, still, room=ROOM, min_visibility=0.0, rule="corners")
     assert found.boxes.tolist() == [[1, 2, 3, 4]]
     assert found.labels.tolist() == [2]

@@ -200,7 +200,7 @@ def check_sizes(
     *,
     strides: Sequence[int],
     offset: float,
-    object_iou: float,
+    foreground_iou: float,
 ) -> list[Finding]:
     """Find objects that no anchor of any shape reaches at the network's input size.
 
@@ -208,7 +208,7 @@ def check_sizes(
         dataset: images whose size is not known are left out.
         place: from an image's (width, height) to its Placement and the input's (width, height).
         strides, offset: where anchors stand.
-        object_iou: from which IoU an anchor reaches an object.
+        foreground_iou: from which IoU an anchor reaches an object.
     """
     parts, inputs, where = [], [], []
     for image, record in enumerate(dataset):
@@ -227,7 +227,7 @@ def check_sizes(
     steps, counts = level_places(np.array(inputs, np.int64), strides)
     gaps = center_gaps(boxes, steps=steps, counts=counts, offset=offset)
     sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
-    small = np.flatnonzero(reachable_ious(sides, gaps) < object_iou)
+    small = np.flatnonzero(reachable_ious(sides, gaps) < foreground_iou)
     places = [
         f"{place_name(dataset, *where[i])}: {sides[i, 0]:.1f} x {sides[i, 1]:.1f} px at the input"
         for i in small

@@ -81,13 +81,13 @@ class InputGrid:
     Attributes:
         preparation: to the input's size; None leaves images unscaled.
         strides, offset: where anchors stand.
-        object_iou: from which IoU an anchor reaches an object.
+        foreground_iou: from which IoU an anchor reaches an object.
     """
 
     preparation: Preparation | None
     strides: tuple[int, ...] = (8, 16, 32, 64, 128)
     offset: float = 0.5
-    object_iou: float = 0.5
+    foreground_iou: float = 0.5
 
 
 def read_for_doctor(address: str, format: str | None = None) -> Reading:  # noqa: A002
@@ -133,7 +133,7 @@ def diagnose(
                 _placer(grid.preparation),
                 strides=grid.strides,
                 offset=grid.offset,
-                object_iou=grid.object_iou,
+                foreground_iou=grid.foreground_iou,
             )
         findings += _told_apart(found, reading, among=readings)
     if images:

@@ -46,7 +46,7 @@ class Augmentation:
         blur: share of images blurred.
         noise: largest standard deviation of normal noise, gray levels.
         mosaic: share of samples made of four images.
-        least_visible: objects with less of their box left in the picture are dropped.
+        min_visibility: objects with less of their box left in the picture are dropped.
         rotated_boxes: how a box follows a rotation; see `move_target`.
     """
 
@@ -63,7 +63,7 @@ class Augmentation:
     blur: float = 0.0
     noise: float = 0.0
     mosaic: float = 0.0
-    least_visible: float = 0.25
+    min_visibility: float = 0.25
     rotated_boxes: BoxRule = "corners"
 
     def draw_turns(self, generator: Generator) -> int:
@@ -152,7 +152,7 @@ class Augmentation:
             sample.target,
             warp.to_output,
             room=(out.shape[0], out.shape[1]),
-            least_visible=self.least_visible,
+            min_visibility=self.min_visibility,
             rule=self.rotated_boxes,
         )
         return target, shown

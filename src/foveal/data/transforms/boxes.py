@@ -22,7 +22,7 @@ def move_target(
     matrix: NDArray[np.float64],
     *,
     room: tuple[int, int],
-    least_visible: float,
+    min_visibility: float,
     rule: BoxRule,
 ) -> Target:
     """Move boxes by a matrix [2, 3], cut them at the output's edges, drop what is mostly cut away.
@@ -36,7 +36,7 @@ def move_target(
         target: boxes in the original frame.
         matrix: from there to the output's continuous pixels, invertible.
         room: height and width of the output.
-        least_visible: an object of whose whole moved box a smaller share is left is dropped; a
+        min_visibility: an object of whose whole moved box a smaller share is left is dropped; a
             region to ignore stays as long as anything of it is inside.
         rule: "corners" or "ellipse".
 
@@ -59,7 +59,7 @@ def move_target(
         cut = _seen_bounds(boxes, matrix, room)
     cut = cut.astype(np.float32)
     sides = cut[:, 2:] - cut[:, :2]
-    enough = sides.prod(axis=1) >= least_visible * 4 * halves.prod(axis=1) * (1 - 1e-6)
+    enough = sides.prod(axis=1) >= min_visibility * 4 * halves.prod(axis=1) * (1 - 1e-6)
     keep = (sides >= _LEAST_SIDE).all(axis=1) & real
     keep &= target.ignored | enough
     return Target(cut[keep], target.labels[keep], target.ignored[keep])

@@ -1,4 +1,4 @@
-"""Foreign augmentations in place of ours: transforms of torchvision v2 or of albumentations."""
+"""Foreign augmentations in place of ours: transforms of torchvision_v2 or of albumentations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def from_torchvision(transform: Callable[..., Any]) -> Callable[[Sample, Generator], Sample]:
-    """Let a torchvision v2 transform change samples.
+    """Let a torchvision_v2 transform change samples.
 
     It gets a dictionary of "image" (tv_tensors.Image), "boxes" (tv_tensors.BoundingBoxes) and
     "labels", which number the boxes, and must give the same back; boxes may be fewer. Its random
@@ -54,14 +54,14 @@ def from_torchvision(transform: Callable[..., Any]) -> Callable[[Sample, Generat
 
 
 def from_albumentations(
-    transforms: Sequence[Any], *, least_visible: float = 0.25
+    transforms: Sequence[Any], *, min_visibility: float = 0.25
 ) -> Callable[[Sample, Generator], Sample]:
     """Let albumentations' transforms change samples.
 
     Args:
         transforms: such as `[A.RandomRotate90(), A.CLAHE()]`; they are composed here, so that boxes
             and random choices are ours.
-        least_visible: objects with a smaller share of their box left are dropped.
+        min_visibility: objects with a smaller share of their box left are dropped.
 
     Returns:
         A function from (sample, generator) to sample, for `training_batches`.
@@ -76,7 +76,7 @@ def from_albumentations(
             "These transforms need albumentations: pip install albumentations"
         ) from None
     parameters = albumentations.BboxParams(
-        format="pascal_voc", label_fields=["row"], min_visibility=least_visible, clip=True
+        format="pascal_voc", label_fields=["row"], min_visibility=min_visibility, clip=True
     )
     composed = albumentations.Compose(list(transforms), bbox_params=parameters)
 
