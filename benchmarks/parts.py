@@ -68,7 +68,7 @@ from foveal.models.retinanet import RetinaNet
 from foveal.runtimes.pytorch import PyTorchRuntime
 from foveal.training.loaders import make_batches
 from foveal.training.setup import make_engine
-from foveal.training.step import Engine
+from foveal.training.step import TrainStep
 from runtimes import SIZES as PREDICTION_SIZES
 
 FORWARD = ("normalization", "backbone", "FPN", "heads")
@@ -78,7 +78,7 @@ CANDIDATES = {"few": 200, "many": -1}
 
 
 @contextlib.contextmanager
-def marked_training(engine: Engine, marks: Marks) -> Iterator[None]:
+def marked_training(engine: TrainStep, marks: Marks) -> Iterator[None]:
     """Marks the parts of the engine's steps."""
     with (
         marked_forward(engine.model, marks),
@@ -96,7 +96,7 @@ def marked_training(engine: Engine, marks: Marks) -> Iterator[None]:
             after=lambda: marks.end("losses"),
         ),
         around(
-            Engine,
+            TrainStep,
             "_gradient_norm",
             before=lambda: marks.end("backbone, backward"),
             after=lambda: marks.end("gradient norm"),

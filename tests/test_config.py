@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.config import PRESETS, Settings, make_settings, parse_settings, to_toml
+from foveal.config.renamed import RENAMED, RENAMED_VALUES
 from foveal.errors import SettingsError
 
 
@@ -86,7 +88,7 @@ def test_overrides_are_read_as_people_write_them(override, section, name, value)
         ("training.epochs=2.5", r"training\.epochs = 2\.5"),
         ("training.epochs", r"expected section\.name=value"),
         ("epochs=3", r"expected section\.name=value"),
-        ("decoding.score_threshold=1.5", r"decoding\.threshold = 1\.5"),
+        ("decoding.score_threshold=1.5", r"decoding\.score_threshold = 1\.5"),
         ("model.norm=batch", r"model\.norm = 'batch'.*frozen"),
         ("anchors.sizes=[32]", r"sizes has 1 entries and strides 5"),
         ("preparation.longer=10", r"longer \(10\) is below shorter"),
@@ -157,3 +159,32 @@ def test_toml_loses_nothing(epochs, rate, alpha, ratios, weights):
         where="test",
     )
     assert parse_settings(tomllib.loads(to_toml(settings)), where="test") == settings
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("decoding.most=300", "decoding.most is unknown. It is now decoding.max_detections."),
+        ("training.average=0.9", "training.average is unknown. It is now training.ema_decay."),
+        ("training.epoch=3", "Did you mean training.epochs?"),
+        ("loss.box=smooth l1", "It is now 'smooth_l1'."),
+    ],
+)
+def test_a_setting_of_the_first_edition_leads_to_its_new_name(override, message):
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        make_settings(overrides=[override])
+
+
+def test_a_preset_of_the_first_edition_leads_to_its_new_name():
+    with pytest.raises(SettingsError, match="It is now 'torchvision_v2'"):
+        make_settings(preset="torchvision v2")
+
+
+def test_every_renamed_setting_is_there_under_its_new_name():
+    for (section, old), new in RENAMED.items():
+        fields = type(getattr(Settings(), section)).model_fields
+        assert new in fields
+        assert old not in fields
+    for (section, name, _), new in RENAMED_VALUES.items():
+        changed = make_settings(overrides=[f"{section}.{name}={new}"])
+        assert getattr(getattr(changed, section), name) == new

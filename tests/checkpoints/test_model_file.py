@@ -133,7 +133,7 @@ def test_a_full_disk_keeps_the_old_file(path: Path, small: tuple[RetinaNet, Sett
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
     try:
-        with pytest.raises(ModelFileError, match=r"can't be written.*is still there\. Make room"):
+        with pytest.raises(ModelFileError, match=r"can't be written.*is still there\. .*make room"):
             model_file.save(path, *small, CARD)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

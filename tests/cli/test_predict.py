@@ -47,7 +47,7 @@ def test_a_folder_gives_pictures_and_tables(monkeypatch, capsys, model, smears, 
     out = tmp_path / "found"
     assert foveal(monkeypatch, "predict", model, smears, "--out", out) == 0
     shown = capsys.readouterr()
-    assert "Threshold 0.25, chosen on validation data" in shown.out
+    assert "Score threshold 0.25, chosen on validation data" in shown.out
     assert "found in 3 images" in shown.out
     assert "3 of 3 images" in shown.err
     document = json.loads((out / "detections.json").read_text())

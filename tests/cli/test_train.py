@@ -12,7 +12,7 @@ from foveal.cli import app
 from foveal.config import make_settings
 from foveal.data.synthetic import draw_dataset
 from foveal.errors import ImageError, SettingsError, TrainingError
-from foveal.training.step import Engine
+from foveal.training.step import TrainStep
 
 SETS = [part for override in (*TINY, "anchors.scales=[1, 1.4]") for part in ("--set", override)]
 
@@ -68,7 +68,7 @@ def test_train_stop_resume(data, tmp_path, monkeypatch):
     assert "epoch 2, loss" in whole.stdout
     assert "best.safetensors" in whole.stdout
 
-    real, calls = Engine.step, []
+    real, calls = TrainStep.step, []
 
     def step(*positional, **named):
         calls.append(1)
@@ -77,7 +77,7 @@ def test_train_stop_resume(data, tmp_path, monkeypatch):
         return real(*positional, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Engine, "step", step)
+        patch.setattr(TrainStep, "step", step)
         stopped = run(*arguments, "--out", tmp_path / "run")
     assert stopped.exit_code == 130
     assert stopped.stderr.splitlines()[-1].startswith("foveal train ")
@@ -118,12 +118,12 @@ def test_find_learning_rate(data, tmp_path):
 def test_find_batch_size(data, monkeypatch):
     import torch
 
-    real = Engine._part_losses
+    real = TrainStep._part_losses
 
     def losses(self, part):
         if len(part) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return real(self, part)
 
-    monkeypatch.setattr(Engine, "_part_losses", losses)
+    monkeypatch.setattr(TrainStep, "_part_losses", losses)
     assert "--set training.batch=2" in run(data / "train.json", "--find-batch-size", *SETS).stdout

@@ -10,11 +10,11 @@ from foveal.detection.losses import (
     balanced_focal_loss,
     cross_entropy,
     focal_loss,
+    focal_term,
     giou_loss,
     l1,
     smooth_l1,
-    summed_wrongness,
-    wrongness,
+    summed_focal_term,
 )
 
 GAMMAS = [0.0, 0.5, 1.0, 2.0, 5.0]
@@ -88,7 +88,7 @@ def test_the_sum_over_classes_in_blocks(gamma, dtype, values, monkeypatch):
     weights = torch.randn(2, 9, dtype=torch.float64, generator=generator)
     for logits in (whole, whole[:, 2:8, ::2], whole[:, :0]):
         ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-        found, expected = summed_wrongness(ours, gamma), wrongness(plain, gamma).sum(dim=-1)
+        found, expected = summed_focal_term(ours, gamma), focal_term(plain, gamma).sum(dim=-1)
         torch.testing.assert_close(found, expected)
         (found * weights[:, : found.shape[1]]).sum().backward()
         (expected * weights[:, : found.shape[1]]).sum().backward()
@@ -108,7 +108,7 @@ def test_finite_at_extreme_logits(gamma, dtype):
         assert gradient.dtype == dtype
         assert torch.isfinite(gradient).all()
     # Certain and wrong: the loss grows like the logit itself.
-    assert wrongness(torch.tensor(1e4), gamma).item() == pytest.approx(1e4, rel=1e-4)
+    assert focal_term(torch.tensor(1e4), gamma).item() == pytest.approx(1e4, rel=1e-4)
 
 
 def test_box_losses_by_hand():

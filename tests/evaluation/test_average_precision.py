@@ -16,19 +16,19 @@ from foveal.evaluation.matching import make_pool
 YES, NO = True, False
 
 
-def verdicts(*right):
-    right = np.array(right, bool)
-    return right, ~right
+def verdicts(*true_positives):
+    true_positives = np.array(true_positives, bool)
+    return true_positives, ~true_positives
 
 
 def test_precision_at_recalls_by_hand():
-    right, wrong = verdicts(YES, NO, YES)
-    sampled = precision_at_recalls(right[None], wrong[None], 2)[0]
+    true_positives, false_positives = verdicts(YES, NO, YES)
+    sampled = precision_at_recalls(true_positives[None], false_positives[None], 2)[0]
     # Recall 0.5 at precision 1 (51 samples), then recall 1 at 2 / 3 (50 samples).
     assert sampled.tolist() == pytest.approx([1.0] * 51 + [2 / 3] * 50)
-    sampled = precision_at_recalls(right[None], wrong[None], 4)[0]
+    sampled = precision_at_recalls(true_positives[None], false_positives[None], 4)[0]
     assert sampled.tolist() == pytest.approx([1.0] * 26 + [2 / 3] * 25 + [0.0] * 50)
-    assert np.isnan(precision_at_recalls(right[None], wrong[None], 0)).all()
+    assert np.isnan(precision_at_recalls(true_positives[None], false_positives[None], 0)).all()
     assert (precision_at_recalls(np.zeros((2, 0), bool), np.zeros((2, 0), bool), 3) == 0).all()
 
 
@@ -86,8 +86,8 @@ def test_voc_without_anything(found, shown):
 
 
 def test_curve_by_hand():
-    right, wrong = verdicts(YES, NO, YES)
-    curve = make_curve(right, wrong, np.array([0.9, 0.5, 0.3], np.float32), 2)
+    true_positives, false_positives = verdicts(YES, NO, YES)
+    curve = make_curve(true_positives, false_positives, np.array([0.9, 0.5, 0.3], np.float32), 2)
     at = {round(float(t), 2): i for i, t in enumerate(curve.thresholds)}
     assert np.isnan(curve.precision_at[at[0.95]])
     assert curve.f1_at[at[0.95]] == 0
@@ -98,14 +98,14 @@ def test_curve_by_hand():
     assert curve.f1_at[at[0.0]] == pytest.approx(2 * 2 / (3 + 2))
     assert curve.best_f1 == pytest.approx(0.8)
     assert curve.best_threshold == pytest.approx(0.15)
-    empty = make_curve(right, wrong, np.array([0.9, 0.5, 0.3], np.float32), 0)
+    empty = make_curve(true_positives, false_positives, np.array([0.9, 0.5, 0.3], np.float32), 0)
     assert len(empty.recall) == 0
     assert np.isnan(empty.best_f1)
 
 
 def test_curve_leaves_out_what_is_skipped():
-    right, wrong = np.array([NO, YES]), np.array([NO, NO])
-    curve = make_curve(right, wrong, np.array([0.9, 0.5], np.float32), 1)
+    true_positives, false_positives = np.array([NO, YES]), np.array([NO, NO])
+    curve = make_curve(true_positives, false_positives, np.array([0.9, 0.5], np.float32), 1)
     assert curve.best_f1 == 1
     assert np.nanmin(curve.precision_at) == 1
 

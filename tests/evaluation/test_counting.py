@@ -55,9 +55,9 @@ def brute_force(detections, targets, classes, by):
     matches = match(pool, ious=(0.5,))
 
     def value(score_threshold):
-        kept = (pool.scores >= np.float32(score_threshold)) & ~matches.skipped[0]
+        kept = (pool.scores >= np.float32(score_threshold)) & ~matches.ignored[0]
         if by == "f1":
-            hits = (matches.right[0] & kept).sum()
+            hits = (matches.true_positives[0] & kept).sum()
             return 2 * hits / max(kept.sum() + matches.counted.sum(), 1)
         true, predicted = count_table(pool, matches, score_threshold=score_threshold)
         return -np.abs(true - predicted).sum()

@@ -123,8 +123,8 @@ def test_laws(draw, seed):
     errors = find_errors(pool, table.matches, score_threshold=0.5)
     assert errors.ap50 == pytest.approx(np.nanmean(table.ap50s))
     of_detections = sum(getattr(errors, kind).number for kind in KINDS[:-1])
-    assert of_detections == table.matches.wrong[0].sum()
-    lost = int(table.matches.counted.sum() - table.matches.right[0].sum())
+    assert of_detections == table.matches.false_positives[0].sum()
+    lost = int(table.matches.counted.sum() - table.matches.true_positives[0].sum())
     assert errors.missed.number <= lost
     assert all(0 <= getattr(errors, kind).cost <= 1 - errors.ap50 + 1e-12 for kind in KINDS)
     assert errors.false_positive >= max(errors.background.cost, errors.duplicate.cost) - 1e-12
@@ -133,9 +133,9 @@ def test_laws(draw, seed):
     # Rows hold the objects of each class, columns the detections that count.
     objects = pool.objects_of_class(table.matches.counted)
     assert confusion[:-1].sum(axis=1).tolist() == objects.tolist()
-    counted = np.bincount(pool.labels[kept & ~table.matches.skipped[0]], minlength=len(classes))
+    counted = np.bincount(pool.labels[kept & ~table.matches.ignored[0]], minlength=len(classes))
     assert confusion[:, :-1].sum(axis=0).tolist() == counted.tolist()
-    assert np.trace(confusion) == (table.matches.right[0] & kept).sum()
+    assert np.trace(confusion) == (table.matches.true_positives[0] & kept).sum()
 
 
 def test_confusion_by_hand(found, shown):

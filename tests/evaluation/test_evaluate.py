@@ -56,13 +56,13 @@ def test_a_small_case_by_hand(found, shown):
     assert dot.counts.predicted.tolist() == [0, 1, 0]
     assert result.confusion.matrix.tolist() == [[1, 1, 0], [0, 0, 1], [1, 0, 0]]
     first, second = result.hardest
-    assert (first.index, first.wrong, first.path) == (1, 3, Path("b.jpg"))
+    assert (first.index, first.errors, first.path) == (1, 3, Path("b.jpg"))
     assert first.false_labels.tolist() == [0, 1]
     assert first.false_scores.tolist() == pytest.approx([0.8, 0.7])
     assert first.missed.tolist() == [ONE]
     assert first.missed_labels.tolist() == [0]
     assert first.ignored.tolist() == [[250, 250, 290, 290]]
-    assert (second.index, second.wrong) == (0, 1)
+    assert (second.index, second.errors) == (0, 1)
     assert second.matched.tolist() == [ONE]
     assert second.missed_labels.tolist() == [1]
 
@@ -94,8 +94,8 @@ def test_calibration_by_hand(found, shown):
 def test_only_so_many_hard_images_and_none_without_errors(draw, found, shown):
     case = draw(1)
     everything = evaluate(*case, resamples=0).hardest
-    wrong = [image.wrong for image in everything]
-    assert wrong == sorted(wrong, reverse=True)
+    errors = [image.errors for image in everything]
+    assert errors == sorted(errors, reverse=True)
     assert [i.index for i in evaluate(*case, resamples=0, hardest=3).hardest] == [
         i.index for i in everything[:3]
     ]

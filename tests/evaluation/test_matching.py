@@ -19,8 +19,8 @@ def test_the_better_score_takes_the_object(found, shown):
     matches = match(pool, ious=(0.5, 0.9))
     # At the IoU 0.9 the better score does not fit, and leaves the object to the other.
     assert matches.found.tolist() == [[0, -1], [-1, 0]]
-    assert matches.right.tolist() == [[True, False], [False, True]]
-    assert matches.wrong.tolist() == [[False, True], [True, False]]
+    assert matches.true_positives.tolist() == [[True, False], [False, True]]
+    assert matches.false_positives.tolist() == [[False, True], [True, False]]
 
 
 def test_the_largest_overlap_is_chosen_and_classes_stay_apart(found, shown):
@@ -48,24 +48,24 @@ def test_a_region_to_ignore_takes_what_lies_in_it(found, shown):
     )
     matches = match(pool, ious=(0.5,))
     # The object itself comes before the region around it; the other class is not concerned.
-    assert matches.right.tolist() == [[True, False, False, False, False]]
-    assert matches.skipped.tolist() == [[False, True, True, True, False]]
-    assert matches.wrong.tolist() == [[False, False, False, False, True]]
+    assert matches.true_positives.tolist() == [[True, False, False, False, False]]
+    assert matches.ignored.tolist() == [[False, True, True, True, False]]
+    assert matches.false_positives.tolist() == [[False, False, False, False, True]]
     assert matches.counted.tolist() == [True, False]
 
 
 def test_a_detection_with_less_than_half_in_a_region_counts(found, shown):
     pool = pool_of([found(([6, 0, 16, 10], 0.9, 0))], [shown((BOX, 0, True))])
-    assert match(pool, ious=(0.5,)).wrong.tolist() == [[True]]
+    assert match(pool, ious=(0.5,)).false_positives.tolist() == [[True]]
 
 
 def test_areas_out_of_range_are_skipped(found, shown):
     pool = pool_of([found((BOX, 0.9, 0), (FAR, 0.8, 0))], [shown((BOX, 0))])
     large = match(pool, ious=(0.5,), low=101)
-    assert large.skipped.all()
+    assert large.ignored.all()
     assert not large.counted.any()
     exact = match(pool, ious=(0.5,), low=100, high=100)
-    assert exact.right.tolist() == [[True, False]]
+    assert exact.true_positives.tolist() == [[True, False]]
 
 
 def test_only_the_best_of_each_image_and_class_take_part(found, shown):

@@ -12,12 +12,12 @@ from foveal.data.synthetic import draw_smear
 from foveal.evaluation.results import (
     Calibration,
     ClassResult,
-    CocoNumbers,
+    CocoMetrics,
     Confusion,
     Counts,
     Curve,
-    ErrorKind,
     Errors,
+    ErrorType,
     Evaluation,
     ImageResult,
     Interval,
@@ -29,8 +29,8 @@ NOWHERE = Interval(NAN, NAN)
 GRID = np.linspace(0, 1, 101)
 
 
-def coco_numbers(ap: float) -> CocoNumbers:
-    return CocoNumbers(*(ap + shift / 100 for shift in range(13)))
+def coco_numbers(ap: float) -> CocoMetrics:
+    return CocoMetrics(*(ap + shift / 100 for shift in range(13)))
 
 
 def curve(*, empty: bool) -> Curve:
@@ -87,7 +87,7 @@ def evaluation(
 ) -> Evaluation:
     """An evaluation from true and predicted numbers [images, classes]."""
     total = int(true.sum())
-    kinds = [ErrorKind(0.01 * place, 7 * place, place) for place in range(6)]
+    kinds = [ErrorType(0.01 * place, 7 * place, place) for place in range(6)]
     matrix = np.zeros((len(classes) + 1,) * 2, np.int64)
     np.fill_diagonal(matrix[:-1, :-1], true.sum(axis=0))
     matrix[:-1, -1], matrix[-1, :-1] = 3, 2
@@ -177,7 +177,7 @@ def evaluated_smears(dataset: Dataset) -> Evaluation:
         true.append(np.bincount(labels, minlength=len(dataset.classes)))
         seen = np.concatenate([labels[found], labels[~found][:kept]])
         predicted.append(np.bincount(seen, minlength=len(dataset.classes)))
-    hardest.sort(key=lambda result: -result.wrong)
+    hardest.sort(key=lambda result: -result.errors)
     return evaluation(np.stack(true), np.stack(predicted), dataset.classes, tuple(hardest))
 
 

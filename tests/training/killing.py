@@ -23,7 +23,7 @@ from foveal.checkpoints import model_file
 from foveal.data.synthetic import draw_dataset
 from foveal.models.build import build_model
 from foveal.training import metrics_log, trainer
-from foveal.training.step import Engine
+from foveal.training.step import TrainStep
 
 SETTINGS = tiny_settings(
     "training.epochs=3",
@@ -82,14 +82,14 @@ def die_while_writing_the_journal(number):
         self._file.write(b'{"kind": "step", "los')
         die()
 
-    on_call(metrics_log.Journal, "write", number, act)
+    on_call(metrics_log.MetricsLog, "write", number, act)
 
 
 # One epoch has 3 steps; the state is written at the start, after steps 2, 4 and 8 and after each
 # epoch; the journal has a line for each step and each epoch.
 PLACES = {
-    "before the first step": lambda: die_before(Engine, "step", 1),
-    "in the first epoch": lambda: die_after(Engine, "step", 2),
+    "before the first step": lambda: die_before(TrainStep, "step", 1),
+    "in the first epoch": lambda: die_after(TrainStep, "step", 2),
     "while writing the first state": lambda: die_while_writing_the_state(2),
     "while writing a state in an epoch": lambda: die_while_writing_the_state(4),
     "while writing the last state": lambda: die_while_writing_the_state(7),
@@ -99,7 +99,7 @@ PLACES = {
     "while writing the journal": lambda: die_while_writing_the_journal(6),
     "in the validation": lambda: die_before(sys.modules[__name__], "measure", 2),
     "between the best and the last model": lambda: die_after(model_file, "save", 1),
-    "between the models and the state": lambda: die_after(metrics_log.Journal, "position", 5),
+    "between the models and the state": lambda: die_after(metrics_log.MetricsLog, "position", 5),
 }
 
 

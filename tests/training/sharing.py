@@ -15,7 +15,7 @@ from torch import distributed
 
 from foveal.distributed import agreed, explaining_lost_processes, share_out
 from foveal.errors import ImageError
-from foveal.training.step import Engine
+from foveal.training.step import TrainStep
 
 
 def run(*, processes: int) -> list[dict]:
@@ -62,7 +62,7 @@ def statistics(rank: int) -> list[float]:
     model = torch.nn.BatchNorm2d(2)
     model.running_mean.fill_(rank)
     engine = SimpleNamespace(best_known=model, accelerator=SimpleNamespace(num_processes=2))
-    Engine.share_statistics(engine)
+    TrainStep.share_statistics(engine)
     return model.running_mean.tolist()
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from foveal.training.ema import AveragedModel, averaging_decay
+from foveal.training.ema import EmaModel, averaging_decay
 
 
 def test_decay_grows_to_its_value():
@@ -15,7 +15,7 @@ def test_average_by_hand():
     model = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         model.weight.fill_(1.0)
-        average = AveragedModel(model, decay=0.1)
+        average = EmaModel(model, decay=0.1)
         model.weight.fill_(2.0)
     average.update(model)
     assert average.model.weight.item() == pytest.approx(0.1 * 1 + 0.9 * 2)
@@ -25,7 +25,7 @@ def test_average_by_hand():
 
 def test_buffers_are_averaged_and_counters_copied():
     model = nn.BatchNorm1d(2)
-    average = AveragedModel(model, decay=0.5)
+    average = EmaModel(model, decay=0.5)
     model.running_mean.fill_(4.0)
     model.num_batches_tracked.fill_(7)
     for _ in range(60):
@@ -36,7 +36,7 @@ def test_buffers_are_averaged_and_counters_copied():
 
 def test_average_is_apart_from_the_model():
     model = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
-    average = AveragedModel(model, decay=0.9)
+    average = EmaModel(model, decay=0.9)
     assert not any(weight.requires_grad for weight in average.model.parameters())
     assert not average.model.training
     assert model.training

@@ -4,12 +4,12 @@ import math
 import pytest
 
 from foveal.errors import TrainingError
-from foveal.training.metrics_log import Journal, describe_epoch
+from foveal.training.metrics_log import MetricsLog, describe_epoch
 
 
 def test_lines_and_what_lies_behind_them(tmp_path):
     path = tmp_path / "run" / "metrics.jsonl"
-    journal = Journal(path)
+    journal = MetricsLog(path)
     journal.write("step", loss=1.5)
     kept = journal.position()
     journal.write("step", loss=math.nan, images=["ä b.jpg"])
@@ -20,7 +20,7 @@ def test_lines_and_what_lies_behind_them(tmp_path):
         "loss": None,
         "images": ["ä b.jpg"],
     }
-    again = Journal(path, keep_bytes=kept)
+    again = MetricsLog(path, keep_bytes=kept)
     again.write("epoch", epoch=1)
     again.close()
     kinds = [json.loads(line)["kind"] for line in path.read_text().splitlines()]
@@ -28,7 +28,7 @@ def test_lines_and_what_lies_behind_them(tmp_path):
 
 
 def test_a_journal_without_a_path_is_silent():
-    journal = Journal(None)
+    journal = MetricsLog(None)
     journal.write("step", loss=1.0)
     assert journal.position() == 0
     journal.close()
@@ -36,7 +36,7 @@ def test_a_journal_without_a_path_is_silent():
 
 def test_a_full_disk_is_said(tmp_path):
     resource = pytest.importorskip("resource")
-    journal = Journal(tmp_path / "metrics.jsonl")
+    journal = MetricsLog(tmp_path / "metrics.jsonl")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:

@@ -13,7 +13,7 @@ from foveal.acceleration import precision
 from foveal.acceleration.precision_timing import Timing
 from foveal.errors import TrainingError
 from foveal.training import setup, state, trainer
-from foveal.training.step import Engine
+from foveal.training.step import TrainStep
 
 AUTO = "training.precision=auto"
 FLOAT32_WINS, BF16_WINS = Timing(1.0, 3.0), Timing(1.0, 0.5)
@@ -23,9 +23,9 @@ FLOAT32_WINS, BF16_WINS = Timing(1.0, 3.0), Timing(1.0, 0.5)
 def used(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
     """The precision of every step; none of them is really computed in bf16, which may be slow."""
     steps: list[torch.dtype] = []
-    step = Engine.step
+    step = TrainStep.step
 
-    def step_in_float32(engine: Engine, *arguments: object, **options: object) -> object:
+    def step_in_float32(engine: TrainStep, *arguments: object, **options: object) -> object:
         steps.append(engine.precision)
         engine.precision = torch.float32
         try:
@@ -33,7 +33,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
         finally:
             engine.precision = steps[-1]
 
-    monkeypatch.setattr(Engine, "step", step_in_float32)
+    monkeypatch.setattr(TrainStep, "step", step_in_float32)
     monkeypatch.setattr(trainer, "make_batches", lambda *_, **__: FakeBatches(2))
     return steps
 
@@ -88,7 +88,7 @@ def test_a_state_that_does_not_say_takes_what_is_measured(monkeypatch, used, fak
         run(fake_data, tmp_path, validate=fail)
     as_dict = state.asdict
 
-    def without_precision(position: state.Position) -> dict[str, object]:
+    def without_precision(position: state.RunState) -> dict[str, object]:
         values = as_dict(position)
         del values["precision"]
         return values

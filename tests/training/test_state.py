@@ -11,7 +11,7 @@ from foveal.config import make_settings
 from foveal.errors import TrainingError
 from foveal.training.optimizer import make_optimizer, set_learning_rate
 from foveal.training.state import (
-    Position,
+    RunState,
     check_same_run,
     fingerprint_of,
     load_optimizer,
@@ -47,7 +47,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
 
 def test_state_comes_back(tmp_path, fake_data):
     path = tmp_path / "state" / "state.safetensors"
-    position = Position(
+    position = RunState(
         epoch=2, step=5, best=0.1 + 0.2, sums={"box": 1 / 3}, history=[{"epoch": 1}]
     )
     fingerprint = print_of(fake_data)
@@ -77,7 +77,7 @@ def test_a_state_cut_short_or_foreign_is_named(tmp_path, fake_data):
     from safetensors.torch import save_file
 
     path = tmp_path / "state.safetensors"
-    write_state(path, TENSORS, Position(), fingerprint=print_of(fake_data))
+    write_state(path, TENSORS, RunState(), fingerprint=print_of(fake_data))
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(TrainingError, match="can't be read"):
         read_state(path, fingerprint=print_of(fake_data))
@@ -158,13 +158,13 @@ def test_a_full_disk_leaves_the_last_good_state(tmp_path, fake_data):
     resource = pytest.importorskip("resource")
     path = tmp_path / "state.safetensors"
     fingerprint = print_of(fake_data)
-    write_state(path, TENSORS, Position(step=1), fingerprint=fingerprint)
+    write_state(path, TENSORS, RunState(step=1), fingerprint=fingerprint)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
         with pytest.raises(TrainingError, match=r"can't be written.*--resume"):
             write_state(
-                path, {"large": torch.zeros(10_000)}, Position(step=2), fingerprint=fingerprint
+                path, {"large": torch.zeros(10_000)}, RunState(step=2), fingerprint=fingerprint
             )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -14,7 +14,7 @@ from foveal.errors import ImageError, TrainingError, TrainingInterrupted
 from foveal.models.build import build_model
 from foveal.structures import ModelCard
 from foveal.training import trainer
-from foveal.training.step import Engine
+from foveal.training.step import TrainStep
 
 
 class Listener:
@@ -343,9 +343,9 @@ def test_a_failed_validation_loses_no_step(tmp_path, fake_data, fake):
     with pytest.raises(ZeroDivisionError):
         start(fake_data, tmp_path, validate=validate)
     steps = []
-    real = Engine.step
+    real = TrainStep.step
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Engine, "step", lambda *a, **k: steps.append(1) or real(*a, **k))
+        patch.setattr(TrainStep, "step", lambda *a, **k: steps.append(1) or real(*a, **k))
         start(fake_data, tmp_path, resume=True, validate=rising([0.1, 0.2]))
     assert len(steps) == 3
 

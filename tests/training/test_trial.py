@@ -8,7 +8,7 @@ from tests.training.conftest import tiny_settings
 from foveal.data.synthetic import draw_dataset
 from foveal.errors import DeviceMemoryError
 from foveal.models.build import build_model
-from foveal.training.step import Engine
+from foveal.training.step import TrainStep
 from foveal.training.trial import Trial, fits_into_memory
 from foveal.tuning.batch_size import find_batch_size
 from foveal.tuning.learning_rate import find_learning_rate
@@ -42,14 +42,14 @@ def test_a_loss_that_is_not_finite_is_said(data, monkeypatch):
 
 
 def test_batch_size_with_a_device_that_holds_five_images(data, monkeypatch):
-    real = Engine._part_losses
+    real = TrainStep._part_losses
 
     def losses(self, part):
         if len(part) > 5:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return real(self, part)
 
-    monkeypatch.setattr(Engine, "_part_losses", losses)
+    monkeypatch.setattr(TrainStep, "_part_losses", losses)
     settings = tiny_settings()
     model = build_model(settings, 3)
     assert (

@@ -25,7 +25,7 @@ def data(tmp_path):
     return Dataset(records, ("cell",), tmp_path)
 
 
-class Found:
+class Prediction:
     """Stands for models by the number of images in which they are right."""
 
     def __init__(self):
@@ -37,7 +37,7 @@ class Found:
 
 
 def test_what_the_best_model_found_is_remembered(data):
-    detect = Found()
+    detect = Prediction()
     validation = Validation(data, detect, max_detections=100)
     numbers = [validation(model) for model in (1, 3, 2)]
     assert numbers[1]["AP"] == pytest.approx(1.0)
@@ -50,7 +50,7 @@ def test_what_the_best_model_found_is_remembered(data):
 
 
 def test_a_model_that_was_not_measured_here_is_asked(data):
-    detect = Found()
+    detect = Prediction()
     validation = Validation(data, detect, max_detections=100)
     validation.found_by(2, {})
     validation(1)
@@ -59,7 +59,7 @@ def test_a_model_that_was_not_measured_here_is_asked(data):
 
 
 def test_of_equals_the_later_one_is_the_best(data):
-    detect = Found()
+    detect = Prediction()
     validation = Validation(data, detect, max_detections=100)
     first = validation(0)
     assert first["AP"] == 0

@@ -133,7 +133,7 @@ def _predictor(
         card = opened.description.card
         where = "chosen on validation data" if card.threshold_is_chosen else "by default"
         typer.echo(
-            f"Threshold {card.score_threshold:.3g}, {where} (--score-threshold sets another)."
+            f"Score threshold {card.score_threshold:.3g}, {where} (--score-threshold sets another)."
         )
     predictor = opened.predictor(
         score_threshold=score_threshold,

@@ -17,7 +17,7 @@ RENAMED = {
 }
 """Of each section and old name the new name."""
 
-RENAMED_VALUES = {
+RENAMED_VALUES: dict[tuple[int | str, ...], str] = {
     ("anchors", "stride_from", "feature size"): "feature_size",
     ("loss", "classification", "cross entropy"): "cross_entropy",
     ("loss", "box", "smooth l1"): "smooth_l1",

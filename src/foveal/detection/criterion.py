@@ -10,7 +10,7 @@ from torch import Tensor, distributed
 
 from foveal.detection.assignment import IGNORED, assign
 from foveal.detection.box_coding import decode_deltas, encode
-from foveal.detection.losses import giou_loss, smooth_l1, summed_wrongness, wrongness
+from foveal.detection.losses import focal_term, giou_loss, smooth_l1, summed_focal_term
 from foveal.structures import Batch, RawOutput
 
 
@@ -103,12 +103,12 @@ class Criterion:
         object_weight, background_weight = (
             (1.0, 1.0) if self.alpha is None else (self.alpha, 1 - self.alpha)
         )
-        as_background = summed_wrongness(logits, self.gamma) * background_weight
+        as_background = summed_focal_term(logits, self.gamma) * background_weight
         label = labels.gather(1, matched.clamp(min=0)) if labels.shape[1] else matched.clamp(min=0)
         own = logits.gather(-1, label[..., None]).squeeze(-1)
         change = (
-            wrongness(-own, self.gamma) * object_weight
-            - wrongness(own, self.gamma) * background_weight
+            focal_term(-own, self.gamma) * object_weight
+            - focal_term(own, self.gamma) * background_weight
         )
         loss = torch.where(matched >= 0, as_background + change, as_background)
         return torch.where(matched == IGNORED, 0.0, loss).sum(dim=1)

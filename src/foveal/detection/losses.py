@@ -32,7 +32,7 @@ def balanced_cross_entropy(logits: Tensor, targets: Tensor, *, alpha: float) -> 
 
 def focal_loss(logits: Tensor, targets: Tensor, *, gamma: float) -> Tensor:
     """-(1 - p_t)^gamma log(p_t) (equation 4). Shapes and types as `balanced_focal_loss`."""
-    return wrongness(torch.where(targets > 0, -logits, logits), gamma)
+    return focal_term(torch.where(targets > 0, -logits, logits), gamma)
 
 
 def balanced_focal_loss(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float) -> Tensor:
@@ -51,7 +51,7 @@ def balanced_focal_loss(logits: Tensor, targets: Tensor, *, alpha: float, gamma:
     return weights * focal_loss(logits, targets, gamma=gamma)
 
 
-def wrongness(signed_logits: Tensor, gamma: float) -> Tensor:
+def focal_term(signed_logits: Tensor, gamma: float) -> Tensor:
     """g(z) = sigmoid(z)^gamma * softplus(z), keeping nothing but z for the gradient.
 
     Args:
@@ -61,23 +61,23 @@ def wrongness(signed_logits: Tensor, gamma: float) -> Tensor:
     Returns:
         [...] float32 (float64 for float64 logits).
     """
-    result: Tensor = _Wrongness.apply(signed_logits, gamma)
+    result: Tensor = _FocalTerm.apply(signed_logits, gamma)
     return result
 
 
-def summed_wrongness(signed_logits: Tensor, gamma: float) -> Tensor:
-    """`wrongness` summed over the last dimension: [..., K] to [...].
+def summed_focal_term(signed_logits: Tensor, gamma: float) -> Tensor:
+    """`focal_term` summed over the last dimension: [..., K] to [...].
 
     On a CPU in blocks that stay in the cache, where tensors of all logits would go through memory a
     dozen times.
     """
     if signed_logits.device.type != "cpu" or torch.compiler.is_compiling():
-        return wrongness(signed_logits, gamma).sum(dim=-1)
-    result: Tensor = _SummedWrongness.apply(signed_logits, gamma)
+        return focal_term(signed_logits, gamma).sum(dim=-1)
+    result: Tensor = _SummedFocalTerm.apply(signed_logits, gamma)
     return result
 
 
-class _Wrongness(torch.autograd.Function):
+class _FocalTerm(torch.autograd.Function):
     """Written out since autograd would keep four tensors of the logits' size; this keeps them."""
 
     @staticmethod
@@ -93,7 +93,7 @@ class _Wrongness(torch.autograd.Function):
         return slope.mul_(gradients[0]).to(signed_logits.dtype), None
 
 
-class _SummedWrongness(torch.autograd.Function):
+class _SummedFocalTerm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, signed_logits: Tensor, gamma: float) -> Tensor:
         ctx.save_for_backward(signed_logits)

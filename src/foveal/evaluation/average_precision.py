@@ -12,7 +12,7 @@ from foveal.evaluation.results import Curve
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from foveal.evaluation.matching import Matches, Pool
+    from foveal.evaluation.matching import Matches, MatchTable
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 """Where COCO samples the precision."""
@@ -21,22 +21,23 @@ THRESHOLDS = np.linspace(0.0, 1.0, 101)
 
 
 def precision_at_recalls(
-    right: NDArray[np.bool_], wrong: NDArray[np.bool_], objects: int
+    true_positives: NDArray[np.bool_], false_positives: NDArray[np.bool_], objects: int
 ) -> NDArray[np.float64]:
     """Best precision at each recall of `RECALLS` or a higher one; their mean is COCO's AP.
 
     Args:
-        right, wrong: [T, D] detections of one class, best first; neither: skipped.
+        true_positives, false_positives: [T, D] detections of one class, best first; what is
+            neither is ignored.
         objects: how many there are to find.
 
     Returns:
         [T, 101]; 0 where the recall is not reached, NaN throughout where there are no objects.
     """
-    sampled = np.full((len(right), len(RECALLS)), np.nan if objects == 0 else 0.0)
+    sampled = np.full((len(true_positives), len(RECALLS)), np.nan if objects == 0 else 0.0)
     if objects == 0:
         return sampled
-    hits = np.cumsum(right, axis=1, dtype=np.float64)
-    misses = np.cumsum(wrong, axis=1, dtype=np.float64)
+    hits = np.cumsum(true_positives, axis=1, dtype=np.float64)
+    misses = np.cumsum(false_positives, axis=1, dtype=np.float64)
     precision = _envelope(hits / np.maximum(hits + misses, 1))
     for row, hit in enumerate(hits):
         place = np.searchsorted(hit / objects, RECALLS, side="left")
@@ -45,24 +46,28 @@ def precision_at_recalls(
     return sampled
 
 
-def class_precisions(pool: Pool, matches: Matches) -> NDArray[np.float64]:
+def class_precisions(pool: MatchTable, matches: Matches) -> NDArray[np.float64]:
     """COCO's table of precisions, [K, T, 101]; NaN for classes without objects.
 
     Detections of equal score stand in the order of their images.
     """
     objects = pool.objects_of_class(matches.counted)
     table = np.full((pool.classes, len(matches.ious), len(RECALLS)), np.nan)
-    right, wrong = matches.right, matches.wrong
+    true_positives, false_positives = matches.true_positives, matches.false_positives
     for label in np.flatnonzero(objects).tolist():
         order = pool.of_class(label)
-        table[label] = precision_at_recalls(right[:, order], wrong[:, order], int(objects[label]))
+        table[label] = precision_at_recalls(
+            true_positives[:, order], false_positives[:, order], int(objects[label])
+        )
     return table
 
 
-def class_recalls(pool: Pool, matches: Matches, *, max_detections: int) -> NDArray[np.float64]:
+def class_recalls(
+    pool: MatchTable, matches: Matches, *, max_detections: int
+) -> NDArray[np.float64]:
     """Recall with at most so many detections of an image and class, [K, T]; NaN without objects."""
     objects = pool.objects_of_class(matches.counted)
-    among = matches.right & (pool.rank < max_detections)
+    among = matches.true_positives & (pool.rank < max_detections)
     hits = np.stack([np.bincount(pool.labels[row], minlength=pool.classes) for row in among], 1)
     recalls = np.full(hits.shape, np.nan)
     some = objects > 0
@@ -70,11 +75,13 @@ def class_recalls(pool: Pool, matches: Matches, *, max_detections: int) -> NDArr
     return recalls
 
 
-def voc_ap(right: NDArray[np.bool_], wrong: NDArray[np.bool_], objects: int) -> tuple[float, float]:
+def voc_ap(
+    true_positives: NDArray[np.bool_], false_positives: NDArray[np.bool_], objects: int
+) -> tuple[float, float]:
     """Pascal VOC's AP: the mean at 11 recalls (2007) and the area under the envelope (2012).
 
     Args:
-        right, wrong: [D] detections of one class, best first; neither: skipped.
+        true_positives, false_positives: [D] detections of one class, best first; neither: ignored.
         objects: how many there are to find.
 
     Returns:
@@ -82,7 +89,7 @@ def voc_ap(right: NDArray[np.bool_], wrong: NDArray[np.bool_], objects: int) -> 
     """
     if objects == 0:
         return float("nan"), float("nan")
-    hits, misses = np.cumsum(right), np.cumsum(wrong)
+    hits, misses = np.cumsum(true_positives), np.cumsum(false_positives)
     recall = hits / objects
     precision = _envelope(hits / np.maximum(hits + misses, 1))
     # Eleven whole-number comparisons: hits / objects >= tenth / 10 without rounding.
@@ -91,50 +98,53 @@ def voc_ap(right: NDArray[np.bool_], wrong: NDArray[np.bool_], objects: int) -> 
     return eleven, float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
-def class_voc_aps(pool: Pool, *, iou: float = 0.5) -> NDArray[np.float64]:
+def class_voc_aps(pool: MatchTable, *, iou: float = 0.5) -> NDArray[np.float64]:
     """Pascal VOC's two APs of each class, [K, 2]; NaN for classes without objects.
 
     Each detection belongs to the object of its class that it overlaps most; the best detection of
-    an object is right, further ones are wrong. Where that object is to be ignored ("difficult") the
-    detection is skipped, and so is a wrong one that lies mostly in a region to ignore. Overlaps are
-    of continuous boxes, without the "+1" of the VOC kit.
+    an object is a true positive, further ones are false. Where that object is to be ignored
+    ("difficult") the detection is ignored, and so is a false one that lies mostly in a region to
+    ignore. Overlaps are of continuous boxes, without the "+1" of the VOC kit.
     """
     nearest, overlap, inside = _nearest_objects(pool)
     near = (nearest >= 0) & (overlap >= iou)
     ignored = near & pool.ignored[nearest] if len(pool.ignored) else near
     candidates = np.flatnonzero(near & ~ignored)
     candidates = candidates[np.argsort(-pool.scores[candidates], kind="stable")]
-    right = np.zeros(len(pool.labels), np.bool_)
-    right[candidates[np.unique(nearest[candidates], return_index=True)[1]]] = True
-    wrong = ~right & ~ignored & ~inside
+    true_positives = np.zeros(len(pool.labels), np.bool_)
+    true_positives[candidates[np.unique(nearest[candidates], return_index=True)[1]]] = True
+    false_positives = ~true_positives & ~ignored & ~inside
     objects = pool.objects_of_class(~pool.ignored)
     table = np.full((pool.classes, 2), np.nan)
     for label in np.flatnonzero(objects).tolist():
         order = pool.of_class(label)
-        table[label] = voc_ap(right[order], wrong[order], int(objects[label]))
+        table[label] = voc_ap(true_positives[order], false_positives[order], int(objects[label]))
     return table
 
 
 def make_curve(
-    right: NDArray[np.bool_], wrong: NDArray[np.bool_], scores: NDArray[np.float32], objects: int
+    true_positives: NDArray[np.bool_],
+    false_positives: NDArray[np.bool_],
+    scores: NDArray[np.float32],
+    objects: int,
 ) -> Curve:
     """Precision, recall and F1 of one class.
 
     Args:
-        right, wrong: [D] detections at one IoU, best first; neither: skipped.
+        true_positives, false_positives: [D] detections at one IoU, best first; neither: ignored.
         scores: [D] falling.
         objects: how many there are to find.
     """
     if objects == 0:
         nothing, undefined = np.zeros(0), float("nan")
         return Curve(nothing, nothing, nothing, nothing, nothing, nothing, undefined, undefined)
-    sampled = precision_at_recalls(right[None], wrong[None], objects)[0]
-    counts = right | wrong
+    sampled = precision_at_recalls(true_positives[None], false_positives[None], objects)[0]
+    counts = true_positives | false_positives
     kept = np.searchsorted(-scores[counts], -THRESHOLDS.astype(np.float32), side="right")
-    hits = np.append(0, np.cumsum(right[counts]))[kept].astype(np.float64)
+    hits = np.append(0, np.cumsum(true_positives[counts]))[kept].astype(np.float64)
     precision = np.divide(hits, kept, out=np.full(len(kept), np.nan), where=kept > 0)
     f1 = 2 * hits / (kept + objects)
-    every_f1 = f1_after(right[counts], objects)
+    every_f1 = f1_after(true_positives[counts], objects)
     return Curve(
         recall=RECALLS.copy(),
         precision=sampled,
@@ -147,9 +157,9 @@ def make_curve(
     )
 
 
-def f1_after(right: NDArray[np.bool_], objects: int) -> NDArray[np.float64]:
+def f1_after(true_positives: NDArray[np.bool_], objects: int) -> NDArray[np.float64]:
     """F1 of keeping the 0, 1, ... D best of D detections, [D + 1]; 0 where there are no objects."""
-    hits = np.append(0, np.cumsum(right))
+    hits = np.append(0, np.cumsum(true_positives))
     return np.asarray(2 * hits / np.maximum(np.arange(len(hits)) + objects, 1), np.float64)
 
 
@@ -186,7 +196,7 @@ def mean_over_classes(values: NDArray[np.float64]) -> float:
 
 
 def _nearest_objects(
-    pool: Pool,
+    pool: MatchTable,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
     """Each detection's most overlapped object of its class, the IoU, whether a region has it."""
     nearest = np.full(len(pool.labels), -1, np.int64)

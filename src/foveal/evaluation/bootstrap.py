@@ -17,7 +17,7 @@ from foveal.evaluation.results import Interval
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from foveal.evaluation.matching import Matches, Pool
+    from foveal.evaluation.matching import Matches, MatchTable
 
 CELLS = 1_000_000
 """Most numbers in one temporary array."""
@@ -41,7 +41,7 @@ def interval(values: NDArray[np.float64]) -> Interval:
 
 
 def weighted_class_aps(
-    pool: Pool, matches: Matches, weights: NDArray[np.float32]
+    pool: MatchTable, matches: Matches, weights: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """AP of each class at each IoU threshold, each image counted as often as its weight says.
 
@@ -56,7 +56,7 @@ def weighted_class_aps(
         [R, K, T]; NaN where a class has no objects in a draw.
     """
     aps = np.full((len(weights), pool.classes, len(matches.ious)), np.nan)
-    right, skipped = matches.right, matches.skipped
+    true_positives, ignored = matches.true_positives, matches.ignored
     for label in np.flatnonzero(pool.objects_of_class(matches.counted)).tolist():
         own = matches.counted & (pool.object_labels == label)
         shown = np.bincount(pool.object_image[own], minlength=pool.images)
@@ -67,7 +67,10 @@ def weighted_class_aps(
         for start in range(0, len(weights), step):
             draw = slice(start, start + step)
             aps[draw, label] = _weighted_aps(
-                weights[draw].take(image, axis=1), objects[draw], right[:, order], skipped[:, order]
+                weights[draw].take(image, axis=1),
+                objects[draw],
+                true_positives[:, order],
+                ignored[:, order],
             )
     return aps
 
@@ -75,8 +78,8 @@ def weighted_class_aps(
 def _weighted_aps(
     weights: NDArray[np.float32],
     objects: NDArray[np.float32],
-    right: NDArray[np.bool_],
-    skipped: NDArray[np.bool_],
+    true_positives: NDArray[np.bool_],
+    ignored: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """AP [R, T] of one class.
 
@@ -86,12 +89,12 @@ def _weighted_aps(
     Args:
         weights: [R, D] of each detection's image, best detection first.
         objects: [R] weighted number.
-        right, skipped: [T, D].
+        true_positives, ignored: [T, D].
     """
-    aps = np.zeros((len(weights), len(right)))
+    aps = np.zeros((len(weights), len(true_positives)))
     everything = np.cumsum(weights, axis=1)
     needed = _hits_needed(objects)
-    for level, (hit, skip) in enumerate(zip(right, skipped, strict=True)):
+    for level, (hit, skip) in enumerate(zip(true_positives, ignored, strict=True)):
         places = np.flatnonzero(hit)
         if len(places) == 0:
             continue

@@ -13,12 +13,12 @@ import numpy as np
 
 from foveal.evaluation.average_precision import class_precisions, class_recalls, mean_over_classes
 from foveal.evaluation.matching import match
-from foveal.evaluation.results import CocoNumbers
+from foveal.evaluation.results import CocoMetrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from foveal.evaluation.matching import Matches, Pool
+    from foveal.evaluation.matching import Matches, MatchTable
 
 IOUS = tuple(float(iou) for iou in np.linspace(0.5, 0.95, 10))
 """COCO's ten thresholds."""
@@ -56,7 +56,9 @@ class RangeTable:
         return np.asarray(self.recalls.mean(axis=1))
 
 
-def make_range_table(pool: Pool, *, low: float = 0.0, high: float = float("inf")) -> RangeTable:
+def make_range_table(
+    pool: MatchTable, *, low: float = 0.0, high: float = float("inf")
+) -> RangeTable:
     """Match and average the objects whose area lies in low..high, square pixels, ends included."""
     matches = match(pool, ious=IOUS, low=low, high=high)
     everything = int(pool.rank.max(initial=0)) + 1
@@ -68,8 +70,8 @@ def make_range_table(pool: Pool, *, low: float = 0.0, high: float = float("inf")
 
 
 def coco_numbers(
-    pool: Pool, *, whole: RangeTable, small: RangeTable, medium: RangeTable, large: RangeTable
-) -> tuple[CocoNumbers, tuple[CocoNumbers, ...]]:
+    pool: MatchTable, *, whole: RangeTable, small: RangeTable, medium: RangeTable, large: RangeTable
+) -> tuple[CocoMetrics, tuple[CocoMetrics, ...]]:
     """The numbers of all classes together, and those of each class.
 
     Args:
@@ -93,11 +95,11 @@ def coco_numbers(
         large.ars,
         whole.ars,
     )
-    means = CocoNumbers(*(mean_over_classes(column) for column in columns))
+    means = CocoMetrics(*(mean_over_classes(column) for column in columns))
     rows = np.stack(columns, axis=1).tolist()
-    return means, tuple(CocoNumbers(*row) for row in rows)
+    return means, tuple(CocoMetrics(*row) for row in rows)
 
 
-def twelve(numbers: CocoNumbers) -> tuple[float, ...]:
+def twelve(numbers: CocoMetrics) -> tuple[float, ...]:
     """The numbers in COCO's order, AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl."""
     return astuple(numbers)[:12]

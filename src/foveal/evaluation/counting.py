@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from foveal.evaluation.matching import Matches, Pool
+    from foveal.evaluation.matching import Matches, MatchTable
     from foveal.structures import Detections, Target
 
 
@@ -49,18 +49,20 @@ def choose_threshold(
     return threshold_of(pool, match(pool, ious=(0.5,)), by=by)
 
 
-def threshold_of(pool: Pool, matches: Matches, *, by: Literal["f1", "count"]) -> float:
+def threshold_of(pool: MatchTable, matches: Matches, *, by: Literal["f1", "count"]) -> float:
     """Like `choose_threshold`, from matches whose first threshold is the IoU 0.5."""
-    counted = np.flatnonzero(~matches.skipped[0])
+    counted = np.flatnonzero(~matches.ignored[0])
     order = counted[np.argsort(-pool.scores[counted], kind="stable")]
     if by == "f1":
-        value = f1_after(matches.right[0][order], int(matches.counted.sum()))
+        value = f1_after(matches.true_positives[0][order], int(matches.counted.sum()))
     else:
         value = -_count_errors(pool, matches, order)
     return best_threshold(pool.scores[order], value)
 
 
-def _count_errors(pool: Pool, matches: Matches, order: NDArray[np.int64]) -> NDArray[np.float64]:
+def _count_errors(
+    pool: MatchTable, matches: Matches, order: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Sum of |predicted - true| over images and classes when the 0, 1, ... D best count, [D + 1].
 
     A detection lessens the error by one while its image and class still lack some, and adds one
@@ -78,7 +80,7 @@ def _count_errors(pool: Pool, matches: Matches, order: NDArray[np.int64]) -> NDA
 
 
 def count_table(
-    pool: Pool, matches: Matches, *, score_threshold: float
+    pool: MatchTable, matches: Matches, *, score_threshold: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """True and predicted numbers in each image, both [K, I], without regions to ignore.
 
@@ -87,7 +89,7 @@ def count_table(
         matches: at the IoU 0.5 first, all areas.
         score_threshold: the score from which detections count.
     """
-    kept = ~matches.skipped[0] & (pool.scores >= np.float32(score_threshold))
+    kept = ~matches.ignored[0] & (pool.scores >= np.float32(score_threshold))
     shape = (pool.classes, pool.images)
     size = pool.classes * pool.images
     own = pool.object_labels * pool.images + pool.object_image

@@ -16,12 +16,12 @@ import numpy as np
 
 from foveal.evaluation.average_precision import mean_over_classes, precision_at_recalls
 from foveal.evaluation.matching import LEAST_IOU, match_any_class
-from foveal.evaluation.results import Confusion, ErrorKind, Errors
+from foveal.evaluation.results import Confusion, Errors, ErrorType
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from foveal.evaluation.matching import Matches, Pool
+    from foveal.evaluation.matching import Matches, MatchTable
 
 FOUND_IOU = 0.5
 """From which overlap on a detection has an object."""
@@ -47,7 +47,7 @@ class _Verdict:
     missed: NDArray[np.bool_]
 
 
-def find_errors(pool: Pool, matches: Matches, *, score_threshold: float) -> Errors:
+def find_errors(pool: MatchTable, matches: Matches, *, score_threshold: float) -> Errors:
     """Kinds, numbers and costs of all errors.
 
     Args:
@@ -58,26 +58,30 @@ def find_errors(pool: Pool, matches: Matches, *, score_threshold: float) -> Erro
     everything = np.ones(len(pool.scores), np.bool_)
     verdict = _judge(pool, matches, everything)
     above = _judge(pool, matches, pool.scores >= np.float32(score_threshold))
-    right, wrong = matches.right[0], matches.wrong[0]
-    ap50 = _mean_ap(pool, pool.labels, right, wrong, matches.counted)
+    true_positives, false_positives = matches.true_positives[0], matches.false_positives[0]
+    ap50 = _mean_ap(pool, pool.labels, true_positives, false_positives, matches.counted)
 
     def gain(mended: float) -> float:
         return max(mended - ap50, 0.0) if ap50 == ap50 else float("nan")
 
-    def kind(which: Kind) -> ErrorKind:
+    def kind(which: Kind) -> ErrorType:
         labels, fixed = _mend(pool, matches, verdict, which)
-        left = wrong & (verdict.kinds != which)
-        return ErrorKind(
-            gain(_mean_ap(pool, labels, right | fixed, left, matches.counted)),
+        left = false_positives & (verdict.kinds != which)
+        return ErrorType(
+            gain(_mean_ap(pool, labels, true_positives | fixed, left, matches.counted)),
             int((verdict.kinds == which).sum()),
             int((above.kinds == which).sum()),
         )
 
     found = np.zeros(len(pool.ignored), np.bool_)
-    found[matches.found[0][right]] = True
+    found[matches.found[0][true_positives]] = True
     wanted = matches.counted & ~verdict.missed
-    missed = ErrorKind(
-        gain(_mean_ap(pool, pool.labels, right, wrong, wanted, was=matches.counted)),
+    missed = ErrorType(
+        gain(
+            _mean_ap(
+                pool, pool.labels, true_positives, false_positives, wanted, was=matches.counted
+            )
+        ),
         int(verdict.missed.sum()),
         int(above.missed.sum()),
     )
@@ -89,16 +93,23 @@ def find_errors(pool: Pool, matches: Matches, *, score_threshold: float) -> Erro
         background=kind(Kind.BACKGROUND),
         missed=missed,
         false_positive=gain(
-            _mean_ap(pool, pool.labels, right, np.zeros_like(wrong), matches.counted)
+            _mean_ap(
+                pool, pool.labels, true_positives, np.zeros_like(false_positives), matches.counted
+            )
         ),
-        false_negative=gain(_mean_ap(pool, pool.labels, right, wrong, found, was=matches.counted)),
+        false_negative=gain(
+            _mean_ap(pool, pool.labels, true_positives, false_positives, found, was=matches.counted)
+        ),
         ap50=ap50,
     )
 
 
-def _judge(pool: Pool, matches: Matches, kept: NDArray[np.bool_]) -> _Verdict:
+def _judge(pool: MatchTable, matches: Matches, kept: NDArray[np.bool_]) -> _Verdict:
     """Name the error of each kept detection; the first kind that fits, in TIDE's order."""
-    right, wrong = matches.right[0] & kept, matches.wrong[0] & kept
+    true_positives, false_positives = (
+        matches.true_positives[0] & kept,
+        matches.false_positives[0] & kept,
+    )
     real = matches.counted[pool.pair_object]
     same = pool.same_class
     own_object, own = _best_pair(pool, real & same)
@@ -106,7 +117,7 @@ def _judge(pool: Pool, matches: Matches, kept: NDArray[np.bool_]) -> _Verdict:
     near_own, near_other = own >= LEAST_IOU, other >= LEAST_IOU
     kinds = np.select(
         [
-            ~wrong,
+            ~false_positives,
             near_own & (own < FOUND_IOU),
             other >= FOUND_IOU,
             own >= FOUND_IOU,
@@ -119,12 +130,14 @@ def _judge(pool: Pool, matches: Matches, kept: NDArray[np.bool_]) -> _Verdict:
     for kind, objects in ((Kind.LOCALIZATION, own_object), (Kind.WRONG_CLASS, other_object)):
         stands_for[kinds == kind] = objects[kinds == kind]
     missed = matches.counted.copy()
-    missed[matches.found[0][right]] = False
+    missed[matches.found[0][true_positives]] = False
     missed[stands_for[stands_for >= 0]] = False
     return _Verdict(kinds, stands_for, missed)
 
 
-def _best_pair(pool: Pool, use: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _best_pair(
+    pool: MatchTable, use: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The object that each detection overlaps most among some pairs, -1 for none; the IoU; [D]."""
     target = np.full(len(pool.scores), -1, np.int64)
     iou = np.zeros(len(pool.scores))
@@ -136,7 +149,7 @@ def _best_pair(pool: Pool, use: NDArray[np.bool_]) -> tuple[NDArray[np.int64], N
 
 
 def _mend(
-    pool: Pool, matches: Matches, verdict: _Verdict, kind: Kind
+    pool: MatchTable, matches: Matches, verdict: _Verdict, kind: Kind
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Labels, [D], and which detections become right, [D], when errors of one kind are mended.
 
@@ -145,7 +158,7 @@ def _mend(
     """
     labels, fixed = pool.labels.copy(), np.zeros(len(pool.labels), np.bool_)
     taken = np.zeros(len(pool.ignored), np.bool_)
-    taken[matches.found[0][matches.right[0]]] = True
+    taken[matches.found[0][matches.true_positives[0]]] = True
     able = np.flatnonzero((verdict.kinds == kind) & (verdict.stands_for >= 0))
     able = able[~taken[verdict.stands_for[able]]]
     able = able[np.argsort(-pool.scores[able], kind="stable")]
@@ -156,10 +169,10 @@ def _mend(
 
 
 def _mean_ap(
-    pool: Pool,
+    pool: MatchTable,
     labels: NDArray[np.int64],
-    right: NDArray[np.bool_],
-    wrong: NDArray[np.bool_],
+    true_positives: NDArray[np.bool_],
+    false_positives: NDArray[np.bool_],
     wanted: NDArray[np.bool_],
     *,
     was: NDArray[np.bool_] | None = None,
@@ -168,21 +181,21 @@ def _mean_ap(
 
     Args:
         pool: all images.
-        labels, right, wrong: [D].
+        labels, true_positives, false_positives: [D].
         wanted: [G] the objects to find.
         was: [G] the objects there were before some were taken away: a class that has lost all of
             them has nothing left to find, and an AP of 1 unless something wrong is found.
     """
     objects = pool.objects_of_class(wanted)
     before = objects if was is None else pool.objects_of_class(was)
-    used = np.flatnonzero(right | wrong)
+    used = np.flatnonzero(true_positives | false_positives)
     used = used[np.lexsort((-pool.scores[used], labels[used]))]
     starts = np.searchsorted(labels[used], np.arange(pool.classes + 1))
     aps = np.full(pool.classes, np.nan)
     for label in np.flatnonzero(before).tolist():
         order = used[starts[label] : starts[label + 1]]
         if objects[label]:
-            hit, miss = right[order][None], wrong[order][None]
+            hit, miss = true_positives[order][None], false_positives[order][None]
             aps[label] = precision_at_recalls(hit, miss, int(objects[label])).mean()
         else:
             aps[label] = 0.0 if len(order) else 1.0
@@ -190,7 +203,7 @@ def _mean_ap(
 
 
 def find_confusion(
-    pool: Pool, matches: Matches, classes: tuple[str, ...], *, score_threshold: float
+    pool: MatchTable, matches: Matches, classes: tuple[str, ...], *, score_threshold: float
 ) -> Confusion:
     """Which class is taken for which.
 
@@ -204,18 +217,21 @@ def find_confusion(
         score_threshold: the score from which detections count.
     """
     kept = pool.scores >= np.float32(score_threshold)
-    right, wrong = matches.right[0] & kept, matches.wrong[0] & kept
+    true_positives, false_positives = (
+        matches.true_positives[0] & kept,
+        matches.false_positives[0] & kept,
+    )
     free = matches.counted.copy()
-    free[matches.found[0][right]] = False
-    other = match_any_class(pool, wrong, free, iou=FOUND_IOU)
+    free[matches.found[0][true_positives]] = False
+    other = match_any_class(pool, false_positives, free, iou=FOUND_IOU)
     confused = other >= 0
     free[other[confused]] = False
     background = len(classes)
     matrix = np.zeros((background + 1, background + 1), np.int64)
-    np.add.at(matrix, (pool.labels[right], pool.labels[right]), 1)
+    np.add.at(matrix, (pool.labels[true_positives], pool.labels[true_positives]), 1)
     np.add.at(matrix, (pool.object_labels[other[confused]], pool.labels[confused]), 1)
     matrix[:background, background] = pool.objects_of_class(free)
     matrix[background, :background] = np.bincount(
-        pool.labels[wrong & ~confused], minlength=background
+        pool.labels[false_positives & ~confused], minlength=background
     )
     return Confusion((*classes, "background"), matrix)

@@ -27,7 +27,7 @@ from foveal.evaluation.matching import make_pool
 from foveal.evaluation.results import (
     Calibration,
     ClassResult,
-    CocoNumbers,
+    CocoMetrics,
     Evaluation,
     ImageResult,
     SizeResult,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from foveal.evaluation.matching import Matches, Pool
+    from foveal.evaluation.matching import Matches, MatchTable
     from foveal.structures import Detections, Target
 
 __all__ = ["NAMES", "choose_threshold", "evaluate", "quick_numbers"]
@@ -94,8 +94,7 @@ def evaluate(
         classes: the K class names.
         max_detections: how many detections of each image and class take part, the best ones.
         score_threshold: the score from which detections count, chosen on other images; None
-            chooses the
-            one of the best F1 on these.
+            chooses the one of the best F1 on these.
         seed: of the resampling.
         resamples: how often the images are drawn again for the intervals; 0 leaves them NaN.
         hardest: how many of the worst images are kept.
@@ -115,8 +114,10 @@ def evaluate(
     draws = weighted_class_aps(pool, matches, weights)
     vocs = class_voc_aps(pool)
     true, predicted = count_table(pool, matches, score_threshold=score_threshold)
-    right = int((matches.right[0] & (pool.scores >= np.float32(score_threshold))).sum())
-    precision, recall, f1 = _shares(right, int(predicted.sum()), int(true.sum()))
+    true_positives = int(
+        (matches.true_positives[0] & (pool.scores >= np.float32(score_threshold))).sum()
+    )
+    precision, recall, f1 = _shares(true_positives, int(predicted.sum()), int(true.sum()))
     return Evaluation(
         classes=names,
         images=pool.images,
@@ -154,7 +155,7 @@ def evaluate(
     )
 
 
-def _coco_ranges(pool: Pool) -> dict[str, RangeTable]:
+def _coco_ranges(pool: MatchTable) -> dict[str, RangeTable]:
     return {
         "whole": make_range_table(pool),
         "small": make_range_table(pool, high=SMALL),
@@ -164,11 +165,11 @@ def _coco_ranges(pool: Pool) -> dict[str, RangeTable]:
 
 
 def _class_results(
-    pool: Pool,
+    pool: MatchTable,
     matches: Matches,
     names: Sequence[str],
     *,
-    numbers: Sequence[CocoNumbers],
+    numbers: Sequence[CocoMetrics],
     vocs: NDArray[np.float64],
     draws: NDArray[np.float64],
     true: NDArray[np.int64],
@@ -176,13 +177,13 @@ def _class_results(
     weights: NDArray[np.float32],
     score_threshold: float,
 ) -> tuple[ClassResult, ...]:
-    right, wrong = matches.right[0], matches.wrong[0]
+    true_positives, false_positives = matches.true_positives[0], matches.false_positives[0]
     results = []
     for label, name in enumerate(names):
         order = pool.of_class(label)
         scores = pool.scores[order]
         objects, found = int(true[label].sum()), int(predicted[label].sum())
-        hits = int((right[order] & (scores >= np.float32(score_threshold))).sum())
+        hits = int((true_positives[order] & (scores >= np.float32(score_threshold))).sum())
         precision, recall, f1 = _shares(hits, found, objects)
         results.append(
             ClassResult(
@@ -197,14 +198,14 @@ def _class_results(
                 precision=precision,
                 recall=recall,
                 f1=f1,
-                curve=make_curve(right[order], wrong[order], scores, objects),
+                curve=make_curve(true_positives[order], false_positives[order], scores, objects),
                 counts=summarize_counts(true[label], predicted[label], weights=weights),
             )
         )
     return tuple(results)
 
 
-def _by_size(pool: Pool, ranges: dict[str, RangeTable]) -> tuple[SizeResult, ...]:
+def _by_size(pool: MatchTable, ranges: dict[str, RangeTable]) -> tuple[SizeResult, ...]:
     tables = (
         ("under 16 px", 0.0, 16.0, make_range_table(pool, high=TINY)),
         ("16 to 32 px", 16.0, 32.0, make_range_table(pool, low=TINY, high=SMALL)),
@@ -225,13 +226,16 @@ def _by_size(pool: Pool, ranges: dict[str, RangeTable]) -> tuple[SizeResult, ...
     )
 
 
-def _calibrate(pool: Pool, matches: Matches) -> Calibration:
-    counts = ~matches.skipped[0]
-    scores, right = pool.scores[counts].astype(np.float64), matches.right[0][counts]
+def _calibrate(pool: MatchTable, matches: Matches) -> Calibration:
+    counts = ~matches.ignored[0]
+    scores, true_positives = (
+        pool.scores[counts].astype(np.float64),
+        matches.true_positives[0][counts],
+    )
     place = np.clip((scores * BINS).astype(np.int64), 0, BINS - 1)
     numbers = np.bincount(place, minlength=BINS)
     sums = np.bincount(place, weights=scores, minlength=BINS)
-    hits = np.bincount(place, weights=right, minlength=BINS)
+    hits = np.bincount(place, weights=true_positives, minlength=BINS)
     some = np.where(numbers > 0, numbers, np.nan)
     gaps = np.abs(sums - hits).sum()
     return Calibration(
@@ -244,7 +248,7 @@ def _calibrate(pool: Pool, matches: Matches) -> Calibration:
 
 
 def _hardest(
-    pool: Pool,
+    pool: MatchTable,
     matches: Matches,
     detections: Sequence[Detections],
     *,
@@ -253,29 +257,34 @@ def _hardest(
 ) -> tuple[ImageResult, ...]:
     """The images with the most errors at the threshold, worst first."""
     kept = pool.scores >= np.float32(score_threshold)
-    right, wrong = matches.right[0] & kept, matches.wrong[0] & kept
+    true_positives, false_positives = (
+        matches.true_positives[0] & kept,
+        matches.false_positives[0] & kept,
+    )
     missed = matches.counted.copy()
-    missed[matches.found[0][right]] = False
-    errors = np.bincount(pool.image[wrong], minlength=pool.images)
+    missed[matches.found[0][true_positives]] = False
+    errors = np.bincount(pool.image[false_positives], minlength=pool.images)
     errors += np.bincount(pool.object_image[missed], minlength=pool.images)
     worst = np.argsort(-errors, kind="stable")[:count]
     return tuple(
-        _image_result(pool, index, right, wrong, missed, path=detections[index].path)
+        _image_result(
+            pool, index, true_positives, false_positives, missed, path=detections[index].path
+        )
         for index in worst[errors[worst] > 0].tolist()
     )
 
 
 def _image_result(
-    pool: Pool,
+    pool: MatchTable,
     index: int,
-    right: NDArray[np.bool_],
-    wrong: NDArray[np.bool_],
+    true_positives: NDArray[np.bool_],
+    false_positives: NDArray[np.bool_],
     missed: NDArray[np.bool_],
     *,
     path: Path | None,
 ) -> ImageResult:
     ours, theirs = pool.image == index, pool.object_image == index
-    hits, misses, lost = ours & right, ours & wrong, theirs & missed
+    hits, misses, lost = ours & true_positives, ours & false_positives, theirs & missed
     return ImageResult(
         index=index,
         path=path,
@@ -299,11 +308,11 @@ def _mean_of_draws(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.where(number > 0, sums / np.maximum(number, 1), np.nan))
 
 
-def _shares(right: int, found: int, objects: int) -> tuple[float, float, float]:
+def _shares(true_positives: int, found: int, objects: int) -> tuple[float, float, float]:
     """Precision, recall and F1; NaN without detections, without objects, without objects."""
     undefined = float("nan")
     return (
-        right / found if found else undefined,
-        right / objects if objects else undefined,
-        2 * right / (found + objects) if objects else undefined,
+        true_positives / found if found else undefined,
+        true_positives / objects if objects else undefined,
+        2 * true_positives / (found + objects) if objects else undefined,
     )

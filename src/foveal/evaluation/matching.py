@@ -29,7 +29,7 @@ MOSTLY_INSIDE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pool:
+class MatchTable:
     """Detections (D), objects (G) and overlapping pairs (P) of all images, in original pixels.
 
     Detections are ordered by image, then from the best score down.
@@ -94,24 +94,24 @@ class Matches:
     Attributes:
         ious: the T thresholds.
         found: [T, D] int64, the object (or region to ignore) of each detection, -1 for none.
-        skipped: [T, D] bool, detections that count neither as right nor as wrong.
+        ignored: [T, D] bool, detections that are neither true nor false positives.
         counted: [G] bool, objects that count: no region to ignore, area in the range.
     """
 
     ious: tuple[float, ...]
     found: NDArray[np.int64]
-    skipped: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
     counted: NDArray[np.bool_]
 
     @property
-    def right(self) -> NDArray[np.bool_]:
+    def true_positives(self) -> NDArray[np.bool_]:
         """[T, D] detections that found an object that counts."""
-        return (self.found >= 0) & ~self.skipped
+        return (self.found >= 0) & ~self.ignored
 
     @property
-    def wrong(self) -> NDArray[np.bool_]:
+    def false_positives(self) -> NDArray[np.bool_]:
         """[T, D] detections that count and found nothing."""
-        return (self.found < 0) & ~self.skipped
+        return (self.found < 0) & ~self.ignored
 
 
 def make_pool(
@@ -120,7 +120,7 @@ def make_pool(
     *,
     classes: int,
     max_detections: int,
-) -> Pool:
+) -> MatchTable:
     """Lay out all images as columns and find the pairs that overlap.
 
     Args:
@@ -149,7 +149,7 @@ def make_pool(
     pair_detection, pair_object, iou, inside = _find_pairs(boxes, targets)
     numbers = np.arange(len(targets))
     sizes = np.bincount(all_labels, minlength=classes)
-    return Pool(
+    return MatchTable(
         images=len(targets),
         classes=classes,
         boxes=_join(boxes, (0, 4), np.float32),
@@ -172,7 +172,7 @@ def make_pool(
 
 
 def match(
-    pool: Pool, *, ious: Sequence[float], low: float = 0.0, high: float = float("inf")
+    pool: MatchTable, *, ious: Sequence[float], low: float = 0.0, high: float = float("inf")
 ) -> Matches:
     """Match as COCO does: the best detection first, each to the free object it overlaps most.
 
@@ -241,7 +241,7 @@ def _match_greedily(
 
 
 def match_any_class(
-    pool: Pool, detections: NDArray[np.bool_], objects: NDArray[np.bool_], *, iou: float
+    pool: MatchTable, detections: NDArray[np.bool_], objects: NDArray[np.bool_], *, iou: float
 ) -> NDArray[np.int64]:
     """Match some detections to some objects whatever their classes, the best score first.
 

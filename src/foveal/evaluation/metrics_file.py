@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from foveal.evaluation.results import (
         ClassResult,
-        CocoNumbers,
+        CocoMetrics,
         Counts,
-        ErrorKind,
         Errors,
+        ErrorType,
         Evaluation,
         Interval,
     )
@@ -89,7 +89,7 @@ def to_metrics(evaluation: Evaluation) -> dict[str, Any]:
     return cleaned
 
 
-def _coco(numbers: CocoNumbers) -> dict[str, float]:
+def _coco(numbers: CocoMetrics) -> dict[str, float]:
     return dict(zip(NAMES, twelve(numbers), strict=True))
 
 
@@ -131,7 +131,7 @@ def _counts(counts: Counts) -> dict[str, Any]:
 
 
 def _errors(errors: Errors) -> dict[str, Any]:
-    def kind(one: ErrorKind) -> dict[str, float]:
+    def kind(one: ErrorType) -> dict[str, float]:
         return {
             "cost": one.cost,
             "number": one.number,

@@ -25,7 +25,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class CocoNumbers:
+class CocoMetrics:
     """COCO's twelve numbers, of all classes or of one.
 
     Attributes:
@@ -118,7 +118,7 @@ class ClassResult:
     name: str
     images: int
     objects: int
-    coco: CocoNumbers
+    coco: CocoMetrics
     voc2007: float
     voc2012: float
     ap_interval: Interval
@@ -131,7 +131,7 @@ class ClassResult:
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorKind:
+class ErrorType:
     """One kind of error.
 
     Attributes:
@@ -160,12 +160,12 @@ class Errors:
         ap50: the mean over the classes from which the costs are counted.
     """
 
-    wrong_class: ErrorKind
-    localization: ErrorKind
-    both: ErrorKind
-    duplicate: ErrorKind
-    background: ErrorKind
-    missed: ErrorKind
+    wrong_class: ErrorType
+    localization: ErrorType
+    both: ErrorType
+    duplicate: ErrorType
+    background: ErrorType
+    missed: ErrorType
     false_positive: float
     false_negative: float
     ap50: float
@@ -253,7 +253,7 @@ class ImageResult:
     ignored: NDArray[np.float32]
 
     @property
-    def wrong(self) -> int:
+    def errors(self) -> int:
         """Number of errors: false detections and missed objects."""
         return len(self.false) + len(self.missed)
 
@@ -289,7 +289,7 @@ class Evaluation:
     objects: int
     detections: int
     max_detections: int
-    coco: CocoNumbers
+    coco: CocoMetrics
     ap_interval: Interval
     ap50_interval: Interval
     voc2007: float

@@ -98,8 +98,8 @@ class Opened:
         if score_threshold is not None and score_threshold < inside.score_threshold:
             raise SettingsError(
                 f"{self.path}: decoding is inside this file and gives no scores below "
-                f"{inside.score_threshold:g}; the threshold {score_threshold:g} is lower. Export the "
-                f"model without --nms, or use the {NETWORK} file."
+                f"{inside.score_threshold:g}; the threshold {score_threshold:g} is lower. Export "
+                f"the model without --nms, or use the {NETWORK} file."
             )
 
 

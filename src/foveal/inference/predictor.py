@@ -42,7 +42,7 @@ _BYTES_WAITING = 2**29
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class Prediction:
     """What was found in one of many images.
 
     Attributes:
@@ -134,7 +134,7 @@ class Predictor:
         *,
         keep_pixels: bool = False,
         on_error: Callable[[int, ImageError], None] | None = None,
-    ) -> Iterator[Found]:
+    ) -> Iterator[Prediction]:
         """Yield what was found in each image as soon as it is known.
 
         The order is that in which batches of one input size fill up. Only as many images are held
@@ -164,7 +164,7 @@ class Predictor:
                 known = parts.setdefault(item.index, {})
                 known[item.view] = found
                 if len(known) == len(views):
-                    yield Found(item.index, self._merged(parts.pop(item.index)), item.pixels)
+                    yield Prediction(item.index, self._merged(parts.pop(item.index)), item.pixels)
 
     def _views(self) -> list[View]:
         sides = [max(1, round(self.preparation.shorter * scale)) for scale in self.scales]

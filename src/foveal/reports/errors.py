@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from foveal.data.dataset import Dataset
-    from foveal.evaluation.results import ErrorKind, Evaluation, ImageResult
+    from foveal.evaluation.results import ErrorType, Evaluation, ImageResult
 
 _PICTURE_SIDE = 480
 
@@ -73,7 +73,7 @@ def errors_section(evaluation: Evaluation) -> Section | None:
     """What kinds of errors there are, what they cost, and which classes are confused."""
     if not evaluation.objects and not evaluation.detections:
         return None
-    kinds: dict[str, tuple[str, ErrorKind]] = {
+    kinds: dict[str, tuple[str, ErrorType]] = {
         words: (meaning, getattr(evaluation.errors, name))
         for name, (words, meaning) in ERROR_TYPES.items()
     }

@@ -13,7 +13,7 @@ from foveal.errors import ModelFileError, TrainingError
 from foveal.files import write_file
 from foveal.training.state import (
     HOW_TO_GO_ON,
-    Position,
+    RunState,
     load_optimizer,
     optimizer_tensors,
     read_state,
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from foveal.models.retinanet import RetinaNet
     from foveal.structures import ModelCard
     from foveal.training.run_folder import RunFolder
-    from foveal.training.step import Engine
+    from foveal.training.step import TrainStep
 
 
-class Keeper:
+class Checkpointer:
     """Writes a run's files; without a folder it keeps the best weights in memory.
 
     Args:
@@ -57,13 +57,13 @@ class Keeper:
         self._best: dict[str, Tensor] | None = None
         self._made: tuple[Path, ...] | None = None
 
-    def begin(self, engine: Engine, *, resume: bool) -> Position:
+    def begin(self, engine: TrainStep, *, resume: bool) -> RunState:
         """Make the run's files, or bring the engine to where the run was.
 
         Raises:
             TrainingError: there is no state, it is of another run, or a file can't be written.
         """
-        position = self._restore(engine) if resume else Position()
+        position = self._restore(engine) if resume else RunState()
         if self.folder and self.writes:
             if not resume:
                 self._made = self.folder.clear()
@@ -109,7 +109,7 @@ class Keeper:
             return None
         return model_file.load(self.folder.best).model.state_dict()
 
-    def save_state(self, engine: Engine, position: Position) -> None:
+    def save_state(self, engine: TrainStep, position: RunState) -> None:
         """Write all that resuming needs.
 
         Raises:
@@ -126,7 +126,7 @@ class Keeper:
         if position.epoch or position.step:
             self._made = None
 
-    def _restore(self, engine: Engine) -> Position:
+    def _restore(self, engine: TrainStep) -> RunState:
         assert self.folder is not None
         tensors, position = read_state(self.folder.state, fingerprint=self.fingerprint)
         engine.model.load_state_dict(_part("model", tensors))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from foveal.training.clock import Clock, peak_memory
-from foveal.training.metrics_log import Journal, Progress, Reporter
+from foveal.training.metrics_log import MetricsLog, Progress, Reporter
 from foveal.training.run_folder import TRACKED_AS
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from foveal.training.step import StepResult
 
 
-class Teller:
+class MetricsLogger:
     """Speaks in the main process and is silent in all others.
 
     Args:
@@ -45,13 +45,13 @@ class Teller:
         self.steps = steps
         self.log_every = log_every
         self.clock = Clock()
-        self.journal = Journal(None)
+        self.journal = MetricsLog(None)
         self._tracks = False
 
     def begin(self, metrics: Path | None, *, keep_bytes: int, config: Mapping[str, Any]) -> None:
         """Open the journal behind what it holds of this run, and start the trackers."""
         if metrics and self.accelerator.is_main_process:
-            self.journal = Journal(metrics, keep_bytes=keep_bytes)
+            self.journal = MetricsLog(metrics, keep_bytes=keep_bytes)
         if self.accelerator.log_with:
             self._tracks = True
             self.accelerator.init_trackers(TRACKED_AS, config=dict(config))

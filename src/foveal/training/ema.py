@@ -12,7 +12,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 ModelType = TypeVar("ModelType", bound=nn.Module)
 
 
-class AveragedModel(Generic[ModelType]):
+class EmaModel(Generic[ModelType]):
     """A copy whose weights and buffers are the exponential moving average of a model's.
 
     The decay grows from 0.1 to its full value, (1 + n) / (10 + n) after n updates, so that the

@@ -104,7 +104,7 @@ class SilentReporter:
         """Say nothing."""
 
 
-class Journal:
+class MetricsLog:
     """Writes metrics.jsonl; without a path it keeps silent."""
 
     def __init__(self, path: Path | None, *, keep_bytes: int = 0) -> None:

@@ -16,7 +16,7 @@ from foveal.devices import choose_device
 from foveal.distributed import agreed
 from foveal.errors import MissingExtraError, SettingsError
 from foveal.training.optimizer import make_optimizer
-from foveal.training.step import Engine
+from foveal.training.step import TrainStep
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -101,7 +101,7 @@ def make_criterion(settings: Settings) -> Criterion:
 
 def make_engine(
     model: RetinaNet, settings: Settings, *, accelerator: Accelerator, compiled: bool = False
-) -> Engine:
+) -> TrainStep:
     """Bring the model to the accelerator's device and give it all that changes its weights."""
     training = settings.training
     device = accelerator.device
@@ -116,7 +116,7 @@ def make_engine(
         decay_norms=training.decay_norms,
         backbone_factor=training.backbone_learning_rate,
     )
-    return Engine(
+    return TrainStep(
         model,
         make_criterion(settings),
         optimizer,

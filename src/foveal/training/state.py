@@ -49,7 +49,7 @@ HOW_TO_GO_ON = "Make room or mend the folder's permissions, then run again with 
 
 
 @dataclass(slots=True)
-class Position:
+class RunState:
     """Where a run is: everything that decides how it goes on, apart from the tensors.
 
     Attributes:
@@ -85,7 +85,7 @@ class Position:
 
 
 def write_state(
-    path: Path, tensors: Mapping[str, Tensor], position: Position, *, fingerprint: Mapping[str, Any]
+    path: Path, tensors: Mapping[str, Tensor], position: RunState, *, fingerprint: Mapping[str, Any]
 ) -> None:
     """Write the state; until the new file is complete the old one stays.
 
@@ -109,7 +109,7 @@ def write_state(
     write_file(path, content, error=TrainingError, advice=HOW_TO_GO_ON)
 
 
-def read_state(path: Path, *, fingerprint: Mapping[str, Any]) -> tuple[dict[str, Tensor], Position]:
+def read_state(path: Path, *, fingerprint: Mapping[str, Any]) -> tuple[dict[str, Tensor], RunState]:
     """Read the state back.
 
     Raises:
@@ -134,7 +134,7 @@ def read_state(path: Path, *, fingerprint: Mapping[str, Any]) -> tuple[dict[str,
             f"{path}: can't be read ({error}). Start again in another run folder."
         ) from None
     check_same_run(json.loads(header["fingerprint"]), fingerprint, where=path)
-    return tensors, Position(**json.loads(header["position"]))
+    return tensors, RunState(**json.loads(header["position"]))
 
 
 def fingerprint_of(

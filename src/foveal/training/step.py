@@ -18,7 +18,7 @@ from foveal.detection.criterion import Criterion, Losses
 from foveal.errors import DeviceMemoryError
 from foveal.models.norms import BATCH_NORMS
 from foveal.structures import Batch
-from foveal.training.ema import AveragedModel
+from foveal.training.ema import EmaModel
 from foveal.training.optimizer import BACKBONE_PREFIX, set_learning_rate
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class LossModule(nn.Module):
         return self.criterion(self.model(batch.images), anchors, batch)
 
 
-class Engine:
+class TrainStep:
     """The network with all that changes its weights.
 
     Args:
@@ -99,7 +99,7 @@ class Engine:
         self.accelerator = accelerator
         self.precision = precision
         self.clip_gradient = clip_gradient
-        self.averaged = AveragedModel(model, decay=average) if average else None
+        self.averaged = EmaModel(model, decay=average) if average else None
         self.compiled = compiled
         self.seed = seed
         self._trained = [weight for weight in model.parameters() if weight.requires_grad]

@@ -15,16 +15,16 @@ from foveal.acceleration.precision import NAMES, TYPES, explain_precision
 from foveal.distributed import agreed, explaining_lost_processes
 from foveal.errors import TrainingError, TrainingInterrupted
 from foveal.structures import Batch, ModelCard
-from foveal.training.checkpointing import Keeper
-from foveal.training.console import Teller
+from foveal.training.checkpointing import Checkpointer
+from foveal.training.console import MetricsLogger
 from foveal.training.loaders import make_batches
 from foveal.training.metrics_log import LoggingReporter, Reporter
 from foveal.training.run_folder import RunFolder
 from foveal.training.schedule import learning_rate_factor, peak_learning_rate
 from foveal.training.setup import choose_compile, flat_settings, make_accelerator, make_engine
 from foveal.training.signals import Interruption, StoppedError
-from foveal.training.state import Position, fingerprint_of
-from foveal.training.step import Engine, StepResult
+from foveal.training.state import RunState, fingerprint_of
+from foveal.training.step import StepResult, TrainStep
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -143,10 +143,10 @@ class Run:
         self.batches = make_batches(settings, data, accelerator=accelerator)
         self.steps = self.training.epochs * self.batches.steps
         compiled, word = choose_compile(self.training.compile, accelerator.device, steps=self.steps)
-        self.engine: Engine = make_engine(
+        self.engine: TrainStep = make_engine(
             model, settings, accelerator=accelerator, compiled=compiled
         )
-        self.keeper = Keeper(
+        self.keeper = Checkpointer(
             folder,
             settings,
             card=card,
@@ -155,7 +155,7 @@ class Run:
             ),
             writes=accelerator.is_main_process,
         )
-        self.teller = Teller(
+        self.teller = MetricsLogger(
             accelerator,
             reporter,
             epochs=self.training.epochs,
@@ -163,7 +163,7 @@ class Run:
             log_every=self.training.log_every,
         )
         self.teller.say(word)
-        self.position = Position()
+        self.position = RunState()
 
     # The run ---------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from PIL import Image
 from foveal.data.checks.diagnose import InputGrid, Reading, diagnose, read_for_doctor
 from foveal.data.checks.findings import Diagnosis, Finding
 from foveal.data.dataset import Dataset, Record
-from foveal.data.formats.issues import Kind, Problem
+from foveal.data.formats.issues import AnnotationIssue, Kind
 from foveal.data.transforms.preparation import Preparation
 
 
@@ -167,7 +167,9 @@ def test_an_image_in_train_and_valid_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_what_reading_collected_is_told_with_file_and_object(tmp_path: Path) -> None:
-    problem = Problem("box without area", tmp_path / "a.xml", "object 4", "box (1, 1, 1, 1) has...")
+    problem = AnnotationIssue(
+        "box without area", tmp_path / "a.xml", "object 4", "box (1, 1, 1, 1) has..."
+    )
     data = make_reading(tmp_path, healthy(tmp_path))
 
     found = find(diagnose(Reading(data.dataset, (problem,) * 7)), "box without area")
@@ -183,7 +185,7 @@ def test_every_kind_of_problem_has_words_of_its_own(tmp_path: Path, kind: Kind) 
     data = make_reading(tmp_path, healthy(tmp_path))
 
     found = find(
-        diagnose(Reading(data.dataset, (Problem(kind, tmp_path, "line 1", "wrong"),))), kind
+        diagnose(Reading(data.dataset, (AnnotationIssue(kind, tmp_path, "line 1", "wrong"),))), kind
     )
 
     assert found.what.startswith("1 ")

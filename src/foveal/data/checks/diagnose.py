@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from foveal.data.dataset import Dataset
-    from foveal.data.formats.issues import Kind, Problem
+    from foveal.data.formats.issues import AnnotationIssue, Kind
     from foveal.data.transforms.preparation import Preparation
     from foveal.geometry.placement import Placement
 
@@ -71,7 +71,7 @@ class Reading:
     """
 
     dataset: Dataset
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[AnnotationIssue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def read_for_doctor(address: str, format: str | None = None) -> Reading:  # noqa
     """
     from foveal.data.formats import read
 
-    problems: list[Problem] = []
+    problems: list[AnnotationIssue] = []
     dataset = read(address, format, bad_boxes="keep", problems=problems)
     return Reading(dataset, tuple(problems))
 

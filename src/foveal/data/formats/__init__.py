@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from foveal.data.dataset import Dataset
-    from foveal.data.formats.issues import BadBoxes, Problem
+    from foveal.data.formats.issues import AnnotationIssue, BadBoxes
     from foveal.data.formats.writing import ImageMode
 __all__ = ["FORMATS", "read", "read_splits", "split_address", "write"]
 
@@ -26,7 +26,7 @@ def read(
     *,
     images: str | os.PathLike[str] | None = None,
     bad_boxes: BadBoxes = "drop",
-    problems: list[Problem] | None = None,
+    problems: list[AnnotationIssue] | None = None,
 ) -> Dataset:
     """Read a data set: `PATH`, `PATH:SPLIT` or `PATH:SPLIT+SPLIT`.
 
@@ -52,7 +52,7 @@ def read_splits(
     *,
     images: str | os.PathLike[str] | None = None,
     bad_boxes: BadBoxes = "drop",
-    problems: list[Problem] | None = None,
+    problems: list[AnnotationIssue] | None = None,
 ) -> tuple[Dataset, dict[str, list[int]] | None]:
     """Read as `read` does, and say which images belong to which split; None if none is named."""
     folder = None if images is None else _absolute(images)

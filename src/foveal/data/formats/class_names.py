@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foveal.data.dataset import ANY_CLASS
-from foveal.data.formats.issues import Problem
+from foveal.data.formats.issues import AnnotationIssue
 from foveal.data.formats.parsing import read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from foveal.data.formats.issues import Judge
+    from foveal.data.formats.issues import IssuePolicy
 
 IGNORE = "__ignore__"
 """The name of a region to ignore whatever the class, in formats that write names (LabelMe's)."""
@@ -39,7 +39,7 @@ def found_classes(names: Iterable[str]) -> tuple[str, ...]:
 class Labels:
     """Turns names into labels, and reports those that are not classes."""
 
-    def __init__(self, classes: tuple[str, ...], judge: Judge) -> None:
+    def __init__(self, classes: tuple[str, ...], judge: IssuePolicy) -> None:
         self.classes = classes
         self._index = {name: label for label, name in enumerate(classes)} | {IGNORE: ANY_CLASS}
         self._judge = judge
@@ -52,5 +52,5 @@ class Labels:
             message = f"class {name!r} is not one of the classes. Expected one of {known}."
             if not name:
                 message = "the object has no class. Expected the name of one."
-            self._judge.report(Problem("unknown class", file, place, message, image))
+            self._judge.report(AnnotationIssue("unknown class", file, place, message, image))
         return label

@@ -9,9 +9,9 @@ import numpy as np
 
 from foveal.data.dataset import ANY_CLASS, Dataset
 from foveal.data.formats.image_files import ImageFinder
-from foveal.data.formats.issues import Judge, Problem
+from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import expect, read_json
-from foveal.data.formats.records import Columns, ImageRow, assemble
+from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.writing import image_names, parts, place_images, tidy
 from foveal.errors import DataError
@@ -36,7 +36,7 @@ def read(
     *,
     images: Path | None = None,
     bad_boxes: BadBoxes = "drop",
-    problems: list[Problem] | None = None,
+    problems: list[AnnotationIssue] | None = None,
 ) -> Dataset:
     """Read a COCO file, or the file of a folder that holds the split.
 
@@ -47,7 +47,7 @@ def read(
         DataError: the file is not COCO, or names an image or category that it does not list.
     """
     file = annotation_file(path, split)
-    judge = Judge(bad_boxes, problems)
+    judge = IssuePolicy(bad_boxes, problems)
     document = expect(read_json(file), dict, file=file, place="top level", what="the file")
     rows, image_index = _images(document, file, ImageFinder(file, images=images), judge)
     classes, class_index = _categories(document, file, judge)
@@ -171,7 +171,7 @@ def candidates(folder: Path) -> list[Path]:
 
 
 def _images(
-    document: dict[str, Any], file: Path, finder: ImageFinder, judge: Judge
+    document: dict[str, Any], file: Path, finder: ImageFinder, judge: IssuePolicy
 ) -> tuple[list[ImageRow], dict[Any, int]]:
     rows: list[ImageRow] = []
     index: dict[Any, int] = {}
@@ -198,7 +198,7 @@ def _images(
 
 
 def _categories(
-    document: dict[str, Any], file: Path, judge: Judge
+    document: dict[str, Any], file: Path, judge: IssuePolicy
 ) -> tuple[tuple[str, ...], dict[Any, int]]:
     """The class names in the order of their ids, and the label of each id."""
     listed = expect(
@@ -228,8 +228,8 @@ def _annotations(
     file: Path,
     images: dict[Any, int],
     classes: dict[Any, int],
-    judge: Judge,
-) -> Columns:
+    judge: IssuePolicy,
+) -> ObjectTable:
     listed = expect(
         document.get("annotations"), list, file=file, place="annotations", what='"annotations"'
     )
@@ -247,7 +247,7 @@ def _columns(
     classes: dict[Any, int],
     *,
     checked: bool = False,
-) -> Columns:
+) -> ObjectTable:
     """Annotations in columns, at the speed of list comprehensions; any fault raises."""
     numbers = [item.get("id", i) for i, item in enumerate(listed, 1)]
     if not checked and len(set(numbers)) < len(numbers):
@@ -265,7 +265,7 @@ def _columns(
         flags["segmentation"] = [item.get("segmentation") for item in listed]
     if any(item.get("attributes") for item in listed):
         flags["attributes"] = [item.get("attributes") for item in listed]
-    return Columns(
+    return ObjectTable(
         "annotation",
         image=np.array([images[item["image_id"]] for item in listed], np.int64),
         boxes=boxes,
@@ -290,7 +290,11 @@ def _areas(listed: list[dict[str, Any]], boxes: NDArray[np.float64]) -> NDArray[
 
 
 def _sound(
-    listed: list[Any], file: Path, images: dict[Any, int], classes: dict[Any, int], judge: Judge
+    listed: list[Any],
+    file: Path,
+    images: dict[Any, int],
+    classes: dict[Any, int],
+    judge: IssuePolicy,
 ) -> list[dict[str, Any]]:
     """The annotations without fault; each fault is reported (and so raised, unless collected)."""
     sound: list[dict[str, Any]] = []
@@ -340,5 +344,5 @@ def _is_number(value: Any) -> bool:
     return abs(value) < 2**63 or isinstance(value, float)
 
 
-def _report(judge: Judge, kind: Kind, file: Path, place: str, message: str) -> None:
-    judge.report(Problem(kind, file, place, message))
+def _report(judge: IssuePolicy, kind: Kind, file: Path, place: str, message: str) -> None:
+    judge.report(AnnotationIssue(kind, file, place, message))

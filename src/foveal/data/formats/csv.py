@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import Labels, class_file, found_classes
 from foveal.data.formats.image_files import ImageFinder
-from foveal.data.formats.issues import Judge, Problem
+from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_table, write_table
-from foveal.data.formats.records import Columns, ImageRow, assemble
+from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.writing import class_name, image_names, parts, place_images, text_of
 from foveal.errors import DataError
@@ -44,7 +44,7 @@ def read(
     *,
     images: Path | None = None,
     bad_boxes: BadBoxes = "drop",
-    problems: list[Problem] | None = None,
+    problems: list[AnnotationIssue] | None = None,
 ) -> Dataset:
     """Read a CSV file, or the file of a folder that is called as the split.
 
@@ -57,14 +57,14 @@ def read(
         DataError: it is not such a file, or an object can't be right.
     """
     file = annotation_file(path, split)
-    judge = Judge(bad_boxes, problems)
+    judge = IssuePolicy(bad_boxes, problems)
     place, rows = _table(file)
     finder = ImageFinder(file, images=images)
     index, pictures = _pictures(file, rows, place, finder)
     names = [cells[place["label"]] for _, cells in rows if _holds_object(cells, place)]
     classes = _class_csv(file.parent) or class_file(file.parent) or found_classes(names)
     labels = Labels(classes, judge)
-    columns = Columns("line")
+    columns = ObjectTable("line")
     for line, cells in rows:
         if _holds_object(cells, place):
             image = index[cells[place["image"]]]
@@ -194,16 +194,16 @@ def _object(
     path: Path,
     file: Path,
     line: int,
-    columns: Columns,
+    columns: ObjectTable,
     labels: Labels,
-    judge: Judge,
+    judge: IssuePolicy,
 ) -> None:
     where = f"line {line}"
     written = [cells[place[name]] for name in ("xmin", "ymin", "xmax", "ymax")]
     box = [number for text in written if (number := parse_number(text)) is not None]
     if len(box) < 4:
         message = f"corners {written}. Expected four numbers: xmin, ymin, xmax, ymax."
-        judge.report(Problem("not a box", file, where, message, path))
+        judge.report(AnnotationIssue("not a box", file, where, message, path))
         return
     label = labels.of(cells[place["label"]], file=file, place=where, image=path)
     if label is None:

@@ -9,9 +9,9 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import Labels, found_classes
 from foveal.data.formats.image_files import ImageFinder
-from foveal.data.formats.issues import Judge, Problem
+from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_xml
-from foveal.data.formats.records import Columns, ImageRow, assemble
+from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.writing import class_name, image_names, parts, place_images, text_of
 from foveal.errors import DataError
@@ -34,7 +34,7 @@ def read(
     *,
     images: Path | None = None,
     bad_boxes: BadBoxes = "drop",
-    problems: list[Problem] | None = None,
+    problems: list[AnnotationIssue] | None = None,
 ) -> Dataset:
     """Read a CVAT file, or the `annotations.xml` of a folder; a split is an image's `subset`.
 
@@ -47,7 +47,7 @@ def read(
         DataError: it is not such a file, the split does not exist, or an object can't be right.
     """
     file = annotation_file(path)
-    judge = Judge(bad_boxes, problems)
+    judge = IssuePolicy(bad_boxes, problems)
     tree = _annotations(file)
     everything = tree.findall("image")
     listed = ((n.text or "").strip() for n in tree.iterfind("meta//labels/label/name"))
@@ -56,7 +56,7 @@ def read(
     elements = _of_split(everything, split, file)
     finder = ImageFinder(file, images=images)
     labels = Labels(classes, judge)
-    columns = Columns("shape", flags={"occluded": []})
+    columns = ObjectTable("shape", flags={"occluded": []})
     rows: list[ImageRow] = []
     number = 0
     for element in elements:
@@ -173,18 +173,18 @@ def _object(
     file: Path,
     number: int,
     place: str,
-    columns: Columns,
+    columns: ObjectTable,
     labels: Labels,
-    judge: Judge,
+    judge: IssuePolicy,
 ) -> None:
     if shape.tag in ("polyline", "points", "cuboid", "skeleton"):
         message = f"a {shape.tag} has no box. Expected a box or polygon."
-        judge.report(Problem("no box", file, place, message, row.path))
+        judge.report(AnnotationIssue("no box", file, place, message, row.path))
         return
     box = _box(shape)
     if box is None:
         message = f"<{shape.tag}> has {dict(shape.attrib)}. Expected the numbers of a box."
-        judge.report(Problem("not a box", file, place, message[:300], row.path))
+        judge.report(AnnotationIssue("not a box", file, place, message[:300], row.path))
         return
     label = labels.of(shape.get("label", ""), file=file, place=place, image=row.path)
     if label is not None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.data.dataset import Dataset
-    from foveal.data.formats.issues import BadBoxes, Problem
+    from foveal.data.formats.issues import AnnotationIssue, BadBoxes
     from foveal.data.formats.writing import ImageMode
 
 _LARGE = 1 << 20
@@ -36,7 +36,7 @@ class Format(Protocol):
         *,
         images: Path | None = None,
         bad_boxes: BadBoxes = "drop",
-        problems: list[Problem] | None = None,
+        problems: list[AnnotationIssue] | None = None,
     ) -> Dataset:
         """Read a data set of this format."""
         ...

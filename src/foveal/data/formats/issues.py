@@ -53,7 +53,7 @@ BOX_KINDS: frozenset[str] = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class AnnotationIssue:
     """One mistake in the annotations.
 
     Attributes:
@@ -75,7 +75,7 @@ class Problem:
 
 
 @dataclass(slots=True)
-class Judge:
+class IssuePolicy:
     """Decides for each problem whether reading stops, goes on with a warning, or collects it.
 
     Attributes:
@@ -84,14 +84,14 @@ class Judge:
     """
 
     bad_boxes: BadBoxes = "drop"
-    problems: list[Problem] | None = None
-    _seen: dict[str, list[Problem]] = field(default_factory=dict)
+    problems: list[AnnotationIssue] | None = None
+    _seen: dict[str, list[AnnotationIssue]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.bad_boxes not in ("drop", "stop", "keep"):
             raise DataError(f'bad_boxes is {self.bad_boxes!r}. Expected "drop", "stop" or "keep".')
 
-    def report(self, problem: Problem) -> None:
+    def report(self, problem: AnnotationIssue) -> None:
         """Take note of a problem, or raise it as a DataError where the policy is to stop."""
         if self.problems is not None:
             self.problems.append(problem)
@@ -118,7 +118,9 @@ class Judge:
         self._seen.clear()
 
 
-def count_by_kind(problems: list[Problem]) -> Iterator[tuple[str, int, list[Problem]]]:
+def count_by_kind(
+    problems: list[AnnotationIssue],
+) -> Iterator[tuple[str, int, list[AnnotationIssue]]]:
     """Go through the kinds of problem, most frequent first, with their number and themselves."""
     for kind, count in Counter(problem.kind for problem in problems).most_common():
         yield kind, count, [problem for problem in problems if problem.kind == kind]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import IGNORE, Labels, class_file, found_classes
 from foveal.data.formats.image_files import ImageFinder
-from foveal.data.formats.issues import Judge, Problem
+from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_lines
-from foveal.data.formats.records import Columns, ImageRow, assemble
+from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.writing import expect_line_names, image_names, parts, place_images, text_of
 from foveal.errors import DataError
@@ -35,7 +35,7 @@ def read(
     *,
     images: Path | None = None,
     bad_boxes: BadBoxes = "drop",
-    problems: list[Problem] | None = None,
+    problems: list[AnnotationIssue] | None = None,
 ) -> Dataset:
     """Read a KITTI folder: `label_2` beside `image_2`, in it or in the split's own folder.
 
@@ -48,7 +48,7 @@ def read(
     Raises:
         DataError: there are no label files, the split does not exist, or an object can't be right.
     """
-    judge = Judge(bad_boxes, problems)
+    judge = IssuePolicy(bad_boxes, problems)
     folder = label_folder(path, split)
     everything = sorted(folder.glob("*.txt"))
     files = _files_of_split(path, folder, everything, split)
@@ -61,7 +61,7 @@ def read(
     finder = ImageFinder(root, images=images, more=[root / "image_2", root / "images", folder])
     pictures = [finder.find_called(f.stem, ending=".png", file=f, place="name") for f in files]
     rows = measured([ImageRow(p, image_id=f.stem) for p, f in zip(pictures, files, strict=True)])
-    columns = Columns("line", flags={"truncated": [], "occluded": [], "kitti": []})
+    columns = ObjectTable("line", flags={"truncated": [], "occluded": [], "kitti": []})
     for image, (file, row) in enumerate(zip(files, rows, strict=True)):
         for number, words in texts[file]:
             _object(words, image, row, file, number, columns, labels, judge)
@@ -160,9 +160,9 @@ def _object(
     row: ImageRow,
     file: Path,
     number: int,
-    columns: Columns,
+    columns: ObjectTable,
     labels: Labels,
-    judge: Judge,
+    judge: IssuePolicy,
 ) -> None:
     place = f"line {number}"
     values = [value for word in words[1:] if (value := parse_number(word)) is not None]
@@ -171,7 +171,7 @@ def _object(
             f"{' '.join(words)[:60]!r} has {len(words)} columns. Expected a class and 14 numbers: "
             "truncated, occluded, alpha, 4 corners, 3 dimensions, 3 of location, rotation."
         )
-        judge.report(Problem("not a box", file, place, message, row.path))
+        judge.report(AnnotationIssue("not a box", file, place, message, row.path))
         return
     name = IGNORE if words[0] == DONT_CARE else words[0]
     label = labels.of(name, file=file, place=place, image=row.path)

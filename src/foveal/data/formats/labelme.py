@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import Labels, class_file, found_classes
 from foveal.data.formats.image_files import ImageFinder
-from foveal.data.formats.issues import Judge, Problem
+from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import LARGEST_TEXT, expect, read_json
-from foveal.data.formats.records import Columns, ImageRow, assemble
+from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.writing import (
     class_name,
@@ -40,7 +40,7 @@ def read(
     *,
     images: Path | None = None,
     bad_boxes: BadBoxes = "drop",
-    problems: list[Problem] | None = None,
+    problems: list[AnnotationIssue] | None = None,
 ) -> Dataset:
     """Read a LabelMe file, or all those of a folder and the folders below it.
 
@@ -52,7 +52,7 @@ def read(
     Raises:
         DataError: a file is not LabelMe's, the split does not exist, or a shape can't be right.
     """
-    judge = Judge(bad_boxes, problems)
+    judge = IssuePolicy(bad_boxes, problems)
     root = path.parent if path.is_file() else path
     everything = [path] if path.is_file() else sorted(root.rglob("*.json"))
     files = everything
@@ -66,7 +66,7 @@ def read(
     classes = class_file(root) or found_classes(names)
     labels = Labels(classes, judge)
     finder = ImageFinder(root, images=images)
-    columns = Columns("shape")
+    columns = ObjectTable("shape")
     rows: list[ImageRow] = []
     segments: list[Any] = []
     for file in files:
@@ -163,10 +163,10 @@ def _objects(
     image: int,
     row: ImageRow,
     file: Path,
-    columns: Columns,
+    columns: ObjectTable,
     segments: list[Any],
     labels: Labels,
-    judge: Judge,
+    judge: IssuePolicy,
 ) -> None:
     for number, shape in enumerate(document["shapes"], 1):
         place = f"shape {number}"
@@ -174,11 +174,11 @@ def _objects(
         points = _points(shape.get("points"))
         if kind not in (*_EXTENTS, "circle"):
             message = f"a {kind} has no box. Expected a rectangle or polygon."
-            judge.report(Problem("no box", file, place, message, row.path))
+            judge.report(AnnotationIssue("no box", file, place, message, row.path))
             continue
         if points is None or len(points) < 2:
             message = f"points {str(shape.get('points'))[:60]}. Expected two or more [x, y]."
-            judge.report(Problem("not a box", file, place, message, row.path))
+            judge.report(AnnotationIssue("not a box", file, place, message, row.path))
             continue
         name = shape.get("label")
         expect(name, str, file=file, place=place, what="the label")

@@ -9,9 +9,9 @@ from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import Labels, found_classes
 from foveal.data.formats.csv import annotation_file
 from foveal.data.formats.image_files import IMAGE_ENDINGS, ImageFinder
-from foveal.data.formats.issues import Judge, Problem
+from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_table, write_table
-from foveal.data.formats.records import Columns, ImageRow, assemble
+from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured, report_unreadable
 from foveal.data.formats.writing import class_name, expect_sizes, image_names, parts, place_images
 from foveal.errors import DataError
@@ -38,7 +38,7 @@ def read(
     *,
     images: Path | None = None,
     bad_boxes: BadBoxes = "drop",
-    problems: list[Problem] | None = None,
+    problems: list[AnnotationIssue] | None = None,
 ) -> Dataset:
     """Read an OpenImages file, or the one of a folder whose name begins with the split.
 
@@ -51,7 +51,7 @@ def read(
         DataError: it is not such a file, or an object can't be right.
     """
     file = annotation_file(path, split, no_data=_NO_DATA)
-    judge = Judge(bad_boxes, problems)
+    judge = IssuePolicy(bad_boxes, problems)
     place, rows = _table(file, _NEEDED)
     finder = ImageFinder(file, images=images)
     index: dict[str, int] = {}
@@ -168,9 +168,9 @@ def _columns(
     pictures: list[ImageRow],
     described: dict[str, str],
     labels: Labels,
-    judge: Judge,
-) -> Columns:
-    columns = Columns("line")
+    judge: IssuePolicy,
+) -> ObjectTable:
+    columns = ObjectTable("line")
     flags = [name for name in _FLAGS if name in place and any(c[place[name]] for _, c in rows)]
     unreadable = set()
     for line, cells in rows:
@@ -185,7 +185,7 @@ def _columns(
         shares = [number for text in written if (number := parse_number(text)) is not None]
         if len(shares) < 4 or 2 < max(map(abs, shares)) < math.inf:
             message = f"corners {written}. Expected four shares of the image's size, 0 to 1."
-            judge.report(Problem("not a box", file, where, message, row.path))
+            judge.report(AnnotationIssue("not a box", file, where, message, row.path))
             continue
         name = cells[place["LabelName"]]
         label = labels.of(described.get(name, name), file=file, place=where, image=row.path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from foveal.data.dataset import Record
-from foveal.data.formats.issues import Problem
+from foveal.data.formats.issues import AnnotationIssue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from foveal.data.formats.issues import Judge, Kind
+    from foveal.data.formats.issues import IssuePolicy, Kind
 
 ROUNDING = 1.0
 """A box that leaves its image by no more than this, in pixels, is clipped without a word."""
@@ -32,7 +32,7 @@ class ImageRow(NamedTuple):
 
 
 @dataclass(slots=True)
-class Columns:
+class ObjectTable:
     """Every object of a data set, one entry in each column.
 
     Attributes:
@@ -78,7 +78,9 @@ class Columns:
             self.flags.setdefault(name, []).append(value)  # type: ignore[attr-defined]
 
 
-def assemble(images: Sequence[ImageRow], columns: Columns, judge: Judge) -> tuple[Record, ...]:
+def assemble(
+    images: Sequence[ImageRow], columns: ObjectTable, judge: IssuePolicy
+) -> tuple[Record, ...]:
     """Check the boxes, group the objects by image, and make one record for each image.
 
     Objects keep their order within an image.
@@ -121,7 +123,7 @@ def assemble(images: Sequence[ImageRow], columns: Columns, judge: Judge) -> tupl
     return tuple(records)
 
 
-def _report_twins(images: Sequence[ImageRow], judge: Judge) -> None:
+def _report_twins(images: Sequence[ImageRow], judge: IssuePolicy) -> None:
     """Report images that two entries of the annotations name."""
     first: dict[Path, ImageRow] = {}
     for row in images:
@@ -131,15 +133,15 @@ def _report_twins(images: Sequence[ImageRow], judge: Judge) -> None:
                 f"two entries of the annotations name it (ids {twin.image_id!r} and "
                 f"{row.image_id!r}). Expected one for each image."
             )
-            judge.report(Problem("image twice", row.path, "image", message, row.path))
+            judge.report(AnnotationIssue("image twice", row.path, "image", message, row.path))
 
 
 def _checked(
-    columns: Columns,
+    columns: ObjectTable,
     image: NDArray[np.int64],
     sizes: NDArray[np.float64],
     images: Sequence[ImageRow],
-    judge: Judge,
+    judge: IssuePolicy,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The boxes as float32, clipped unless they are to be kept, and which of them stay."""
     written = np.asarray(columns.boxes, np.float64).reshape(-1, 4)
@@ -166,7 +168,7 @@ def _checked(
             row = images[int(image[i])]
             message = _explain(kind, written[i].tolist(), row)
             place = f"{columns.unit} {columns.numbers[i]}"
-            judge.report(Problem(kind, columns.files[i], place, message, row.path))
+            judge.report(AnnotationIssue(kind, columns.files[i], place, message, row.path))
     if judge.bad_boxes == "keep":
         return written.astype(np.float32), finite
     return clipped32, finite & still

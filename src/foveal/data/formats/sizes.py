@@ -5,14 +5,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from foveal.data.formats.issues import Problem
+from foveal.data.formats.issues import AnnotationIssue
 from foveal.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from foveal.data.formats.issues import Judge
+    from foveal.data.formats.issues import IssuePolicy
     from foveal.data.formats.records import ImageRow
 
 
@@ -24,7 +24,7 @@ def measured(rows: Sequence[ImageRow]) -> list[ImageRow]:
         return list(pool.map(_measured, rows))
 
 
-def report_unreadable(row: ImageRow, judge: Judge, *, file: Path, place: str) -> None:
+def report_unreadable(row: ImageRow, judge: IssuePolicy, *, file: Path, place: str) -> None:
     """Report an image whose size is needed to place its boxes and can't be read."""
     from foveal.data.images.reading import image_size
 
@@ -34,7 +34,7 @@ def report_unreadable(row: ImageRow, judge: Judge, *, file: Path, place: str) ->
     except ImageError as error:
         why = str(error)
     message = f"boxes are written as shares of the image's size, and {why}"
-    judge.report(Problem("image not readable", file, place, message, row.path))
+    judge.report(AnnotationIssue("image not readable", file, place, message, row.path))
 
 
 def _measured(row: ImageRow) -> ImageRow:

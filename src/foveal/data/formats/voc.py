@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import Labels, class_file, found_classes
 from foveal.data.formats.image_files import ImageFinder
-from foveal.data.formats.issues import Judge, Problem
+from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_lines, read_xml
-from foveal.data.formats.records import Columns, ImageRow, assemble
+from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.writing import (
     class_name,
@@ -49,7 +49,7 @@ def read(
     *,
     images: Path | None = None,
     bad_boxes: BadBoxes = "drop",
-    problems: list[Problem] | None = None,
+    problems: list[AnnotationIssue] | None = None,
     corners: Corners = "edges",
 ) -> Dataset:
     """Read a VOC folder: all of its annotations, or those that a split's list names.
@@ -63,7 +63,7 @@ def read(
     """
     if corners not in ("edges", "pixels"):
         raise DataError(f'corners is {corners!r}. Expected "edges" or "pixels".')
-    judge = Judge(bad_boxes, problems)
+    judge = IssuePolicy(bad_boxes, problems)
     root = path.parent if path.is_file() else path
     folder = annotation_folder(root, split)
     files = [path] if path.is_file() else _files_of_split(root, folder, split)
@@ -75,7 +75,7 @@ def read(
     classes = class_file(root) or found_classes(names)
     labels = Labels(classes, judge)
     finder = ImageFinder(root, images=images, more=[root / "JPEGImages", folder])
-    columns = Columns("object", flags={"difficult": [], "truncated": []})
+    columns = ObjectTable("object", flags={"difficult": [], "truncated": []})
     shift = 1.0 if corners == "pixels" else 0.0
     rows: list[ImageRow] = []
     for file in files:
@@ -215,9 +215,9 @@ def _objects(
     image: int,
     row: ImageRow,
     file: Path,
-    columns: Columns,
+    columns: ObjectTable,
     labels: Labels,
-    judge: Judge,
+    judge: IssuePolicy,
     shift: float,
 ) -> None:
     for number, item in enumerate(tree.iter("object"), 1):
@@ -226,7 +226,7 @@ def _objects(
         box = [value for text in corners if (value := parse_number(text)) is not None]
         if len(box) < 4:
             message = f"<bndbox> holds {corners}. Expected numbers in xmin, ymin, xmax, ymax."
-            judge.report(Problem("not a box", file, place, message, row.path))
+            judge.report(AnnotationIssue("not a box", file, place, message, row.path))
             continue
         name = (item.findtext("name") or "").strip()
         label = labels.of(name, file=file, place=place, image=row.path)

@@ -16,9 +16,9 @@ import yaml
 
 from foveal.data.dataset import Dataset
 from foveal.data.formats.image_files import ImageFinder, images_in
-from foveal.data.formats.issues import Judge, Problem
+from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import read_lines
-from foveal.data.formats.records import Columns, ImageRow, assemble
+from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured, report_unreadable
 from foveal.data.formats.writing import expect_sizes, image_names, parts, place_images
 from foveal.data.formats.yolo_header import ALIASES, Header, chosen_splits, inside, read_header
@@ -43,7 +43,7 @@ def read(
     *,
     images: Path | None = None,
     bad_boxes: BadBoxes = "drop",
-    problems: list[Problem] | None = None,
+    problems: list[AnnotationIssue] | None = None,
 ) -> Dataset:
     """Read a YOLO data set: its data.yaml or obj.data, or the folder that holds one.
 
@@ -55,14 +55,14 @@ def read(
             file, or an object can't be right.
         ImageError: an image with objects can't be read.
     """
-    judge = Judge(bad_boxes, problems)
+    judge = IssuePolicy(bad_boxes, problems)
     header = read_header(path)
     finder = ImageFinder(header.file, images=images, more=header.bases)
     pairs = _all_pairs(header, chosen_splits(header, split), finder)
     if pairs and not any(label.is_file() for _, label in pairs):
         _expect_labels(header, pairs, finder)
     rows = measured([ImageRow(image) for image, _ in pairs])
-    columns = Columns("line")
+    columns = ObjectTable("line")
     segments: list[Any] = []
     for index, (row, (_, label)) in enumerate(zip(rows, pairs, strict=True)):
         if label.is_file():
@@ -192,9 +192,9 @@ def _objects(
     image: int,
     row: ImageRow,
     header: Header,
-    columns: Columns,
+    columns: ObjectTable,
     segments: list[Any],
-    judge: Judge,
+    judge: IssuePolicy,
 ) -> None:
     lines = [(number, line.split()) for number, line in enumerate(read_lines(file), 1) if line]
     if lines and not (row.width and row.height):
@@ -206,17 +206,17 @@ def _objects(
             key, *values = (float(word) for word in words)
         except ValueError:
             message = f"{' '.join(words)[:60]!r}. Expected numbers: class x y width height."
-            judge.report(Problem("not a box", file, place, message, row.path))
+            judge.report(AnnotationIssue("not a box", file, place, message, row.path))
             continue
         fault = _fault(values)
         if fault:
-            judge.report(Problem("not a box", file, place, fault, row.path))
+            judge.report(AnnotationIssue("not a box", file, place, fault, row.path))
         elif not (key.is_integer() and 0 <= key < len(header.classes)):
             message = (
                 f"class {words[0]} has no name. Expected 0 to {len(header.classes) - 1}, the "
                 f"names in {header.file.name}."
             )
-            judge.report(Problem("unknown class", file, place, message, row.path))
+            judge.report(AnnotationIssue("unknown class", file, place, message, row.path))
         else:
             box, polygon = _in_pixels(values, row)
             columns.add(image, box, int(key), file=file, number=number)

@@ -37,7 +37,7 @@ _TRIES = 20
 """So many broken images in a row, and "skip" stops too."""
 
 
-class Made(NamedTuple):
+class LoadedBatch(NamedTuple):
     """What a worker sends back: a batch or an error, and the images that were skipped."""
 
     batch: Batch | None
@@ -99,7 +99,7 @@ class BatchMaker:
     usable: NDArray[np.int64]
     bad_images: BadImages
 
-    def __getitem__(self, task: BatchTask) -> Made:
+    def __getitem__(self, task: BatchTask) -> LoadedBatch:
         """The batch, or the error that it met."""
         skipped: list[tuple[int, str]] = []
         preparation = self.preparation.with_shorter(task.shorter)
@@ -119,14 +119,14 @@ class BatchMaker:
                     )
                     indices.append(found)
             except FovealError as error:
-                return Made(None, tuple(skipped), error)
+                return LoadedBatch(None, tuple(skipped), error)
             except Exception as error:
                 error.add_note(f"while preparing {self.source.dataset.records[index].path}")
                 raise
         if not prepared:
-            return Made(None, tuple(skipped))
+            return LoadedBatch(None, tuple(skipped))
         batch = make_batch(prepared, images=images[: len(prepared)], indices=indices)
-        return Made(batch, tuple(skipped))
+        return LoadedBatch(batch, tuple(skipped))
 
     def _read(
         self, index: int, generator: Generator, skipped: list[tuple[int, str]]
