@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from foveal.config import make_settings
+from foveal.config.renamed import RENAMED
 from foveal.errors import TrainingError
 from foveal.training.optimizer import make_optimizer, set_learning_rate
 from foveal.training.state import (
@@ -102,6 +103,16 @@ def test_what_does_not_matter_may_change(fake_data):
         fake_data, "training.workers=3", "training.trackers=['wandb']", "training.log_every=3"
     )
     check_same_run(print_of(fake_data), now, where=Path("run"))
+
+
+def test_a_run_of_the_first_edition_goes_on(fake_data):
+    before = print_of(fake_data, "training.ema_decay=0.9")
+    for (section, old), new in RENAMED.items():
+        before["settings"][section][old] = before["settings"][section].pop(new)
+    before["settings"]["loss"]["box"] = "smooth l1"
+    check_same_run(before, print_of(fake_data, "training.ema_decay=0.9"), where=Path("run"))
+    with pytest.raises(TrainingError, match=r"training\.ema_decay was 0\.9 and is now 0\.5"):
+        check_same_run(before, print_of(fake_data, "training.ema_decay=0.5"), where=Path("run"))
 
 
 @pytest.mark.parametrize(
