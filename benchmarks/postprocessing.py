@@ -31,7 +31,7 @@ from harness import interleave, print_machine, print_table, write_result
 from torchvision import ops
 
 from foveal.detection.anchors import AnchorGrid
-from foveal.detection.box_coding import encode
+from foveal.detection.box_coding import encode_boxes
 from foveal.detection.decoding import decode
 from foveal.detection.decoding_tensors import best_candidates
 from foveal.detection.nms import batched_nms, nms
@@ -75,7 +75,8 @@ def make_output(size: int, classes: int, batch: int, *, many: bool) -> RawOutput
         overlaps, nearest = iou(anchors[:, None], torch.tensor(objects).float()).max(dim=1)
         near = (overlaps > 0.45).nonzero().squeeze(1)
         owner = nearest[near]
-        deltas[image, near] += encode(torch.tensor(objects).float()[owner], anchors[near]).numpy()
+        owners = torch.tensor(objects).float()[owner]
+        deltas[image, near] += encode_boxes(owners, anchors[near]).numpy()
         logits[image, near, owner.numpy() % classes] = rng.normal(-4, 1.5, len(near))
     counts = [rows * columns * grid.per_place for rows, columns in grid.level_sizes(size, size)]
     ends = np.cumsum(counts)[:-1]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torchvision.models.detection._utils import BoxCoder
 
 from foveal.detection import box_coding_arrays
-from foveal.detection.box_coding import decode_deltas, encode
+from foveal.detection.box_coding import decode_boxes, encode_boxes
 from foveal.detection.box_coding_arrays import LARGEST_LOG_RATIO
 
 ANCHOR = torch.tensor([10.0, 20.0, 30.0, 60.0])  # 20 wide, 40 high, center (20, 40)
@@ -16,13 +16,13 @@ ANCHOR = torch.tensor([10.0, 20.0, 30.0, 60.0])  # 20 wide, 40 high, center (20,
 def test_by_hand():
     box = torch.tensor([20.0, 40.0, 60.0, 60.0])  # 40 wide, 20 high, center (40, 50)
     expected = torch.tensor([1.0, 0.25, math.log(2), -math.log(2)])
-    torch.testing.assert_close(encode(box, ANCHOR), expected)
-    torch.testing.assert_close(encode(ANCHOR, ANCHOR), torch.zeros(4))
+    torch.testing.assert_close(encode_boxes(box, ANCHOR), expected)
+    torch.testing.assert_close(encode_boxes(ANCHOR, ANCHOR), torch.zeros(4))
 
 
 def test_growth_is_clamped():
     wild = torch.tensor([0.0, 0.0, 1e4, 1e4])
-    decoded = decode_deltas(wild, ANCHOR)
+    decoded = decode_boxes(wild, ANCHOR)
     assert torch.isfinite(decoded).all()
     width = decoded[2] - decoded[0]
     torch.testing.assert_close(width, torch.tensor(20 * math.exp(LARGEST_LOG_RATIO)))
@@ -35,17 +35,17 @@ def test_decode_undoes_encode_and_agrees_with_torchvision(seed):
     corners = torch.rand(2, 30, 2, generator=generator) * 500
     sides = torch.rand(2, 30, 2, generator=generator) * 200 + 4  # ratios below the clamp
     boxes, anchors = torch.cat([corners, corners + sides], dim=-1)
-    deltas = encode(boxes, anchors)
+    deltas = encode_boxes(boxes, anchors)
     coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
     torch.testing.assert_close(deltas, coder.encode_single(boxes, anchors), atol=1e-4, rtol=1e-4)
-    decoded = decode_deltas(deltas, anchors)
+    decoded = decode_boxes(deltas, anchors)
     torch.testing.assert_close(decoded, boxes, atol=2e-3, rtol=0)
     torch.testing.assert_close(decoded, coder.decode_single(deltas, anchors), atol=2e-3, rtol=0)
 
 
 def test_low_precision_offsets_are_decoded_in_float32():
-    assert decode_deltas(torch.zeros(3, 4, dtype=torch.bfloat16), ANCHOR).dtype == torch.float32
-    assert encode(torch.zeros(0, 4), torch.zeros(0, 4)).shape == (0, 4)
+    assert decode_boxes(torch.zeros(3, 4, dtype=torch.bfloat16), ANCHOR).dtype == torch.float32
+    assert encode_boxes(torch.zeros(0, 4), torch.zeros(0, 4)).shape == (0, 4)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -56,7 +56,7 @@ def test_arrays_are_decoded_as_tensors_are(seed, count, spread):
     anchors = np.concatenate([corners, corners + rng.uniform(4, 200, (count, 2))], axis=1)
     anchors = anchors.astype(np.float32)
     deltas = rng.normal(0, spread, (count, 4)).astype(np.float32)
-    found = box_coding_arrays.decode_deltas(deltas, anchors)
-    expected = decode_deltas(torch.tensor(deltas), torch.tensor(anchors)).numpy()
+    found = box_coding_arrays.decode_boxes(deltas, anchors)
+    expected = decode_boxes(torch.tensor(deltas), torch.tensor(anchors)).numpy()
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-3)

@@ -6,9 +6,9 @@ from torch.nn import functional
 
 from foveal.detection.anchors import AnchorGrid
 from foveal.detection.assignment import BACKGROUND, IGNORED, assign
-from foveal.detection.box_coding import encode
+from foveal.detection.box_coding import encode_boxes
 from foveal.detection.criterion import Criterion
-from foveal.detection.losses import balanced_focal_loss
+from foveal.detection.losses import focal_loss
 from foveal.structures import Batch, RawOutput
 
 GRID = AnchorGrid(sizes=(16.0, 32.0), strides=(8, 16), ratios=(1.0,))
@@ -64,8 +64,8 @@ def slow_losses(raw: RawOutput, batch: Batch, ignored: torch.Tensor | None = Non
         targets = torch.zeros_like(logits[image])
         objects = of_image >= 0
         targets[objects, batch.labels[image][of_image[objects]]] = 1
-        loss = balanced_focal_loss(logits[image], targets, alpha=0.25, gamma=2)
-        expected = encode(batch.boxes[image][of_image[objects]], anchors[objects])
+        loss = focal_loss(logits[image], targets, alpha=0.25, gamma=2)
+        expected = encode_boxes(batch.boxes[image][of_image[objects]], anchors[objects])
         sums.append(
             (
                 loss[of_image != IGNORED].sum(),

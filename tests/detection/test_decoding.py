@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchvision.ops import nms
 
 from foveal.detection.anchors import AnchorGrid
-from foveal.detection.box_coding import decode_deltas
+from foveal.detection.box_coding import decode_boxes
 from foveal.detection.decoding import decode
 from foveal.detection.decoding_tensors import best_candidates
 from foveal.structures import PaddedDetections, RawOutput
@@ -67,7 +67,7 @@ def slow_decode(
         anchor = index // CLASSES
         of_level = anchors[start : start + level.shape[1]]
         start += level.shape[1]
-        found = decode_deltas(deltas[image, anchor], of_level[anchor])
+        found = decode_boxes(deltas[image, anchor], of_level[anchor])
         boxes.append(torch.maximum(torch.minimum(found, extent[[2, 3, 2, 3]]), extent[[0, 1] * 2]))
         logits.append(flat[index])
         labels.append(index % CLASSES)

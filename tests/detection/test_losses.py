@@ -6,15 +6,11 @@ from torch.nn import functional
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from foveal.detection.losses import (
-    balanced_cross_entropy,
-    balanced_focal_loss,
     cross_entropy,
     focal_loss,
-    focal_term,
     giou_loss,
     l1,
     smooth_l1,
-    summed_focal_term,
 )
 
 GAMMAS = [0.0, 0.5, 1.0, 2.0, 5.0]
@@ -26,11 +22,9 @@ def test_by_hand_at_one_half():
     for target, alpha_t in ((torch.ones(1), 0.25), (torch.zeros(1), 0.75)):
         ln2 = math.log(2)
         assert cross_entropy(logit, target).item() == pytest.approx(ln2)
-        assert balanced_cross_entropy(logit, target, alpha=0.25).item() == pytest.approx(
-            alpha_t * ln2
-        )
+        assert cross_entropy(logit, target, alpha=0.25).item() == pytest.approx(alpha_t * ln2)
         assert focal_loss(logit, target, gamma=2).item() == pytest.approx(ln2 / 4)
-        loss = balanced_focal_loss(logit, target, alpha=0.25, gamma=2)
+        loss = focal_loss(logit, target, alpha=0.25, gamma=2)
         assert loss.item() == pytest.approx(alpha_t * ln2 / 4)
 
 
@@ -39,16 +33,16 @@ def test_background_counts_too():
     logit = torch.tensor([3.0])
     p = 1 / (1 + math.exp(-3))
     expected = 0.75 * p**2 * -math.log(1 - p)
-    loss = balanced_focal_loss(logit, torch.zeros(1), alpha=0.25, gamma=2)
+    loss = focal_loss(logit, torch.zeros(1), alpha=0.25, gamma=2)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_gamma_zero_is_balanced_cross_entropy():
+def test_gamma_zero_is_cross_entropy():
     logits = torch.linspace(-8, 8, 33)
     targets = (torch.arange(33) % 2).float()
     torch.testing.assert_close(
-        balanced_focal_loss(logits, targets, alpha=0.3, gamma=0),
-        balanced_cross_entropy(logits, targets, alpha=0.3),
+        focal_loss(logits, targets, alpha=0.3, gamma=0),
+        cross_entropy(logits, targets, alpha=0.3),
     )
     torch.testing.assert_close(
         cross_entropy(logits, targets),
@@ -61,7 +55,7 @@ def test_agrees_with_torchvision_where_that_is_stable(gamma):
     logits = torch.randn(200, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 4
     targets = (torch.arange(200) % 3 == 0).double()
     torch.testing.assert_close(
-        balanced_focal_loss(logits, targets, alpha=0.25, gamma=gamma),
+        focal_loss(logits, targets, alpha=0.25, gamma=gamma),
         sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=gamma),
         rtol=1e-6,
         atol=1e-9,
@@ -73,26 +67,8 @@ def test_gradient_is_the_functions_own(gamma):
     logits = torch.linspace(-6, 6, 25, dtype=torch.float64, requires_grad=True)
     targets = (torch.arange(25) % 2).double()
     assert torch.autograd.gradcheck(
-        lambda x: balanced_focal_loss(x, targets, alpha=0.25, gamma=gamma), logits
+        lambda x: focal_loss(x, targets, alpha=0.25, gamma=gamma), logits
     )
-
-
-@pytest.mark.parametrize("values", [1, 40, 100_000])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("gamma", GAMMAS)
-def test_the_sum_over_classes_in_blocks(gamma, dtype, values, monkeypatch):
-    """A block for each row, several rows a block with a rest, all at once."""
-    monkeypatch.setattr("foveal.detection.losses.VALUES_AT_ONCE", values)
-    generator = torch.Generator().manual_seed(0)
-    whole = torch.randn(2, 9, 14, dtype=torch.float64, generator=generator).to(dtype)
-    weights = torch.randn(2, 9, dtype=torch.float64, generator=generator)
-    for logits in (whole, whole[:, 2:8, ::2], whole[:, :0]):
-        ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-        found, expected = summed_focal_term(ours, gamma), focal_term(plain, gamma).sum(dim=-1)
-        torch.testing.assert_close(found, expected)
-        (found * weights[:, : found.shape[1]]).sum().backward()
-        (expected * weights[:, : found.shape[1]]).sum().backward()
-        torch.testing.assert_close(ours.grad, plain.grad)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -101,14 +77,15 @@ def test_finite_at_extreme_logits(gamma, dtype):
     extreme = torch.tensor([-1e4, -100.0, -20.0, 0.0, 20.0, 100.0, 1e4])
     logits = extreme.to(dtype).requires_grad_()
     for target in (0.0, 1.0):
-        loss = balanced_focal_loss(logits, torch.full((7,), target), alpha=0.25, gamma=gamma)
+        loss = focal_loss(logits, torch.full((7,), target), alpha=0.25, gamma=gamma)
         assert loss.dtype == torch.float32
         assert torch.isfinite(loss).all()
         (gradient,) = torch.autograd.grad(loss.sum(), logits)
         assert gradient.dtype == dtype
         assert torch.isfinite(gradient).all()
     # Certain and wrong: the loss grows like the logit itself.
-    assert focal_term(torch.tensor(1e4), gamma).item() == pytest.approx(1e4, rel=1e-4)
+    certain = focal_loss(torch.tensor(1e4), torch.tensor(0.0), gamma=gamma)
+    assert certain.item() == pytest.approx(1e4, rel=1e-4)
 
 
 def test_box_losses_by_hand():
@@ -133,5 +110,5 @@ def test_giou_loss_agrees_with_torchvision():
 
 
 def test_no_elements():
-    assert balanced_focal_loss(torch.zeros(0), torch.zeros(0), alpha=0.25, gamma=2).shape == (0,)
+    assert focal_loss(torch.zeros(0), torch.zeros(0), alpha=0.25, gamma=2).shape == (0,)
     assert smooth_l1(torch.zeros(0, 4), torch.zeros(0, 4), beta=0.1).shape == (0,)

@@ -8,7 +8,7 @@ from torch import Tensor
 from foveal.detection.box_coding_arrays import LARGEST_LOG_RATIO
 
 
-def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
+def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
     """Express each box as an offset from its anchor.
 
     Args:
@@ -27,8 +27,8 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     return torch.cat([shift, growth], dim=-1)
 
 
-def decode_deltas(deltas: Tensor, anchors: Tensor) -> Tensor:
-    """Apply offsets to anchors, the inverse of `encode`.
+def decode_boxes(deltas: Tensor, anchors: Tensor) -> Tensor:
+    """Apply offsets to anchors, the inverse of `encode_boxes`.
 
     dw and dh are cut off at `LARGEST_LOG_RATIO`, so that no exponent overflows.
 

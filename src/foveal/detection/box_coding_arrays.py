@@ -1,4 +1,4 @@
-"""Boxes from offsets in numpy: the twin of `coding.decode_deltas` where no torch is."""
+"""Boxes from offsets in numpy: the twin of `box_coding.decode_boxes` where no torch is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LARGEST_LOG_RATIO = math.log(1000 / 16)
 """Where dw and dh are cut off when decoding, so that no exponent overflows."""
 
 
-def decode_deltas(deltas: NDArray[np.float32], anchors: NDArray[np.float32]) -> NDArray[np.float32]:
+def decode_boxes(deltas: NDArray[np.float32], anchors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Apply offsets to anchors (R-CNN, Girshick et al. 2014, equations 6-9).
 
     Args:

@@ -8,9 +8,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, distributed
 
-from foveal.detection.assignment import IGNORED, assign
-from foveal.detection.box_coding import decode_deltas, encode
-from foveal.detection.losses import focal_term, giou_loss, smooth_l1, summed_focal_term
+from foveal.detection.assignment import BACKGROUND, IGNORED, assign
+from foveal.detection.box_coding import decode_boxes, encode_boxes
+from foveal.detection.focal_loss_of_labels import focal_loss_of_labels
+from foveal.detection.losses import giou_loss, smooth_l1
 from foveal.structures import Batch, RawOutput
 
 
@@ -99,18 +100,13 @@ class Criterion:
         )
 
     def _classification(self, logits: Tensor, matched: Tensor, labels: Tensor) -> Tensor:
-        """Summed loss of each image [B]: every class as background, then the objects put right."""
-        object_weight, background_weight = (
-            (1.0, 1.0) if self.alpha is None else (self.alpha, 1 - self.alpha)
-        )
-        as_background = summed_focal_term(logits, self.gamma) * background_weight
-        label = labels.gather(1, matched.clamp(min=0)) if labels.shape[1] else matched.clamp(min=0)
-        own = logits.gather(-1, label[..., None]).squeeze(-1)
-        change = (
-            focal_term(-own, self.gamma) * object_weight
-            - focal_term(own, self.gamma) * background_weight
-        )
-        loss = torch.where(matched >= 0, as_background + change, as_background)
+        """Summed loss of each image [B]; anchors that are ignored have none."""
+        if labels.shape[1]:
+            matched_labels = labels.gather(1, matched.clamp(min=0))
+            matched_labels = torch.where(matched >= 0, matched_labels, BACKGROUND)
+        else:
+            matched_labels = matched
+        loss = focal_loss_of_labels(logits, matched_labels, gamma=self.gamma, alpha=self.alpha)
         return torch.where(matched == IGNORED, 0.0, loss).sum(dim=1)
 
     def _box(self, deltas: Tensor, anchors: Tensor, matched: Tensor, boxes: Tensor) -> Tensor:
@@ -122,10 +118,10 @@ class Criterion:
         # An anchor without an object is compared with itself: no logarithm of an empty box.
         expected = torch.where(is_object[..., None], boxes.gather(1, index), anchors)
         if self.box == "giou":
-            loss = giou_loss(decode_deltas(deltas, anchors), expected)
+            loss = giou_loss(decode_boxes(deltas, anchors), expected)
         else:
             beta = self.beta if self.box == "smooth_l1" else 0.0
-            loss = smooth_l1(deltas, encode(expected, anchors), beta=beta)
+            loss = smooth_l1(deltas, encode_boxes(expected, anchors), beta=beta)
         return torch.where(is_object, loss, 0.0).sum(dim=1)
 
     def _shares(self, assigned: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.detection.box_coding_arrays import decode_deltas
+from foveal.detection.box_coding_arrays import decode_boxes
 from foveal.detection.nms import nms
 from foveal.geometry.arrays import clip
 from foveal.structures import PaddedDetections, RawOutput
@@ -92,7 +92,7 @@ def _candidates(
         start += count
     scored = np.concatenate(best)
     order = np.argsort(-scored, kind="stable")
-    boxes = decode_deltas(np.concatenate(offsets)[order], np.concatenate(origins)[order])
+    boxes = decode_boxes(np.concatenate(offsets)[order], np.concatenate(origins)[order])
     return scored[order], np.concatenate(labels)[order], boxes
 
 

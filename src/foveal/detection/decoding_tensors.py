@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from foveal.detection.box_coding import decode_deltas
+from foveal.detection.box_coding import decode_boxes
 from foveal.detection.nms import batched_nms
 from foveal.geometry.boxes import clip
 from foveal.structures import PaddedDetections, RawOutput
@@ -87,7 +87,7 @@ def best_candidates(
     order = order.gather(1, by_score)
     anchor = anchor.gather(1, order)
     deltas = torch.cat(raw.deltas, dim=1).gather(1, anchor[..., None].expand(-1, -1, 4))
-    return logits, labels.gather(1, order), decode_deltas(deltas, anchors[anchor])
+    return logits, labels.gather(1, order), decode_boxes(deltas, anchors[anchor])
 
 
 def _best_of_level(logits: Tensor, top: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.detection.box_coding_arrays import decode_deltas
+from foveal.detection.box_coding_arrays import decode_boxes
 from foveal.detection.decoding import decode
 from foveal.geometry.arrays import clip, iou
 from foveal.structures import PaddedDetections, RawOutput
@@ -262,7 +262,7 @@ def _raw_differences(
     gap = 0.0
     for row, index in enumerate(best):
         boxes, other_boxes = (
-            clip(decode_deltas(part[row, index], anchors[index]), extents[row])
+            clip(decode_boxes(part[row, index], anchors[index]), extents[row])
             for part in (deltas, other_deltas)
         )
         gap = max(gap, float(np.abs(boxes - other_boxes).max()))

@@ -212,7 +212,7 @@ def _anchors(
 
 
 def _decode(build: _Builder, deltas: ir.Value, anchors: ir.Value) -> ir.Value:
-    """`decode_deltas`, number for number."""
+    """`decode_boxes`, number for number."""
     op, columns, two = build.op, build.columns, build.float_(2)
     sides = op("Sub", columns(anchors, 2, 4), columns(anchors, 0, 2))
     anchor_centers = op("Add", columns(anchors, 0, 2), op("Div", sides, two))

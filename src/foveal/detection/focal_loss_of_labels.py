@@ -1,0 +1,99 @@
+"""The focal loss of labels, without the matrix of targets: what training calls.
+
+Of the K classes of an anchor all but one are background, so that with l the anchor's label
+
+    sum_k FL(x_k, y_k) = sum_k FL(x_k, 0) + FL(x_l, 1) - FL(x_l, 0).
+
+The sum on the right is one pass over the logits, which keeps nothing but them for the gradient;
+`focal_loss` as it is written in `losses` would make targets of the logits' size and keep four more
+such tensors. The rest has one number for each anchor.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from foveal.detection.losses import at_least_float32, focal_loss
+
+VALUES_AT_ONCE = 65_536
+"""On a CPU, for each core: a block and what is computed from it stay in its cache."""
+
+
+def focal_loss_of_labels(
+    logits: Tensor, labels: Tensor, *, gamma: float, alpha: float | None = None
+) -> Tensor:
+    """`focal_loss` of one-hot targets, summed over the classes.
+
+    Args:
+        logits: [..., K] any floating type.
+        labels: [...] 0..K-1; below 0 for background.
+        gamma, alpha: as for `focal_loss`.
+
+    Returns:
+        [...] float32 (float64 for float64 logits).
+    """
+    as_background: Tensor = _SummedBackgroundLoss.apply(logits, gamma)
+    if alpha is not None:
+        as_background = as_background * (1 - alpha)
+    own = logits.gather(-1, labels.clamp(min=0)[..., None]).squeeze(-1)
+    one, zero = torch.ones_like(own), torch.zeros_like(own)
+    change = focal_loss(own, one, gamma=gamma, alpha=alpha) - focal_loss(
+        own, zero, gamma=gamma, alpha=alpha
+    )
+    return torch.where(labels >= 0, as_background + change, as_background)
+
+
+class _SummedBackgroundLoss(torch.autograd.Function):
+    """sum_k sigmoid(x_k)^gamma softplus(x_k): the loss where no class is there, [..., K] to [...].
+
+    Its gradient is written out, sigmoid^gamma (gamma (1 - sigmoid) softplus + sigmoid).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, gamma: float) -> Tensor:
+        ctx.save_for_backward(logits)
+        ctx.gamma = gamma
+        sums = [_background_loss(block, gamma).sum(dim=-1) for block in _blocks(logits, logits)]
+        return torch.cat(sums).view(logits.shape[:-1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (logits,) = ctx.saved_tensors
+        result = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        blocks = (_blocks(part, logits) for part in (logits, result, gradients[0].unsqueeze(-1)))
+        for block, into, gradient in zip(*blocks, strict=True):
+            into.copy_(_background_slope(block, ctx.gamma).mul_(gradient))
+        return result, None
+
+
+def _background_loss(logits: Tensor, gamma: float) -> Tensor:
+    x = at_least_float32(logits)
+    loss = softplus(x)
+    return loss if gamma == 0 else loss.mul_(_power_of_sigmoid(x, gamma))
+
+
+def _background_slope(logits: Tensor, gamma: float) -> Tensor:
+    x = at_least_float32(logits)
+    slope = torch.sigmoid(x)
+    if gamma != 0:
+        slope = softplus(x).mul_(gamma).mul_(1 - slope).add_(slope)
+        slope.mul_(_power_of_sigmoid(x, gamma))
+    return slope
+
+
+def _power_of_sigmoid(x: Tensor, gamma: float) -> Tensor:
+    return torch.sigmoid(x).square_() if gamma == 2 else softplus(-x).mul_(-gamma).exp_()
+
+
+def _blocks(tensor: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
+    """[..., D] as [N, D], on a CPU in blocks of as many rows as suit the logits [N, K]."""
+    rows = tensor.flatten(end_dim=-2)
+    if tensor.device.type != "cpu" or torch.compiler.is_compiling():
+        return (rows,)
+    return torch.split(
+        rows, max(1, VALUES_AT_ONCE * torch.get_num_threads() // max(1, logits.shape[-1]))
+    )

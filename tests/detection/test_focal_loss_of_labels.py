@@ -1,0 +1,45 @@
+"""The form that training calls is `focal_loss` of one-hot targets, summed."""
+
+import pytest
+import torch
+from tests.detection.test_losses import GAMMAS
+
+from foveal.detection.focal_loss_of_labels import focal_loss_of_labels
+from foveal.detection.losses import focal_loss
+
+
+@pytest.mark.parametrize("values", [1, 40, 100_000])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("alpha", [None, 0.25])
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_equals_the_equation_and_its_gradient(gamma, alpha, dtype, values, monkeypatch):
+    """A block for each row, several rows a block with a rest, all at once."""
+    monkeypatch.setattr("foveal.detection.focal_loss_of_labels.VALUES_AT_ONCE", values)
+    generator = torch.Generator().manual_seed(0)
+    whole = torch.randn(2, 9, 14, dtype=torch.float64, generator=generator).to(dtype)
+    weights = torch.randn(2, 9, dtype=torch.float64, generator=generator)
+    labels = torch.randint(-1, 7, (2, 9), generator=generator)
+    for logits in (whole, whole[:, 2:8, ::2], whole[:, :0]):
+        anchors, classes = logits.shape[1:]
+        ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+        one_hot = (labels[:, :anchors, None] == torch.arange(classes)).to(dtype)
+        found = focal_loss_of_labels(ours, labels[:, :anchors], gamma=gamma, alpha=alpha)
+        expected = focal_loss(plain, one_hot, gamma=gamma, alpha=alpha).sum(dim=-1)
+        torch.testing.assert_close(found, expected)
+        (found * weights[:, :anchors]).sum().backward()
+        (expected * weights[:, :anchors]).sum().backward()
+        torch.testing.assert_close(ours.grad, plain.grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_finite_at_extreme_logits(gamma, dtype):
+    extreme = torch.tensor([[-1e4, -100.0, -20.0, 0.0, 20.0, 100.0, 1e4]])
+    logits = extreme.to(dtype).requires_grad_()
+    for label in (-1, 0, 6):
+        loss = focal_loss_of_labels(logits, torch.tensor([label]), gamma=gamma, alpha=0.25)
+        assert loss.dtype == torch.float32
+        assert torch.isfinite(loss).all()
+        (gradient,) = torch.autograd.grad(loss.sum(), logits)
+        assert gradient.dtype == dtype
+        assert torch.isfinite(gradient).all()
