@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.progress import progress_bar
 from foveal.text import counted
 
 if TYPE_CHECKING:
@@ -59,14 +61,14 @@ def check(
         classes = read_valid.dataset.classes
         read_valid = _ignoring(read_valid, [name for name in ignore or [] if name in classes])
     total = len(read.dataset) + (len(read_valid.dataset) if read_valid else 0)
-    with _Bar(total, shown=images) as bar:
+    with progress_bar(total) if images else nullcontext() as bar:
         diagnosis = diagnose(
             read,
             read_valid,
             grid=grid,
             images=images,
             workers=min(os.cpu_count() or 1, 16) if total >= 64 else 0,
-            progress=bar.advance,
+            progress=bar.update if bar else None,
         )
     if as_json:
         typer.echo(json.dumps(diagnosis.to_dict(), indent=2, ensure_ascii=False))
@@ -91,30 +93,6 @@ def _preparation(size: str) -> Preparation | None:
     if not size.isdecimal() or not 32 <= int(size) <= 16384:
         raise SettingsError(f"--size {size}: expected pixels from 32 to 16384, or 'native'.")
     return Preparation().with_shorter(int(size))
-
-
-class _Bar:
-    """A progress bar on standard error, or nothing."""
-
-    def __init__(self, total: int, *, shown: bool) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console(stderr=True)
-        self._bar = Progress(
-            console=console, transient=True, disable=not (shown and console.is_terminal)
-        )
-        self._task = self._bar.add_task("Opening images", total=total)
-
-    def __enter__(self) -> _Bar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def advance(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total)
 
 
 def _print(console: Console, diagnosis: Diagnosis) -> None:

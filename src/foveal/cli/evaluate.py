@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli.predict import Precision
+from foveal.cli.progress import progress_bar
 from foveal.evaluation.story import bias_in_words, cautions, costliest, overview
 from foveal.text import counted, decimal, percent, plain_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from rich.console import Console
     from rich.table import Table
 
@@ -186,8 +184,8 @@ def _evaluate_model(
     predictor = replace(
         predictor, batch=batch, max_detections=max_detections or predictor.max_detections
     )
-    with _progress(len(dataset)) as advance:
-        return detector.evaluate(dataset, out=out, predictor=predictor, progress=advance)
+    with progress_bar(len(dataset)) as bar:
+        return detector.evaluate(dataset, out=out, predictor=predictor, progress=bar.update)
 
 
 def _show(console: Console, evaluation: Evaluation) -> None:
@@ -273,24 +271,3 @@ def _between(interval: Interval) -> str:
     if interval.low != interval.low:
         return ""
     return f" ({interval.low:.2f} to {interval.high:.2f})"
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, a line now and then elsewhere; told (images done, images)."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-
-        def advance(done: int, images: int) -> None:
-            if done * 10 // images > (done - 1) * 10 // images:
-                typer.echo(f"{done} of {counted(images, 'image')}", err=True)
-
-        yield advance
-        return
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("images", total=total)
-        yield lambda done, _images: bar.update(task, completed=done)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from foveal.errors import FovealError, SettingsError
+from foveal.cli.progress import progress_bar
+from foveal.errors import SettingsError
+from foveal.files import writing
 from foveal.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "float32", "bf16"]
 
+_ANOTHER = "Choose another --out."
 _LEAST_SIDE = 480
 """Smaller pictures are enlarged to about this side, so that words fit into them."""
 
@@ -86,7 +85,7 @@ def predict(
     from foveal.inference.image_paths import find_images
 
     paths = find_images(images, leave_out=out)
-    with _explained(out):
+    with writing(out, advice=_ANOTHER):
         out.mkdir(parents=True, exist_ok=True)
     predictor = _predictor(
         model,
@@ -162,18 +161,18 @@ def _detect(predictor: Predictor, paths: list[Path], *, pictures: Path | None) -
 
     names = picture_names(paths)
     found: dict[int, Detections] = {}
-    with _progress(len(paths)) as (advance, say):
+    with progress_bar(len(paths)) as bar:
 
         def skip(_index: int, error: ImageError) -> None:
-            say(f"skipped: {error}")
-            advance()
+            bar.say(f"skipped: {error}")
+            bar.advance()
 
         drawn = pictures is not None
         for each in predictor.stream(paths, keep_pixels=drawn, on_error=skip):
             found[each.index] = each.detections
             if pictures is not None and each.pixels is not None:
                 _draw(each.pixels, each.detections, pictures / names[each.index])
-            advance()
+            bar.advance()
     return [found[index] for index in sorted(found)]
 
 
@@ -183,7 +182,7 @@ def _draw(pixels: NDArray[np.uint8], detections: Detections, path: Path) -> None
     from foveal.visualization.boxes import draw_detections
 
     drawn = draw_detections(pixels, detections, least_side=_LEAST_SIDE)
-    with _explained(path):
+    with writing(path, advice=_ANOTHER):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(drawn).save(path, quality=92)
 
@@ -208,41 +207,3 @@ def _tell(found: list[Detections], out: Path, *, pictures: bool) -> None:
     if pictures and found:
         written.insert(0, "pictures/")
     typer.echo(f"In {out}: {', '.join(written)}")
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn a full disk or a folder that can't be written into an error that names it."""
-    try:
-        yield
-    except OSError as error:
-        raise FovealError(
-            f"{path}: can't be written ({error.strerror or error}). Choose another --out."
-        ) from None
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[tuple[Callable[[], None], Callable[[str], None]]]:
-    """A bar on a terminal, a line now and then elsewhere: (advance by one, say a line)."""
-    if not sys.stderr.isatty():
-        done = 0
-
-        def advance() -> None:
-            nonlocal done
-            done += 1
-            if done * 10 // total > (done - 1) * 10 // total:
-                typer.echo(f"{done} of {counted(total, 'image')}", err=True)
-
-        yield advance, lambda line: typer.echo(line, err=True)
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("images", total=total)
-        yield (
-            lambda: bar.advance(task),
-            lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
-        )

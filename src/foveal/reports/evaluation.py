@@ -19,7 +19,6 @@ from foveal.reports.results import (
     summary_section,
 )
 from foveal.reports.training import (
-    AnchorFitLike,
     anchors_section,
     data_section,
     training_section,
@@ -29,9 +28,9 @@ from foveal.text import counted
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
     from foveal.evaluation.results import Evaluation
+    from foveal.tuning.anchor_fitting import AnchorFit
 
 __all__ = [
-    "AnchorFitLike",
     "make_report",
     "read_history",
     "report_on_model",
@@ -48,7 +47,7 @@ def write_evaluation_report(
     model: str = "",
     settings: str = "",
     history: Sequence[Mapping[str, Any]] = (),
-    anchors: AnchorFitLike | None = None,
+    anchors: AnchorFit | None = None,
     pictures: int = 12,
     bands: int = 3,
     band_low: Sequence[float] = (),
@@ -99,7 +98,7 @@ def report_on_model(
     *,
     dataset: Dataset,
     training: Dataset | None,
-    anchors: AnchorFitLike | None,
+    anchors: AnchorFit | None,
     home: Path | None,
 ) -> None:
     """Write a model's `report.html` into a folder, with the course of its training if it is known.
@@ -139,7 +138,7 @@ def make_report(
     model: str,
     settings: str,
     history: Sequence[Mapping[str, Any]],
-    anchors: AnchorFitLike | None,
+    anchors: AnchorFit | None,
     hardest: Section | None,
 ) -> Report:
     """The report's sections; those without content are left out.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,106 +16,13 @@ from foveal.visualization import charts
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from foveal.config import AnchorSettings
     from foveal.data.dataset import Dataset
+    from foveal.tuning.anchor_fitting import AnchorFit
+    from foveal.tuning.anchor_metrics import GroupQuality
 
 _MOST_POINTS = 300
 _VALIDATION = ("AP", "AP50", "AP75")
-
-
-class GroupLike(Protocol):
-    """How well anchors fit one group of objects."""
-
-    @property
-    def name(self) -> str:
-        """The class or range of sizes."""
-
-    @property
-    def objects(self) -> int:
-        """How many."""
-
-    @property
-    def recall(self) -> float:
-        """Share with an anchor that overlaps enough, NaN where there are no objects."""
-
-    @property
-    def mean_iou(self) -> float:
-        """Mean best overlap."""
-
-
-class QualityLike(Protocol):
-    """How well anchors fit objects."""
-
-    @property
-    def total(self) -> GroupLike:
-        """All objects."""
-
-    @property
-    def by_class(self) -> Sequence[GroupLike]:
-        """One group a class."""
-
-    @property
-    def by_size(self) -> Sequence[GroupLike]:
-        """One group a range of sizes."""
-
-
-class ShapesLike(Protocol):
-    """The settings of anchors: at each level sizes[l] * scales x ratios of them."""
-
-    @property
-    def sizes(self) -> Sequence[float]:
-        """Base sizes, input pixels."""
-
-    @property
-    def scales(self) -> Sequence[float]:
-        """Factors on the sizes."""
-
-    @property
-    def ratios(self) -> Sequence[float]:
-        """Height / width."""
-
-
-class ObjectsLike(Protocol):
-    """The objects that anchors were measured on."""
-
-    @property
-    def sides(self) -> NDArray[np.float64]:
-        """[N, 2] width and height, input pixels."""
-
-
-class OptionLike(Protocol):
-    """Anchors and how well they fit."""
-
-    @property
-    def name(self) -> str:
-        """What they are called."""
-
-    @property
-    def settings(self) -> ShapesLike:
-        """The anchors."""
-
-    @property
-    def quality(self) -> QualityLike:
-        """How well they fit."""
-
-
-class AnchorFitLike(Protocol):
-    """What was found about anchors, as `foveal.tuning.anchor_fitting.AnchorFit` holds it."""
-
-    @property
-    def text(self) -> str:
-        """The choice in one line."""
-
-    @property
-    def chosen(self) -> OptionLike:
-        """What training uses."""
-
-    @property
-    def default(self) -> OptionLike:
-        """What it would use without a search."""
-
-    @property
-    def objects(self) -> ObjectsLike:
-        """What they were measured on."""
 
 
 def training_section(history: Sequence[Mapping[str, Any]]) -> Section | None:
@@ -197,7 +104,7 @@ def data_section(datasets: Mapping[str, Dataset | None]) -> Section | None:
     return Section("Data", [Table(columns, rows, caption), Table(headings, classes)])
 
 
-def anchors_section(fit: AnchorFitLike | None) -> Section | None:
+def anchors_section(fit: AnchorFit | None) -> Section | None:
     """How well anchors reach the objects, by class and size, before and after the search."""
     if fit is None or not fit.chosen.quality.total.objects:
         return None
@@ -206,7 +113,7 @@ def anchors_section(fit: AnchorFitLike | None) -> Section | None:
     for option in options:
         columns += [f"reached, {option.name}", f"mean overlap, {option.name}"]
 
-    def row(groups: Sequence[GroupLike]) -> list[str | Bar]:
+    def row(groups: Sequence[GroupQuality]) -> list[str | Bar]:
         cells: list[str | Bar] = [groups[0].name, f"{groups[0].objects:,}"]
         for group in groups:
             cells.append(Bar(percent(group.recall, 1), group.recall))
@@ -236,7 +143,7 @@ def anchors_section(fit: AnchorFitLike | None) -> Section | None:
     return Section("Anchors", parts)
 
 
-def _anchor_sides(shapes: ShapesLike) -> NDArray[np.float64]:
+def _anchor_sides(shapes: AnchorSettings) -> NDArray[np.float64]:
     """[A, 2] width and height of all anchors of a place on each level."""
     sizes, scales, ratios = (
         np.asarray(values, float) for values in (shapes.sizes, shapes.scales, shapes.ratios)
