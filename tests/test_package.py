@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -51,20 +52,16 @@ except SystemExit as exit:
 }
 
 
-def test_exported_names_are_these():
-    assert foveal.__all__ == [
-        "Dataset",
-        "Detections",
-        "Detector",
-        "FovealError",
-        "__version__",
-        "draw",
-        "load",
-        "read",
-        "to_supervision",
-        "write",
-    ]
+def test_exported_names_are_what_the_namespace_has():
+    for name in foveal.__all__:
+        assert getattr(foveal, name) is not None
+    names = {name for name in vars(foveal) if not name.startswith("_")}
+    modules = {name for name in names if isinstance(getattr(foveal, name), ModuleType)}
+    helpers = {"annotations", "import_module", "TYPE_CHECKING", "Any"}
+    assert names - modules - helpers == set(foveal.__all__) - {"__version__"}
     assert dir(foveal) == sorted(foveal.__all__)
+    kinds = {name: getattr(foveal, name) for name in foveal.__all__ if name[0].isupper()}
+    assert all(kind.__name__ == name for name, kind in kinds.items())
 
 
 @pytest.mark.parametrize("name", foveal.__all__)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from foveal.errors import DataError
-from foveal.structures import Detections
+from foveal.structures import Detection, Detections, Sample, Target
 
 FOUND = Detections(
     np.arange(16, dtype=np.float32).reshape(4, 4),
@@ -24,3 +24,66 @@ def test_filter_by_class_and_score():
 def test_a_class_that_is_none_is_named():
     with pytest.raises(DataError, match=r"no class 'alien'\. Expected some of: normal, infected"):
         FOUND.filter("alien")
+
+
+def test_items_slices_and_masks():
+    assert isinstance(FOUND[1], Detection)
+    one = FOUND[1]
+    assert (one.label, one.name) == (1, "infected")
+    assert one.score == pytest.approx(0.7)
+    assert FOUND[-1].name == "platelet"
+    assert FOUND[:2] == FOUND.select(np.array([0, 1]))
+    assert FOUND[FOUND.scores > 0.6].names == ["normal", "infected"]
+    assert FOUND[[3, 0]].labels.tolist() == [2, 0]
+    assert [each.name for each in FOUND] == FOUND.names
+    with pytest.raises(IndexError):
+        FOUND[4]
+
+
+def test_equal_when_all_values_are():
+    assert FOUND.select(np.arange(4)) == FOUND
+    assert FOUND[:3] != FOUND
+    assert FOUND.select(np.array([1, 0, 2, 3])) != FOUND
+    assert FOUND != "something else"
+    target = Target(FOUND.boxes, FOUND.labels, np.zeros(4, np.bool_))
+    assert target == target.select(slice(None))
+    assert target != Target(FOUND.boxes + 1, FOUND.labels, np.zeros(4, np.bool_))
+    image = np.zeros((2, 2, 3), np.uint8)
+    assert Sample(image, target) == Sample(image.copy(), target)
+    assert Sample(image, target) != Sample(image + 1, target)
+    assert Target.empty() == Target.empty()
+
+
+def test_looks_at_one_image_are_joined_best_first():
+    joined = Detections.concatenate([FOUND[2:], FOUND[:2]])
+    assert joined == FOUND
+    assert len(Detections.concatenate([FOUND[:0], FOUND[:0]])) == 0
+    with pytest.raises(DataError, match="can't be joined"):
+        Detections.concatenate([FOUND, Detections([], [], [], classes=("cell",))])
+    with pytest.raises(DataError, match="at least one"):
+        Detections.concatenate([])
+
+
+def test_made_by_people():
+    made = Detections([[0, 0, 2, 2]], [0.5], [0], classes=("cell",))
+    assert (made.boxes.dtype, made.scores.dtype, made.labels.dtype) == ("<f4", "<f4", "<i8")
+    assert Detections([], [], []).boxes.shape == (0, 4)
+    with pytest.raises(DataError, match=r"boxes \[1, 3\].*expected \[N, 4\]"):
+        Detections([[0, 0, 2]], [0.5], [0])
+    with pytest.raises(DataError, match=r"scores \[2\]"):
+        Detections([[0, 0, 2, 2]], [0.5, 0.4], [0])
+    with pytest.raises(DataError, match="labels from 1 to 1 and 1 class names"):
+        Detections([[0, 0, 2, 2]], [0.5], [1], classes=("cell",))
+
+
+def test_targets_keep_their_areas_where_they_have_some():
+    boxes = np.array([[0, 0, 2, 2], [1, 1, 4, 4]], np.float32)
+    labels, ignored = np.array([0, 1]), np.array([False, True])
+    target = Target(boxes, labels, ignored, np.array([3.0, 8.0]))
+    assert target.select(np.array([False, True])).areas.tolist() == [8]
+    moved = target.transformed(boxes + 1)
+    assert (moved.boxes[0, 0], moved.areas, moved.labels.tolist()) == (1, None, [0, 1])
+    both = Target.concatenate([target, Target.empty(), target])
+    assert (len(both), both.areas.tolist()) == (4, [3, 8, 3, 8])
+    assert Target.concatenate([target, moved]).areas is None
+    assert Target.concatenate([]) == Target.empty()

@@ -6,13 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from foveal.config import Settings
     from foveal.data.dataset import Dataset
     from foveal.data.formats import read
     from foveal.detector import Detector, load
     from foveal.errors import FovealError
+    from foveal.evaluation.results import Evaluation
     from foveal.inference.draw import draw
+    from foveal.inference.predictor import Predictor
     from foveal.outputs.files import to_supervision, write
-    from foveal.structures import Detections
+    from foveal.structures import Detections, ModelCard, Sample, Target
 
 __version__ = "0.1.0"
 
@@ -20,7 +23,13 @@ _HOMES = {
     "Dataset": "foveal.data.dataset",
     "Detections": "foveal.structures",
     "Detector": "foveal.detector",
+    "Evaluation": "foveal.evaluation.results",
     "FovealError": "foveal.errors",
+    "ModelCard": "foveal.structures",
+    "Predictor": "foveal.inference.predictor",
+    "Sample": "foveal.structures",
+    "Settings": "foveal.config",
+    "Target": "foveal.structures",
     "draw": "foveal.inference.draw",
     "load": "foveal.detector",
     "read": "foveal.data.formats",
@@ -32,7 +41,13 @@ __all__ = [
     "Dataset",
     "Detections",
     "Detector",
+    "Evaluation",
     "FovealError",
+    "ModelCard",
+    "Predictor",
+    "Sample",
+    "Settings",
+    "Target",
     "__version__",
     "draw",
     "load",

@@ -10,14 +10,14 @@ background class. The frame (original or input pixels) is said where a structure
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -33,9 +33,22 @@ ArrayT = TypeVar("ArrayT", bound="Tensor | NDArray[Any]")
 """Tensors on a device or numpy arrays on the host, all of one kind."""
 
 
-@dataclass(frozen=True, slots=True)
+def _equal(one: object, other: object, names: Iterable[str]) -> bool:
+    """Whether fields have the same values, arrays and tensors element by element."""
+    return all(_same(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    if hasattr(one, "device"):  # a tensor, told without torch
+        return bool(one.shape == other.shape and (one == other).all())
+    return bool(one == other)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """What an image is known to show.
+    """What an image is known to show. Two are equal if all their values are.
 
     Attributes:
         boxes: [N, 4] float32 xyxy.
@@ -58,8 +71,42 @@ class Target:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Target) and _equal(self, other, self.__slots__)
 
-@dataclass(frozen=True, slots=True)
+    def select(self, keep: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Target:
+        """The objects that a mask, an index array or a slice picks, in its order."""
+        areas = None if self.areas is None else self.areas[keep]
+        return Target(self.boxes[keep], self.labels[keep], self.ignored[keep], areas)
+
+    def transformed(self, boxes: NDArray[np.float32]) -> Target:
+        """The same objects with their boxes in another frame.
+
+        Areas are left behind: they belong to the original frame.
+
+        Args:
+            boxes: [N, 4] float32 xyxy, one for each object.
+        """
+        return replace(self, boxes=boxes, areas=None)
+
+    @staticmethod
+    def concatenate(targets: Sequence[Target]) -> Target:
+        """The objects of several targets in one frame; with areas if all that have objects do."""
+        targets = [target for target in targets if len(target)]
+        if not targets:
+            return Target.empty()
+        areas = [target.areas for target in targets if target.areas is not None]
+        return Target(
+            np.concatenate([target.boxes for target in targets]),
+            np.concatenate([target.labels for target in targets]),
+            np.concatenate([target.ignored for target in targets]),
+            np.concatenate(areas) if len(areas) == len(targets) else None,
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays can change
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """One image with its target, in one frame (original pixels when it comes out of a Dataset).
 
@@ -73,8 +120,13 @@ class Sample:
     target: Target
     name: str = ""
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sample) and _equal(self, other, self.__slots__)
 
-@dataclass(frozen=True, slots=True)
+    __hash__ = None  # type: ignore[assignment]  # arrays can change
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """Images of one input size with their padded targets.
 
@@ -121,6 +173,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Batch) and _equal(self, other, self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]  # tensors can change
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +242,28 @@ class PaddedDetections(NamedTuple, Generic[ArrayT]):
     counts: ArrayT
 
 
-@dataclass(frozen=True, slots=True)
+class Detection(NamedTuple):
+    """One detection.
+
+    Attributes:
+        box: [4] float32 xyxy, original pixels.
+        score: 0..1.
+        label: 0..K-1.
+        name: of the class; empty where the names are not known.
+    """
+
+    box: NDArray[np.float32]
+    score: float
+    label: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Detections:
     """What was found in one image, best first.
+
+    `len(found)`, `for one in found`, `found[0]`, `found[:10]`, `found[found.scores > 0.5]` and `==`
+    work as they read.
 
     Attributes:
         boxes: [N, 4] float32 xyxy, original pixels.
@@ -206,24 +282,98 @@ class Detections:
     height: int = 0
     path: Path | None = None
 
+    def __post_init__(self) -> None:
+        boxes = np.asarray(self.boxes, np.float32)
+        scores = np.asarray(self.scores, np.float32)
+        labels = np.asarray(self.labels, np.int64)
+        if boxes.size == 0:
+            boxes = boxes.reshape(-1, 4)
+        if boxes.shape != (len(boxes), 4) or not scores.shape == labels.shape == (len(boxes),):
+            raise DataError(
+                f"Detections with boxes {list(boxes.shape)}, scores {list(scores.shape)} and "
+                f"labels {list(labels.shape)}: expected [N, 4], [N] and [N]."
+            )
+        if (
+            self.classes
+            and len(labels)
+            and not 0 <= labels.min() <= labels.max() < len(self.classes)
+        ):
+            raise DataError(
+                f"Detections with labels from {labels.min()} to {labels.max()} and "
+                f"{len(self.classes)} class names: expected labels from 0 to "
+                f"{len(self.classes) - 1}."
+            )
+        for name, value in (("boxes", boxes), ("scores", scores), ("labels", labels)):
+            object.__setattr__(self, name, value)
+
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __iter__(self) -> Iterator[Detection]:
+        return (self[index] for index in range(len(self)))
+
+    @overload
+    def __getitem__(self, key: int) -> Detection: ...
+
+    @overload
+    def __getitem__(self, key: slice | NDArray[Any] | Sequence[int]) -> Detections: ...
+
+    def __getitem__(
+        self, key: int | slice | NDArray[Any] | Sequence[int]
+    ) -> Detection | Detections:
+        if isinstance(key, int | np.integer):
+            label = int(self.labels[key])
+            name = self.classes[label] if self.classes else ""
+            return Detection(self.boxes[key], float(self.scores[key]), label, name)
+        return self.select(key if isinstance(key, slice) else np.asarray(key))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Detections) and _equal(self, other, self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]  # arrays can change
+
+    @staticmethod
+    def concatenate(parts: Sequence[Detections]) -> Detections:
+        """What was found in several looks at one image, best first.
+
+        Args:
+            parts: at least one, of one image and with the same classes.
+
+        Raises:
+            DataError: there is none, or they are of several images or classes.
+        """
+        if not parts:
+            raise DataError("Nothing to concatenate. Expected the detections of at least one look.")
+        first = parts[0]
+        for part in parts:
+            if (part.classes, part.width, part.height, part.path) != (
+                first.classes,
+                first.width,
+                first.height,
+                first.path,
+            ):
+                raise DataError(
+                    f"Detections of {first.path or 'an image'} ({first.width} x {first.height}) "
+                    f"and of {part.path or 'an image'} ({part.width} x {part.height}) can't be "
+                    "joined: expected one image and the same class names."
+                )
+        joined = replace(
+            first,
+            boxes=np.concatenate([part.boxes for part in parts]),
+            scores=np.concatenate([part.scores for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+        )
+        return joined.select(np.argsort(-joined.scores, kind="stable"))
 
     @property
     def names(self) -> list[str]:
         """The class name of each detection."""
         return [self.classes[label] for label in self.labels]
 
-    def select(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Detections:
-        """The detections that a mask or an index array picks, in its order."""
-        return Detections(
-            self.boxes[keep],
-            self.scores[keep],
-            self.labels[keep],
-            classes=self.classes,
-            width=self.width,
-            height=self.height,
-            path=self.path,
+    def select(self, keep: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Detections:
+        """The detections that a mask, an index array or a slice picks, in its order."""
+        return replace(
+            self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep]
         )
 
     def above(self, score_threshold: float) -> Detections:

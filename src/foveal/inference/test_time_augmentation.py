@@ -24,23 +24,9 @@ def merge(
         max_detections: most detections that are kept.
         class_agnostic: NMS over all classes together.
     """
-    first = parts[0]
     if len(parts) == 1:
-        return first
-    boxes, scores, labels = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("boxes", "scores", "labels")
-    )
-    order = np.argsort(-scores, kind="stable")
-    found = Detections(
-        boxes[order],
-        scores[order],
-        labels[order],
-        classes=first.classes,
-        width=first.width,
-        height=first.height,
-        path=first.path,
-    )
+        return parts[0]
+    found = Detections.concatenate(parts)
     keep = nms(
         found.boxes,
         np.zeros_like(found.labels) if class_agnostic else found.labels,

@@ -188,15 +188,8 @@ class Augmentation:
                 out[top:bottom, left:right],
             )
             shift = np.array([left, top, left, top], np.float32)
-            targets.append(Target(target.boxes + shift, target.labels, target.ignored))
-        return (
-            Target(
-                np.concatenate([target.boxes for target in targets]),
-                np.concatenate([target.labels for target in targets]),
-                np.concatenate([target.ignored for target in targets]),
-            ),
-            out,
-        )
+            targets.append(target.transformed(target.boxes + shift))
+        return Target.concatenate(targets), out
 
     def _change_pixels(self, image: NDArray[np.uint8], generator: Generator) -> None:
         color.change_colors(

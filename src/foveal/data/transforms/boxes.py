@@ -62,7 +62,7 @@ def move_target(
     enough = sides.prod(axis=1) >= min_visibility * 4 * halves.prod(axis=1) * (1 - 1e-6)
     keep = (sides >= _LEAST_SIDE).all(axis=1) & real
     keep &= target.ignored | enough
-    return Target(cut[keep], target.labels[keep], target.ignored[keep])
+    return target.transformed(cut.astype(np.float32)).select(keep)
 
 
 def _seen_bounds(

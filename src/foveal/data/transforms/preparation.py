@@ -9,7 +9,7 @@ import numpy as np
 
 from foveal.data.transforms.resampling import paint, resize_into
 from foveal.geometry.placement import Placement
-from foveal.structures import Sample, Target
+from foveal.structures import Sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,9 +101,7 @@ class Preparation:
         fill = fill_values(self.fill, bands)
         paint(out[resized_height:], fill)
         paint(out[:resized_height, resized_width:], fill)
-        target = Target(
-            placement.to_input(sample.target.boxes), sample.target.labels, sample.target.ignored
-        )
+        target = sample.target.transformed(placement.to_input(sample.target.boxes))
         return Sample(out, target, sample.name), placement
 
     def _rung(self, side: int) -> int:

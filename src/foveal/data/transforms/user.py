@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal.errors import MissingExtraError
-from foveal.structures import Sample, Target
+from foveal.structures import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,5 +106,5 @@ def _changed(
     cut = np.clip(boxes.reshape(-1, 4), 0, limits).astype(np.float32)
     keep = (cut[:, 2:] > cut[:, :2]).all(axis=1)
     rows = rows.astype(np.int64)[keep]
-    target = Target(cut[keep], sample.target.labels[rows], sample.target.ignored[rows])
+    target = sample.target.select(rows).transformed(cut[keep])
     return Sample(np.ascontiguousarray(image), target, sample.name)
