@@ -8,6 +8,7 @@ import pytest
 from tests.training import two_processes
 
 from foveal.data.synthetic import draw_dataset
+from foveal.distributed import RANK_NAMES, rank
 
 OVERRIDES = ("training.ema_decay=0.5", "training.optimizer=sgd", "training.batch=4")
 
@@ -51,3 +52,11 @@ def test_two_processes_are_one_with_the_same_batch(tmp_path):
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
         path.name for path in (tmp_path / "one").iterdir()
     )
+
+
+@pytest.mark.parametrize(("said", "expected"), [("", 0), (" ", 0), ("2", 2), ("none", 0)])
+def test_a_rank_that_is_no_number_is_none(said, expected, monkeypatch):
+    for name in RANK_NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RANK", said)
+    assert rank() == expected

@@ -167,6 +167,7 @@ class Detector:
         resume: bool = False,
         overwrite: bool = False,
         start: str | Path | None = None,
+        augment: object = None,
         progress: bool = True,
         reporter: Reporter | None = None,
     ) -> Detector:
@@ -181,6 +182,10 @@ class Detector:
             overwrite: replace the run in `out`.
             start: a model file or the folder of a run to begin from; its class layer is taken
                 where the classes agree.
+            augment: changes the training images in place of the settings' augmentation: a function
+                from (sample, generator) to sample, a torchvision v2 transform, albumentations'
+                transforms, or 'package.module:name' of one of these. The function gets a
+                `foveal.Sample` in original pixels and a numpy generator for its random choices.
             progress: show how it goes, with a bar on a terminal or in a notebook and as lines
                 elsewhere; False tells the logger `foveal.training.metrics_log` instead.
             reporter: is told how it goes, in place of both.
@@ -192,10 +197,15 @@ class Detector:
             TrainingError: the run can't start, go on or be resumed.
         """
         from foveal.checkpoints.model_file import load_weights_into
+        from foveal.data.transforms.user import as_change, name_of
         from foveal.training.progress import reporting_to
         from foveal.training.trainer import train
 
-        settings = change_settings(self.settings, {"training": _given(epochs=epochs)})
+        settings = change_settings(
+            self.settings,
+            {"training": _given(epochs=epochs), "augmentation": _given(custom=name_of(augment))},
+        )
+        change = None if augment is None or isinstance(augment, str) else as_change(augment)
         with reporting_to(reporter, progress=progress) as told:
             parts = self._parts(settings, valid, told)
             if start is not None and not resume:
@@ -211,10 +221,13 @@ class Detector:
                 overwrite=overwrite,
                 reporter=told,
                 card=self.card,
+                augment=change,
             )
             self.settings, self.history = settings, result.history
             self._opened = self._record = None
             self._conclude(result, validation, told, parts=parts)
+        if change is not None:  # no later run can find it by its name
+            self.settings = change_settings(settings, {"augmentation": {"custom": None}})
         return self
 
     def find_learning_rate(self) -> LearningRateCurve:

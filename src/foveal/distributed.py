@@ -19,7 +19,8 @@ LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pi
 
 def rank() -> int:
     """The process's number, 0 where there is only one; needs no torch."""
-    return next((int(os.environ[name]) for name in RANK_NAMES if name in os.environ), 0)
+    said = (os.environ.get(name, "").strip() for name in RANK_NAMES)
+    return next((int(number) for number in said if number.isdecimal()), 0)
 
 
 def is_first_process() -> bool:

@@ -46,3 +46,24 @@ def test_without_an_image_or_with_another_one_it_says_so():
         foveal.draw(detections())
     with pytest.raises(ImageError, match=r"30 x 40 pixels, but .* 40 x 30"):
         foveal.draw(detections(), GRAY.transpose(1, 0, 2))
+
+
+@pytest.mark.parametrize("bands", [2, 5])
+def test_files_with_other_numbers_of_bands(bands, tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    values = np.full((30, 40, bands), 80, np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", planarconfig="contig")
+    found = detections(path=tmp_path / "a.tif")
+    picture = np.asarray(foveal.draw(found, least_side=0, labels=False, legend=False))
+    assert picture.shape == (30, 40, 3)
+    assert (picture[2, 2] == 80).all()
+
+
+def test_16_bits_are_spread_over_the_grays(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    values = np.linspace(0, 900, 30 * 40).reshape(30, 40).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    found = detections(path=tmp_path / "a.tif")
+    picture = np.asarray(foveal.draw(found, least_side=0, labels=False, legend=False))
+    assert picture[0].max() < 30
+    assert picture[-1].min() > 225

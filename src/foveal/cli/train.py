@@ -65,6 +65,15 @@ def train(
     start: Annotated[
         Path | None, typer.Option(help="A model file, or a run, to begin from.", show_default=False)
     ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:NAME",
+            help="An augmentation of your own in place of foveal's: a function from (sample, "
+            "generator) to sample, a torchvision v2 transform or albumentations' transforms.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")
     ] = False,
@@ -95,12 +104,16 @@ def train(
     """
     from rich.console import Console
 
-    from foveal.config import make_settings, to_toml
+    from foveal.config import change_settings, make_settings, to_toml
     from foveal.data.formats import read
+    from foveal.data.transforms.user import load_augmentation
     from foveal.detector import Detector
     from foveal.errors import SettingsError
 
     settings = make_settings(preset=preset, file=config, overrides=overrides or [])
+    if augment is not None:
+        load_augmentation(augment)
+        settings = change_settings(settings, {"augmentation": {"custom": augment}})
     dataset = read(data)
     detector = Detector(dataset, settings=settings, ignore=ignore or ())
     console = Console(highlight=False, emoji=False)

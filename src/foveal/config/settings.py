@@ -169,6 +169,8 @@ class AugmentationSettings(Section):
     """Boxes with less of their area left in the picture are dropped."""
     rotated_boxes: Literal["corners", "ellipse"] = "corners"
     """A rotated box encloses its corners, or the ellipse within it (tighter for round things)."""
+    custom: str | None = None
+    """'package.module:name' of an augmentation of your own, which takes the place of all these."""
 
 
 class TrainingSettings(Section):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from foveal.data.loading.loader import TrainingBatches, training_batches
 from foveal.data.transforms.augmentation import Augmentation
 from foveal.data.transforms.preparation import make_preparation
+from foveal.data.transforms.user import Change, load_augmentation
 from foveal.structures import Batch
 
 if TYPE_CHECKING:
@@ -45,8 +46,16 @@ class RunBatches:
         self._batches.close()
 
 
-def make_batches(settings: Settings, data: Dataset, *, accelerator: Accelerator) -> RunBatches:
+def make_batches(
+    settings: Settings, data: Dataset, *, accelerator: Accelerator, augment: Change | None = None
+) -> RunBatches:
     """The batches that the settings describe.
+
+    Args:
+        settings: all of them.
+        data: the training images.
+        accelerator: knows the processes.
+        augment: takes the place of the settings' augmentation.
 
     Raises:
         ImageError: there is no image, or one of unknown size is broken.
@@ -56,7 +65,7 @@ def make_batches(settings: Settings, data: Dataset, *, accelerator: Accelerator)
     batches = training_batches(
         data,
         make_preparation(preparation),
-        Augmentation(**settings.augmentation.model_dump()),
+        augment or _augmentation(settings),
         batch=training.batch,
         seed=training.seed,
         rank=accelerator.process_index,
@@ -70,6 +79,13 @@ def make_batches(settings: Settings, data: Dataset, *, accelerator: Accelerator)
         band_high=preparation.band_high,
     )
     return RunBatches(batches, accumulate=training.accumulate)
+
+
+def _augmentation(settings: Settings) -> Augmentation | Change:
+    custom = settings.augmentation.custom
+    if custom is not None:
+        return load_augmentation(custom)
+    return Augmentation(**settings.augmentation.model_dump(exclude={"custom"}))
 
 
 def split_batch(batch: Batch, parts: int) -> list[Batch]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from foveal.config import Settings
     from foveal.data.dataset import Dataset
+    from foveal.data.transforms.user import Change
     from foveal.models.retinanet import RetinaNet
 
 Validate = Callable[["RetinaNet"], Mapping[str, float]]
@@ -69,6 +70,7 @@ def train(
     overwrite: bool = False,
     reporter: Reporter | None = None,
     card: ModelCard | None = None,
+    augment: Change | None = None,
 ) -> TrainingResult:
     """Train a model in place; it ends with the weights of the best epoch, on the device in use.
 
@@ -82,6 +84,7 @@ def train(
         overwrite: replace the run in `out`.
         reporter: is told how it goes.
         card: of the model files, which get the epoch and its numbers too.
+        augment: changes the samples, in place of the settings' augmentation.
 
     Raises:
         TrainingError: the run can't start, go on or be resumed.
@@ -109,6 +112,7 @@ def train(
             validate=validate,
             reporter=reporter or LoggingReporter(),
             card=card or ModelCard(data.classes),
+            augment=augment,
         )
         try:
             with explaining_lost_processes(accelerator.num_processes), run.leaving_nothing_half():
@@ -134,13 +138,14 @@ class Run:
         validate: Validate | None,
         reporter: Reporter,
         card: ModelCard,
+        augment: Change | None,
     ) -> None:
         self.settings = settings
         self.training = settings.training
         self.accelerator = accelerator
         self.interruption = interruption
         self.validate = validate
-        self.batches = make_batches(settings, data, accelerator=accelerator)
+        self.batches = make_batches(settings, data, accelerator=accelerator, augment=augment)
         self.steps = self.training.epochs * self.batches.steps
         compiled, word = choose_compile(self.training.compile, accelerator.device, steps=self.steps)
         self.engine: TrainStep = make_engine(

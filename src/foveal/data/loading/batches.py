@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -25,14 +24,12 @@ if TYPE_CHECKING:
 
     from foveal.data.dataset import Dataset
     from foveal.data.loading.cache import ImageCache
-    from foveal.data.transforms.preparation import Preparation
+    from foveal.data.transforms.user import Change
+from foveal.data.transforms.preparation import Preparation
 
 logger = logging.getLogger(__name__)
 
 BadImages = Literal["stop", "skip"]
-Change = Callable[[Sample, "Generator"], Sample]
-"""The user's augmentation, in original pixels; see `foveal.data.transforms.user`."""
-
 _TRIES = 20
 """So many broken images in a row, and "skip" stops too."""
 

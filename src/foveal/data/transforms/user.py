@@ -1,23 +1,110 @@
-"""Foreign augmentations in place of ours: transforms of torchvision_v2 or of albumentations."""
+"""The user's own augmentation in place of ours: a function, torchvision's v2, albumentations."""
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.errors import MissingExtraError
+from foveal.errors import MissingExtraError, SettingsError
 from foveal.structures import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.random import Generator
     from numpy.typing import NDArray
 
 
+Change = Callable[[Sample, "Generator"], Sample]
+"""From sample to sample, in original pixels; random choices follow from the generator."""
+
+
+def load_augmentation(name: str) -> Change:
+    """The augmentation that is called so.
+
+    Args:
+        name: 'package.module:name', also of a module in the current folder.
+
+    Raises:
+        SettingsError: there is none of that name, or it is no augmentation.
+    """
+    module_name, colon, attribute = name.partition(":")
+    expected = (
+        "Expected package.module:name of a function from (sample, generator) to sample, of a "
+        "torchvision v2 transform, or of albumentations' transforms."
+    )
+    if not (module_name and colon and attribute):
+        raise SettingsError(f"augmentation {name!r}: names nothing. {expected}")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        found: object = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(
+            f"augmentation {name!r}: can't be found ({error}). {expected}"
+        ) from None
+    finally:
+        sys.path.remove(here)
+    return as_change(found, name=name)
+
+
+def name_of(augment: object) -> str | None:
+    """What an augmentation is called in the settings of a run; None for none."""
+    if augment is None or isinstance(augment, str):
+        return augment
+    kind = augment if hasattr(augment, "__qualname__") else type(augment)
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def as_change(transform: object, *, name: str = "the augmentation") -> Change:
+    """Whatever the user has, as a function from (sample, generator) to sample.
+
+    Args:
+        transform: such a function, a transform of torchvision's v2, one of albumentations or a
+            list of them.
+        name: for messages.
+
+    Raises:
+        SettingsError: it is none of these.
+    """
+    parts = list(transform) if isinstance(transform, list | tuple) else [transform]
+    homes = {type(part).__module__.partition(".")[0] for part in parts}
+    if homes == {"albumentations"}:
+        return from_albumentations(parts)
+    if homes == {"torchvision"} and callable(parts[0]) and len(parts) == 1:
+        return from_torchvision(parts[0])
+    if len(parts) == 1 and callable(parts[0]):
+        return _Checked(parts[0], name)
+    raise SettingsError(
+        f"{name} is {type(transform).__name__}. Expected a function from (sample, generator) to "
+        "sample, a torchvision v2 transform, or albumentations' transforms."
+    )
+
+
+class _Checked:
+    """A user's function, of which is seen that it gives samples."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self._function, self._name = function, name
+
+    def __call__(self, sample: Sample, generator: Generator) -> Sample:
+        changed = self._function(sample, generator)
+        if not isinstance(changed, Sample):
+            raise TypeError(f"{self._name} gave {type(changed).__name__}; expected a foveal.Sample")
+        return _changed(
+            changed, changed.image, changed.target.boxes, np.arange(len(changed.target))
+        )
+
+
 def from_torchvision(transform: Callable[..., Any]) -> Callable[[Sample, Generator], Sample]:
-    """Let a torchvision_v2 transform change samples.
+    """Let a transform of torchvision's v2 change samples.
 
     It gets a dictionary of "image" (tv_tensors.Image), "boxes" (tv_tensors.BoundingBoxes) and
     "labels", which number the boxes, and must give the same back; boxes may be fewer. Its random
