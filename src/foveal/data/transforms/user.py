@@ -97,7 +97,9 @@ class _Checked:
     def __call__(self, sample: Sample, generator: Generator) -> Sample:
         changed = self._function(sample, generator)
         if not isinstance(changed, Sample):
-            raise TypeError(f"{self._name} gave {type(changed).__name__}; expected a foveal.Sample")
+            raise SettingsError(
+                f"{self._name} gave {type(changed).__name__}. Expected a foveal.Sample."
+            )
         return _changed(
             changed, changed.image, changed.target.boxes, np.arange(len(changed.target))
         )
