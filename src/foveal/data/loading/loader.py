@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveal.data.loading.batches import BadImages, BatchMaker, Change, open_source
+from foveal.data.loading.batches import BadImages, BatchMaker, open_source
 from foveal.data.loading.cache import ImageCache
 from foveal.data.loading.plan import BatchTask, plan_evaluation, plan_training, share_of
 from foveal.data.loading.workers import WorkerPool, choose_workers, workers_that_fit
 from foveal.data.transforms.augmentation import Augmentation
+from foveal.data.transforms.user import Change
 from foveal.errors import ImageError
 
 if TYPE_CHECKING:
