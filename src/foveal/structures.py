@@ -3,7 +3,7 @@
 Sample, Target and Detections live on the host, Batch on the device, RawOutput and PaddedDetections
 where the network was computed. Host structures hold numpy arrays, so that reading data, predicting
 with an exported model and looking at results need no torch.
-Boxes are float32 xyxy in continuous pixels without "+1"; labels are 0..K-1 and there is no
+Bounding boxes are float32 xyxy in continuous pixels without "+1"; labels are 0..K-1 and there is no
 background class. The frame (original or input pixels) is said where a structure is used.
 """
 
@@ -48,7 +48,7 @@ def _same(one: Any, other: Any) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """What an image is known to show. Two are equal if all their values are.
+    """The ground truth of an image: what it is known to show. Two are equal if all values are.
 
     Attributes:
         boxes: [N, 4] float32 xyxy.

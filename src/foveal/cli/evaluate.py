@@ -64,8 +64,8 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
-            help="Most detections of an image (models; by default the model's own), or of an "
-            "image and class (COCO results; by default 100).",
+            help="How many detections of an image at most (models; by default the model's own), or "
+            "of an image and class (COCO results; by default 100).",
             show_default=False,
         ),
     ] = None,
@@ -82,7 +82,7 @@ def evaluate(
         str | None, typer.Option("--format", help="The data's format, where looking can't tell.")
     ] = None,
 ) -> None:
-    """Measure a detector: COCO's numbers, counts, kinds of errors, and a report to look at."""
+    """Measure a detector: COCO's numbers, counts, error types, and a report to look at."""
     from rich.console import Console
 
     from foveal.data.formats import read

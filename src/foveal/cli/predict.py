@@ -55,7 +55,7 @@ def predict(
         typer.Option(min=0, max=1, help="Overlap (IoU) above which the lesser of two goes."),
     ] = None,
     max_detections: Annotated[
-        int | None, typer.Option(min=1, help="Most detections of an image.")
+        int | None, typer.Option(min=1, help="How many detections of an image at most.")
     ] = None,
     class_agnostic: Annotated[
         bool | None,

@@ -1,4 +1,4 @@
-"""What kinds of errors a detector makes and what each costs (Bolya et al. 2020, "TIDE").
+"""Which types of errors a detector makes and what each costs (Bolya et al. 2020, "TIDE").
 
 Every detection that counts and finds nothing is given one kind, and every object that is not found
 is missed unless a detection of the kinds "localization" or "wrong class" stands for it. The cost of
@@ -40,7 +40,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Verdict:
-    """Each detection's kind of error and the object it stands for, [D]; missed objects, [G]."""
+    """Each detection's type of error and the object it stands for, [D]; missed objects, [G]."""
 
     kinds: NDArray[np.int64]
     stands_for: NDArray[np.int64]

@@ -132,7 +132,7 @@ class ClassResult:
 
 @dataclass(frozen=True, slots=True)
 class ErrorType:
-    """One kind of error.
+    """One type of error.
 
     Attributes:
         cost: how much AP50 mending this kind alone would give, 0..1 (TIDE, section 2.3).
@@ -147,7 +147,7 @@ class ErrorType:
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """What kinds of errors cost how much AP50 (Bolya et al. 2020, "TIDE").
+    """What error types cost how much AP50 (Bolya et al. 2020, "TIDE").
 
     Attributes:
         wrong_class: right place (IoU at least 0.5), wrong class.
@@ -278,7 +278,7 @@ class Evaluation:
         counts: all classes together.
         per_class: one result for each class, in the classes' order.
         by_size: finer ranges of size, small to large.
-        errors: what kinds of errors cost how much.
+        errors: what error types cost how much.
         confusion: which class is taken for which.
         calibration: whether scores are probabilities.
         hardest: the images with most errors, worst first; only images with an error.

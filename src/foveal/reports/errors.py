@@ -1,4 +1,4 @@
-"""The report's sections on what went wrong: the hardest images, kinds of errors, curves."""
+"""The report's sections on what went wrong: the hardest images, error types, curves."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def pictures_section(
 
 
 def errors_section(evaluation: Evaluation) -> Section | None:
-    """What kinds of errors there are, what they cost, and which classes are confused."""
+    """Which error types there are, what they cost, and which classes are confused."""
     if not evaluation.objects and not evaluation.detections:
         return None
     kinds: dict[str, tuple[str, ErrorType]] = {
@@ -136,7 +136,7 @@ def _error_charts(evaluation: Evaluation, costs: dict[str, float]) -> list[Chart
     """Costs by kind, AP by size, and the confusion matrix."""
     shown = [
         Chart(
-            "What each kind of error costs",
+            "What each type of error costs",
             charts.draw_error_costs(costs),
             "How much higher AP50 would be if only this kind were mended.",
         )

@@ -29,7 +29,7 @@ _COCO_NAMES = {
     "ar_small": ("AR small", "recall of objects under 32 x 32 px"),
     "ar_medium": ("AR medium", "recall of those up to 96 x 96 px"),
     "ar_large": ("AR large", "recall of those over 96 x 96 px"),
-    "ar_max": ("AR max", "recall with the most detections an image that were asked for"),
+    "ar_max": ("AR max", "recall with as many detections an image as were asked for"),
 }
 
 

@@ -173,7 +173,7 @@ def draw_confusion(names: Sequence[str], matrix: NDArray[np.int64]) -> str:
 
 
 def draw_error_costs(costs: Mapping[str, float]) -> str:
-    """How much AP50 each kind of error costs, as bars; values in 0..1."""
+    """How much AP50 each type of error costs, as bars; values in 0..1."""
     axes = new_axes(4.3, 0.9 + 0.36 * max(1, len(costs)), x="AP50 lost", grid="x")
     bars(axes, list(costs), list(costs.values()), written="{:.3f}")
     return to_svg(axes)

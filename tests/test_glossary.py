@@ -1,0 +1,83 @@
+"""What people see says what the field says: none of the project's own old words."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from foveal import cli
+from foveal.config import PRESETS, make_settings, to_toml
+from foveal.config.renamed import RENAMED, RENAMED_PRESETS, RENAMED_VALUES
+
+ROOT = Path(__file__).resolve().parents[1]
+OLD_WORDS = (
+    "wrongness",
+    "suppression",
+    "settle",
+    "canvas",
+    "kinds? of errors?",
+    "error kinds?",
+    "bad losses",
+    r"\w*colour\w*",
+    r"\w*(normal|quant|summar|local|initial|optim)is(e|ed|es|ing|ation|er)\b",
+    "grey",
+    r"labell\w+",
+    "centre",
+)
+OLD_NAMES = (
+    *(old for _, old in RENAMED if "_" in old),  # 'most' and 'average' are words too
+    *(value for *_, value in RENAMED_VALUES),
+    *RENAMED_PRESETS,
+)
+OLD = re.compile(
+    rf"\b({'|'.join((*OLD_WORDS, *map(re.escape, OLD_NAMES)))})\b".replace(" ", r"\s+"),
+    re.IGNORECASE,
+)
+VERBS = ("predict", "train", "evaluate", "export", "anchors", "data check", "import", "demo")
+
+
+def old_words(text: str) -> list[str]:
+    return [found[0] for found in OLD.finditer(text)]
+
+
+def test_the_words_are_found_where_they_are() -> None:
+    assert old_words("The smooth l1 loss, hold_out and\ncolours: kinds\nof errors") == [
+        "smooth l1",
+        "hold_out",
+        "colours",
+        "kinds\nof errors",
+    ]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["foveal", *verb.split(), "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    shown = capsys.readouterr().out
+    assert "Usage" in shown
+    assert old_words(shown) == []
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_settings(preset: str) -> None:
+    text = to_toml(make_settings(preset=preset))
+    assert old_words(text) == []
+    names = {line.partition(" = ")[0] for line in text.splitlines()}
+    assert not names & {old for _, old in RENAMED}
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/deployment.md"])
+def test_documents(file: str) -> None:
+    assert old_words((ROOT / file).read_text(encoding="utf-8")) == []
+
+
+def test_the_reports_own_sentences() -> None:
+    story = ROOT / "src/foveal/evaluation/story.py"
+    for file in (story, *sorted((ROOT / "src/foveal/reports").glob("*.py"))):
+        assert old_words(file.read_text(encoding="utf-8")) == [], file
