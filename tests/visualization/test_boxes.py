@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from foveal.structures import Detections, Target
 from foveal.visualization import colors
-from foveal.visualization.boxes import draw_comparison, draw_detections, draw_target, to_rgb
+from foveal.visualization.boxes import draw_comparison, draw_detections, to_rgb
 
 CLASSES = ("normal", "größer", "platelet")
 
@@ -144,10 +144,11 @@ def test_comparison_of_nothing_with_nothing() -> None:
 
 
 def test_regions_to_ignore_are_gray() -> None:
-    picture = draw_target(
+    picture = draw_comparison(
         gray(200, 200),
-        target((60, 60, 120, 120), ignored=True),
-        CLASSES,
+        found=detections(),
+        false=detections(),
+        missed=target((60, 60, 120, 120), ignored=True),
         labels=False,
         legend=False,
     )

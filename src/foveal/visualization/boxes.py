@@ -71,54 +71,6 @@ def draw_detections(
     return _draw(picture, boxes, drawn, ["solid"] * len(boxes), words, rows)
 
 
-def draw_target(
-    image: NDArray[np.uint8],
-    target: Target,
-    classes: Sequence[str],
-    *,
-    labels: bool = True,
-    legend: bool = True,
-    least_side: int = 0,
-) -> NDArray[np.uint8]:
-    """Draw what an image is known to show; regions to ignore are gray and dashed.
-
-    Args:
-        image: as for draw_detections.
-        target: boxes in the image's pixels.
-        classes: the K class names.
-        labels: write the class beside the boxes, where there is room.
-        legend: write how many there are of each class.
-        least_side: as for draw_detections.
-
-    Returns:
-        [H, W, 3] uint8 RGB, a new array.
-
-    Raises:
-        ValueError: the image is not uint8 or has no pixels.
-    """
-    picture, zoom = _canvas(image, least_side)
-    drawn = [
-        colors.IGNORED if ignored else colors.class_color(int(label))
-        for label, ignored in zip(target.labels, target.ignored, strict=True)
-    ]
-    styles: list[Style] = ["dashed" if ignored else "solid" for ignored in target.ignored]
-    words = [
-        "ignored" if ignored else _name(classes, int(label))
-        for label, ignored in zip(target.labels, target.ignored, strict=True)
-    ]
-    rows = _class_rows(target.labels[~target.ignored], classes)
-    if target.ignored.any():
-        rows.append(LegendRow("ignored", int(target.ignored.sum()), colors.IGNORED, "dashed"))
-    return _draw(
-        picture,
-        target.boxes * zoom,
-        drawn,
-        styles,
-        words if labels else [],
-        rows if legend else [],
-    )
-
-
 def draw_comparison(
     image: NDArray[np.uint8],
     *,

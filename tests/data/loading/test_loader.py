@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from foveal.data.dataset import Dataset, Record
-from foveal.data.loading.loader import evaluation_batches, training_batches
+from foveal.data.loading.loader import training_batches
 from foveal.data.loading.workers import choose_workers, workers_that_fit
 from foveal.data.transforms.augmentation import Augmentation
 from foveal.data.transforms.preparation import Preparation
@@ -169,8 +169,8 @@ def test_sizes_are_drawn_for_each_batch(dataset):
 def test_size_that_no_record_says_is_read_from_the_header(tmp_path, dataset):
     unsized = make_dataset(tmp_path, sized=False)
     for one, other in zip(
-        evaluation_batches(unsized, PREPARATION, batch=3, workers=0),
-        evaluation_batches(dataset, PREPARATION, batch=3, workers=0),
+        training_batches(unsized, PREPARATION, None, batch=3, workers=0).epoch(0),
+        training_batches(dataset, PREPARATION, None, batch=3, workers=0).epoch(0),
         strict=True,
     ):
         assert one.indices == other.indices
@@ -190,23 +190,6 @@ def test_size_that_a_record_says_wrongly_does_no_harm(tmp_path):
             assert (batch.boxes[..., 3] <= batch.images.shape[2] + 1e-3).all()
 
 
-@pytest.mark.parametrize("keep_order", [True, False])
-@pytest.mark.parametrize("workers", [0, 1])
-def test_evaluation_takes_every_image_once(dataset, keep_order, workers):
-    seen = []
-    for rank in (0, 1):
-        batches = evaluation_batches(
-            dataset, PREPARATION, batch=3, workers=workers, rank=rank, processes=2,
-            keep_order=keep_order,
-        )  # fmt: skip
-        found = [index for batch in batches for index in batch.indices]
-        assert found == [index for batch in batches for index in batch.indices]  # again the same
-        assert not keep_order or found == sorted(found)
-        seen += found
-        batches.close()
-    assert sorted(seen) == list(range(len(dataset)))
-
-
 def break_images(folder: Path, *numbers: int) -> None:
     for number in numbers:
         (folder / f"image {number}.png").write_bytes(b"this is no image")
@@ -219,10 +202,6 @@ def test_broken_image_stops_with_its_name(tmp_path, workers):
     batches = training_batches(dataset, PREPARATION, AUGMENTATION, batch=4, workers=workers)
     with pytest.raises(ImageError, match=r"^\S*image 4\.png: is no image"):
         list(batches.epoch(0))
-    batches.close()
-    batches = evaluation_batches(dataset, PREPARATION, batch=4, workers=workers)
-    with pytest.raises(ImageError, match=r"^\S*image 4\.png: is no image"):
-        list(batches)
     batches.close()
 
 
@@ -244,10 +223,6 @@ def test_broken_image_is_skipped_named_once_and_replaced(tmp_path, caplog, worke
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 2
     assert sorted("image 2.png" in line for line in lines) == [False, True]
-    evaluation = evaluation_batches(dataset, PREPARATION, **options)
-    indices = [index for batch in evaluation for index in batch.indices]
-    assert indices == [0, 1, 3, 5, 6, 7, 8, 9, 10]
-    evaluation.close()
 
 
 def test_only_broken_images_stop_in_the_end(tmp_path):
@@ -256,8 +231,6 @@ def test_only_broken_images_stop_in_the_end(tmp_path):
     batches = training_batches(dataset, PREPARATION, None, batch=2, workers=0, bad_images="skip")
     with pytest.raises(ImageError, match="images in a row can't be read"):
         list(batches.epoch(0))
-    evaluation = evaluation_batches(dataset, PREPARATION, batch=2, workers=0, bad_images="skip")
-    assert list(evaluation) == []
 
 
 def test_foreign_transform_instead_of_ours(dataset):
@@ -284,11 +257,8 @@ def test_bands_and_their_limits_reach_the_reader(tmp_path):
     none = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_)
     dataset = Dataset((Record(tmp_path / "a.tif", 0, 0, *none),), ("ship",), tmp_path)
     options = {"batch": 1, "workers": 0, "bands": 4, "band_low": (1000,), "band_high": (2000,)}
-    for batches in (
-        training_batches(dataset, PREPARATION, AUGMENTATION, **options).epoch(0),
-        evaluation_batches(dataset, PREPARATION, **options),
-    ):
-        (batch,) = batches
+    for augmentation in (AUGMENTATION, None):
+        (batch,) = training_batches(dataset, PREPARATION, augmentation, **options).epoch(0)
         assert batch.images.shape[1] == 4
     assert (batch.images[0, :, :64, :96] == 128).all()
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foveal.data.loading.plan import image_generator, plan_evaluation, plan_training, share_of
+from foveal.data.loading.plan import image_generator, plan_training, share_of
 from foveal.data.transforms.preparation import Preparation
 from foveal.errors import SettingsError
 
@@ -69,7 +69,6 @@ def test_same_seed_and_epoch_give_the_same_plan_and_others_another():
 def test_no_images_no_batches():
     empty = np.zeros((0, 2), np.int64)
     assert plan_training(empty, PREPARATION, batch=4, seed=0, epoch=0) == []
-    assert plan_evaluation(empty, PREPARATION, batch=4, keep_order=True) == []
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
@@ -93,21 +92,6 @@ def test_shorter_sides_are_drawn_for_whole_batches():
     )
     assert {task.shorter for task in plan} == {64, 96, 128}
     assert all(task.size == (task.shorter, task.shorter) for task in plan)
-
-
-@pytest.mark.parametrize("keep_order", [True, False])
-def test_evaluation_takes_every_image_once_in_its_own_input_size(keep_order):
-    sizes = sizes_of([5, 3, 2, 4])[np.random.default_rng(0).permutation(14)]
-    plan = plan_evaluation(sizes, PREPARATION, batch=4, keep_order=keep_order)
-    order = [index for task in plan for index in task.indices]
-    assert sorted(order) == list(range(14))
-    assert (order == list(range(14))) == keep_order
-    for task in plan:
-        assert 1 <= len(task.indices) <= 4
-        for index in task.indices:
-            assert PREPARATION.size_for(*map(int, sizes[index])) == task.size
-    if not keep_order:
-        assert len(plan) == 2 + 1 + 1 + 1
 
 
 def test_random_choices_of_images_are_their_own():

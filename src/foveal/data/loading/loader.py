@@ -9,7 +9,7 @@ import numpy as np
 
 from foveal.data.loading.batches import BadImages, BatchMaker, open_source
 from foveal.data.loading.cache import ImageCache
-from foveal.data.loading.plan import BatchTask, plan_evaluation, plan_training, share_of
+from foveal.data.loading.plan import BatchTask, plan_training, share_of
 from foveal.data.loading.workers import WorkerPool, choose_workers, workers_that_fit
 from foveal.data.transforms.augmentation import Augmentation
 from foveal.data.transforms.user import Change
@@ -52,24 +52,6 @@ class TrainingBatches:
             ImageError: an image can't be read, and is not to be skipped.
         """
         return self._pool.batches(self._plan(epoch)[start_step:])
-
-    def close(self) -> None:
-        """End the workers."""
-        self._pool.close()
-
-
-class EvaluationBatches:
-    """A data set's images as batches, each once; each batch says by `indices` which it holds."""
-
-    def __init__(self, pool: WorkerPool, tasks: list[BatchTask]) -> None:
-        """Take a pool and its tasks; see `evaluation_batches`."""
-        self._pool, self._tasks = pool, tasks
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self._pool.batches(self._tasks)
 
     def close(self) -> None:
         """End the workers."""
@@ -155,58 +137,6 @@ def training_batches(
 
     pool = WorkerPool(maker, workers=workers, prefetch=prefetch, pin_memory=pin_memory)
     return TrainingBatches(pool, plan, steps=-(-len(usable) // batch))
-
-
-def evaluation_batches(
-    dataset: Dataset,
-    preparation: Preparation,
-    *,
-    batch: int,
-    rank: int = 0,
-    processes: int = 1,
-    workers: int | None = None,
-    prefetch: int = 2,
-    pin_memory: bool = True,
-    keep_order: bool = True,
-    bad_images: BadImages = "stop",
-    bands: int = 3,
-    band_low: Sequence[float] = (),
-    band_high: Sequence[float] = (),
-) -> EvaluationBatches:
-    """Every image once, unchanged; `Batch.indices` and `Batch.placements` lead back to it.
-
-    The batches of the `rank`-th of several processes are every `processes`-th.
-
-    Args:
-        dataset: the records; images whose size they do not say are looked at.
-        preparation: gives the input sizes.
-        batch: most images in a batch; a batch has one input size.
-        rank, processes: which process this is, of how many.
-        workers: processes that make batches; None: chosen from the machine's cores; 0: this one.
-        prefetch: batches that each worker makes ahead of time.
-        pin_memory: put batches into page-locked memory where there is a CUDA device.
-        keep_order: the order of the data set, at the price of smaller batches where input sizes
-            alternate; otherwise images of one input size are brought together.
-        bad_images: "stop" makes a broken image an error; "skip" logs it and leaves it out.
-        bands, band_low, band_high: see `read_image`.
-
-    Raises:
-        ImageError: an image whose size is unknown is broken and not to be skipped.
-    """
-    source = open_source(dataset, bands, band_low, band_high, bad_images)
-    usable = np.flatnonzero(source.sizes.all(axis=1))
-    tasks = plan_evaluation(source.sizes[usable], preparation, batch=batch, keep_order=keep_order)[
-        rank::processes
-    ]
-    tasks = [replace(t, indices=tuple(int(usable[i]) for i in t.indices)) for t in tasks]
-    maker = BatchMaker(source, preparation, None, np.zeros(0, np.int64), bad_images)
-    workers = workers_that_fit(
-        min(choose_workers(workers, processes=processes), len(tasks)),
-        prefetch=prefetch,
-        batch_bytes=batch * _largest_input(source.sizes[usable], preparation) * bands,
-    )
-    pool = WorkerPool(maker, workers=workers, prefetch=prefetch, pin_memory=pin_memory)
-    return EvaluationBatches(pool, tasks)
 
 
 def _largest_input(sizes: NDArray[np.int64], preparation: Preparation) -> int:

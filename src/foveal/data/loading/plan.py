@@ -103,41 +103,6 @@ def plan_training(
     return tasks
 
 
-def plan_evaluation(
-    sizes: NDArray[np.int64], preparation: Preparation, *, batch: int, keep_order: bool
-) -> list[BatchTask]:
-    """Cut the images into batches of one input size each, every image once.
-
-    Images are never padded further for the sake of their neighbors, since that would change what
-    is found in them.
-
-    Args:
-        sizes: [N, 2] width and height of each image, pixels.
-        preparation: gives the input sizes.
-        batch: most images in a batch.
-        keep_order: whether a batch ends where the input size changes; otherwise images of one input
-            size are brought together.
-    """
-    inputs = [preparation.size_for(int(width), int(height)) for width, height in sizes]
-    order = range(len(inputs))
-    if not keep_order:
-        order = sorted(order, key=lambda index: inputs[index])  # type: ignore[assignment]
-    groups: list[list[int]] = []
-    for index in order:
-        last = groups[-1] if groups else []
-        if last and len(last) < batch and inputs[last[0]] == inputs[index]:
-            last.append(index)
-        else:
-            groups.append([index])
-    return [
-        BatchTask(
-            0, 0, tuple(group), (0,) * len(group), (0,) * len(group), inputs[group[0]],
-            preparation.shorter,
-        )
-        for group in groups
-    ]  # fmt: skip
-
-
 def share_of(
     tasks: Sequence[BatchTask], *, batch: int, rank: int, processes: int
 ) -> list[BatchTask]:
