@@ -33,7 +33,7 @@ OLD_NAMES = (
     *RENAMED_PRESETS,
 )
 OLD = re.compile(
-    rf"\b({'|'.join((*OLD_WORDS, *map(re.escape, OLD_NAMES)))})\b".replace(" ", r"\s+"),
+    rf"\b({'|'.join((*OLD_WORDS, *OLD_NAMES))})\b".replace(" ", r"\s+"),
     re.IGNORECASE,
 )
 VERBS = ("predict", "train", "evaluate", "export", "anchors", "data check", "import", "demo")

@@ -160,8 +160,9 @@ def test_class_colors_differ() -> None:
     assert len({colors.class_color(label) for label in range(60)}) == 60
 
 
-def test_a_label_beyond_the_class_names_is_drawn() -> None:
-    assert draw_detections(gray(200, 200), detections((50, 50, 90, 90), label=5)).shape[2] == 3
+def test_labels_without_class_names_are_drawn() -> None:
+    found = Detections([[50, 50, 90, 90]], [0.5], [5])
+    assert draw_detections(gray(200, 200), found).shape[2] == 3
 
 
 @settings(deadline=None, max_examples=60)

@@ -70,7 +70,7 @@ def train(
         typer.Option(
             metavar="MODULE:NAME",
             help="An augmentation of your own in place of foveal's: a function from (sample, "
-            "generator) to sample, a torchvision v2 transform or albumentations' transforms.",
+            "generator) to sample, one of torchvision.transforms.v2 or of albumentations.",
             show_default=False,
         ),
     ] = None,
