@@ -28,7 +28,9 @@ def test_equals_the_equation_and_its_gradient(gamma, alpha, dtype, values, monke
         torch.testing.assert_close(found, expected)
         (found * weights[:, :anchors]).sum().backward()
         (expected * weights[:, :anchors]).sum().backward()
-        torch.testing.assert_close(ours.grad, plain.grad)
+        # In bf16 the three terms of an anchor's own class are rounded before they are added.
+        rounding = {"atol": 0.02, "rtol": 0.02} if dtype is torch.bfloat16 else {}
+        torch.testing.assert_close(ours.grad, plain.grad, **rounding)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

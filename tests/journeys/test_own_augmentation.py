@@ -56,7 +56,7 @@ def test_a_name_of_nothing(foveal, module, smears, tmp_path, name, message):
     code, _, error = foveal(
         "train", smears / "train.json", "--out", tmp_path / "run", "--augment", name, *TINY_SETS
     )
-    assert code == 1
+    assert code == 2
     assert message in " ".join(error.split())
     assert "Expected" in error
     assert not (tmp_path / "run").exists()
