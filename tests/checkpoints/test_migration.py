@@ -92,7 +92,7 @@ def test_the_trained_model_of_the_first_edition_finds_what_it_found(shared: Path
         (0.5699, 1, [31.44, 139.74, 134.36, 233.95]),
         (0.509, 1, [335.32, 306.41, 467.14, 429.81]),
     ]
-    found = detector.predictor(threshold=0.5, precision="float32").detect(image)
+    found = detector.predictor(score_threshold=0.5, precision="float32").detect(image)
     scores, labels, boxes = zip(*expected, strict=True)
     np.testing.assert_allclose(found.scores, scores, atol=2e-3)
     assert found.labels.tolist() == list(labels)

@@ -117,7 +117,7 @@ def test_nothing_found(data, tmp_path, monkeypatch, capsys):
     )
     assert json.loads((out / "metrics.json").read_text())["AP"] == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "Nothing was found among 2 objects at the score threshold" in said
+    assert "Nothing was found among 3 objects at the score threshold" in said
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "results.json"])

@@ -53,7 +53,7 @@ def test_what_is_decoded_inside_takes_its_own_values(inside: Opened) -> None:
     ("options", "message"),
     [
         ({"nms_iou": 0.3}, r"cells\.onnx: .*nms_iou = 0\.5, and 0\.3 is wanted.*without --nms"),
-        ({"max_detections": 7}, "most = 100, and 7 is wanted"),
+        ({"max_detections": 7}, "max_detections = 100, and 7 is wanted"),
         ({"class_agnostic": True}, "class_agnostic = False, and True is wanted"),
         ({"score_threshold": 0.01}, r"no scores below 0\.05; the threshold 0\.01 is lower"),
     ],

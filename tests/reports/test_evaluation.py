@@ -152,7 +152,7 @@ def test_nothing_found(tmp_path: Path, made_up: ModuleType) -> None:
     true = np.asarray([[3], [5]])
     evaluation = made_up.evaluation(true, np.zeros_like(true), ("cell",))
     text = write(tmp_path / "report.html", evaluation)
-    assert "Nothing was found among 8 objects at the score threshold 0.42." in text
+    assert "Nothing was found among 8 objects at the score threshold 0.42 (" in text
 
 
 def test_a_class_without_objects_is_named(tmp_path: Path, made_up: ModuleType) -> None:

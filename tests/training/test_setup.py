@@ -78,7 +78,7 @@ def test_criterion_follows_the_settings():
     criterion = make_criterion(settings)
     assert (criterion.box, criterion.alpha, criterion.gamma) == ("giou", None, 2.0)
     assert criterion.foreground_iou == 0.6
-    plain = make_criterion(make_settings(overrides=["loss.classification='cross entropy'"]))
+    plain = make_criterion(make_settings(overrides=["loss.classification=cross_entropy"]))
     assert plain.gamma == 0
 
 

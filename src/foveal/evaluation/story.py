@@ -34,13 +34,14 @@ def overview(evaluation: Evaluation) -> str:
             f"quality can't be measured; all that was found is false "
             f"({counted(predicted, 'detection')})."
         )
+    where = "chosen on these images" if evaluation.threshold_chosen_here else "chosen before"
     if not predicted:
         return (
             f"Nothing was found among {counted(true, 'object')} at the score threshold "
-            f"{evaluation.score_threshold:.2f}."
+            f"{evaluation.score_threshold:.2f} ({where})."
         )
     return (
-        f"With a score of at least {evaluation.score_threshold:.2f}, "
+        f"With a score of at least {evaluation.score_threshold:.2f} ({where}), "
         f"there are {counted(predicted, 'detection')} for {counted(true, 'annotated object')} in "
         f"{counted(evaluation.images, 'image')}. "
         f"{percent(evaluation.recall)} of the annotated objects were found, and "
