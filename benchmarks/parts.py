@@ -67,7 +67,7 @@ from foveal.inference.opening import open_network
 from foveal.models.retinanet import RetinaNet
 from foveal.runtimes.pytorch import PyTorchRuntime
 from foveal.training.loaders import make_batches
-from foveal.training.setup import make_engine
+from foveal.training.setup import make_train_step
 from foveal.training.step import TrainStep
 from runtimes import SIZES as PREDICTION_SIZES
 
@@ -238,7 +238,7 @@ def training_parts(
     )
     batch = make_foveal_batch(own, task)
     counted = operations(own.model, batch.images.shape, with_gradients=True)
-    engine = make_engine(own.model, settings, accelerator=accelerator_on(task.device))
+    engine = make_train_step(own.model, settings, accelerator=accelerator_on(task.device))
     machine.measure()
     seconds, moved = seconds_and_bytes(
         lambda: engine.step([batch], LEARNING_RATE),

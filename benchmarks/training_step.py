@@ -53,7 +53,7 @@ from foveal.config import change_settings
 from foveal.data.loading.collate import make_batch
 from foveal.data.transforms.preparation import Preparation, make_preparation
 from foveal.structures import Batch, Sample, Target
-from foveal.training.setup import choose_compile, make_accelerator, make_engine
+from foveal.training.setup import choose_compile, make_accelerator, make_train_step
 
 LEARNING_RATE = 1e-6
 """Small: the weights are random, and every step is to be like the first."""
@@ -79,7 +79,7 @@ def step_of(own: LoadedModel, task: Task, precision: str, compiled: str = "auto"
     )
     accelerator = accelerator_on(task.device)
     use, _ = choose_compile(compiled, accelerator.device, steps=STEPS_OF_A_RUN)
-    engine = make_engine(own.model, settings, accelerator=accelerator, compiled=use)
+    engine = make_train_step(own.model, settings, accelerator=accelerator, compiled=use)
     batch = make_foveal_batch(own, task)
 
     def step() -> float:

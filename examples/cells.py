@@ -13,7 +13,6 @@ import argparse
 from pathlib import Path
 
 import foveal
-from foveal.outputs.files import write_counts
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -44,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     # The same for images without labels: any list of paths will do.
     found = detector.detect_many(record.path for record in test)
-    write_counts(options.out / "counts.csv", found)
+    foveal.write(found, options.out / "counts.csv", counts=True)
     print(f"{options.out / 'counts.csv'}: one line for each of {len(found)} images")
 
 

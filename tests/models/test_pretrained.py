@@ -133,3 +133,25 @@ def test_fetched_once_then_from_the_cache(
 def test_a_hub_without_the_file(serve: tuple[Path, http.server.ThreadingHTTPServer]) -> None:
     with pytest.raises(WeightsError, match="can't be fetched"):
         make_backbone(NAME, weights="pretrained")
+
+
+def test_a_mirror_that_wants_a_token_gets_it(
+    serve: tuple[Path, http.server.ThreadingHTTPServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Guarded(_Hub):
+        def send_head(self) -> object:
+            if self.headers.get("Authorization") != "Bearer secret":
+                self.send_error(401)
+                return None
+            return super().send_head()
+
+    folder, server = serve
+    server.RequestHandlerClass = functools.partial(Guarded, directory=str(folder))
+    state = timm.create_model(NAME).state_dict()
+    (folder / FILE).parent.mkdir(parents=True)
+    save_file(state, folder / FILE)
+    with pytest.raises(WeightsError, match="can't be fetched"):
+        make_backbone(NAME, weights="pretrained")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    backbone = make_backbone(NAME, weights="pretrained")
+    assert torch.equal(backbone.body.conv_stem.weight, state["conv_stem.weight"])

@@ -150,3 +150,11 @@ def test_the_ending_says_the_format(found, tmp_path):
     assert len((tmp_path / "one.CSV").read_text().splitlines()) == 3
     with pytest.raises(FovealError, match=r"one\.png: its ending says no format"):
         foveal.write(found[0], tmp_path / "one.png")
+
+
+def test_counts_through_the_public_name(found, tmp_path):
+    foveal.write(found, tmp_path / "counts.csv", counts=True)
+    write_counts(tmp_path / "same.csv", found)
+    assert (tmp_path / "counts.csv").read_text() == (tmp_path / "same.csv").read_text()
+    with pytest.raises(FovealError, match=r"Expected \.csv for counts"):
+        foveal.write(found, tmp_path / "counts.json", counts=True)

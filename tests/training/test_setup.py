@@ -93,7 +93,7 @@ def test_freed_memory_is_kept_where_the_settings_say_so(monkeypatch, keeps):
     told = []
     monkeypatch.setattr(setup, "keep_freed_memory", told.append)
     settings = tiny_settings(f"training.keep_freed_memory={str(keeps).lower()}")
-    setup.make_engine(build_model(settings, 2), settings, accelerator=setup.make_accelerator())
+    setup.make_train_step(build_model(settings, 2), settings, accelerator=setup.make_accelerator())
     assert told == [CPU] * keeps
 
 

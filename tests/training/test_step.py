@@ -10,7 +10,7 @@ from foveal.acceleration import accelerated
 from foveal.errors import TrainingError
 from foveal.models.build import build_model
 from foveal.training.loaders import split_batch
-from foveal.training.setup import make_accelerator, make_engine
+from foveal.training.setup import make_accelerator, make_train_step
 from foveal.training.step import compile_options, is_out_of_memory, running_statistics
 
 
@@ -18,7 +18,7 @@ def make(*overrides):
     settings = tiny_settings("training.clip_gradient=0", *overrides)
     torch.manual_seed(0)
     model = build_model(settings, 2)
-    return make_engine(model, settings, accelerator=make_accelerator())
+    return make_train_step(model, settings, accelerator=make_accelerator())
 
 
 def weights_of(engine):

@@ -92,7 +92,8 @@ def _probe(address: str) -> str | None:
     try:
         urllib.request.build_opener(_NoRedirect).open(request, timeout=PROBE_SECONDS).close()
     except urllib.error.HTTPError as error:
-        return None if error.code < 400 or error.code == 404 else f"HTTP {error.code}"
+        # Whoever answers is there: a mirror that wants a token gets it with the download itself.
+        return None if error.code < 500 else f"HTTP {error.code}"
     except (OSError, ValueError) as error:
         return str(getattr(error, "reason", error))
     return None

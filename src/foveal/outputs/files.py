@@ -30,21 +30,25 @@ _HUNDREDTHS = 2
 """Decimals of a pixel that are written."""
 
 
-def write(found: Detections | Sequence[Detections], path: str | Path) -> None:
+def write(
+    found: Detections | Sequence[Detections], path: str | Path, *, counts: bool = False
+) -> None:
     """Write what was found in one image or in many, as the file's ending says.
 
     Args:
         found: one for each image, all of the same classes.
         path: .json for COCO (see `write_coco`), .csv for a table (see `write_csv`).
+        counts: write how many of each class are in each image instead (see `write_counts`), .csv.
 
     Raises:
         FovealError: the ending is another one, or the file can't be written.
     """
     path = Path(path)
-    writers = {".json": write_coco, ".csv": write_csv}
+    writers = {".csv": write_counts} if counts else {".json": write_coco, ".csv": write_csv}
     writer = writers.get(path.suffix.lower())
     if writer is None:
-        raise FovealError(f"{path}: its ending says no format. Expected .json (COCO) or .csv.")
+        expected = ".csv for counts" if counts else ".json (COCO) or .csv"
+        raise FovealError(f"{path}: its ending says no format. Expected {expected}.")
     writer(path, [found] if isinstance(found, Detections) else found)
 
 

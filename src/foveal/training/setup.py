@@ -99,7 +99,7 @@ def make_criterion(settings: Settings) -> Criterion:
     )
 
 
-def make_engine(
+def make_train_step(
     model: RetinaNet, settings: Settings, *, accelerator: Accelerator, compiled: bool = False
 ) -> TrainStep:
     """Bring the model to the accelerator's device and give it all that changes its weights."""

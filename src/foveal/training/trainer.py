@@ -21,7 +21,7 @@ from foveal.training.loaders import make_batches
 from foveal.training.metrics_log import LoggingReporter, Reporter
 from foveal.training.run_folder import RunFolder
 from foveal.training.schedule import learning_rate_factor, peak_learning_rate
-from foveal.training.setup import choose_compile, flat_settings, make_accelerator, make_engine
+from foveal.training.setup import choose_compile, flat_settings, make_accelerator, make_train_step
 from foveal.training.signals import Interruption, StoppedError
 from foveal.training.state import RunState, fingerprint_of
 from foveal.training.step import StepResult, TrainStep
@@ -102,7 +102,7 @@ def train(
     accelerator = make_accelerator(settings.training.trackers, folder=out)
     accelerator.wait_for_everyone()
     with torch.random.fork_rng(devices=_devices(accelerator)), Interruption() as interruption:
-        run = Run(
+        run = Trainer(
             model,
             settings,
             data,
@@ -123,7 +123,7 @@ def train(
             run.close()
 
 
-class Run:
+class Trainer:
     """One run: its engine, its data, its files and where it is."""
 
     def __init__(
@@ -148,10 +148,10 @@ class Run:
         self.batches = make_batches(settings, data, accelerator=accelerator, augment=augment)
         self.steps = self.training.epochs * self.batches.steps
         compiled, word = choose_compile(self.training.compile, accelerator.device, steps=self.steps)
-        self.engine: TrainStep = make_engine(
+        self.engine: TrainStep = make_train_step(
             model, settings, accelerator=accelerator, compiled=compiled
         )
-        self.keeper = Checkpointer(
+        self.checkpointer = Checkpointer(
             folder,
             settings,
             card=card,
@@ -160,24 +160,24 @@ class Run:
             ),
             writes=accelerator.is_main_process,
         )
-        self.teller = MetricsLogger(
+        self.metrics_logger = MetricsLogger(
             accelerator,
             reporter,
             epochs=self.training.epochs,
             steps=self.batches.steps,
             log_every=self.training.log_every,
         )
-        self.teller.say(word)
+        self.metrics_logger.say(word)
         self.position = RunState()
 
     # The run ---------------------------------------------------------------------------------
 
     def begin(self, *, resume: bool) -> None:
         """Make the run's files, or read where it was."""
-        self.position = self.keeper.begin(self.engine, resume=resume)
-        self.teller.say(self._keep_precision())
-        self.teller.begin(
-            self.keeper.folder.metrics if self.keeper.folder else None,
+        self.position = self.checkpointer.begin(self.engine, resume=resume)
+        self.metrics_logger.say(self._keep_precision())
+        self.metrics_logger.begin(
+            self.checkpointer.folder.metrics if self.checkpointer.folder else None,
             keep_bytes=self.position.journal_bytes,
             config=flat_settings(self.settings),
         )
@@ -202,7 +202,7 @@ class Run:
             self._train_epoch()
             self._finish_epoch()
         self.accelerator.wait_for_everyone()
-        best = self.keeper.best_weights()
+        best = self.checkpointer.best_weights()
         if best is not None:
             self.engine.model.load_state_dict(best)
         self.engine.model.eval()
@@ -215,7 +215,7 @@ class Run:
             history,
             self.position.best_epoch,
             best.get("validation", {}),
-            self.keeper.folder.path if self.keeper.folder else None,
+            self.checkpointer.folder.path if self.checkpointer.folder else None,
             is_main=self.accelerator.is_main_process,
         )
 
@@ -231,24 +231,24 @@ class Run:
             started = self.position.epoch or self.position.step
             itself = started and isinstance(error, TrainingError)
             if not (itself or isinstance(error, TrainingInterrupted)):
-                self.teller.journal.close()
-                self.keeper.take_back()
+                self.metrics_logger.journal.close()
+                self.checkpointer.take_back()
             raise
 
     def close(self) -> None:
         """Close what is open."""
         self.batches.close()
-        self.teller.close()
+        self.metrics_logger.close()
 
     # An epoch --------------------------------------------------------------------------------
 
     def _train_epoch(self) -> None:
         position = self.position
         self.engine.train_backbone(position.epoch >= self.training.unfreeze_epoch)
-        self.teller.clock.start()
+        self.metrics_logger.clock.start()
         batches = self.batches.epoch(position.epoch, start_step=position.step)
         while position.step < self.batches.steps:
-            with self.teller.clock.waiting():
+            with self.metrics_logger.clock.waiting():
                 parts = self._next(batches)
             if parts is None:
                 break
@@ -260,9 +260,9 @@ class Run:
                 stop=self.interruption.requested,
             )
             position.step += 1
-            self.teller.clock.count(sum(map(len, parts)) * self.accelerator.num_processes)
+            self.metrics_logger.clock.count(sum(map(len, parts)) * self.accelerator.num_processes)
             self._count(result, parts)
-            self.teller.step(
+            self.metrics_logger.step(
                 result, epoch=position.epoch, step=position.step, learning_rate=learning_rate
             )
             if result.stop:
@@ -282,10 +282,10 @@ class Run:
             summary["best"] = is_best
         if is_best:
             position.best_epoch = position.epoch + 1
-        self.keeper.keep_model(self.engine.best_known, summary, is_best=is_best)
+        self.checkpointer.keep_model(self.engine.best_known, summary, is_best=is_best)
         position.history.append(summary)
         position.epoch, position.step, position.sums = position.epoch + 1, 0, {}
-        self.teller.epoch(summary)
+        self.metrics_logger.epoch(summary)
         self._save()
 
     def learning_rate(self, step: int) -> float:
@@ -329,7 +329,7 @@ class Run:
             return
         position.bad_steps += 1
         names = self._names_everywhere(parts)
-        self.teller.skipped(names, epoch=position.epoch, step=position.step)
+        self.metrics_logger.skipped(names, epoch=position.epoch, step=position.step)
         if position.bad_steps >= self.training.max_nonfinite_steps:
             raise TrainingError(
                 f"The loss was not finite in {position.bad_steps} steps in a row; the last "
@@ -358,7 +358,7 @@ class Run:
             "box": box,
             "loss": classification + box,
             "learning_rate": self.learning_rate(self._steps_done - 1),
-            **self.teller.clock.summary(),
+            **self.metrics_logger.clock.summary(),
         }
 
     def _is_due(self, epoch: int) -> bool:
@@ -393,8 +393,8 @@ class Run:
         return 0 < self.training.patience <= self.position.unimproved
 
     def _save(self) -> None:
-        self.position.journal_bytes = self.teller.journal.position()
-        self.keeper.save_state(self.engine, self.position)
+        self.position.journal_bytes = self.metrics_logger.journal.position()
+        self.checkpointer.save_state(self.engine, self.position)
 
     def _stop(self) -> NoReturn:
         """Write the state and end the run.
@@ -404,7 +404,7 @@ class Run:
         """
         self._save()
         where = f"Stopped in epoch {self.position.epoch + 1} after step {self.position.step}"
-        if self.keeper.folder is None:
+        if self.checkpointer.folder is None:
             raise TrainingInterrupted(f"{where}. Without a run folder it can't be resumed.")
         raise TrainingInterrupted(
             f"{where}; the state is in {self.keeper.folder.state}. "

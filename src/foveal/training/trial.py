@@ -13,7 +13,7 @@ import torch
 from foveal.errors import DeviceMemoryError
 from foveal.structures import Batch
 from foveal.training.loaders import make_batches
-from foveal.training.setup import make_accelerator, make_engine
+from foveal.training.setup import make_accelerator, make_train_step
 
 if TYPE_CHECKING:
     from foveal.config import Settings
@@ -35,7 +35,7 @@ class Trial:
     def __init__(self, model: RetinaNet, settings: Settings, data: Dataset) -> None:
         self._accelerator = make_accelerator()
         self._batches = make_batches(settings, data, accelerator=self._accelerator)
-        self._engine = make_engine(
+        self._engine = make_train_step(
             copy.deepcopy(model), settings, accelerator=self._accelerator, compiled=False
         )
         self._parts = self._endless()

@@ -39,10 +39,10 @@ def found_classes(names: Iterable[str]) -> tuple[str, ...]:
 class Labels:
     """Turns names into labels, and reports those that are not classes."""
 
-    def __init__(self, classes: tuple[str, ...], judge: IssuePolicy) -> None:
+    def __init__(self, classes: tuple[str, ...], policy: IssuePolicy) -> None:
         self.classes = classes
         self._index = {name: label for label, name in enumerate(classes)} | {IGNORE: ANY_CLASS}
-        self._judge = judge
+        self._judge = policy
 
     def of(self, name: str, *, file: Path, place: str, image: Path | None = None) -> int | None:
         """The label of a name, ANY_CLASS for IGNORE; None, and a report, where it is no class."""

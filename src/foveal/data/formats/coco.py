@@ -47,13 +47,13 @@ def read(
         DataError: the file is not COCO, or names an image or category that it does not list.
     """
     file = annotation_file(path, split)
-    judge = IssuePolicy(bad_boxes, problems)
+    policy = IssuePolicy(bad_boxes, problems)
     document = expect(read_json(file), dict, file=file, place="top level", what="the file")
-    rows, image_index = _images(document, file, ImageFinder(file, images=images), judge)
-    classes, class_index = _categories(document, file, judge)
-    columns = _annotations(document, file, image_index, class_index, judge)
-    records = assemble(measured(rows), columns, judge)
-    judge.close()
+    rows, image_index = _images(document, file, ImageFinder(file, images=images), policy)
+    classes, class_index = _categories(document, file, policy)
+    columns = _annotations(document, file, image_index, class_index, policy)
+    records = assemble(measured(rows), columns, policy)
+    policy.close()
     root = images or ImageFinder(file).root
     return Dataset(records, classes, root)
 
@@ -171,7 +171,7 @@ def candidates(folder: Path) -> list[Path]:
 
 
 def _images(
-    document: dict[str, Any], file: Path, finder: ImageFinder, judge: IssuePolicy
+    document: dict[str, Any], file: Path, finder: ImageFinder, policy: IssuePolicy
 ) -> tuple[list[ImageRow], dict[Any, int]]:
     rows: list[ImageRow] = []
     index: dict[Any, int] = {}
@@ -181,7 +181,7 @@ def _images(
         expect(image, dict, file=file, place=place, what="the entry")
         key = expect(image.get("id"), (int, str), file=file, place=place, what='"id"')
         if key in index:
-            _report(judge, "id twice", file, f"image {key}", "the id is given to two images.")
+            _report(policy, "id twice", file, f"image {key}", "the id is given to two images.")
             continue
         width, height = (
             expect(image.get(side, 0) or 0, (int, float), file=file, place=place, what=f'"{side}"')
@@ -198,7 +198,7 @@ def _images(
 
 
 def _categories(
-    document: dict[str, Any], file: Path, judge: IssuePolicy
+    document: dict[str, Any], file: Path, policy: IssuePolicy
 ) -> tuple[tuple[str, ...], dict[Any, int]]:
     """The class names in the order of their ids, and the label of each id."""
     listed = expect(
@@ -214,7 +214,7 @@ def _categories(
             raise DataError(f"{file}, {place}: the name is empty. Expected a class name.")
         if key in names:
             _report(
-                judge, "id twice", file, f"category {key}", "the id is given to two categories."
+                policy, "id twice", file, f"category {key}", "the id is given to two categories."
             )
             continue
         names[key] = name
@@ -228,7 +228,7 @@ def _annotations(
     file: Path,
     images: dict[Any, int],
     classes: dict[Any, int],
-    judge: IssuePolicy,
+    policy: IssuePolicy,
 ) -> ObjectTable:
     listed = expect(
         document.get("annotations"), list, file=file, place="annotations", what='"annotations"'
@@ -236,7 +236,7 @@ def _annotations(
     try:
         return _columns(listed, file, images, classes)
     except _FAULTS:
-        sound = _sound(listed, file, images, classes, judge)
+        sound = _sound(listed, file, images, classes, policy)
         return _columns(sound, file, images, classes, checked=True)
 
 
@@ -294,7 +294,7 @@ def _sound(
     file: Path,
     images: dict[Any, int],
     classes: dict[Any, int],
-    judge: IssuePolicy,
+    policy: IssuePolicy,
 ) -> list[dict[str, Any]]:
     """The annotations without fault; each fault is reported (and so raised, unless collected)."""
     sound: list[dict[str, Any]] = []
@@ -305,7 +305,7 @@ def _sound(
             sound.append(item)
             continue
         key = item.get("id", number) if isinstance(item, dict) else number
-        _report(judge, fault[0], file, f"annotation {key}", fault[1])
+        _report(policy, fault[0], file, f"annotation {key}", fault[1])
     return sound
 
 
@@ -344,5 +344,5 @@ def _is_number(value: Any) -> bool:
     return abs(value) < 2**63 or isinstance(value, float)
 
 
-def _report(judge: IssuePolicy, kind: Kind, file: Path, place: str, message: str) -> None:
-    judge.report(AnnotationIssue(kind, file, place, message))
+def _report(policy: IssuePolicy, kind: Kind, file: Path, place: str, message: str) -> None:
+    policy.report(AnnotationIssue(kind, file, place, message))

@@ -57,20 +57,20 @@ def read(
         DataError: it is not such a file, or an object can't be right.
     """
     file = annotation_file(path, split)
-    judge = IssuePolicy(bad_boxes, problems)
+    policy = IssuePolicy(bad_boxes, problems)
     place, rows = _table(file)
     finder = ImageFinder(file, images=images)
     index, pictures = _pictures(file, rows, place, finder)
     names = [cells[place["label"]] for _, cells in rows if _holds_object(cells, place)]
     classes = _class_csv(file.parent) or class_file(file.parent) or found_classes(names)
-    labels = Labels(classes, judge)
+    labels = Labels(classes, policy)
     columns = ObjectTable("line")
     for line, cells in rows:
         if _holds_object(cells, place):
             image = index[cells[place["image"]]]
-            _object(cells, place, image, pictures[image].path, file, line, columns, labels, judge)
-    records = assemble(measured(pictures), columns, judge)
-    judge.close()
+            _object(cells, place, image, pictures[image].path, file, line, columns, labels, policy)
+    records = assemble(measured(pictures), columns, policy)
+    policy.close()
     return Dataset(records, classes, images or finder.root)
 
 
@@ -196,14 +196,14 @@ def _object(
     line: int,
     columns: ObjectTable,
     labels: Labels,
-    judge: IssuePolicy,
+    policy: IssuePolicy,
 ) -> None:
     where = f"line {line}"
     written = [cells[place[name]] for name in ("xmin", "ymin", "xmax", "ymax")]
     box = [number for text in written if (number := parse_number(text)) is not None]
     if len(box) < 4:
         message = f"corners {written}. Expected four numbers: xmin, ymin, xmax, ymax."
-        judge.report(AnnotationIssue("not a box", file, where, message, path))
+        policy.report(AnnotationIssue("not a box", file, where, message, path))
         return
     label = labels.of(cells[place["label"]], file=file, place=where, image=path)
     if label is None:

@@ -47,7 +47,7 @@ def read(
         DataError: it is not such a file, the split does not exist, or an object can't be right.
     """
     file = annotation_file(path)
-    judge = IssuePolicy(bad_boxes, problems)
+    policy = IssuePolicy(bad_boxes, problems)
     tree = _annotations(file)
     everything = tree.findall("image")
     listed = ((n.text or "").strip() for n in tree.iterfind("meta//labels/label/name"))
@@ -55,7 +55,7 @@ def read(
     classes = tuple(dict.fromkeys(n for n in listed if n != "__ignore__")) or found_classes(names)
     elements = _of_split(everything, split, file)
     finder = ImageFinder(file, images=images)
-    labels = Labels(classes, judge)
+    labels = Labels(classes, policy)
     columns = ObjectTable("shape", flags={"occluded": []})
     rows: list[ImageRow] = []
     number = 0
@@ -65,10 +65,10 @@ def read(
             if shape.tag in _SHAPES:
                 number += 1
                 place = f"image {element.get('name')!r}, shape {number}"
-                _object(shape, len(rows), row, file, number, place, columns, labels, judge)
+                _object(shape, len(rows), row, file, number, place, columns, labels, policy)
         rows.append(row)
-    records = assemble(measured(rows), columns, judge)
-    judge.close()
+    records = assemble(measured(rows), columns, policy)
+    policy.close()
     return Dataset(records, classes, images or finder.root)
 
 
@@ -175,16 +175,16 @@ def _object(
     place: str,
     columns: ObjectTable,
     labels: Labels,
-    judge: IssuePolicy,
+    policy: IssuePolicy,
 ) -> None:
     if shape.tag in ("polyline", "points", "cuboid", "skeleton"):
         message = f"a {shape.tag} has no box. Expected a box or polygon."
-        judge.report(AnnotationIssue("no box", file, place, message, row.path))
+        policy.report(AnnotationIssue("no box", file, place, message, row.path))
         return
     box = _box(shape)
     if box is None:
         message = f"<{shape.tag}> has {dict(shape.attrib)}. Expected the numbers of a box."
-        judge.report(AnnotationIssue("not a box", file, place, message[:300], row.path))
+        policy.report(AnnotationIssue("not a box", file, place, message[:300], row.path))
         return
     label = labels.of(shape.get("label", ""), file=file, place=place, image=row.path)
     if label is not None:

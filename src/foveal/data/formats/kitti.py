@@ -48,7 +48,7 @@ def read(
     Raises:
         DataError: there are no label files, the split does not exist, or an object can't be right.
     """
-    judge = IssuePolicy(bad_boxes, problems)
+    policy = IssuePolicy(bad_boxes, problems)
     folder = label_folder(path, split)
     everything = sorted(folder.glob("*.txt"))
     files = _files_of_split(path, folder, everything, split)
@@ -57,16 +57,16 @@ def read(
     root = folder.parent
     classes = class_file(root) or class_file(path) or found_classes(names)
     classes = tuple(name for name in classes if name != DONT_CARE)
-    labels = Labels(classes, judge)
+    labels = Labels(classes, policy)
     finder = ImageFinder(root, images=images, more=[root / "image_2", root / "images", folder])
     pictures = [finder.find_called(f.stem, ending=".png", file=f, place="name") for f in files]
     rows = measured([ImageRow(p, image_id=f.stem) for p, f in zip(pictures, files, strict=True)])
     columns = ObjectTable("line", flags={"truncated": [], "occluded": [], "kitti": []})
     for image, (file, row) in enumerate(zip(files, rows, strict=True)):
         for number, words in texts[file]:
-            _object(words, image, row, file, number, columns, labels, judge)
-    records = assemble(rows, columns, judge)
-    judge.close()
+            _object(words, image, row, file, number, columns, labels, policy)
+    records = assemble(rows, columns, policy)
+    policy.close()
     return Dataset(records, classes, images or path)
 
 
@@ -162,7 +162,7 @@ def _object(
     number: int,
     columns: ObjectTable,
     labels: Labels,
-    judge: IssuePolicy,
+    policy: IssuePolicy,
 ) -> None:
     place = f"line {number}"
     values = [value for word in words[1:] if (value := parse_number(word)) is not None]
@@ -171,7 +171,7 @@ def _object(
             f"{' '.join(words)[:60]!r} has {len(words)} columns. Expected a class and 14 numbers: "
             "truncated, occluded, alpha, 4 corners, 3 dimensions, 3 of location, rotation."
         )
-        judge.report(AnnotationIssue("not a box", file, place, message, row.path))
+        policy.report(AnnotationIssue("not a box", file, place, message, row.path))
         return
     name = IGNORE if words[0] == DONT_CARE else words[0]
     label = labels.of(name, file=file, place=place, image=row.path)

@@ -52,7 +52,7 @@ def read(
     Raises:
         DataError: a file is not LabelMe's, the split does not exist, or a shape can't be right.
     """
-    judge = IssuePolicy(bad_boxes, problems)
+    policy = IssuePolicy(bad_boxes, problems)
     root = path.parent if path.is_file() else path
     everything = [path] if path.is_file() else sorted(root.rglob("*.json"))
     files = everything
@@ -64,19 +64,19 @@ def read(
     documents = {file: _document(file) for file in everything}
     names = (str(shape.get("label", "")) for d in documents.values() for shape in d["shapes"])
     classes = class_file(root) or found_classes(names)
-    labels = Labels(classes, judge)
+    labels = Labels(classes, policy)
     finder = ImageFinder(root, images=images)
     columns = ObjectTable("shape")
     rows: list[ImageRow] = []
     segments: list[Any] = []
     for file in files:
         row = _row(documents[file], file, images, finder)
-        _objects(documents[file], len(rows), row, file, columns, segments, labels, judge)
+        _objects(documents[file], len(rows), row, file, columns, segments, labels, policy)
         rows.append(row)
     if any(segments):
         columns.flags["segmentation"] = segments
-    records = assemble(measured(rows), columns, judge)
-    judge.close()
+    records = assemble(measured(rows), columns, policy)
+    policy.close()
     return Dataset(records, classes, images or root)
 
 
@@ -166,7 +166,7 @@ def _objects(
     columns: ObjectTable,
     segments: list[Any],
     labels: Labels,
-    judge: IssuePolicy,
+    policy: IssuePolicy,
 ) -> None:
     for number, shape in enumerate(document["shapes"], 1):
         place = f"shape {number}"
@@ -174,11 +174,11 @@ def _objects(
         points = _points(shape.get("points"))
         if kind not in (*_EXTENTS, "circle"):
             message = f"a {kind} has no box. Expected a rectangle or polygon."
-            judge.report(AnnotationIssue("no box", file, place, message, row.path))
+            policy.report(AnnotationIssue("no box", file, place, message, row.path))
             continue
         if points is None or len(points) < 2:
             message = f"points {str(shape.get('points'))[:60]}. Expected two or more [x, y]."
-            judge.report(AnnotationIssue("not a box", file, place, message, row.path))
+            policy.report(AnnotationIssue("not a box", file, place, message, row.path))
             continue
         name = shape.get("label")
         expect(name, str, file=file, place=place, what="the label")

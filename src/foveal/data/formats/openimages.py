@@ -51,7 +51,7 @@ def read(
         DataError: it is not such a file, or an object can't be right.
     """
     file = annotation_file(path, split, no_data=_NO_DATA)
-    judge = IssuePolicy(bad_boxes, problems)
+    policy = IssuePolicy(bad_boxes, problems)
     place, rows = _table(file, _NEEDED)
     finder = ImageFinder(file, images=images)
     index: dict[str, int] = {}
@@ -64,10 +64,10 @@ def read(
     described = _descriptions(file.parent / NAMES)
     names = [cells[place["LabelName"]] for _, cells in rows]
     classes = tuple(dict.fromkeys(described.values())) or found_classes(names)
-    labels = Labels(classes, judge)
-    columns = _columns(file, rows, place, index, pictures, described, labels, judge)
-    records = assemble(pictures, columns, judge)
-    judge.close()
+    labels = Labels(classes, policy)
+    columns = _columns(file, rows, place, index, pictures, described, labels, policy)
+    records = assemble(pictures, columns, policy)
+    policy.close()
     return Dataset(records, classes, images or finder.root)
 
 
@@ -168,7 +168,7 @@ def _columns(
     pictures: list[ImageRow],
     described: dict[str, str],
     labels: Labels,
-    judge: IssuePolicy,
+    policy: IssuePolicy,
 ) -> ObjectTable:
     columns = ObjectTable("line")
     flags = [name for name in _FLAGS if name in place and any(c[place[name]] for _, c in rows)]
@@ -178,14 +178,14 @@ def _columns(
         row = pictures[index[cells[place["ImageID"]]]]
         if not (row.width and row.height):
             if row.path not in unreadable:
-                report_unreadable(row, judge, file=file, place=where)
+                report_unreadable(row, policy, file=file, place=where)
             unreadable.add(row.path)
             continue
         written = [cells[place[name]] for name in ("XMin", "YMin", "XMax", "YMax")]
         shares = [number for text in written if (number := parse_number(text)) is not None]
         if len(shares) < 4 or 2 < max(map(abs, shares)) < math.inf:
             message = f"corners {written}. Expected four shares of the image's size, 0 to 1."
-            judge.report(AnnotationIssue("not a box", file, where, message, row.path))
+            policy.report(AnnotationIssue("not a box", file, where, message, row.path))
             continue
         name = cells[place["LabelName"]]
         label = labels.of(described.get(name, name), file=file, place=where, image=row.path)

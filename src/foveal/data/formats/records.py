@@ -79,7 +79,7 @@ class ObjectTable:
 
 
 def assemble(
-    images: Sequence[ImageRow], columns: ObjectTable, judge: IssuePolicy
+    images: Sequence[ImageRow], columns: ObjectTable, policy: IssuePolicy
 ) -> tuple[Record, ...]:
     """Check the boxes, group the objects by image, and make one record for each image.
 
@@ -88,10 +88,10 @@ def assemble(
     Raises:
         DataError: a box can't be right and the policy is to stop.
     """
-    _report_twins(images, judge)
+    _report_twins(images, policy)
     sizes = np.array([[row.width, row.height] for row in images], np.float64).reshape(-1, 2)
     image = np.asarray(columns.image, np.int64)
-    boxes, keep = _checked(columns, image, sizes, images, judge)
+    boxes, keep = _checked(columns, image, sizes, images, policy)
     order = np.argsort(image, kind="stable")
     order = order[keep[order]]
     ends = np.cumsum(np.bincount(image[order], minlength=len(images)))
@@ -123,7 +123,7 @@ def assemble(
     return tuple(records)
 
 
-def _report_twins(images: Sequence[ImageRow], judge: IssuePolicy) -> None:
+def _report_twins(images: Sequence[ImageRow], policy: IssuePolicy) -> None:
     """Report images that two entries of the annotations name."""
     first: dict[Path, ImageRow] = {}
     for row in images:
@@ -133,7 +133,7 @@ def _report_twins(images: Sequence[ImageRow], judge: IssuePolicy) -> None:
                 f"two entries of the annotations name it (ids {twin.image_id!r} and "
                 f"{row.image_id!r}). Expected one for each image."
             )
-            judge.report(AnnotationIssue("image twice", row.path, "image", message, row.path))
+            policy.report(AnnotationIssue("image twice", row.path, "image", message, row.path))
 
 
 def _checked(
@@ -141,7 +141,7 @@ def _checked(
     image: NDArray[np.int64],
     sizes: NDArray[np.float64],
     images: Sequence[ImageRow],
-    judge: IssuePolicy,
+    policy: IssuePolicy,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The boxes as float32, clipped unless they are to be kept, and which of them stay."""
     written = np.asarray(columns.boxes, np.float64).reshape(-1, 4)
@@ -168,8 +168,8 @@ def _checked(
             row = images[int(image[i])]
             message = _explain(kind, written[i].tolist(), row)
             place = f"{columns.unit} {columns.numbers[i]}"
-            judge.report(AnnotationIssue(kind, columns.files[i], place, message, row.path))
-    if judge.bad_boxes == "keep":
+            policy.report(AnnotationIssue(kind, columns.files[i], place, message, row.path))
+    if policy.bad_boxes == "keep":
         return written.astype(np.float32), finite
     return clipped32, finite & still
 

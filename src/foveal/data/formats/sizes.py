@@ -24,7 +24,7 @@ def measured(rows: Sequence[ImageRow]) -> list[ImageRow]:
         return list(pool.map(_measured, rows))
 
 
-def report_unreadable(row: ImageRow, judge: IssuePolicy, *, file: Path, place: str) -> None:
+def report_unreadable(row: ImageRow, policy: IssuePolicy, *, file: Path, place: str) -> None:
     """Report an image whose size is needed to place its boxes and can't be read."""
     from foveal.data.images.reading import image_size
 
@@ -34,7 +34,7 @@ def report_unreadable(row: ImageRow, judge: IssuePolicy, *, file: Path, place: s
     except ImageError as error:
         why = str(error)
     message = f"boxes are written as shares of the image's size, and {why}"
-    judge.report(AnnotationIssue("image not readable", file, place, message, row.path))
+    policy.report(AnnotationIssue("image not readable", file, place, message, row.path))
 
 
 def _measured(row: ImageRow) -> ImageRow:

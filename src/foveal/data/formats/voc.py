@@ -63,7 +63,7 @@ def read(
     """
     if corners not in ("edges", "pixels"):
         raise DataError(f'corners is {corners!r}. Expected "edges" or "pixels".')
-    judge = IssuePolicy(bad_boxes, problems)
+    policy = IssuePolicy(bad_boxes, problems)
     root = path.parent if path.is_file() else path
     folder = annotation_folder(root, split)
     files = [path] if path.is_file() else _files_of_split(root, folder, split)
@@ -73,17 +73,17 @@ def read(
         (item.findtext("name") or "").strip() for t in trees.values() for item in t.iter("object")
     )
     classes = class_file(root) or found_classes(names)
-    labels = Labels(classes, judge)
+    labels = Labels(classes, policy)
     finder = ImageFinder(root, images=images, more=[root / "JPEGImages", folder])
     columns = ObjectTable("object", flags={"difficult": [], "truncated": []})
     shift = 1.0 if corners == "pixels" else 0.0
     rows: list[ImageRow] = []
     for file in files:
         row = _image(trees[file], file, finder)
-        _objects(trees[file], len(rows), row, file, columns, labels, judge, shift)
+        _objects(trees[file], len(rows), row, file, columns, labels, policy, shift)
         rows.append(row)
-    records = assemble(measured(rows), columns, judge)
-    judge.close()
+    records = assemble(measured(rows), columns, policy)
+    policy.close()
     return Dataset(records, classes, images or root)
 
 
@@ -217,7 +217,7 @@ def _objects(
     file: Path,
     columns: ObjectTable,
     labels: Labels,
-    judge: IssuePolicy,
+    policy: IssuePolicy,
     shift: float,
 ) -> None:
     for number, item in enumerate(tree.iter("object"), 1):
@@ -226,7 +226,7 @@ def _objects(
         box = [value for text in corners if (value := parse_number(text)) is not None]
         if len(box) < 4:
             message = f"<bndbox> holds {corners}. Expected numbers in xmin, ymin, xmax, ymax."
-            judge.report(AnnotationIssue("not a box", file, place, message, row.path))
+            policy.report(AnnotationIssue("not a box", file, place, message, row.path))
             continue
         name = (item.findtext("name") or "").strip()
         label = labels.of(name, file=file, place=place, image=row.path)

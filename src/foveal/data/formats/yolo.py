@@ -55,7 +55,7 @@ def read(
             file, or an object can't be right.
         ImageError: an image with objects can't be read.
     """
-    judge = IssuePolicy(bad_boxes, problems)
+    policy = IssuePolicy(bad_boxes, problems)
     header = read_header(path)
     finder = ImageFinder(header.file, images=images, more=header.bases)
     pairs = _all_pairs(header, chosen_splits(header, split), finder)
@@ -66,11 +66,11 @@ def read(
     segments: list[Any] = []
     for index, (row, (_, label)) in enumerate(zip(rows, pairs, strict=True)):
         if label.is_file():
-            _objects(label, index, row, header, columns, segments, judge)
+            _objects(label, index, row, header, columns, segments, policy)
     if any(segments):
         columns.flags["segmentation"] = segments
-    records = assemble(rows, columns, judge)
-    judge.close()
+    records = assemble(rows, columns, policy)
+    policy.close()
     return Dataset(records, header.classes, images or finder.root)
 
 
@@ -194,11 +194,11 @@ def _objects(
     header: Header,
     columns: ObjectTable,
     segments: list[Any],
-    judge: IssuePolicy,
+    policy: IssuePolicy,
 ) -> None:
     lines = [(number, line.split()) for number, line in enumerate(read_lines(file), 1) if line]
     if lines and not (row.width and row.height):
-        report_unreadable(row, judge, file=file, place=f"line {lines[0][0]}")
+        report_unreadable(row, policy, file=file, place=f"line {lines[0][0]}")
         return
     for number, words in lines:
         place = f"line {number}"
@@ -206,17 +206,17 @@ def _objects(
             key, *values = (float(word) for word in words)
         except ValueError:
             message = f"{' '.join(words)[:60]!r}. Expected numbers: class x y width height."
-            judge.report(AnnotationIssue("not a box", file, place, message, row.path))
+            policy.report(AnnotationIssue("not a box", file, place, message, row.path))
             continue
         fault = _fault(values)
         if fault:
-            judge.report(AnnotationIssue("not a box", file, place, fault, row.path))
+            policy.report(AnnotationIssue("not a box", file, place, fault, row.path))
         elif not (key.is_integer() and 0 <= key < len(header.classes)):
             message = (
                 f"class {words[0]} has no name. Expected 0 to {len(header.classes) - 1}, the "
                 f"names in {header.file.name}."
             )
-            judge.report(AnnotationIssue("unknown class", file, place, message, row.path))
+            policy.report(AnnotationIssue("unknown class", file, place, message, row.path))
         else:
             box, polygon = _in_pixels(values, row)
             columns.add(image, box, int(key), file=file, number=number)
