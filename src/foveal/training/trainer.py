@@ -407,7 +407,7 @@ class Trainer:
         if self.checkpointer.folder is None:
             raise TrainingInterrupted(f"{where}. Without a run folder it can't be resumed.")
         raise TrainingInterrupted(
-            f"{where}; the state is in {self.keeper.folder.state}. "
+            f"{where}; the state is in {self.checkpointer.folder.state}. "
             "Go on with the same command and --resume."
         )
 

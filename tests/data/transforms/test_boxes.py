@@ -74,7 +74,7 @@ def test_law_a_box_encloses_what_is_seen_of_the_moved_rectangle(box, matrix):
 @settings(max_examples=60, deadline=None)
 @given(boxes, matrices)
 def test_law_an_ellipse_is_enclosed_by_a_box_that_it_touches(box, matrix):
-    angles = np.linspace(0, 2 * np.pi, 8_001)
+    angles = np.linspace(0, 2 * np.pi, 20_001)
     center, half = np.reshape(box, (2, 2)).mean(axis=0), np.ptp(np.reshape(box, (2, 2)), axis=0) / 2
     outline = center + half * np.column_stack([np.cos(angles), np.sin(angles)])
     outline = outline @ matrix[:, :2].T + matrix[:, 2]
