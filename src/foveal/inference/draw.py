@@ -61,9 +61,8 @@ def draw(
 
 
 def _for_the_eye(path: Path) -> NDArray[np.uint8]:
-    """A file as [H, W, 3]: its first three bands, more than 8 bits spread over the grays."""
+    """A file with its own bands, more than 8 bits spread over the grays."""
     info = image_info(path)
     low, high = band_percentiles([path], bands=info.bands) if info.bits > 8 else ((), ())
     bands = 3 if info.bands in (1, 3) else info.bands
-    pixels = read_image(path, bands=bands, band_low=low, band_high=high)
-    return pixels[:, :, :3] if bands >= 3 else pixels[:, :, :1].repeat(3, axis=2)
+    return read_image(path, bands=bands, band_low=low, band_high=high)

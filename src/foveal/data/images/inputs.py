@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from foveal.data.images.reading import read_image
+from foveal.data.images.reading import read_image, scale_to_bytes
 from foveal.errors import ImageError
 
 if TYPE_CHECKING:
@@ -115,15 +115,9 @@ def _with_bands(values: NDArray[Any], bands: int, what: str) -> NDArray[Any]:
 def _to_bytes(
     values: NDArray[Any], low: Sequence[float], high: Sequence[float], what: str
 ) -> NDArray[np.uint8]:
-    if low:
-        bottom = np.asarray(low, np.float32)
-        span = np.maximum(np.asarray(high, np.float32) - bottom, 1e-6)
-        scaled = (values.astype(np.float32) - bottom) * (255 / span)
-        return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0, 255)), np.uint8)
-    if values.dtype == np.uint8:
-        return values
-    if values.dtype == np.uint16:
-        return np.asarray(values >> 8, np.uint8)
+    scaled = scale_to_bytes(values, low, high)
+    if scaled is not None:
+        return scaled
     if np.issubdtype(values.dtype, np.floating):
         least, most = float(values.min()), float(values.max())
         if least >= 0 and most <= 1:

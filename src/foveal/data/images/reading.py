@@ -207,6 +207,26 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
+def scale_to_bytes(
+    values: NDArray[Any], low: Sequence[float], high: Sequence[float]
+) -> NDArray[np.uint8] | None:
+    """Values in 0..255, bytes as they are; None where nothing says what the values' range is.
+
+    Args:
+        values: [H, W, C] of any type.
+        low, high: what becomes 0 and 255, one for all bands or one for each; without them 16 bits
+            keep their upper half.
+    """
+    if low:
+        bottom = np.asarray(low, np.float32)
+        span = np.maximum(np.asarray(high, np.float32) - bottom, 1e-6)
+        scaled = (values.astype(np.float32) - bottom) * (255 / span)
+        return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0, 255)), np.uint8)
+    if values.dtype == np.uint8:
+        return values
+    return np.asarray(values >> 8, np.uint8) if values.dtype == np.uint16 else None
+
+
 def _with_bands(values: NDArray[Any], bands: int, path: Path) -> NDArray[Any]:
     found = values.shape[2]
     if found == bands:
@@ -225,15 +245,9 @@ def _with_bands(values: NDArray[Any], bands: int, path: Path) -> NDArray[Any]:
 def _to_bytes(
     values: NDArray[Any], low: Sequence[float], high: Sequence[float], path: Path
 ) -> NDArray[np.uint8]:
-    if low:
-        bottom = np.asarray(low, np.float32)
-        span = np.maximum(np.asarray(high, np.float32) - bottom, 1e-6)
-        scaled = (values.astype(np.float32) - bottom) * (255 / span)
-        return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0, 255)), np.uint8)
-    if values.dtype == np.uint8:
-        return np.require(values, np.uint8, ["C", "W"])
-    if values.dtype == np.uint16:
-        return np.asarray(values >> 8, np.uint8)
+    scaled = scale_to_bytes(values, low, high)
+    if scaled is not None:
+        return np.require(scaled, np.uint8, ["C", "W"])
     raise ImageError(
         f"{path}: holds {values.dtype} values, whose range is unknown. "
         "State it with preparation.band_low and preparation.band_high."
