@@ -40,8 +40,11 @@ def write_file(
     """
     path = Path(path)
     data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape")
-    with writing(path, error=error, advice=advice), replacing(path) as temporary:
-        _write_bytes(temporary, data)
+    try:
+        with replacing(path) as temporary:
+            _write_bytes(temporary, data)
+    except OSError as cause:
+        raise unwritable(path, cause, error=error, advice=advice) from cause
 
 
 @contextmanager
@@ -50,13 +53,15 @@ def writing(
 ) -> Iterator[None]:
     """Turn what the system says of a file that can't be written into an error that names it.
 
+    Of what was there before it promises nothing: see `write_file` for files that are replaced.
+
     Raises:
         FovealError: or the kind that was asked for.
     """
     try:
         yield
     except OSError as cause:
-        raise unwritable(path, cause, error=error, advice=advice) from cause
+        raise error(f"{path}: can't be written ({why_unwritable(cause)}). {advice}") from cause
 
 
 def unwritable(
@@ -66,7 +71,7 @@ def unwritable(
     error: type[FovealError] = FovealError,
     advice: str = MAKE_ROOM,
 ) -> FovealError:
-    """The error for a file that can't be written."""
+    """The error for a file that can't be written and was to take an older one's place at once."""
     return error(
         f"{path}: can't be written ({why_unwritable(cause)}). What was there before, if anything "
         f"was, is still there. {advice}"
