@@ -336,7 +336,7 @@ class Detector:
 
         Args:
             image: see above; values as `foveal.data.images.inputs.to_pixels` says.
-            score_threshold: scores must be above it; None takes the chosen one.
+            score_threshold: scores must reach it; None takes the chosen one.
 
         Returns:
             Boxes in original pixels, best first.
