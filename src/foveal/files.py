@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the folder of what can be made again."""
 
 from __future__ import annotations
 
@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 _PART = ".part"
 
 MAKE_ROOM = "Choose another folder, or make room in it."
+
+
+def cache_folder() -> Path | None:
+    """Where foveal remembers what it measured and compiled on this machine; it may not exist yet.
+
+    $FOVEAL_CACHE, else $XDG_CACHE_HOME/foveal, else ~/.cache/foveal; None where there is no home.
+    Losing it costs time only.
+    """
+    if folder := os.environ.get("FOVEAL_CACHE"):
+        return Path(folder)
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return Path(base) / "foveal"
 
 
 def write_file(

@@ -1,8 +1,8 @@
 """How long convolutions take on this processor in float32 and in bfloat16.
 
 Measured once for each machine and version of torch, and remembered in precision.json in the user's
-cache folder: $FOVEAL_CACHE, else $XDG_CACHE_HOME/foveal, else ~/.cache/foveal. A file that can't be
-read or written only means measuring again.
+cache folder (`foveal.files.cache_folder`). A file that can't be read or written only means
+measuring again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import platform
 import tempfile
 import time
@@ -24,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from foveal.acceleration.functions import FasterFunctions
+from foveal.files import cache_folder
 
 SECONDS = 0.2
 """As long as measuring may take, all in all."""
@@ -164,13 +164,8 @@ def _processor() -> str:
 
 def _file() -> Path | None:
     """Where timings are remembered; None where there is no home."""
-    if folder := os.environ.get("FOVEAL_CACHE"):
-        return Path(folder) / "precision.json"
-    try:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return Path(base) / "foveal" / "precision.json"
+    folder = cache_folder()
+    return None if folder is None else folder / "precision.json"
 
 
 def _read(file: Path) -> dict[str, Timing]:

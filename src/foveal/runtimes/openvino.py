@@ -11,6 +11,7 @@ import numpy as np
 from foveal.checkpoints.description import METADATA_KEY, Description, from_json
 from foveal.errors import ModelFileError, SettingsError
 from foveal.runtimes.base import InputSizes, RuntimePrecision
+from foveal.runtimes.openvino_cache import compiled_models
 from foveal.runtimes.openvino_core import shared_core
 from foveal.runtimes.signature import check_shape, order_outputs
 
@@ -41,6 +42,8 @@ class OpenVINORuntime:
         model: an `openvino.Model` with the inputs and outputs of an exported model.
         precision: 'auto' leaves it to OpenVINO, which takes bf16 on CPUs that are made for it.
         device: one of OpenVINO's, such as 'cpu' or 'gpu'; 'auto' is the CPU.
+        remember: keep what is compiled in the user's cache folder, so that the next process starts
+            sooner; for models that will be opened again.
         where: the file, for messages.
 
     Raises:
@@ -56,6 +59,7 @@ class OpenVINORuntime:
         *,
         precision: RuntimePrecision = "auto",
         device: str = "auto",
+        remember: bool = False,
         where: object = "the OpenVINO model",
     ) -> None:
         self._where = where
@@ -68,6 +72,7 @@ class OpenVINORuntime:
             **_precision_hint(self._core, self._device, precision),
         }
         self._bands, self.sizes = _input_sizes(model)
+        self._remember = remember
         self._requests: dict[tuple[int, ...], Any] = {}
         self._lock = threading.Lock()
 
@@ -111,7 +116,9 @@ class OpenVINORuntime:
             if shape and model.is_dynamic():
                 model = model.clone()
                 model.reshape(list(shape))
-            compiled = self._core.compile_model(model, self._device, self._settings)
+            with compiled_models(self._remember) as cache:
+                settings = {**self._settings, **cache}
+                compiled = self._core.compile_model(model, self._device, settings)
             self._requests[shape] = compiled.create_infer_request()
         return self._requests[shape]
 
@@ -172,7 +179,8 @@ def open_openvino(
         )
     text = model.get_rt_info([METADATA_KEY]).value
     description = from_json(text, where=path)
-    return OpenVINORuntime(model, precision=precision, device=device, where=path), description
+    runtime = OpenVINORuntime(model, precision=precision, device=device, remember=True, where=path)
+    return runtime, description
 
 
 def _check_files(path: Path) -> None:
