@@ -29,6 +29,29 @@ def test_two_empty_boxes_do_not_overlap():
     assert arrays.iou(point, point) == 0
 
 
+def test_coverage_divides_by_the_first_boxes_area():
+    crowd = np.array([0, 0, 100, 100], np.float32)
+    half_inside = np.array([-5, 0, 5, 10], np.float32)
+    assert arrays.coverage(half_inside, crowd) == 0.5
+    assert arrays.coverage(crowd, half_inside) == pytest.approx(0.005)
+    assert arrays.coverage(np.zeros(4, np.float32), crowd) == 0
+    assert arrays.coverage(np.zeros((0, 1, 4), np.float32), crowd[None]).shape == (0, 1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 30])
+def test_iou_by_sides_and_gaps_equals_that_of_the_boxes(count):
+    rng = np.random.default_rng(3)
+    centers, others = rng.uniform(-9, 9, (count, 2)), rng.uniform(-9, 9, (7, 2))
+    sides, shapes = rng.uniform(1, 20, (count, 2)), rng.uniform(1, 20, (7, 2))
+    expected = arrays.iou(
+        np.hstack([centers - sides / 2, centers + sides / 2])[:, None],
+        np.hstack([others - shapes / 2, others + shapes / 2]),
+    )
+    gaps = np.abs(centers[:, None] - others)
+    found = arrays.iou_apart(sides[:, None], shapes, gaps=gaps)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["intersections", "iou"])
 @pytest.mark.parametrize("count", [0, 1, 30])
 def test_pairs_equal_their_tensor_twins(name, count):

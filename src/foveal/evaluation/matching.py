@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal.errors import DataError
+from foveal.geometry import arrays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +147,7 @@ def make_pool(
     scores = [found.scores[order] for found, (order, _) in zip(detections, kept, strict=True)]
     labels = [found.labels[order] for found, (order, _) in zip(detections, kept, strict=True)]
     all_scores, all_labels = _join(scores, (0,), np.float32), _join(labels, (0,), np.int64)
-    pair_detection, pair_object, iou, inside = _find_pairs(boxes, targets)
+    pair_detection, pair_object, pair_iou, pair_inside = _find_pairs(boxes, targets)
     numbers = np.arange(len(targets))
     sizes = np.bincount(all_labels, minlength=classes)
     return MatchTable(
@@ -166,8 +167,8 @@ def make_pool(
         areas=_join([_object_areas(target) for target in targets], (0,), np.float64),
         pair_detection=pair_detection,
         pair_object=pair_object,
-        pair_iou=iou,
-        pair_inside=inside,
+        pair_iou=pair_iou,
+        pair_inside=pair_inside,
     )
 
 
@@ -290,14 +291,17 @@ def _find_pairs(
     first_detection = first_object = 0
     for found, target in zip(boxes, targets, strict=True):
         if len(found) and len(target):
-            iou, inside = _overlaps(found, target.boxes)
-            row, column = np.nonzero(
-                (iou >= LEAST_IOU) | (target.ignored & (inside >= MOSTLY_INSIDE))
-            )
+            ours, theirs = found.astype(np.float64), target.boxes.astype(np.float64)
+            overlap = arrays.iou(ours[:, None], theirs)
+            keep = overlap >= LEAST_IOU
+            regions = np.flatnonzero(target.ignored)
+            if len(regions):
+                keep[:, regions] |= arrays.coverage(ours[:, None], theirs[regions]) >= MOSTLY_INSIDE
+            row, column = np.nonzero(keep)
             rows.append(row + first_detection)
             columns.append(column + first_object)
-            ious.append(iou[row, column])
-            insides.append(inside[row, column])
+            ious.append(overlap[row, column])
+            insides.append(arrays.coverage(ours[row], theirs[column]))
         first_detection += len(found)
         first_object += len(target)
     return (
@@ -308,28 +312,12 @@ def _find_pairs(
     )
 
 
-def _overlaps(
-    boxes: NDArray[np.float32], objects: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """IoU and share of each box inside each object, both [D, G]; 0 where a box has no area."""
-    ours, theirs = np.asarray(boxes, np.float64)[:, None], np.asarray(objects, np.float64)
-    low, high = np.maximum(ours[..., :2], theirs[:, :2]), np.minimum(ours[..., 2:], theirs[:, 2:])
-    sides = np.clip(high - low, 0, None)
-    shared = sides[..., 0] * sides[..., 1]
-    own = _areas(boxes)[:, None]
-    union = own + _areas(objects) - shared
-    zeros = np.zeros_like(shared)
-    iou = np.divide(shared, union, out=zeros.copy(), where=union > 0)
-    return iou, np.divide(shared, own, out=zeros, where=own > 0)
+def _object_areas(target: Target) -> NDArray[np.float64]:
+    return _areas(target.boxes) if target.areas is None else target.areas
 
 
 def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
-    sides = np.asarray(boxes[:, 2:], np.float64) - boxes[:, :2]
-    return np.asarray(sides[:, 0] * sides[:, 1], np.float64)
-
-
-def _object_areas(target: Target) -> NDArray[np.float64]:
-    return _areas(target.boxes) if target.areas is None else target.areas
+    return np.asarray(arrays.areas(boxes.astype(np.float64)), np.float64)
 
 
 def _check_labels(labels: NDArray[np.int64], classes: int, where: str) -> None:

@@ -53,8 +53,48 @@ def iou(boxes: Floats, others: Floats) -> Floats:
         [...] in 0..1.
     """
     shared = intersections(boxes, others)
-    union = areas(boxes) + areas(others) - shared
-    result: Floats = shared / np.maximum(union, np.finfo(union.dtype).tiny)
+    return _divide(shared, areas(boxes) + areas(others) - shared)
+
+
+def coverage(boxes: Floats, others: Floats) -> Floats:
+    """Intersection over a box's own area, broadcasting like `intersections`; 0 where it is empty.
+
+    COCO asks for it instead of the IoU where the other box is a crowd, a region to ignore.
+
+    Args:
+        boxes: [..., 4] xyxy, whose areas divide.
+        others: [..., 4] xyxy, same frame.
+
+    Returns:
+        [...] in 0..1.
+    """
+    return _divide(intersections(boxes, others), areas(boxes))
+
+
+def iou_apart(sides: Floats, others: Floats, *, gaps: Floats) -> Floats:
+    """Intersection over union of boxes of which the sides are known, and how far they are apart.
+
+    Args:
+        sides: [..., 2] widths and heights, positive.
+        others: [..., 2] widths and heights of the other boxes, positive.
+        gaps: [..., 2] distances between the centers in x and y, not negative.
+
+    Returns:
+        [...] broadcast, in 0..1.
+    """
+    width, height = (
+        np.minimum(np.minimum(one, other), (one + other) / 2 - gap).clip(0)
+        for one, other, gap in (
+            (sides[..., axis], others[..., axis], gaps[..., axis]) for axis in range(2)
+        )
+    )
+    shared = width * height
+    return _divide(shared, sides.prod(axis=-1) + others.prod(axis=-1) - shared)
+
+
+def _divide(shared: Floats, area: Floats) -> Floats:
+    """Areas that are shared over areas that hold them; 0 where these are empty."""
+    result: Floats = shared / np.maximum(area, np.finfo(area.dtype).tiny)
     return result
 
 

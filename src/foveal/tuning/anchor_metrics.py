@@ -16,6 +16,7 @@ import torch
 from foveal.detection.anchors import AnchorGrid
 from foveal.detection.assignment import assign
 from foveal.geometry.anchor_reach import center_gaps, level_places, reachable_ious
+from foveal.geometry.arrays import iou_apart
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -185,7 +186,10 @@ def best_ious(objects: Objects, settings: AnchorSettings) -> NDArray[np.float64]
     """[N, L, A]: each object's IoU with each shape at that shape's best place."""
     sides = anchor_sides(settings)
     gaps = object_gaps(objects, settings)
-    levels = [iou_at(objects.sides, gaps[:, level], sides[level]) for level in range(len(sides))]
+    levels = [
+        iou_apart(objects.sides[:, None], sides[level], gaps=gaps[:, None, level])
+        for level in range(len(sides))
+    ]
     return np.stack(levels, axis=1)
 
 
@@ -195,27 +199,6 @@ def object_gaps(objects: Objects, settings: AnchorSettings) -> NDArray[np.float6
         objects.inputs, settings.strides, nominal=settings.stride_from == "nominal"
     )
     return center_gaps(objects.boxes, steps=steps, counts=counts, offset=settings.offset)
-
-
-def iou_at(sides: NDArray[Any], gaps: NDArray[Any], shapes: NDArray[Any]) -> NDArray[Any]:
-    """IoU of boxes and anchors whose centers are known distances apart.
-
-    Args:
-        sides: [N, 2] the boxes' widths and heights.
-        gaps: [N, 2] distances between the centers in x and y.
-        shapes: [A, 2] the anchors' widths and heights.
-
-    Returns:
-        [N, A] in the arguments' floating type.
-    """
-    overlap = np.minimum(
-        np.minimum(sides[:, None], shapes),
-        (sides[:, None] + shapes) / 2 - gaps[:, None],
-    ).clip(0)
-    shared = overlap[..., 0] * overlap[..., 1]
-    areas = sides.prod(axis=1)[:, None] + shapes.prod(axis=1)
-    result: NDArray[Any] = shared / (areas - shared)
-    return result
 
 
 def enlarge(objects: Objects, factor: float) -> Objects:
@@ -294,5 +277,5 @@ def _shape_recall(objects: Objects, settings: AnchorSettings, iou: float) -> flo
     if not len(objects):
         return float("nan")
     shapes = anchor_sides(settings).reshape(-1, 2)
-    best = iou_at(objects.sides, np.zeros((len(objects), 2)), shapes).max(axis=1)
+    best = iou_apart(objects.sides[:, None], shapes, gaps=np.zeros((1, 1, 2))).max(axis=1)
     return float((best >= iou).mean())

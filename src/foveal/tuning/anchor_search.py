@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveal.tuning.anchor_metrics import Objects, best_ious, iou_at, object_gaps
+from foveal.geometry.arrays import iou_apart
+from foveal.tuning.anchor_metrics import Objects, best_ious, object_gaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,9 +106,8 @@ class _Landscape:
         sizes = np.exp(point.sizes[level] + point.scales)[:, None]
         roots = np.exp(point.ratios / 2)
         shapes = np.stack([sizes / roots, sizes * roots], axis=-1).astype(np.float32)
-        found = iou_at(self.sides, self.gaps[:, level], shapes.reshape(-1, 2))
-        table: NDArray[np.float32] = found.T.reshape(*shapes.shape[:2], -1)
-        return table
+        found = iou_apart(shapes.reshape(-1, 1, 2), self.sides, gaps=self.gaps[:, level])
+        return found.reshape(*shapes.shape[:2], -1).astype(np.float32, copy=False)
 
     def score(self, best: NDArray[np.float32]) -> float:
         """The softened recall, the mean and the price of classes that lost."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from foveal.geometry.arrays import areas, intersections
 from foveal.visualization.colors import Color, ink_on
 from foveal.visualization.fonts import font
 
@@ -19,6 +20,8 @@ LEAST_TEXT = 9
 """Pixels below which letters can't be read."""
 _PANEL = (16, 18, 22, 205)
 _LONGEST = 28
+_MOST_COVERED = 0.35
+"""Fraction of a box that a label may cover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ def draw_labels(
     """
     width, height = draw.im.size
     written = 0
-    areas = _area(obstacles)
+    bearable = _MOST_COVERED * areas(obstacles)
     pad = max(1, size // 5)
     for label in labels:
         text = shorten(label.text)
@@ -86,10 +89,9 @@ def draw_labels(
         inside = (places[:, 0] >= 0) & (places[:, 1] >= 0)
         inside &= (places[:, 2] <= width) & (places[:, 3] <= height)
         for place in places[inside]:
-            if _overlaps(place, taken).any():
+            if intersections(place, taken).any():
                 continue
-            hidden = _overlaps(place, obstacles) > 0.35 * areas
-            if hidden.any():
+            if (intersections(place, obstacles) > bearable).any():
                 continue
             x, y = float(place[0]), float(place[1])
             draw.rectangle((x, y, x + w - 1, y + h - 1), fill=(*label.color, 225))
@@ -144,18 +146,6 @@ def _places(box: NDArray[np.float32], w: int, h: int, *, gap: int) -> NDArray[np
     return np.concatenate([starts, starts + np.asarray((w, h))], axis=1).astype(np.float32)
 
 
-def _overlaps(place: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[N] the area in pixels that each box shares with the place."""
-    low = np.maximum(place[:2], boxes[:, :2])
-    high = np.minimum(place[2:], boxes[:, 2:])
-    sides = np.clip(high - low, 0, None)
-    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
-
-
-def _area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), np.float32)
-
-
 def _legend_size(rows: list[LegendRow], size: int) -> tuple[int, int]:
     names = max((_length(shorten(row.name), size) for row in rows), default=0)
     counts = max((_length(str(row.count), size) for row in rows), default=0)
@@ -174,8 +164,8 @@ def _emptiest_corner(
     left, top = min(margin, width - w), min(margin, height - h)
     corners = [(left, top), (right, top), (left, bottom), (right, bottom)]
     places = [np.asarray((x, y, x + w, y + h), np.float32) for x, y in corners]
-    areas = np.maximum(_area(boxes), 1)
-    covered = [float((_overlaps(place, boxes) / areas).sum()) for place in places]
+    least = np.maximum(areas(boxes), 1)
+    covered = [float((intersections(place, boxes) / least).sum()) for place in places]
     return places[int(np.argmin(np.round(covered, 2)))]
 
 

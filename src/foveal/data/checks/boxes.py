@@ -10,6 +10,7 @@ import numpy as np
 from foveal.data.checks.findings import EXPLAINS_OTHERS, Finding, make_finding
 from foveal.data.statistics import StackedObjects, stack_objects
 from foveal.geometry.anchor_reach import center_gaps, level_places, reachable_ious
+from foveal.geometry.arrays import iou
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,7 +99,7 @@ def _nearly_identical(dataset: Dataset, objects: StackedObjects) -> list[Finding
         rows = rows[near]
         if not len(rows):
             break
-        alike = rows[_iou(boxes[rows], boxes[rows + shift]) >= NEARLY_IDENTICAL]
+        alike = rows[iou(boxes[rows], boxes[rows + shift]) >= NEARLY_IDENTICAL]
         for i in alike:
             one, other = sorted((int(order[i]), int(order[i + shift])))
             twins[other] = min(one, twins.get(other, one))
@@ -113,17 +114,6 @@ def _nearly_identical(dataset: Dataset, objects: StackedObjects) -> list[Finding
         "{n} box{es} nearly identical with another" f" (IoU {NEARLY_IDENTICAL} or more)", places,
         advice="Remove one of the two, or correct the class.",
     )  # fmt: skip
-
-
-def _iou(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    low = np.maximum(boxes[:, :2], others[:, :2])
-    high = np.minimum(boxes[:, 2:], others[:, 2:])
-    shared = (high - low).clip(0).prod(axis=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (others[:, 2:] - others[:, :2]).prod(
-        axis=1
-    )
-    result: NDArray[np.float64] = shared / (areas - shared)
-    return result
 
 
 def _without_objects(dataset: Dataset) -> list[Finding]:
