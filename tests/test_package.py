@@ -15,7 +15,10 @@ import pytest
 import foveal
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "torchvision", "timm", "accelerate", "cv2", "numpy", "pydantic", "matplotlib")
+HEAVY = (
+    *("torch", "torchvision", "timm", "accelerate", "cv2", "numpy", "pydantic", "matplotlib"),
+    "jinja2",
+)
 FORBIDDEN = re.compile(
     r"""
     (?<![\w.])/(?:work|root|home/\w+|Users/\w+|opt/\w+|mnt/\w+)/   # a path of one machine

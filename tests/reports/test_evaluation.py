@@ -201,5 +201,5 @@ def test_images_of_four_bands_are_drawn(tmp_path: Path, made_up: ModuleType) -> 
         evaluation, deep, most=2, bands=4, band_low=(0,) * 4, band_high=(3000,) * 4
     )
     assert section is not None
-    pictures = section.parts[2]
+    pictures = section.parts[2].pictures
     assert [picture.image.shape for picture in pictures] == [(480, 480, 3)] * 2

@@ -6,24 +6,31 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 
 from foveal.errors import FovealError
-from foveal.reports.html import (
+from foveal.reports.html import _environment, render_report, write_report
+from foveal.reports.parts import (
     Bar,
     Chart,
+    Charts,
     Folded,
     Key,
+    KeyEntry,
     Number,
+    Numbers,
+    Part,
     Picture,
+    Pictures,
     Report,
     Section,
     Table,
-    render_report,
-    write_report,
 )
 from foveal.visualization import charts, colors
 
@@ -52,9 +59,11 @@ def everything(text: str) -> Report:
         subtitle=text,
         footer=text,
         sections=[
-            Section(text, [text, [Number(text, text, text, text)], table]),
-            Section(text, [[Chart(text, svg, text)], [Picture(text, picture, text)]]),
-            Section(text, [Key([(colors.MISSED, True, text)]), Folded(text, text)]),
+            Section(text, [text, Numbers([Number(text, text, text, text)]), table]),
+            Section(
+                text, [Charts([Chart(text, svg, text)]), Pictures([Picture(text, picture, text)])]
+            ),
+            Section(text, [Key([KeyEntry(colors.MISSED, text, dashed=True)]), Folded(text, text)]),
             Section(text, [Folded(text, table)]),
         ],
     )
@@ -103,6 +112,47 @@ def test_text_is_escaped_everywhere() -> None:
     assert ("alt", EVIL) in checker.attributes
 
 
+def test_text_is_escaped_once() -> None:
+    page = render_report(everything("<b> & 'cells'"))
+    assert "&amp;amp;" not in page
+    assert "&amp;lt;" not in page
+    assert check(page).words.count("<b> & 'cells'") > 15
+
+
+def test_only_our_own_charts_are_taken_as_they_are() -> None:
+    made_elsewhere: Any = "<svg><script>alert(1)</script></svg>"
+    chart = Chart("chart", made_elsewhere)
+    checker = check(render_report(Report("t", sections=[Section("s", [Charts([chart])])])))
+    assert "script" not in checker.tags
+    assert "svg" not in checker.tags
+    assert made_elsewhere in checker.words
+
+
+def test_long_names_leave_room_for_the_rest() -> None:
+    long = "endless" * 7000
+    table = Table((long,), [(long,)])
+    parts: list[Part] = [table, Charts([Chart(long, charts.draw_error_costs({long: 0.1}))])]
+    page = render_report(Report(long, sections=[Section("s", parts)]))
+    assert max(len(words) for words in check(page).words if "endless" in words) <= 250
+
+
+def test_a_name_that_the_template_does_not_know_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        _environment().get_template("report.html.jinja").render()
+
+
+@pytest.mark.parametrize("kind", [part for part in get_args(Part) if part is not str])
+def test_every_kind_of_part_has_a_macro(kind: Any) -> None:
+    macros = _environment().get_template("parts.html.jinja").module
+    assert callable(getattr(macros, kind.kind))
+
+
+def test_the_templates_belong_to_the_package() -> None:
+    folder = resources.files("foveal.reports") / "templates"
+    names = sorted(entry.name for entry in folder.iterdir())
+    assert names == ["parts.html.jinja", "report.css", "report.html.jinja"]
+
+
 def test_nothing_is_fetched() -> None:
     page = render_report(everything("cells"))
     checker = check(page)
@@ -119,7 +169,7 @@ def test_ids_are_unique_and_links_lead_somewhere() -> None:
         Chart("one", charts.draw_error_costs({"a": 0.1})),
         Chart("two", charts.draw_error_costs({"b": 0.2})),
     ]
-    checker = check(render_report(Report("title", sections=[Section("charts", [shown])])))
+    checker = check(render_report(Report("title", sections=[Section("charts", [Charts(shown)])])))
     ids = [value for name, value in checker.attributes if name == "id"]
     assert len(set(ids)) == len(ids)
     links = [
@@ -131,7 +181,7 @@ def test_ids_are_unique_and_links_lead_somewhere() -> None:
 def test_pictures_are_of_sane_size() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3)).astype(np.uint8)
     large = np.kron(noise, np.ones((100, 100, 1), np.uint8))
-    page = render_report(Report("t", sections=[Section("s", [[Picture("p", large)]])]))
+    page = render_report(Report("t", sections=[Section("s", [Pictures([Picture("p", large)])])]))
     assert 'width="1600" height="1200"' in page
     assert len(page) < 1_500_000
 

@@ -10,7 +10,17 @@ import numpy as np
 from foveal.data.images.reading import read_image
 from foveal.errors import FovealError
 from foveal.evaluation.story import ERROR_TYPES, costliest
-from foveal.reports.html import Chart, Key, Part, Picture, Section, Table
+from foveal.reports.parts import (
+    Chart,
+    Charts,
+    Key,
+    KeyEntry,
+    Part,
+    Picture,
+    Pictures,
+    Section,
+    Table,
+)
 from foveal.reports.results import MOST_CLASSES, largest_classes
 from foveal.structures import Detections, Target
 from foveal.text import decimal
@@ -55,17 +65,22 @@ def pictures_section(
             unread.append(str(error))
     key = Key(
         [
-            (colors.FOUND, False, "found"),
-            (colors.MISSED, True, "missed: an object without a detection"),
-            (colors.FALSE, False, "false: a detection without an object"),
-            (colors.IGNORED, True, "region to ignore"),
+            KeyEntry(colors.FOUND, "found"),
+            KeyEntry(colors.MISSED, "missed: an object without a detection", dashed=True),
+            KeyEntry(colors.FALSE, "false: a detection without an object"),
+            KeyEntry(colors.IGNORED, "region to ignore", dashed=True),
         ]
     )
     text = (
         "The images with the most errors, worst first. Some errors may be missing or wrong "
         "annotations: look before you trust either. Click a picture to enlarge it."
     )
-    parts: list[Part] = [text, key, pictures, *(f"Not shown: {message}" for message in unread)]
+    parts: list[Part] = [
+        text,
+        key,
+        Pictures(pictures),
+        *(f"Not shown: {message}" for message in unread),
+    ]
     return Section("Hardest images", parts)
 
 
@@ -89,8 +104,12 @@ def errors_section(evaluation: Evaluation) -> Section | None:
         for words, (meaning, kind) in kinds.items()
     ]
     columns = ("kind", "meaning", "AP50 lost", "at the threshold", "at any score")
-    table = Table(columns, rows, texts=2)
-    parts: list[Part] = [costliest(evaluation.errors), _error_charts(evaluation, costs), table]
+    table = Table(columns, rows, text_columns=2)
+    parts: list[Part] = [
+        costliest(evaluation.errors),
+        Charts(_error_charts(evaluation, costs)),
+        table,
+    ]
     return Section("Errors", parts)
 
 
@@ -126,7 +145,7 @@ def curves_section(evaluation: Evaluation) -> Section | None:
             f"On the dashed line they are; mean distance {decimal(calibration.error)}.",
         ),
     ]
-    parts: list[Part] = [shown]
+    parts: list[Part] = [Charts(shown)]
     if len(chosen) < sum(one.objects > 0 for one in evaluation.per_class):
         parts.insert(0, f"The {len(chosen)} classes with the most objects.")
     return Section("Curves", parts)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from foveal.config import Settings, to_toml
 from foveal.errors import FovealError
 from foveal.reports.errors import curves_section, errors_section, pictures_section
-from foveal.reports.html import Report, Section, write_report
+from foveal.reports.html import write_report
+from foveal.reports.parts import Report, Section
 from foveal.reports.results import (
     classes_section,
     counting_section,

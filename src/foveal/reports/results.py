@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from foveal.evaluation.story import bias_in_words, cautions, overview
-from foveal.reports.html import Bar, Chart, Folded, Number, Part, Section, Table
+from foveal.reports.parts import Bar, Chart, Charts, Folded, Number, Numbers, Part, Section, Table
 from foveal.text import UNDEFINED, decimal, percent, plain_number
 from foveal.visualization import charts
 
@@ -68,7 +68,7 @@ def summary_section(evaluation: Evaluation) -> Section:
             bias_in_words(counts),
         ),
     ]
-    parts: list[Part] = [overview(evaluation), numbers, *cautions(evaluation)]
+    parts: list[Part] = [overview(evaluation), Numbers(numbers), *cautions(evaluation)]
     return Section("Summary", parts)
 
 
@@ -142,7 +142,7 @@ def counting_section(evaluation: Evaluation) -> Section | None:
         "Each dot is an image (a larger dot: several); on the dashed line the number is exact. "
         "A bias above zero means that too many are counted."
     )
-    return Section("Counting", [text, drawn, Table(columns, rows)])
+    return Section("Counting", [text, Charts(drawn), Table(columns, rows)])
 
 
 def numbers_section(evaluation: Evaluation) -> Section:
@@ -169,7 +169,7 @@ def numbers_section(evaluation: Evaluation) -> Section:
     parts: list[Part] = [
         f"At most {evaluation.max_detections} detections an image; a dash: there are no such "
         "objects.",
-        Table(("number", "meaning", "value"), rows, texts=2),
+        Table(("number", "meaning", "value"), rows, text_columns=2),
         Folded("Each class", Table(headings, per_class)),
     ]
     return Section("All numbers", parts)

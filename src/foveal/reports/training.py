@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal.data.statistics import Statistics, measure_dataset
-from foveal.reports.html import Bar, Chart, Part, Section, Table
+from foveal.reports.parts import Bar, Chart, Charts, Part, Section, Table
 from foveal.text import UNDEFINED, counted, decimal, percent
 from foveal.visualization import charts
 
@@ -60,7 +60,7 @@ def training_section(history: Sequence[Mapping[str, Any]]) -> Section | None:
         shown.append(Chart("Learning rate", drawn))
     if not shown:
         return None
-    return Section("Training", [_training_story(epochs), shown])
+    return Section("Training", [_training_story(epochs), Charts(shown)])
 
 
 def data_section(datasets: Mapping[str, Dataset | None]) -> Section | None:
@@ -138,7 +138,7 @@ def anchors_section(fit: AnchorFit | None) -> Section | None:
         text,
         fit.text[:1].upper() + fit.text[1:] + ".",
         Table(columns, rows),
-        [chart],
+        Charts([chart]),
     ]
     return Section("Anchors", parts)
 

@@ -28,6 +28,7 @@ from foveal.visualization.svg import (
 )
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from numpy.typing import ArrayLike, NDArray
 
 _MOST_WRITTEN_CELLS = 15
@@ -50,7 +51,7 @@ class Line:
     label: int | None = None
 
 
-def draw_precision_recall(lines: Sequence[Line]) -> str:
+def draw_precision_recall(lines: Sequence[Line]) -> Markup:
     """Precision (y) over recall (x), one line a class, both in 0..1."""
     axes = new_axes(4.3, 3.5, x="share of the objects found (recall)", y="share right (precision)")
     _unit(axes)
@@ -59,7 +60,7 @@ def draw_precision_recall(lines: Sequence[Line]) -> str:
     return to_svg(axes)
 
 
-def draw_f1(lines: Sequence[Line], *, score_threshold: float) -> str:
+def draw_f1(lines: Sequence[Line], *, score_threshold: float) -> Markup:
     """F1 (y) over the score threshold (x), one line a class; the chosen threshold is marked."""
     axes = new_axes(4.3, 3.5, x="score threshold", y="F1")
     _unit(axes)
@@ -73,7 +74,7 @@ def draw_calibration(
     mean_scores: NDArray[np.float64],
     precisions: NDArray[np.float64],
     numbers: NDArray[np.int64],
-) -> str:
+) -> Markup:
     """Share of right detections (y) over their score (x), with how many there are in each bin.
 
     Args:
@@ -102,7 +103,7 @@ def draw_calibration(
     return to_svg(axes)
 
 
-def draw_counts(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> str:
+def draw_counts(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> Markup:
     """Predicted (y) against true (x) number of objects, one dot an image.
 
     Where several images coincide the dot is larger.
@@ -133,7 +134,7 @@ def draw_counts(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> str:
     return to_svg(axes)
 
 
-def draw_confusion(names: Sequence[str], matrix: NDArray[np.int64]) -> str:
+def draw_confusion(names: Sequence[str], matrix: NDArray[np.int64]) -> Markup:
     """Which class (row) is taken for which (column); colors are shares of the row.
 
     Args:
@@ -172,14 +173,14 @@ def draw_confusion(names: Sequence[str], matrix: NDArray[np.int64]) -> str:
     return to_svg(axes)
 
 
-def draw_error_costs(costs: Mapping[str, float]) -> str:
+def draw_error_costs(costs: Mapping[str, float]) -> Markup:
     """How much AP50 each type of error costs, as bars; values in 0..1."""
     axes = new_axes(4.3, 0.9 + 0.36 * max(1, len(costs)), x="AP50 lost", grid="x")
     bars(axes, list(costs), list(costs.values()), written="{:.3f}")
     return to_svg(axes)
 
 
-def draw_by_size(names: Sequence[str], values: Sequence[float], objects: Sequence[int]) -> str:
+def draw_by_size(names: Sequence[str], values: Sequence[float], objects: Sequence[int]) -> Markup:
     """AP of objects by their size, with how many there are; values in 0..1."""
     axes = new_axes(4.3, 0.9 + 0.4 * max(1, len(names)), x="AP", grid="x")
     rows = [f"{name}  ({count:,})" for name, count in zip(names, objects, strict=True)]
@@ -190,7 +191,7 @@ def draw_by_size(names: Sequence[str], values: Sequence[float], objects: Sequenc
 
 def draw_history(
     lines: Sequence[Line], *, x: str, y: str, logarithmic: bool = False, best: float | None = None
-) -> str:
+) -> Markup:
     """What training did: any values (y) over epochs or steps (x).
 
     Args:
@@ -216,7 +217,7 @@ def draw_history(
 
 def draw_learning_rates(
     rates: NDArray[np.float64], losses: NDArray[np.float64], *, chosen: float | None
-) -> str:
+) -> Markup:
     """The learning-rate finder's curve: loss (y) over learning rate (x, logarithmic)."""
     axes = new_axes(5.2, 3.4, x="learning rate", y="loss")
     known = np.isfinite(losses) & (rates > 0)
@@ -235,7 +236,7 @@ def draw_learning_rates(
 
 def draw_boxes_and_anchors(
     boxes: NDArray[np.float64], anchors: NDArray[np.float64], *, unit: str = "input pixels"
-) -> str:
+) -> Markup:
     """Widths and heights of objects (dots) and of anchors (crosses), logarithmic.
 
     Args:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from foveal.visualization.labels import shorten
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.axes import Axes
 
 INK = "#1d2733"
@@ -117,12 +118,14 @@ def plain(text: str, longest: int = 24) -> str:
     return shorten(text, longest).replace("$", r"\$")
 
 
-def to_svg(axes: Axes) -> str:
+def to_svg(axes: Axes) -> Markup:
     """The figure as one `<svg>` element without prolog, its ids unlike those of any other chart.
 
-    The same figure always gives the same text.
+    The same figure always gives the same text. It is Markup, which a template shows as it is:
+    matplotlib has escaped every name in it.
     """
     import matplotlib
+    from markupsafe import Markup
 
     buffer = io.StringIO()
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "foveal"}
@@ -138,4 +141,4 @@ def to_svg(axes: Axes) -> str:
     prefix = "c" + blake2b(text.encode(), digest_size=4).hexdigest() + "-"
     text = re.sub(r'\bid="', f'id="{prefix}', text)
     text = re.sub(r'href="#', f'href="#{prefix}', text)
-    return re.sub(r"url\(#", f"url(#{prefix}", text)
+    return Markup(re.sub(r"url\(#", f"url(#{prefix}", text))
