@@ -11,6 +11,7 @@ from torchvision.ops import nms
 
 from foveal.detection.anchors import AnchorGrid
 from foveal.detection.box_coding import decode_boxes
+from foveal.detection import decoding_arrays
 from foveal.detection.decoding import decode
 from foveal.detection.decoding_tensors import best_candidates
 from foveal.structures import PaddedDetections, RawOutput
@@ -292,6 +293,20 @@ def test_arrays_need_not_lie_in_order_in_memory():
         assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("few", [0, decoding_arrays._FEW])
+@pytest.mark.parametrize("above", [0, 5, 300, 2990])
+@pytest.mark.parametrize("top", [1, 20, 1000])
+def test_looking_into_blocks_finds_what_looking_at_each_finds(few, above, top, monkeypatch):
+    rng = np.random.default_rng(above)
+    logits = rng.normal(-9, 1, 3000).astype(np.float32)
+    logits[rng.permutation(3000)[:above]] += 12
+    logits[[7, 2999]] = np.nan, np.inf
+    expected = [index for index in np.argsort(-logits, kind="stable") if 0 < logits[index] < np.inf]
+    monkeypatch.setattr(decoding_arrays, "_FEW", few)
+    best = decoding_arrays._best_of_level(logits, limit=np.float32(0), top=top)
+    assert best.tolist() == expected[:top]
+
+
 def test_candidates_of_tensors_have_shapes_that_depend_on_the_input_only():
     """What is traced for a graph with decoding inside."""
     logit = math.log(0.05 / 0.95)
@@ -311,6 +326,7 @@ def test_decoding_arrays_loads_no_torch():
 import sys
 import numpy as np
 from foveal.detection.anchors import AnchorGrid
+from foveal.detection import decoding_arrays
 from foveal.detection.decoding import decode
 from foveal.inference.test_time_augmentation import merge
 from foveal.structures import RawOutput

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _SMALLEST_BLOCK = 64
 """Logits whose maximum is taken in one go, at least."""
+_FEW = 2**18
+"""So many logits are faster looked at one by one, unless most of them are above the limit."""
 
 
 def decode_arrays(
@@ -117,6 +119,10 @@ def _above(logits: NDArray[np.float32], *, limit: np.float32, top: int) -> NDArr
     Only blocks whose maximum is above the limit are looked into. And where there are many blocks,
     the maximum that `top` of them reach is a limit too.
     """
+    if len(logits) <= _FEW:
+        hit = logits > limit
+        if np.count_nonzero(hit) <= 4 * top:
+            return np.flatnonzero(hit)
     block = max(_SMALLEST_BLOCK, len(logits) // (4 * top))
     blocks = logits[: len(logits) // block * block].reshape(-1, block)
     maxima = blocks.max(axis=1)
@@ -124,10 +130,10 @@ def _above(logits: NDArray[np.float32], *, limit: np.float32, top: int) -> NDArr
     if len(finite) > top:
         reached = np.partition(finite, -top)[-top]
         limit = max(limit, np.nextafter(reached, np.float32(-np.inf)))
-    hit = np.flatnonzero(~(maxima <= limit))
-    row, column = np.divmod(np.flatnonzero(blocks[hit] > limit), block)
+    open_blocks = np.flatnonzero(~(maxima <= limit))
+    row, column = np.divmod(np.flatnonzero(blocks[open_blocks] > limit), block)
     rest = np.flatnonzero(logits[blocks.size :] > limit) + blocks.size
-    return np.concatenate([hit[row] * block + column, rest])
+    return np.concatenate([open_blocks[row] * block + column, rest])
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
