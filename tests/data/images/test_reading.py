@@ -17,8 +17,9 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
+from foveal.data.images import pillow
 from foveal.data.images.reading import band_percentiles, image_info, image_size, read_image
 from foveal.errors import ImageError, MissingExtraError
 
@@ -390,6 +391,36 @@ def test_large_picture_raises_no_warning_of_pillows(tmp_path, monkeypatch):
     Image.new("L", (20, 30)).save(tmp_path / "large.png")
     assert image_size(tmp_path / "large.png") == (20, 30)
     assert read_image(tmp_path / "large.png").shape == (30, 20, 3)
+
+
+def test_pillows_limit_is_the_same_for_everybody_at_every_moment(tmp_path, monkeypatch):
+    """Another thread that opens a picture meanwhile keeps Pillow's protection."""
+    seen = []
+    plugins = {
+        name: (lambda *given, make=make: seen.append(Image.MAX_IMAGE_PIXELS) or make(*given), knows)
+        for name, (make, knows) in {name: Image.OPEN[name] for name in pillow._formats()}.items()
+    }
+    monkeypatch.setattr(Image, "OPEN", plugins)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for ending in ("png", "jpg", "bmp"):
+        path = tmp_path / f"large.{ending}"
+        Image.new("L", (20, 30)).save(path)
+        read_image(path)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    with pytest.raises(ImageError):
+        read_image(tmp_path / "broken.png")
+    assert set(seen) == {100}
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_what_pillow_refuses_while_it_decodes_is_said(tmp_path, monkeypatch):
+    def refuse(_picture):
+        raise Image.DecompressionBombError("600 pixels exceed the limit")
+
+    Image.new("L", (20, 30)).save(tmp_path / "large.tif")
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", refuse)
+    with pytest.raises(ImageError, match=r"large\.tif: is too large for Pillow \(600 pixels"):
+        read_image(tmp_path / "large.tif")
 
 
 def test_band_limits_that_do_not_match_are_refused(tmp_path):

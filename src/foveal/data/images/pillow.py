@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import IO, TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from foveal.data.images import tiff
 from foveal.errors import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -49,8 +50,8 @@ def reads_tiff(file: IO[bytes]) -> bool:
     """Whether Pillow reads a TIFF, and not just the first of several planes."""
     file.seek(0)
     try:
-        with _quiet_pillow():
-            picture = Image.open(file, formats=("TIFF",))
+        with _without_warnings():
+            picture = _open(file, ("TIFF",))
             samples: int = picture.tag_v2.get(_SAMPLES, 1)  # type: ignore[attr-defined]
     except Exception:  # whatever is wrong is said by the reader that is asked next
         return False
@@ -81,22 +82,40 @@ def _formats() -> tuple[str, ...]:
 
 
 @contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Without Pillow's own limit of pixels, since ours is checked, and without its warnings."""
+def _without_warnings() -> Iterator[None]:
+    """Without Pillow's warnings about odd metadata, on which no pixel depends."""
     with _pillow_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+        yield
+
+
+def _open(file: IO[bytes], formats: Sequence[str]) -> Image.Image:
+    """Read the header as the first of the formats that knows the file.
+
+    As `Image.open` does it, but for the limit of pixels: Pillow's is one for the whole process,
+    and ours is checked before anything is decoded.
+
+    Raises:
+        UnidentifiedImageError: no format knows it.
+    """
+    Image.init()
+    file.seek(0)
+    beginning = file.read(16)
+    for name in formats:
+        open_as, accepts = Image.OPEN[name]
+        # What is accepted with a text can't be read by this Pillow, as the text says.
+        if accepts is not None and accepts(beginning) is not True:
+            continue
+        file.seek(0)
+        with suppress(SyntaxError, IndexError, TypeError, struct.error):
+            return open_as(file, "")
+    raise UnidentifiedImageError("no format knows the file")
 
 
 def open_picture(file: IO[bytes], *, path: Path) -> tuple[Image.Image, int]:
     """Read the header: the picture, not yet decoded, and the orientation still to be applied."""
-    file.seek(0)
-    with _quiet_pillow():
-        picture = Image.open(file, formats=_formats())
+    with _without_warnings():
+        picture = _open(file, _formats())
         if picture.format in _STILL and getattr(picture, "is_animated", False):
             raise ImageError(
                 f"{path}: is an animation. Expected a single picture. Save the frame that you mean."

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from foveal.data.images import pillow as pictures
 from foveal.data.images import tiff
@@ -200,6 +200,11 @@ def _explained(path: Path) -> Iterator[None]:
         ) from None
     except MemoryError:
         raise ImageError(f"{path}: does not fit into memory.") from None
+    except Image.DecompressionBombError as error:  # of formats that look while they decode
+        raise ImageError(
+            f"{path}: is too large for Pillow ({error}). Cut it into tiles, or raise "
+            "PIL.Image.MAX_IMAGE_PIXELS in your program."
+        ) from None
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error ...
         reason = str(error) or type(error).__name__
         raise ImageError(
