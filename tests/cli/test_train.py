@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -11,7 +12,8 @@ from typer.testing import CliRunner
 from foveal.cli import app
 from foveal.config import make_settings
 from foveal.data.synthetic import draw_dataset
-from foveal.errors import ImageError, SettingsError, TrainingError
+from foveal.detector import Detector
+from foveal.errors import ImageError, SettingsError, TrainingError, TrainingInterrupted
 from foveal.training.step import TrainStep
 
 SETS = [part for override in (*TINY, "anchors.scales=[1, 1.4]") for part in ("--set", override)]
@@ -98,6 +100,30 @@ def test_train_stop_resume(data, tmp_path, monkeypatch):
     assert len(losses[0]) == 2
     assert losses[0] == losses[1]
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("ran_by_another", [True, False])
+def test_the_command_to_go_on_with_is_the_one_that_was_typed(
+    data, tmp_path, monkeypatch, ran_by_another
+):
+    """A command that runs this one, as the demo does, says what stands for what was typed."""
+
+    def stop(*_, **__):
+        raise TrainingInterrupted("stopped")
+
+    arguments = ["train", str(data / "train.json"), "--out", str(tmp_path / "run"), *SETS]
+    monkeypatch.setattr(Detector, "fit", stop)
+    monkeypatch.setattr(
+        sys, "argv", ["foveal", "demo"] if ran_by_another else ["foveal", *arguments]
+    )
+    given = {"obj": tuple(arguments)} if ran_by_another else {}
+    stopped = CliRunner().invoke(app, [*arguments, "--overwrite"], **given)
+    assert stopped.exit_code == 130
+    assert stopped.stderr.splitlines() == [
+        "stopped",
+        shlex.join(["foveal", *arguments, "--resume"]),
+    ]
+    assert sys.argv[1:] == (["demo"] if ran_by_another else arguments)
 
 
 def test_find_learning_rate(data, tmp_path):

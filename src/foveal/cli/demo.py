@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -198,21 +196,10 @@ def _run(arguments: Sequence[str]) -> None:
     from foveal.cli import app
 
     typer.secho(f"$ {shlex.join(['foveal', *arguments])}", fg=typer.colors.CYAN)
-    with _as_typed(arguments):
-        code = app(list(arguments), standalone_mode=False)
+    # The arguments are the context's object too: messages repeat them, as how to resume.
+    code = app(list(arguments), standalone_mode=False, obj=tuple(arguments))
     if code:
         raise typer.Exit(int(code))
-
-
-@contextmanager
-def _as_typed(arguments: Sequence[str]) -> Iterator[None]:
-    """Let messages that repeat the command line, such as how to resume, name this step's."""
-    typed = sys.argv
-    sys.argv = ["foveal", *arguments]
-    try:
-        yield
-    finally:
-        sys.argv = typed
 
 
 def _draw_picture(paths: _Paths) -> None:

@@ -15,6 +15,8 @@ from foveal.text import counted
 from foveal.training.run_folder import LEARNING_RATES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from foveal.data.dataset import Dataset
@@ -26,6 +28,7 @@ CURVE_ROWS = 12
 
 
 def train(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
@@ -130,7 +133,17 @@ def train(
     if out is None:
         raise SettingsError("There is no folder for the run. Give one: --out RUN.")
     _describe(detector, dataset, data, console)
-    _fit(detector, console, valid=valid, out=out, resume=resume, overwrite=overwrite, start=start)
+    arguments = sys.argv[1:] if context.obj is None else context.obj  # of a command that runs ours
+    _fit(
+        detector,
+        console,
+        valid=valid,
+        out=out,
+        resume=resume,
+        overwrite=overwrite,
+        start=start,
+        arguments=arguments,
+    )
 
 
 def _describe(detector: Detector, dataset: Dataset, data: str, console: Console) -> None:
@@ -166,6 +179,7 @@ def _fit(
     resume: bool,
     overwrite: bool,
     start: Path | None,
+    arguments: Sequence[str],
 ) -> None:
     from foveal.distributed import end_processes
     from foveal.errors import TrainingInterrupted
@@ -183,7 +197,7 @@ def _fit(
             )
     except TrainingInterrupted as interruption:
         if is_first_process():
-            sys.stderr.write(f"{interruption}\n{_resuming_command()}\n")
+            sys.stderr.write(f"{interruption}\n{_resuming_command(arguments)}\n")
         sys.exit(INTERRUPTED)
     end_processes()
     if is_first_process():
@@ -265,11 +279,8 @@ def _find_batch_size(detector: Detector, dataset: Dataset, console: Console) -> 
         )
 
 
-def _resuming_command() -> str:
+def _resuming_command(arguments: Sequence[str]) -> str:
     """What was typed, to go on; of torchrun's or accelerate's own part nothing is known here."""
     program = "foveal" if "WORLD_SIZE" not in os.environ else "... -m foveal"
-    arguments = sys.argv[1:]
-    if "--resume" not in arguments:
-        arguments.append("--resume")
-    typed = shlex.join(argument for argument in arguments if argument != "--overwrite")
-    return f"{program} {typed}"
+    typed = [argument for argument in arguments if argument not in ("--overwrite", "--resume")]
+    return f"{program} {shlex.join([*typed, '--resume'])}"
