@@ -15,6 +15,7 @@ from foveal.detection.criterion import Criterion
 from foveal.devices import choose_device
 from foveal.distributed import agreed
 from foveal.errors import MissingExtraError, SettingsError
+from foveal.training.launcher import check_launcher, launched_precision
 from foveal.training.optimizer import make_optimizer
 from foveal.training.step import TrainStep
 
@@ -44,9 +45,11 @@ def make_accelerator(trackers: tuple[str, ...] = (), *, folder: Path | None = No
     """The device, the processes (as torchrun or accelerate launch started them) and the trackers.
 
     Raises:
-        SettingsError: a tracker's name is unknown, or it needs a run folder and there is none.
+        SettingsError: a tracker's name is unknown, or it needs a run folder and there is none; or
+            the launcher asks for what foveal does not do.
         MissingExtraError: a tracker's package is not installed.
     """
+    check_launcher()
     check_trackers(trackers)
     if trackers and folder is None:
         raise SettingsError(
@@ -121,7 +124,7 @@ def make_train_step(
         make_criterion(settings),
         optimizer,
         accelerator=accelerator,
-        precision=agreed_precision(training.precision, accelerator),
+        precision=agreed_precision(launched_precision(training.precision), accelerator),
         clip_gradient=training.clip_gradient,
         average=training.ema_decay,
         compiled=compiled,

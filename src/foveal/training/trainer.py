@@ -17,6 +17,7 @@ from foveal.errors import TrainingError, TrainingInterrupted
 from foveal.structures import Batch, ModelCard
 from foveal.training.checkpointing import Checkpointer
 from foveal.training.console import MetricsLogger
+from foveal.training.launcher import launched_precision
 from foveal.training.loaders import make_batches
 from foveal.training.metrics_log import LoggingReporter, Reporter
 from foveal.training.run_folder import RunFolder
@@ -185,16 +186,26 @@ class Trainer:
             self._save()
 
     def _keep_precision(self) -> str:
-        """Compute in the precision in which the run began, and say in which and why."""
+        """Compute in the precision in which the run began, and say in which and why.
+
+        Raises:
+            TrainingError: the launcher asks for another one.
+        """
         chosen = NAMES[self.engine.precision]
+        wanted = launched_precision(self.training.precision)
         began = self.position.precision
         self.position.precision = began or chosen
         if began and began != chosen:
+            if wanted != "auto":
+                raise TrainingError(
+                    f"This run began in {began} and is to go on in {wanted}. Leave out what asks "
+                    "for it (accelerate launch --mixed_precision), or start another run folder."
+                )
             self.engine.precision = TYPES[began]
             return f"Computing in {began}, in which this run began."
         if not self.accelerator.is_main_process:
             return ""
-        return explain_precision(self.training.precision, self.accelerator.device)
+        return explain_precision(wanted, self.accelerator.device)
 
     def go(self) -> None:
         """Train until the last epoch, or until patience is at its end."""
