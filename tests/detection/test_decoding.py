@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import nms
 
+from foveal.detection import decoding_arrays
 from foveal.detection.anchors import AnchorGrid
 from foveal.detection.box_coding import decode_boxes
-from foveal.detection import decoding_arrays
 from foveal.detection.decoding import decode
 from foveal.detection.decoding_tensors import best_candidates
 from foveal.structures import PaddedDetections, RawOutput
@@ -326,7 +326,6 @@ def test_decoding_arrays_loads_no_torch():
 import sys
 import numpy as np
 from foveal.detection.anchors import AnchorGrid
-from foveal.detection import decoding_arrays
 from foveal.detection.decoding import decode
 from foveal.inference.test_time_augmentation import merge
 from foveal.structures import RawOutput
