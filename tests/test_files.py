@@ -42,6 +42,24 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_without_waiting_for_the_disk_it_is_still_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.os, "fsync", lambda _: pytest.fail("waits for the disk"))
+    path = tmp_path / "deep" / "a.jpg"
+    write_file(path, b"good", sync=False)
+
+    def fail(part: Path, _: bytes) -> None:
+        part.write_bytes(b"half")
+        raise OSError("full")
+
+    monkeypatch.setattr(files, "_write_bytes", fail)
+    with pytest.raises(FovealError, match=r"a\.jpg: can't be written \(full\)"):
+        write_file(path, b"other", sync=False)
+    assert path.read_bytes() == b"good"
+    assert list(path.parent.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EIO])
 def test_a_failed_write_leaves_the_old_file(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

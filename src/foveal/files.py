@@ -41,6 +41,7 @@ def write_file(
     *,
     error: type[FovealError] = FovealError,
     advice: str = MAKE_ROOM,
+    sync: bool = True,
 ) -> None:
     """Write a file at one stroke: a reader never sees half of it. Makes the folders above it.
 
@@ -49,6 +50,7 @@ def write_file(
         content: text is written as UTF-8, names of files byte by byte as the system has them.
         error: what is raised.
         advice: what to do next, the end of its message.
+        sync: see `replacing`.
 
     Raises:
         FovealError: or the kind that was asked for; the file can't be written.
@@ -56,7 +58,7 @@ def write_file(
     path = Path(path)
     data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape")
     try:
-        with replacing(path) as temporary:
+        with replacing(path, sync=sync) as temporary:
             _write_bytes(temporary, data)
     except OSError as cause:
         raise unwritable(path, cause, error=error, advice=advice) from cause
@@ -100,25 +102,34 @@ def why_unwritable(cause: BaseException) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside `path` that takes its place once it is complete on the disk.
+def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
+    """Give a temporary file beside `path` that takes its place once it is complete.
 
     What earlier writers left beside it, who were killed, is removed.
+
+    Args:
+        path: the file.
+        sync: first see that it is complete on the disk, so that it outlives a power cut. Without,
+            it is quick enough for thousands of files in a folder: nobody waits for the disk, and
+            nobody looks for what was left.
 
     Raises:
         OSError: the folder or the file can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
+    if sync:
+        _remove_abandoned(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
     temporary = Path(name)
     try:
         _lock(handle)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
-        _sync(temporary)
+        if sync:
+            _sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        if sync:
+            _sync(path.parent)
     finally:
         os.close(handle)
         temporary.unlink(missing_ok=True)

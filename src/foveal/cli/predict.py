@@ -14,9 +14,6 @@ from foveal.files import writing
 from foveal.text import counted
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from foveal.errors import ImageError
     from foveal.inference.predictor import Predictor
     from foveal.structures import Detections
@@ -24,8 +21,6 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "float32", "bf16"]
 
 _ANOTHER = "Choose another --out."
-_LEAST_SIDE = 480
-"""Smaller pictures are enlarged to about this side, so that words fit into them."""
 
 
 def predict(
@@ -158,6 +153,7 @@ def _parse_scales(text: str) -> tuple[float, ...]:
 def _detect(predictor: Predictor, paths: list[Path], *, pictures: Path | None) -> list[Detections]:
     """What was found in each image that can be read, in the paths' order; draws it too."""
     from foveal.inference.image_paths import picture_names
+    from foveal.outputs.pictures import write_picture
 
     names = picture_names(paths)
     found: dict[int, Detections] = {}
@@ -171,20 +167,10 @@ def _detect(predictor: Predictor, paths: list[Path], *, pictures: Path | None) -
         for each in predictor.stream(paths, keep_pixels=drawn, on_error=skip):
             found[each.index] = each.detections
             if pictures is not None and each.pixels is not None:
-                _draw(each.pixels, each.detections, pictures / names[each.index])
+                picture = pictures / names[each.index]
+                write_picture(picture, each.pixels, each.detections, advice=_ANOTHER)
             bar.advance()
     return [found[index] for index in sorted(found)]
-
-
-def _draw(pixels: NDArray[np.uint8], detections: Detections, path: Path) -> None:
-    from PIL import Image
-
-    from foveal.visualization.boxes import draw_detections
-
-    drawn = draw_detections(pixels, detections, least_side=_LEAST_SIDE)
-    with writing(path, advice=_ANOTHER):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(drawn).save(path, quality=92)
 
 
 def _write(found: list[Detections], out: Path) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from foveal.data import formats
 from foveal.data.dataset import Dataset, Record
 from foveal.errors import DataError
+from foveal.files import write_file
 from foveal.structures import Sample, Target
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def _write_image(path: Path, sample: Sample) -> Record:
             cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
         ],
     )
-    path.write_bytes(encoded.tobytes())
+    write_file(path, encoded.tobytes(), sync=False)
     height, width = sample.image.shape[:2]
     target = sample.target
     return Record(path, width, height, target.boxes, target.labels, target.ignored)
