@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.errors import DataError
+from foveal.files import write_file
 from foveal.text import counted
 
 if TYPE_CHECKING:
@@ -239,21 +241,14 @@ def _write(
     data: str,
 ) -> None:
     """Write the recommended settings and the picture."""
-    from foveal.errors import DataError
     from foveal.tuning.anchor_chart import draw_anchors
     from foveal.tuning.anchor_fitting import anchors_to_toml
 
     chosen = fit.chosen if finer is None else finer
-    try:
-        for path in (out, picture):
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-        if out is not None:
-            out.write_text(anchors_to_toml(chosen.settings), encoding="utf-8")
-            named = f" (strides {finer.settings.strides[0]} and up)" if finer else ""
-            console.print(f"Wrote {out}{named}: foveal train DATA --config {out}", soft_wrap=True)
-    except OSError as error:
-        raise DataError(f"{error.filename}: can't be written ({error.strerror}).") from None
+    if out is not None:
+        write_file(out, anchors_to_toml(chosen.settings), error=DataError)
+        named = f" (strides {finer.settings.strides[0]} and up)" if finer else ""
+        console.print(f"Wrote {out}{named}: foveal train DATA --config {out}", soft_wrap=True)
     if picture is not None and len(fit.objects):
         draw_anchors(replace(fit, chosen=chosen), picture, title=f"Anchors for {data}")
         console.print(f"Wrote {picture}", soft_wrap=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.errors import FovealError
+from foveal.files import write_file, writing
 from foveal.text import counted
 
 if TYPE_CHECKING:
@@ -145,16 +146,12 @@ def _make_room(paths: _Paths) -> None:
             f"{out}: holds something that is not from a demo ({', '.join(strange[:4])}). "
             "Choose a new or empty folder: --out DIR."
         )
-    try:
+    with writing(out, advice="Choose another --out."):
         for name in present - {paths.settings.name}:
             path = out / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         out.mkdir(parents=True, exist_ok=True)
         paths.settings.touch()
-    except OSError as error:
-        raise FovealError(
-            f"{out}: can't be written ({error.strerror}). Choose another --out."
-        ) from None
 
 
 def _draw(paths: _Paths, *, images: int, seed: int) -> None:
@@ -177,10 +174,10 @@ def _write_settings(paths: _Paths, *, epochs: int, seed: int) -> None:
     import tomli_w
 
     settings = SETTINGS | {"training": SETTINGS["training"] | {"epochs": epochs, "seed": seed}}
-    paths.settings.write_text(
+    write_file(
+        paths.settings,
         "# A small network to train from scratch. `foveal train DATA --show` prints all settings.\n"
         + tomli_w.dumps(settings),
-        encoding="utf-8",
     )
     typer.echo(f"{paths.settings}: the settings of the network and its training")
 
@@ -205,9 +202,9 @@ def _run(arguments: Sequence[str]) -> None:
 def _draw_picture(paths: _Paths) -> None:
     """Six test images with what was found in them, the fullest first, as one picture."""
     import numpy as np
-    from PIL import Image
 
     from foveal.data.formats import read
+    from foveal.outputs.pictures import write_image
 
     dataset = read(paths.split("test"))
     chosen = sorted(range(len(dataset)), key=lambda i: -len(dataset.records[i].boxes))[:PICTURES]
@@ -219,7 +216,7 @@ def _draw_picture(paths: _Paths) -> None:
     for number, tile in enumerate(tiles):
         top, left = number // across * (height + GAP), number % across * (width + GAP)
         sheet[top : top + height, left : left + width] = tile
-    Image.fromarray(sheet).save(paths.picture)
+    write_image(paths.picture, sheet)
 
 
 def _tile(paths: _Paths, dataset: Dataset, index: int) -> Any:

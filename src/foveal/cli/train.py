@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.distributed import is_first_process
+from foveal.files import write_file
 from foveal.text import counted
 from foveal.training.run_folder import LEARNING_RATES
 
@@ -254,14 +255,9 @@ def _write_curve(curve: LearningRateCurve, out: Path, *, setting: float) -> None
     import json
     from dataclasses import asdict
 
-    from foveal.errors import TrainingError
-
     curve.save(out / f"{LEARNING_RATES}.svg")
-    try:
-        values = asdict(curve) | {"training.learning_rate": setting}
-        (out / f"{LEARNING_RATES}.json").write_text(json.dumps(values), encoding="utf-8")
-    except OSError as error:
-        raise TrainingError(f"{out}: can't be written ({error.strerror}).") from error
+    values = asdict(curve) | {"training.learning_rate": setting}
+    write_file(out / f"{LEARNING_RATES}.json", json.dumps(values))
 
 
 def _find_batch_size(detector: Detector, dataset: Dataset, console: Console) -> None:

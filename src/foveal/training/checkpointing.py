@@ -11,8 +11,8 @@ from foveal.checkpoints import model_file
 from foveal.config import to_toml
 from foveal.errors import ModelFileError, TrainingError
 from foveal.files import write_file
+from foveal.training.run_folder import HOW_TO_GO_ON
 from foveal.training.state import (
-    HOW_TO_GO_ON,
     RunState,
     load_optimizer,
     optimizer_tensors,

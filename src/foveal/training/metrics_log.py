@@ -17,12 +17,15 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from foveal.errors import TrainingError
+from foveal.files import writing
 from foveal.text import without_nan
+from foveal.training.run_folder import HOW_TO_GO_ON
 
 logger = logging.getLogger(__name__)
 
@@ -116,14 +119,12 @@ class MetricsLog:
         self._path = path
         self._file = None
         if path is not None:
-            try:
+            with self._writing():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
                 self._file = os.fdopen(descriptor, "r+b", buffering=0)
                 self._file.truncate(keep_bytes)
                 self._file.seek(0, os.SEEK_END)
-            except OSError as error:
-                raise self._unwritable(error) from error
 
     def write(self, kind: str, **values: Any) -> None:
         """Add a line.
@@ -135,32 +136,25 @@ class MetricsLog:
             return
         text = json.dumps(without_nan({"kind": kind, **values}), allow_nan=False) + "\n"
         line = text.encode()
-        try:
+        with self._writing():
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            raise self._unwritable(error) from error
 
     def position(self) -> int:
         """The bytes written so far, brought to the disk."""
         if self._file is None:
             return 0
-        try:
+        with self._writing():
             os.fsync(self._file.fileno())
-            return self._file.tell()
-        except OSError as error:
-            raise self._unwritable(error) from error
+        return self._file.tell()
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
 
-    def _unwritable(self, error: OSError) -> TrainingError:
-        return TrainingError(
-            f"{self._path}: can't be written ({error.strerror}). Make room or mend the folder's "
-            "permissions, then run again with --resume."
-        )
+    def _writing(self) -> AbstractContextManager[None]:
+        return writing(self._path or Path(), error=TrainingError, advice=HOW_TO_GO_ON)
 
 
 def describe_epoch(summary: Mapping[str, Any]) -> str:

@@ -11,9 +11,13 @@ from pathlib import Path
 
 from foveal.checkpoints.finding import BEST, EXPORTED, LAST
 from foveal.errors import TrainingError
+from foveal.files import writing
 
 TRACKED_AS = "foveal"
 """The project's name for trackers, and their folder within the run's."""
+
+HOW_TO_GO_ON = "Make room or mend the folder's permissions, then run again with --resume."
+"""What to do where a file of a run can't be written."""
 
 LEARNING_RATES = "learning_rates"
 """Name of the learning-rate finder's files, which may be in a folder before its run is."""
@@ -99,14 +103,10 @@ class RunFolder:
         made = tuple(
             folder for folder in (self.path, *self.path.parents) if not os.path.lexists(folder)
         )
-        try:
+        advice = "Choose a folder that you may write to."
+        with writing(self.path, error=TrainingError, advice=advice):
             self.path.mkdir(parents=True, exist_ok=True)
             self._remove_files()
-        except OSError as error:
-            raise TrainingError(
-                f"{self.path}: can't be written ({error.strerror}). "
-                "Choose a folder that you may write to."
-            ) from error
         return made
 
     def remove(self, made: Sequence[Path]) -> None:

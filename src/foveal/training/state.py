@@ -23,6 +23,7 @@ from torch import Tensor
 from foveal.config.renamed import rename_settings
 from foveal.errors import TrainingError
 from foveal.files import write_file
+from foveal.training.run_folder import HOW_TO_GO_ON
 
 if TYPE_CHECKING:
     from foveal.config import Settings
@@ -44,8 +45,6 @@ FREE_TO_CHANGE = frozenset(
     }
 )
 """Settings under [training] that change nothing in the weights: a resumed run may have others."""
-
-HOW_TO_GO_ON = "Make room or mend the folder's permissions, then run again with --resume."
 
 
 @dataclass(slots=True)
