@@ -4,7 +4,17 @@ import math
 
 import pytest
 
-from foveal.text import counted, decimal, percent, plain_number, without_nan
+from foveal.text import (
+    between,
+    counted,
+    decimal,
+    listed,
+    percent,
+    plain_number,
+    sentence,
+    shorten,
+    without_nan,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +43,32 @@ def test_numbers():
     assert decimal(-0.5) == "−0.500"
     assert [plain_number(value) for value in (9.994, 12.34)] == ["9.99", "12.3"]
     assert plain_number(2.5, signed=True) == "+2.50"
+
+
+def test_none_and_all_are_exact():
+    assert [percent(value, 1) for value in (0, 1, 0.9999)] == ["0%", "100%", "100.0%"]
+
+
+def test_an_interval_is_undefined_with_either_end():
+    assert between(0.87, 0.93) == "0.870 to 0.930"
+    assert between(-0.5, 2, 1) == "−0.5 to 2.0"
+    assert {between(math.nan, 1), between(0, math.nan)} == {"–"}
+
+
+def test_long_lists_and_names_are_cut():
+    assert listed(["a", "b"], 2) == "a, b"
+    assert listed(["a", "b", "c"], 2) == "a, b and 1 more"
+    assert listed([], 2) == ""
+    assert listed(["endless" * 7000], 2) == ("endless" * 6)[:39] + "…"
+
+
+def test_a_name_is_one_line():
+    assert shorten("cell\x01\n type  2", 20) == "cell type 2"
+    assert shorten("abcdef", 4) == "abc…"
+
+
+def test_a_sentence_begins_with_a_capital():
+    assert sentence("anchors: the default") == "Anchors: the default."
 
 
 def test_json_holds_no_nan():

@@ -1,12 +1,14 @@
-"""How counts and numbers are written for people; NaN, which means undefined, is a dash."""
+"""How counts, numbers and names are written for people; NaN, which means undefined, is a dash."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 UNDEFINED = "–"
+_LONGEST_NAME = 40
+"""Letters of a name in a sentence."""
 
 
 def counted(count: int, noun: str) -> str:
@@ -16,8 +18,10 @@ def counted(count: int, noun: str) -> str:
 
 
 def percent(value: float, places: int = 0) -> str:
-    """A fraction in 0..1 as per cent."""
-    return f"{100 * value:.{places}f}%" if value == value else UNDEFINED
+    """A fraction in 0..1 as per cent; none and all, exactly, are 0% and 100% without places."""
+    if value != value:
+        return UNDEFINED
+    return f"{100 * value:.{0 if value in (0, 1) else places}f}%"
 
 
 def decimal(value: float, places: int = 3) -> str:
@@ -32,6 +36,30 @@ def plain_number(value: float, *, signed: bool = False) -> str:
     places = 2 if abs(value) < 10 else 1
     text = f"{value:+.{places}f}" if signed else f"{value:.{places}f}"
     return text.replace("-", "−")
+
+
+def between(low: float, high: float, places: int = 3) -> str:
+    """Where an interval begins and ends: 0.870 to 0.930."""
+    if low != low or high != high:
+        return UNDEFINED
+    return f"{decimal(low, places)} to {decimal(high, places)}"
+
+
+def shorten(text: str, longest: int) -> str:
+    """The text in one line, without control characters, an ellipsis where it is too long."""
+    text = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def listed(names: Sequence[str], limit: int) -> str:
+    """The first names, and how many more there are: a, b and 3 more."""
+    shown = ", ".join(shorten(name, _LONGEST_NAME) for name in names[:limit])
+    return f"{shown} and {len(names) - limit:,} more" if len(names) > limit else shown
+
+
+def sentence(words: str) -> str:
+    """The words with a capital at the beginning and a period at the end."""
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def without_nan(value: Any) -> Any:

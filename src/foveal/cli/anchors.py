@@ -10,7 +10,7 @@ import typer
 
 from foveal.errors import DataError
 from foveal.files import write_file
-from foveal.text import counted
+from foveal.text import counted, percent, plain_number, sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from foveal.config import PreparationSettings
     from foveal.tuning.anchor_fitting import AnchorFit, AnchorOption
+    from foveal.tuning.anchor_metrics import GroupQuality
 
 
 def anchors(
@@ -79,7 +80,7 @@ def anchors(
     )
     if len(fit.objects):
         _print_fit(console, fit)
-    console.print(fit.text[0].upper() + fit.text[1:] + ".", soft_wrap=True)
+    console.print(sentence(fit.text), soft_wrap=True)
     finer = fit_finer(
         fit,
         allow_low_quality_matches=settings.assignment.allow_low_quality_matches,
@@ -143,13 +144,10 @@ def _quality_table(fit: AnchorFit) -> Table:
             ]
         for same in zip(*rows, strict=True):
             if same[0].objects:
-                cells = (
-                    f"{_share(g.recall)} {g.mean_iou:.2f} {_number(g.positives)}" for g in same
-                )
-                table.add_row(same[0].name, f"{same[0].objects:,}", *cells)
+                table.add_row(same[0].name, f"{same[0].objects:,}", *map(_quality, same))
         table.add_section()
     for level, stride in enumerate(fit.default.settings.strides):
-        cells = (_number(option.quality.positives_by_level[level]) for option in fit.options)
+        cells = (plain_number(option.quality.positives_by_level[level]) for option in fit.options)
         table.add_row(f"on stride {stride}", "", *cells)
     return table
 
@@ -159,20 +157,17 @@ def _settings_table(fit: AnchorFit) -> Table:
     for name in ("sizes", "scales", "ratios"):
         table.add_column(name)
     for option in fit.options:
-        found = option.settings
-        cells = (" ".join(f"{x:.3g}" for x in v) for v in (found.sizes, found.scales, found.ratios))
+        shapes = option.settings
+        values = (shapes.sizes, shapes.scales, shapes.ratios)
+        cells = (" ".join(f"{value:.3g}" for value in row) for row in values)
         table.add_row(option.name, *cells)
     return table
 
 
-def _share(value: float) -> str:
-    return f"{value:5.0%}" if value in (0, 1) else f"{value:5.1%}"
-
-
-def _number(value: float) -> str:
-    if value != value:
-        return "   -"
-    return f"{value:4.0f}" if value >= 99.95 else f"{value:4.1f}"
+def _quality(group: GroupQuality) -> str:
+    """Recall, mean best IoU and positives per object, in columns of their own."""
+    positives = plain_number(group.positives)
+    return f"{percent(group.recall, 1):>5} {group.mean_iou:.2f} {positives:>5}"
 
 
 def _table(title: str, first: str) -> Table:
@@ -192,10 +187,10 @@ def _print_advice(console: Console, fit: AnchorFit, finer: AnchorOption | None) 
     if not len(fit.objects) or recall >= WANTED_RECALL:
         return
     console.print(
-        f"{1 - recall:.1%} of the objects have no anchor with an IoU of {fit.foreground_iou:g}. "
-        "Places "
-        f"of anchors are {fit.settings.strides[0]} px apart: anchors of no shape could reach more "
-        f"than {fit.reachable:.1%}. Training gives each object its best anchor all the same.\n",
+        f"{percent(1 - recall, 1)} of the objects have no anchor with an IoU of "
+        f"{fit.foreground_iou:g}. Locations of anchors are {fit.settings.strides[0]} px apart: "
+        f"anchors of no shape could reach more than {percent(fit.reachable, 1)}. Training gives "
+        "each object its best anchor all the same.\n",
         soft_wrap=True,
     )
     if finer is not None:
@@ -203,15 +198,15 @@ def _print_advice(console: Console, fit: AnchorFit, finer: AnchorOption | None) 
         strides = " ".join(str(stride) for stride in finer.settings.strides)
         factor = (fit.settings.strides[0] // finer.settings.strides[0]) ** 2
         console.print(
-            f"Finer strides reach {finer.quality.recall:.1%}: {strides}. They cost about {factor} "
-            "times the places, so as much more time and memory in the heads.",
+            f"Finer strides reach {percent(finer.quality.recall, 1)}: {strides}. They cost about "
+            f"{factor} times the locations, so as much more time and memory in the heads.",
             soft_wrap=True,
         )
     if (larger := find_enlargement(fit)) is not None and larger.factor > 1:
         console.print(
             f"{'Or an' if finer else 'An'} input {larger.factor:g} times as large: anchors fitted "
-            f"there reach {larger.recall:.1%} (a larger --size, then preparation.shorter; or "
-            "smaller tiles).",
+            f"there reach {percent(larger.recall, 1)} (a larger --size, then preparation.shorter; "
+            "or smaller tiles).",
             soft_wrap=True,
         )
 
@@ -226,8 +221,7 @@ def _finer_table(fit: AnchorFit, finer: AnchorOption) -> Table:
     rows = [(quality.total, *quality.by_class) for quality in qualities]
     for same in zip(*rows, strict=True):
         if same[0].objects:
-            cells = (f"{_share(g.recall)} {g.mean_iou:.2f} {_number(g.positives)}" for g in same)
-            table.add_row(same[0].name, f"{same[0].objects:,}", *cells)
+            table.add_row(same[0].name, f"{same[0].objects:,}", *map(_quality, same))
     return table
 
 

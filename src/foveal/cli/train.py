@@ -12,7 +12,7 @@ import typer
 
 from foveal.distributed import is_first_process
 from foveal.files import write_file
-from foveal.text import counted
+from foveal.text import counted, listed
 from foveal.training.run_folder import LEARNING_RATES
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 CURVE_ROWS = 12
+_MAX_NAMES = 8
 
 
 def train(
@@ -41,7 +42,7 @@ def train(
     valid: Annotated[
         str | None,
         typer.Option(
-            help="The validation images; without them a share of DATA is held out.",
+            help="The validation images; without them a part of DATA is held out.",
             show_default=False,
         ),
     ] = None,
@@ -154,7 +155,7 @@ def _describe(detector: Detector, dataset: Dataset, data: str, console: Console)
     settings = detector.settings
     console.print(
         f"{data}: {counted(len(dataset), 'image')}, {counted(len(detector.classes), 'class')} "
-        f"({', '.join(detector.classes[:8])}{', ...' if len(detector.classes) > 8 else ''})",
+        f"({listed(detector.classes, _MAX_NAMES)})",
         soft_wrap=True,
         markup=False,
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from foveal.errors import DataError
 from foveal.files import write_file
-from foveal.text import counted
+from foveal.text import counted, percent
 from foveal.tuning.anchor_metrics import anchor_sides, best_ious
 from foveal.visualization.colors import to_hex
 from foveal.visualization.svg import GRID, INK, MUTED
@@ -80,10 +80,10 @@ def _draw_shapes(axes: Any, fit: AnchorFit) -> None:
     reached = best[dots] >= fit.foreground_iou
     for members, color, name in ((reached, REACHED, "reached"), (~reached, MISSED, "not reached")):
         chosen = dots[members]
-        share = f"{members.mean():.1%}" if len(members) else "none"
+        fraction = percent(float(members.mean()), 1) if len(members) else "none"
         axes.scatter(
             *sides[chosen].T, s=7, color=color, alpha=0.45, linewidths=0, rasterized=True,
-            label=f"objects {name}: {share}",
+            label=f"objects {name}: {fraction}",
         )  # fmt: skip
     given = anchor_sides(fit.default.settings).reshape(-1, 2)
     if fit.chosen is not fit.default:
@@ -135,7 +135,7 @@ def _draw_recall(axes: Any, fit: AnchorFit) -> None:
         for place, value in zip(at, values, strict=True):
             if value == value:
                 axes.annotate(
-                    f"{value:.0%}" if value in (0, 1) else f"{value:.1%}",
+                    percent(value, 1),
                     (value, place), xytext=(3, 0), textcoords="offset points",
                     va="center", fontsize=7.5, color=INK,
                 )  # fmt: skip
@@ -144,7 +144,7 @@ def _draw_recall(axes: Any, fit: AnchorFit) -> None:
     axes.set_xlim(0, 1.12)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
     axes.set_xlabel(
-        f"share of objects with an anchor of IoU {fit.foreground_iou:g} or more", color=INK
+        f"fraction of objects with an anchor of IoU {fit.foreground_iou:g} or more", color=INK
     )
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")

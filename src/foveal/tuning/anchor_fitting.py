@@ -14,7 +14,7 @@ from foveal.config import AnchorSettings, AssignmentSettings, PreparationSetting
 from foveal.data.images.reading import image_size
 from foveal.data.transforms.preparation import make_preparation
 from foveal.errors import DataError
-from foveal.text import counted
+from foveal.text import counted, percent
 from foveal.tuning.anchor_metrics import (
     AnchorQuality,
     Objects,
@@ -93,7 +93,9 @@ class AnchorFit:
         """The choice in one line."""
         if not len(self.objects):
             return "anchors: the default, since there are no objects to fit them to"
-        reached = f"{self.chosen.quality.recall:.1%} of {counted(len(self.objects), 'object')}"
+        reached = (
+            f"{percent(self.chosen.quality.recall, 1)} of {counted(len(self.objects), 'object')}"
+        )
         if self.chosen.quality.recall < WANTED_RECALL:
             reached += " (foveal anchors says what would reach more)"
         if self.chosen is self.default:
@@ -102,7 +104,7 @@ class AnchorFit:
         return (
             f"anchors: fitted to the data, sizes {_numbers(settings.sizes)}, "
             f"scales {_numbers(settings.scales)}, ratios {_numbers(settings.ratios)}; they reach "
-            f"{reached}, the default {self.default.quality.recall:.1%}"
+            f"{reached}, the default {percent(self.default.quality.recall, 1)}"
         )
 
 

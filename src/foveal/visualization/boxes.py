@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
+from foveal.text import shorten
 from foveal.visualization import colors
 from foveal.visualization.labels import (
     LEAST_TEXT,
@@ -18,7 +19,6 @@ from foveal.visualization.labels import (
     LegendRow,
     draw_labels,
     draw_legend,
-    shorten,
     text_height,
 )
 

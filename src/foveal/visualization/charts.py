@@ -53,7 +53,9 @@ class Line:
 
 def draw_precision_recall(lines: Sequence[Line]) -> Markup:
     """Precision (y) over recall (x), one line a class, both in 0..1."""
-    axes = new_axes(4.3, 3.5, x="share of the objects found (recall)", y="share right (precision)")
+    axes = new_axes(
+        4.3, 3.5, x="recall: part of the objects found", y="precision: part that is right"
+    )
     _unit(axes)
     _draw_lines(axes, lines)
     legend(axes, where="below")
@@ -75,14 +77,14 @@ def draw_calibration(
     precisions: NDArray[np.float64],
     numbers: NDArray[np.int64],
 ) -> Markup:
-    """Share of right detections (y) over their score (x), with how many there are in each bin.
+    """Precision of the detections (y) over their score (x), with how many there are in each bin.
 
     Args:
         mean_scores: [bins] in 0..1, NaN where a bin is empty.
         precisions: [bins] in 0..1, NaN where a bin is empty.
         numbers: [bins] how many detections.
     """
-    axes = new_axes(4.3, 3.5, x="score", y="share that is right")
+    axes = new_axes(4.3, 3.5, x="score", y="precision: part that is right")
     _unit(axes)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="ideal")
     known = np.isfinite(mean_scores) & np.isfinite(precisions)

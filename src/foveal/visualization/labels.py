@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from foveal.geometry.arrays import areas, intersections
+from foveal.text import shorten
 from foveal.visualization.colors import Color, ink_on
 from foveal.visualization.fonts import font
 
@@ -48,12 +49,6 @@ def text_height(width: int, height: int) -> int:
     return max(LEAST_TEXT, round(math.sqrt(width * height) / 42))
 
 
-def shorten(text: str, longest: int = _LONGEST) -> str:
-    """The text in one line, without control characters, an ellipsis where it is too long."""
-    text = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
 def draw_labels(
     draw: ImageDraw,
     labels: list[Label],
@@ -81,7 +76,7 @@ def draw_labels(
     bearable = _MOST_COVERED * areas(obstacles)
     pad = max(1, size // 5)
     for label in labels:
-        text = shorten(label.text)
+        text = shorten(label.text, _LONGEST)
         letters = font(size, text)
         left, _, right, _ = letters.getbbox(text)
         w, h = round(right - left) + 2 * pad, size + 2 * pad
@@ -147,7 +142,7 @@ def _places(box: NDArray[np.float32], w: int, h: int, *, gap: int) -> NDArray[np
 
 
 def _legend_size(rows: list[LegendRow], size: int) -> tuple[int, int]:
-    names = max((_length(shorten(row.name), size) for row in rows), default=0)
+    names = max((_length(shorten(row.name, _LONGEST), size) for row in rows), default=0)
     counts = max((_length(str(row.count), size) for row in rows), default=0)
     swatch = 0 if not any(row.name for row in rows) else round(2.6 * size)
     return round(1.2 * size + swatch + names + counts), round((1.45 * len(rows) + 0.5) * size)
@@ -180,7 +175,7 @@ def _write_legend(
         if row.name:
             _write_swatch(draw, row, (start, middle), size)
             start += 1.7 * size
-            name = shorten(row.name)
+            name = shorten(row.name, _LONGEST)
             letters = font(size, name)
             draw.text((start, middle), name, font=letters, fill=(255,) * 3, anchor="lm")
         end = x1 - 0.6 * size

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
 
-from foveal.visualization.labels import shorten
+from foveal.text import shorten
 
 if TYPE_CHECKING:
     from markupsafe import Markup
