@@ -79,5 +79,6 @@ def test_documents(file: str) -> None:
 
 def test_the_reports_own_sentences() -> None:
     story = ROOT / "src/foveal/evaluation/story.py"
-    for file in (story, *sorted((ROOT / "src/foveal/reports").glob("*.py"))):
+    reports = ROOT / "src/foveal/reports"
+    for file in (story, *sorted(reports.glob("*.py")), *sorted(reports.glob("templates/*.jinja"))):
         assert old_words(file.read_text(encoding="utf-8")) == [], file

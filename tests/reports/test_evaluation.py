@@ -198,7 +198,7 @@ def test_images_of_four_bands_are_drawn(tmp_path: Path, made_up: ModuleType) -> 
         records.append(replace(record, path=path))
     deep = replace(dataset, records=tuple(records))
     section = pictures_section(
-        evaluation, deep, most=2, bands=4, band_low=(0,) * 4, band_high=(3000,) * 4
+        evaluation, deep, limit=2, bands=4, band_low=(0,) * 4, band_high=(3000,) * 4
     )
     assert section is not None
     pictures = section.parts[2].pictures

@@ -10,35 +10,28 @@ import typer
 
 from foveal.cli.predict import Precision
 from foveal.cli.progress import progress_bar
-from foveal.evaluation.story import bias_in_words, cautions, costliest, overview
-from foveal.text import counted, decimal, percent, plain_number
+from foveal.evaluation.story import (
+    benchmark_numbers,
+    cautions,
+    costliest,
+    headlines,
+    largest_classes,
+    overview,
+)
+from foveal.text import between, counted, decimal, percent, shorten
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from foveal.data.dataset import Dataset
-    from foveal.evaluation.results import Evaluation, Interval
+    from foveal.evaluation.results import Evaluation
 
-_MOST = 100
+_COCO_MAX_DETECTIONS = 100
 """Detections of an image and class that COCO's numbers are made of."""
-_MOST_CLASSES = 30
+_MAX_CLASSES = 30
 """Longer tables of classes are cut; metrics.json and the report have them all."""
-
-_COCO = (
-    "IoU 0.50 to 0.95, all sizes",
-    "IoU 0.50",
-    "IoU 0.75",
-    "small objects, under 32² px",
-    "medium objects, to 96² px",
-    "large objects",
-    "recall with 1 detection an image",
-    "recall with 10 detections",
-    "recall with 100 detections",
-    "recall of small objects",
-    "recall of medium objects",
-    "recall of large objects",
-)
+_LONGEST_NAME = 40
 
 
 def evaluate(
@@ -100,7 +93,7 @@ def evaluate(
             dataset,
             out=out,
             score_threshold=score_threshold,
-            max_detections=max_detections or _MOST,
+            max_detections=max_detections or _COCO_MAX_DETECTIONS,
         )
     else:
         evaluation = _evaluate_model(
@@ -196,59 +189,45 @@ def _show(console: Console, evaluation: Evaluation) -> None:
         f"{counted(evaluation.detections, 'detection')}\n"
     )
     console.print(overview(evaluation))
-    counts = evaluation.counts
-    if counts.bias == counts.bias:
-        console.print(
-            f"Counts are off by {plain_number(counts.mean_absolute_error)} objects an image "
-            f"({percent(counts.relative_error)} of the true number). {bias_in_words(counts)}"
-        )
-    console.print(
-        f"AP50 is {decimal(evaluation.ap50)}{_between(evaluation.ap50_interval)}: quality over "
-        "all score thresholds, where a box may be off by a good deal; 1 is perfect.\n"
-        f"AP is {decimal(evaluation.ap)}{_between(evaluation.ap_interval)}: the same, where boxes "
-        "must also fit tightly."
-    )
+    for headline in headlines(evaluation):
+        console.print(headline.sentence)
     if evaluation.objects:
         console.print(costliest(evaluation.errors))
     for caution in cautions(evaluation):
         console.print(caution)
     console.print()
     console.print(_class_table(evaluation))
-    hidden = len(evaluation.per_class) - _MOST_CLASSES
+    hidden = len(evaluation.per_class) - _MAX_CLASSES
     if hidden > 0:
         console.print(f"and {hidden} more, in metrics.json")
     console.print()
-    console.print(_coco_table(evaluation))
+    console.print(_benchmark_table(evaluation))
 
 
 def _class_table(evaluation: Evaluation) -> Table:
-    table = _table("class", "AP", "AP50", "95 %", "found", "right", "true", "counted", "R²")
-    chosen = sorted(evaluation.per_class, key=lambda result: -result.objects)[:_MOST_CLASSES]
-    shown = set(map(id, chosen))
-    for result in evaluation.per_class:
-        if id(result) in shown:
-            table.add_row(
-                result.name,
-                decimal(result.coco.ap),
-                decimal(result.coco.ap50),
-                _between(result.ap50_interval).strip(" ()").replace(" to ", "–"),
-                percent(result.recall),
-                percent(result.precision),
-                f"{result.objects:,}",
-                f"{int(result.counts.predicted.sum()):,}",
-                decimal(result.counts.r2, 2),
-            )
+    table = _table(
+        *("class", "objects", "predicted", "AP50", "95% interval", "AP", "recall", "precision")
+    )
+    for _, result in largest_classes(evaluation, count=_MAX_CLASSES):
+        interval = result.ap50_interval
+        table.add_row(
+            shorten(result.name, _LONGEST_NAME),
+            f"{result.objects:,}",
+            f"{int(result.counts.predicted.sum()):,}",
+            decimal(result.coco.ap50),
+            between(interval.low, interval.high, 2),
+            decimal(result.coco.ap),
+            percent(result.recall),
+            percent(result.precision),
+        )
     return table
 
 
-def _coco_table(evaluation: Evaluation) -> Table:
-    from foveal.evaluation.coco_metrics import twelve
-    from foveal.evaluation.evaluate import NAMES
-
-    table = _table("COCO", "", "")
+def _benchmark_table(evaluation: Evaluation) -> Table:
+    table = _table("benchmark", "", "")
     table.columns[2].justify = "left"
-    for name, value, meaning in zip(NAMES, twelve(evaluation.coco), _COCO, strict=True):
-        table.add_row(name, decimal(value), meaning)
+    for number in benchmark_numbers(evaluation, max_detections=evaluation.max_detections):
+        table.add_row(number.name, decimal(number.value), number.meaning)
     return table
 
 
@@ -265,9 +244,3 @@ def _table(*columns: str) -> Table:
             min_width=0 if number else 12,
         )
     return table
-
-
-def _between(interval: Interval) -> str:
-    if interval.low != interval.low:
-        return ""
-    return f" ({interval.low:.2f} to {interval.high:.2f})"

@@ -1,39 +1,129 @@
-"""What an evaluation says, in sentences: the same on the screen and in the report."""
+"""What an evaluation says, in sentences and numbers: the same on the screen and in the report.
+
+A plain word stands beside each of the field's terms: "Found 84%, recall".
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from foveal.text import counted, percent, plain_number
+from foveal.text import UNDEFINED, between, counted, decimal, listed, percent, plain_number
 
 if TYPE_CHECKING:
-    from foveal.evaluation.results import Counts, Errors, Evaluation
+    from foveal.evaluation.results import (
+        ClassResult,
+        Counts,
+        Errors,
+        ErrorType,
+        Evaluation,
+        Interval,
+    )
 
 _FEW_IMAGES = 30
-_NAMED = 12
+_MAX_NAMES = 12
 
-ERROR_TYPES: dict[str, tuple[str, str]] = {
-    "wrong_class": ("wrong class", "the place is right, the class is not"),
-    "localization": ("inexact box", "the class is right, the box overlaps by less than half"),
-    "both": ("class and box", "the class is wrong and the box inexact"),
-    "duplicate": ("found twice", "another detection already has the object"),
-    "background": ("nothing there", "there is no object where one was detected"),
-    "missed": ("missed", "no detection comes near the object"),
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A number that matters, in words.
+
+    Attributes:
+        name: a plain word or two.
+        value: as it is written.
+        detail: the field's term, the interval, or what the number is made of.
+        meaning: a sentence for readers who are new to it; "" where there is none.
+    """
+
+    name: str
+    value: str
+    detail: str
+    meaning: str
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one line."""
+        detail = f", {self.detail}" if self.detail else ""
+        return f"{self.name} {self.value}{detail}. {self.meaning}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkNumber:
+    """One of COCO's or Pascal VOC's numbers: its name as in `metrics.json`, value and meaning."""
+
+    name: str
+    value: float
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorName:
+    """What people call one of TIDE's error types.
+
+    Attributes:
+        field: its name in `foveal.evaluation.results.Errors`.
+        name: in plain words.
+        term: TIDE's name.
+        meaning: what went wrong.
+    """
+
+    field: str
+    name: str
+    term: str
+    meaning: str
+
+    def find(self, errors: Errors) -> ErrorType:
+        """How often errors of this type occur, and what they cost."""
+        found: ErrorType = getattr(errors, self.field)
+        return found
+
+
+ERROR_NAMES = (
+    ErrorName("wrong_class", "wrong class", "classification", "the box is right, the class is not"),
+    ErrorName(
+        "localization",
+        "inexact box",
+        "localization",
+        "the class is right, the box overlaps by less than half",
+    ),
+    ErrorName("both", "class and box", "both", "the class is wrong and the box inexact"),
+    ErrorName("duplicate", "found twice", "duplicate", "another detection already has the object"),
+    ErrorName(
+        "background", "nothing there", "background", "there is no object where one was detected"
+    ),
+    ErrorName("missed", "missed", "missed", "no detection comes near the object"),
+)
+"""TIDE's six error types, in its order."""
+
+_COCO = {
+    "ap": ("AP", "mean over the overlaps (IoU) 0.50 to 0.95"),
+    "ap50": ("AP50", "a box counts from an overlap of 0.50"),
+    "ap75": ("AP75", "a box counts from an overlap of 0.75"),
+    "ap_small": ("APs", "small objects, under 32 x 32 px"),
+    "ap_medium": ("APm", "medium objects, from 32 x 32 to 96 x 96 px"),
+    "ap_large": ("APl", "large objects, over 96 x 96 px"),
+    "ar_1": ("AR1", "recall with 1 detection an image"),
+    "ar_10": ("AR10", "recall with at most 10 detections"),
+    "ar_100": ("AR100", "recall with at most 100 detections"),
+    "ar_small": ("ARs", "recall of small objects"),
+    "ar_medium": ("ARm", "recall of medium objects"),
+    "ar_large": ("ARl", "recall of large objects"),
 }
-"""Of each of TIDE's error types a name for people, and what it is."""
 
 
 def overview(evaluation: Evaluation) -> str:
-    """How much was found, and how much of what was found is there."""
+    """How many objects were detected, and how many detections are true."""
     if not evaluation.images:
         return "There were no images to evaluate."
+    images = counted(evaluation.images, "image")
     predicted, true = int(evaluation.counts.predicted.sum()), int(evaluation.counts.true.sum())
     if not evaluation.objects:
-        return (
-            f"There is no annotated object in {counted(evaluation.images, 'image')}, so that "
-            f"quality can't be measured; all that was found is false "
-            f"({counted(predicted, 'detection')})."
+        detected = (
+            f"All that was found is false ({counted(predicted, 'detection')})."
+            if predicted
+            else "Nothing was found either."
         )
+        return f"There is no annotated object in {images}, so quality can't be measured. {detected}"
     where = "chosen on these images" if evaluation.threshold_chosen_here else "chosen before"
     if not predicted:
         return (
@@ -43,10 +133,49 @@ def overview(evaluation: Evaluation) -> str:
     return (
         f"With a score of at least {evaluation.score_threshold:.2f} ({where}), "
         f"there are {counted(predicted, 'detection')} for {counted(true, 'annotated object')} in "
-        f"{counted(evaluation.images, 'image')}. "
-        f"{percent(evaluation.recall)} of the annotated objects were found, and "
+        f"{images}. {percent(evaluation.recall)} of the annotated objects were found, and "
         f"{percent(evaluation.precision)} of the detections are right."
     )
+
+
+def headlines(evaluation: Evaluation) -> list[Headline]:
+    """The numbers that matter: recall, precision, AP50, AP, count error; the defined ones only."""
+    counts = evaluation.counts
+    relative = percent(counts.relative_error)
+    of_the_true = "" if relative == UNDEFINED else f", {relative} of the true number"
+    numbers = [
+        Headline(
+            "Found",
+            percent(evaluation.recall),
+            "recall",
+            "Of the objects that are there, this part was found.",
+        ),
+        Headline(
+            "Right",
+            percent(evaluation.precision),
+            "precision",
+            "Of the detections, this part is an object of the stated class.",
+        ),
+        Headline(
+            "AP50",
+            decimal(evaluation.ap50),
+            _interval(evaluation.ap50_interval),
+            "Quality over all score thresholds; a box may be off by a good deal. 1 is perfect.",
+        ),
+        Headline(
+            "AP",
+            decimal(evaluation.ap),
+            _interval(evaluation.ap_interval),
+            "The same, where boxes must also fit tightly: COCO's main number.",
+        ),
+        Headline(
+            "Count error",
+            plain_number(counts.mean_absolute_error),
+            f"objects an image{of_the_true}",
+            bias_in_words(counts),
+        ),
+    ]
+    return [number for number in numbers if number.value != UNDEFINED]
 
 
 def bias_in_words(counts: Counts) -> str:
@@ -61,32 +190,70 @@ def bias_in_words(counts: Counts) -> str:
 
 def cautions(evaluation: Evaluation) -> list[str]:
     """What the numbers must not be taken for."""
-    said = []
-    if 0 < evaluation.images < _FEW_IMAGES:
-        said.append(
+    if not evaluation.objects:
+        return []
+    sentences = []
+    if evaluation.images < _FEW_IMAGES:
+        sentences.append(
             f"There {'is' if evaluation.images == 1 else 'are'} only "
             f"{counted(evaluation.images, 'image')}: another set of as many may well give "
             "other numbers. The intervals say how far they may be off."
         )
-    if evaluation.threshold_chosen_here and evaluation.objects:
-        said.append(
-            "The score threshold was chosen on these very images, so that counts, found, right "
+    if evaluation.threshold_chosen_here:
+        sentences.append(
+            "The score threshold was chosen on these very images, so counts, recall, precision "
             "and F1 are a little better than on new images. AP does not depend on it."
         )
     without = [one.name for one in evaluation.per_class if not one.objects]
-    if without and evaluation.objects:
-        more = f" and {len(without) - _NAMED} more" if len(without) > _NAMED else ""
-        said.append(f"No objects, and so no AP, of: {', '.join(without[:_NAMED])}{more}.")
-    return said
+    if without:
+        sentences.append(f"No objects, and so no AP, of: {listed(without, _MAX_NAMES)}.")
+    return sentences
 
 
 def costliest(errors: Errors) -> str:
     """Which error type it would pay most to mend."""
-    costs = {words: getattr(errors, name).cost for name, (words, _) in ERROR_TYPES.items()}
-    known = {words: cost for words, cost in costs.items() if cost == cost and cost > 0}
+    costs = {one.name: one.find(errors).cost for one in ERROR_NAMES}
+    known = {name: cost for name, cost in costs.items() if cost > 0}
     if not known:
         return "No type of error costs AP50 that could be won back."
-    worst = max(known, key=lambda words: known[words])
+    worst = max(known, key=lambda name: known[name])
     return (
         f'Most would be won by mending the type "{worst}": AP50 would rise by {known[worst]:.3f}.'
     )
+
+
+def benchmark_numbers(
+    result: Evaluation | ClassResult, *, max_detections: int
+) -> list[BenchmarkNumber]:
+    """COCO's twelve numbers and Pascal VOC's two, of all classes or of one.
+
+    Args:
+        result: of all classes, or of one.
+        max_detections: the limit of detections an image; recall at a limit other than COCO's 100
+            is one number more.
+    """
+    coco = result.coco
+    numbers = [
+        BenchmarkNumber(name, getattr(coco, field), meaning)
+        for field, (name, meaning) in _COCO.items()
+    ]
+    if max_detections not in (1, 10, 100):
+        meaning = f"recall with at most {max_detections:,} detections"
+        numbers.append(BenchmarkNumber(f"AR{max_detections}", coco.ar_max, meaning))
+    return [
+        *numbers,
+        BenchmarkNumber("VOC2007", result.voc2007, "AP at an overlap of 0.50, by 11 points"),
+        BenchmarkNumber("VOC2012", result.voc2012, "AP at an overlap of 0.50, by the area"),
+    ]
+
+
+def largest_classes(evaluation: Evaluation, *, count: int) -> list[tuple[int, ClassResult]]:
+    """Label and result of the classes with the most objects, in the classes' order."""
+    numbered = list(enumerate(evaluation.per_class))
+    chosen = sorted(numbered, key=lambda pair: -pair[1].objects)[:count]
+    return sorted(chosen, key=lambda pair: pair[0])
+
+
+def _interval(interval: Interval) -> str:
+    words = between(interval.low, interval.high)
+    return "" if words == UNDEFINED else f"{words} (95% interval)"

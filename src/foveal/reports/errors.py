@@ -9,7 +9,7 @@ import numpy as np
 
 from foveal.data.images.reading import read_image
 from foveal.errors import FovealError
-from foveal.evaluation.story import ERROR_TYPES, costliest
+from foveal.evaluation.story import ERROR_NAMES, costliest, largest_classes
 from foveal.reports.parts import (
     Chart,
     Charts,
@@ -21,7 +21,7 @@ from foveal.reports.parts import (
     Section,
     Table,
 )
-from foveal.reports.results import MOST_CLASSES, largest_classes
+from foveal.reports.results import MAX_CLASSES
 from foveal.structures import Detections, Target
 from foveal.text import decimal
 from foveal.visualization import charts, colors
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from foveal.data.dataset import Dataset
-    from foveal.evaluation.results import ErrorType, Evaluation, ImageResult
+    from foveal.evaluation.results import Evaluation, ImageResult
 
 _PICTURE_SIDE = 480
 
@@ -40,34 +40,36 @@ def pictures_section(
     evaluation: Evaluation,
     dataset: Dataset | None,
     *,
-    most: int,
+    limit: int,
     bands: int = 3,
     band_low: Sequence[float] = (),
     band_high: Sequence[float] = (),
 ) -> Section | None:
-    """The images with the most errors, with what was found, missed and false.
+    """The images with the most errors: true positives, false negatives and false positives.
 
     Args:
         evaluation: names the images.
         dataset: where they are; None shows none.
-        most: images that are shown.
+        limit: at most so many images are shown.
         bands, band_low, band_high: as for `foveal.data.images.reading.read_image`.
     """
-    if dataset is None or not evaluation.hardest or most <= 0:
+    if dataset is None or not evaluation.hardest or limit <= 0:
         return None
-    pictures, unread = [], []
-    for result in evaluation.hardest[:most]:
+    pictures, messages = [], []
+    for result in evaluation.hardest[:limit]:
         try:
             path = dataset.records[result.index].path
             image = read_image(path, bands=bands, band_low=band_low, band_high=band_high)
             pictures.append(_picture(result, image, path.name, classes=evaluation.classes))
         except FovealError as error:
-            unread.append(str(error))
+            messages.append(str(error))
     key = Key(
         [
-            KeyEntry(colors.FOUND, "found"),
-            KeyEntry(colors.MISSED, "missed: an object without a detection", dashed=True),
-            KeyEntry(colors.FALSE, "false: a detection without an object"),
+            KeyEntry(colors.FOUND, "found (true positive)"),
+            KeyEntry(
+                colors.MISSED, "missed (false negative): an object without a detection", dashed=True
+            ),
+            KeyEntry(colors.FALSE, "false (false positive): a detection without an object"),
             KeyEntry(colors.IGNORED, "region to ignore", dashed=True),
         ]
     )
@@ -79,7 +81,7 @@ def pictures_section(
         text,
         key,
         Pictures(pictures),
-        *(f"Not shown: {message}" for message in unread),
+        *(f"Not shown: {message}" for message in messages),
     ]
     return Section("Hardest images", parts)
 
@@ -88,23 +90,25 @@ def errors_section(evaluation: Evaluation) -> Section | None:
     """Which error types there are, what they cost, and which classes are confused."""
     if not evaluation.objects and not evaluation.detections:
         return None
-    kinds: dict[str, tuple[str, ErrorType]] = {
-        words: (meaning, getattr(evaluation.errors, name))
-        for name, (words, meaning) in ERROR_TYPES.items()
-    }
-    costs = {words: kind.cost for words, (_, kind) in kinds.items()}
+    errors = [(words, words.find(evaluation.errors)) for words in ERROR_NAMES]
+    costs = {words.name: error.cost for words, error in errors}
     rows = [
         (
-            words,
-            meaning,
-            decimal(kind.cost),
-            f"{kind.number_at_threshold:,}",
-            f"{kind.number:,}",
+            words.name if words.name == words.term else f"{words.name} ({words.term})",
+            words.meaning,
+            decimal(error.cost),
+            f"{error.number_at_threshold:,}",
+            f"{error.number:,}",
         )
-        for words, (meaning, kind) in kinds.items()
+        for words, error in errors
     ]
-    columns = ("kind", "meaning", "AP50 lost", "at the threshold", "at any score")
-    table = Table(columns, rows, text_columns=2)
+    columns = ("type of error", "meaning", "AP50 lost", "at the threshold", "at any score")
+    caption = (
+        "AP50 takes detections of any score, so an error with a low score costs little: a missed "
+        "object costs nothing if a detection below the threshold shows it. In brackets: the names "
+        "of TIDE (Bolya et al. 2020)."
+    )
+    table = Table(columns, rows, caption, text_columns=2)
     parts: list[Part] = [
         costliest(evaluation.errors),
         Charts(_error_charts(evaluation, costs)),
@@ -115,7 +119,7 @@ def errors_section(evaluation: Evaluation) -> Section | None:
 
 def curves_section(evaluation: Evaluation) -> Section | None:
     """Precision and recall, F1 over the threshold, calibration."""
-    largest = largest_classes(evaluation, count=MOST_CLASSES)
+    largest = largest_classes(evaluation, count=MAX_CLASSES)
     chosen = [(label, one) for label, one in largest if one.objects]
     if not chosen:
         return None
@@ -135,7 +139,7 @@ def curves_section(evaluation: Evaluation) -> Section | None:
         Chart(
             "F1 over the score threshold",
             charts.draw_f1(f1, score_threshold=evaluation.score_threshold),
-            "F1 balances found and right; the threshold in use is marked.",
+            "F1 balances recall and precision; the threshold in use is marked.",
         ),
         Chart(
             "Are scores probabilities?",
@@ -152,12 +156,12 @@ def curves_section(evaluation: Evaluation) -> Section | None:
 
 
 def _error_charts(evaluation: Evaluation, costs: dict[str, float]) -> list[Chart]:
-    """Costs by kind, AP by size, and the confusion matrix."""
+    """Costs by error type, AP by size, and the confusion matrix."""
     shown = [
         Chart(
             "What each type of error costs",
             charts.draw_error_costs(costs),
-            "How much higher AP50 would be if only this kind were mended.",
+            "How much higher AP50 would be if only this type were mended.",
         )
     ]
     if evaluation.by_size:
@@ -187,22 +191,26 @@ def _error_charts(evaluation: Evaluation, costs: dict[str, float]) -> list[Chart
 def _picture(
     result: ImageResult, image: NDArray[np.uint8], name: str, *, classes: tuple[str, ...]
 ) -> Picture:
-    found = Detections(
+    true_positives = Detections(
         result.matched, result.matched_scores, result.matched_labels, classes=classes
     )
-    false = Detections(result.false, result.false_scores, result.false_labels, classes=classes)
+    false_positives = Detections(
+        result.false, result.false_scores, result.false_labels, classes=classes
+    )
     ignored = len(result.ignored)
-    missed = Target(
+    false_negatives = Target(
         np.concatenate([result.missed, result.ignored]).astype(np.float32).reshape(-1, 4),
         np.concatenate([result.missed_labels, np.zeros(ignored, np.int64)]),
         np.concatenate([np.zeros(len(result.missed), bool), np.ones(ignored, bool)]),
     )
     drawn = draw_comparison(
         image,
-        found=found,
-        false=false,
-        missed=missed,
+        found=true_positives,
+        false=false_positives,
+        missed=false_negatives,
         least_side=_PICTURE_SIDE,
     )
-    caption = f"{len(found)} found, {len(result.missed)} missed, {len(false)} false"
+    caption = (
+        f"{len(true_positives)} found, {len(result.missed)} missed, {len(false_positives)} false"
+    )
     return Picture(name, drawn, caption)

@@ -24,12 +24,14 @@ from foveal.reports.training import (
     data_section,
     training_section,
 )
-from foveal.text import counted
+from foveal.text import counted, listed
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
     from foveal.evaluation.results import Evaluation
     from foveal.tuning.anchor_fitting import AnchorFit
+
+_MAX_NAMES = 8
 
 __all__ = [
     "make_report",
@@ -83,7 +85,7 @@ def write_evaluation_report(
         hardest=pictures_section(
             evaluation,
             dataset,
-            most=pictures,
+            limit=pictures,
             bands=bands,
             band_low=band_low,
             band_high=band_high,
@@ -105,17 +107,17 @@ def report_on_model(
     """Write a model's `report.html` into a folder, with the course of its training if it is known.
 
     Args:
-        folder: for the report; the journal of the training is looked for here first.
+        folder: for the report; `metrics.jsonl` of the training is looked for here first.
         evaluation: what to report.
         settings: the model's.
         dataset, training, anchors: as for `write_evaluation_report`.
-        home: the folder of the model's file, with a journal perhaps.
+        home: the folder of the model's file, with a `metrics.jsonl` perhaps.
 
     Raises:
         FovealError: the file can't be written.
     """
-    journals = [place / "metrics.jsonl" for place in (folder, home) if place is not None]
-    found = [journal for journal in journals if journal.is_file()]
+    logs = [parent / "metrics.jsonl" for parent in (folder, home) if parent is not None]
+    existing = [log for log in logs if log.is_file()]
     write_evaluation_report(
         folder / "report.html",
         evaluation,
@@ -123,7 +125,7 @@ def report_on_model(
         training=training,
         model=f"the {settings.model.backbone} RetinaNet",
         settings=to_toml(settings),
-        history=read_history(found[0]) if found else (),
+        history=read_history(existing[0]) if existing else (),
         anchors=anchors,
         bands=settings.model.bands,
         band_low=settings.preparation.band_low,
@@ -167,7 +169,7 @@ def make_report(
         title=f"How well {model or 'the model'} finds objects in {where}",
         subtitle=(
             f"{counted(evaluation.images, 'image')}, {counted(evaluation.objects, 'object')}, "
-            f"{_listed(evaluation.classes)}"
+            f"classes: {listed(evaluation.classes, _MAX_NAMES)}"
         ),
         sections=sections,
         footer=f"Made by foveal {__version__}.",
@@ -193,8 +195,3 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         if isinstance(row, dict):
             rows.append(row)
     return rows
-
-
-def _listed(classes: Sequence[str]) -> str:
-    shown = ", ".join(classes[:8])
-    return f"classes: {shown}" + (f" and {len(classes) - 8} more" if len(classes) > 8 else "")

@@ -10,7 +10,7 @@ import numpy as np
 
 from foveal.data.statistics import Statistics, measure_dataset
 from foveal.reports.parts import Bar, Chart, Charts, Part, Section, Table
-from foveal.text import UNDEFINED, counted, decimal, percent
+from foveal.text import UNDEFINED, counted, decimal, percent, sentence
 from foveal.visualization import charts
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from foveal.tuning.anchor_fitting import AnchorFit
     from foveal.tuning.anchor_metrics import GroupQuality
 
-_MOST_POINTS = 300
+_MAX_POINTS = 300
 _VALIDATION = ("AP", "AP50", "AP75")
 
 
@@ -52,7 +52,9 @@ def training_section(history: Sequence[Mapping[str, Any]]) -> Section | None:
         drawn = charts.draw_history(
             quality, x="epoch", y="on validation images", best=best[-1] if best else None
         )
-        shown.append(Chart("Validation", drawn, "The dashed line marks the epoch that was kept."))
+        shown.append(
+            Chart("Validation", drawn, "The dashed line marks the epoch with the best weights.")
+        )
     rows, x = (steps, "step") if steps else (epochs, "epoch")
     rate = _line(rows, x, "learning_rate", label=None)
     if rate is not None:
@@ -136,7 +138,7 @@ def anchors_section(fit: AnchorFit | None) -> Section | None:
     )
     parts: list[Part] = [
         text,
-        fit.text[:1].upper() + fit.text[1:] + ".",
+        sentence(fit.text),
         Table(columns, rows),
         Charts([chart]),
     ]
@@ -171,7 +173,7 @@ def _duration(seconds: float) -> str:
 def _line(
     rows: Sequence[Mapping[str, Any]], x: str, y: str, *, label: int | None
 ) -> charts.Line | None:
-    """A value of the journal; of many steps the means of as many stretches as can be drawn."""
+    """A value of `metrics.jsonl`; of many steps the means of as many stretches as can be drawn."""
     pairs = [
         (float(row[x]), float(row[y]))
         for row in rows
@@ -180,8 +182,8 @@ def _line(
     if not pairs:
         return None
     points = np.asarray(pairs, float)
-    if len(points) > _MOST_POINTS:
-        points = np.stack([part.mean(axis=0) for part in np.array_split(points, _MOST_POINTS)])
+    if len(points) > _MAX_POINTS:
+        points = np.stack([part.mean(axis=0) for part in np.array_split(points, _MAX_POINTS)])
     return charts.Line(y.replace("_", " "), points[:, 0], points[:, 1], label)
 
 

@@ -1,0 +1,83 @@
+"""The sentences of an evaluation: what each says, and what it leaves unsaid."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from tests.reports import results as made_up
+
+from foveal.evaluation.evaluate import NAMES
+from foveal.evaluation.results import Errors, ErrorType
+from foveal.evaluation.story import (
+    ERROR_NAMES,
+    benchmark_numbers,
+    cautions,
+    costliest,
+    headlines,
+    largest_classes,
+    overview,
+)
+
+TRUE = np.asarray([[4, 0], [6, 9]])
+
+
+def test_headlines_are_whole_sentences() -> None:
+    said = [one.sentence for one in headlines(made_up.evaluation(TRUE, TRUE + 1, ("a", "b")))]
+    assert said[0] == "Found 92%, recall. Of the objects that are there, this part was found."
+    assert said[2].startswith("AP50 0.620, 0.870 to 0.930 (95% interval). Quality over all")
+    assert said[4] == (
+        "Count error 2.00, objects an image, 21% of the true number. "
+        "On average 2.00 too many an image."
+    )
+
+
+@pytest.mark.parametrize(("images", "names"), [(0, []), (3, ["Count error"])])
+def test_only_what_is_defined_is_a_headline(images: int, names: list[str]) -> None:
+    given = headlines(made_up.nothing(images=images))
+    assert [one.name for one in given] == names
+    assert not any("–" in one.sentence for one in given)
+
+
+def test_without_objects_nothing_is_promised() -> None:
+    nothing = made_up.nothing(images=3)
+    assert cautions(nothing) == []
+    assert overview(nothing) == (
+        "There is no annotated object in 3 images, so quality can't be measured. "
+        "Nothing was found either."
+    )
+    false = made_up.evaluation(np.zeros((3, 1), int), np.ones((3, 1), int), ("cell",))
+    assert overview(false).endswith("All that was found is false (3 detections).")
+
+
+def test_every_error_type_has_a_name() -> None:
+    types = [one.name for one in fields(Errors) if one.type == "ErrorType"]
+    assert [one.field for one in ERROR_NAMES] == types
+
+
+def test_the_costliest_error_is_named() -> None:
+    errors = made_up.evaluation(TRUE, TRUE, ("a", "b")).errors
+    dear = replace(errors, duplicate=ErrorType(0.5, 1, 1))
+    assert costliest(dear) == (
+        'Most would be won by mending the type "found twice": AP50 would rise by 0.500.'
+    )
+    free = {one.field: ErrorType(float("nan"), 0, 0) for one in ERROR_NAMES}
+    assert costliest(replace(errors, **free)).startswith("No type of error costs AP50")
+
+
+def test_benchmark_numbers_have_the_names_of_the_metrics_file() -> None:
+    evaluation = made_up.evaluation(TRUE, TRUE, ("a", "b"))
+    names = [one.name for one in benchmark_numbers(evaluation, max_detections=100)]
+    assert names == [*NAMES, "VOC2007", "VOC2012"]
+    more = benchmark_numbers(evaluation.per_class[0], max_detections=300)
+    assert [one.name for one in more if one.name not in names] == ["AR300"]
+    values = {one.name: one.value for one in more}
+    assert values["APs"] == evaluation.per_class[0].coco.ap_small
+    assert values["AR300"] == evaluation.per_class[0].coco.ar_max
+
+
+def test_the_largest_classes_keep_their_order() -> None:
+    true = np.asarray([[1, 5, 3]])
+    largest = largest_classes(made_up.evaluation(true, true, ("a", "b", "c")), count=2)
+    assert [(label, one.name) for label, one in largest] == [(1, "b"), (2, "c")]
