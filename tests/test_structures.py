@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from foveal.errors import DataError
-from foveal.structures import Detection, Detections, Sample, Target
+from foveal.errors import DataError, ImageError
+from foveal.structures import RGB, Detection, Detections, PixelRange, Sample, Target
 
 FOUND = Detections(
     np.arange(16, dtype=np.float32).reshape(4, 4),
@@ -87,3 +87,12 @@ def test_targets_keep_their_areas_where_they_have_some():
     assert (len(both), both.areas.tolist()) == (4, [3, 8, 3, 8])
     assert Target.concatenate([target, moved]).areas is None
     assert Target.concatenate([]) == Target.empty()
+
+
+def test_a_pixel_range_has_limits_for_all_bands_or_for_each():
+    assert PixelRange() == RGB
+    assert PixelRange(4, (0.0,), (9.0,)) != PixelRange(4, (0.0,) * 4, (9.0,) * 4)
+    for low, high in (((0,), ()), ((0, 1), (2, 3)), ((), (1, 2, 3))):
+        message = rf"band_low has {len(low)} values and band_high {len(high)}\. .* each of 3 bands"
+        with pytest.raises(ImageError, match=message):
+            PixelRange(3, low, high)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 
-from foveal.errors import DataError
+from foveal.errors import DataError, ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,6 +44,36 @@ def _same(one: Any, other: Any) -> bool:
     if hasattr(one, "device"):  # a tensor, told without torch
         return bool(one.shape == other.shape and (one == other).all())
     return bool(one == other)
+
+
+@dataclass(frozen=True, slots=True)
+class PixelRange:
+    """Which stored values become a network's bytes.
+
+    Attributes:
+        bands: values a pixel; 3 are RGB, 1 is gray.
+        low: the stored value that becomes 0, one for all bands or one for each. Empty: values of 8
+            bits are taken as they are, of 16 bits their upper half.
+        high: the stored value that becomes 255, for as many bands.
+
+    Raises:
+        ImageError: not as many limits as that.
+    """
+
+    bands: int = 3
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.low) != len(self.high) or len(self.low) not in (0, 1, self.bands):
+            raise ImageError(
+                f"preparation.band_low has {len(self.low)} values and band_high {len(self.high)}. "
+                f"Expected none, one, or one for each of {self.bands} bands, in both."
+            )
+
+
+RGB = PixelRange()
+"""Three bands of 8 bits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import foveal
+from foveal.data.images import reading, tiff
 from foveal.errors import ImageError
 from foveal.structures import Detections
 from foveal.visualization import colors
@@ -67,3 +70,18 @@ def test_16_bits_are_spread_over_the_grays(tmp_path):
     picture = np.asarray(foveal.draw(found, least_side=0, labels=False, legend=False))
     assert picture[0].max() < 30
     assert picture[-1].min() > 225
+
+
+def test_a_deep_file_is_decoded_once(tmp_path, monkeypatch):
+    pytest.importorskip("tifffile")
+    values = np.linspace(0, 900, 30 * 40).reshape(30, 40).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    decoded = []
+
+    def read_tiff(file, **options):
+        decoded.append(options["path"])
+        return tiff.read_tiff(file, **options)
+
+    monkeypatch.setattr(reading, "tiff", SimpleNamespace(**vars(tiff) | {"read_tiff": read_tiff}))
+    foveal.draw(detections(path=tmp_path / "a.tif"))
+    assert decoded == [tmp_path / "a.tif"]

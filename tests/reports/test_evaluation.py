@@ -18,6 +18,7 @@ from foveal.reports.errors import pictures_section
 from foveal.reports.evaluation import read_history, write_evaluation_report
 from foveal.reports.results import summary_section
 from foveal.reports.training import _anchor_sides
+from foveal.structures import PixelRange
 
 CLASSES = ("normal", "infected", "<script>alert(1)</script>")
 
@@ -198,7 +199,7 @@ def test_images_of_four_bands_are_drawn(tmp_path: Path, made_up: ModuleType) -> 
         records.append(replace(record, path=path))
     deep = replace(dataset, records=tuple(records))
     section = pictures_section(
-        evaluation, deep, limit=2, bands=4, band_low=(0,) * 4, band_high=(3000,) * 4
+        evaluation, deep, limit=2, pixel_range=PixelRange(4, (0,) * 4, (3000,) * 4)
     )
     assert section is not None
     pictures = section.parts[2].pictures

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from foveal.errors import DataError
-from foveal.structures import Sample, Target
+from foveal.structures import PixelRange, Sample, Target
 from foveal.text import counted
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ class Dataset:
         from foveal.data.images.reading import image_info, read_image
 
         record = self.records[index]
-        bands = max(3, image_info(record.path).bands)
-        image = read_image(record.path, bands=bands)
+        image = read_image(record.path, PixelRange(max(3, image_info(record.path).bands)))
         return Sample(image, self.target(index), name=record.path.name)
 
     def target(self, index: int) -> Target:

@@ -8,7 +8,7 @@ import numpy as np
 
 from foveal.data.images.inputs import to_pixels
 from foveal.data.synthetic import draw_smear
-from foveal.data.transforms.preparation import make_preparation
+from foveal.data.transforms.preparation import make_pixel_range, make_preparation
 from foveal.errors import DataError
 from foveal.structures import Sample, Target
 
@@ -55,17 +55,12 @@ def prepare(
     Raises:
         ImageError: an image can't be read.
     """
-    settings = description.preparation
-    preparation = make_preparation(settings)
+    preparation = make_preparation(description.preparation)
+    pixel_range = make_pixel_range(description.model, description.preparation)
     batch = sizes.batch or 1
     inputs = []
     for path in dataset.paths:
-        pixels = to_pixels(
-            path,
-            bands=description.model.bands,
-            band_low=settings.band_low,
-            band_high=settings.band_high,
-        )
+        pixels = to_pixels(path, pixel_range)
         size = None
         if sizes.height is not None and sizes.width is not None:
             size = (sizes.height, sizes.width)
@@ -81,15 +76,10 @@ def pictures_of(dataset: Dataset | None, settings: Settings, count: int) -> list
     Raises:
         ImageError: an image can't be read.
     """
-    bands = settings.model.bands
     if dataset is None:
-        return [_drawn(index, bands) for index in range(count)]
-    prepared = settings.preparation
-    chosen = spread(dataset, count)
-    return [
-        to_pixels(path, bands=bands, band_low=prepared.band_low, band_high=prepared.band_high)
-        for path in chosen.paths
-    ]
+        return [_drawn(index, settings.model.bands) for index in range(count)]
+    pixel_range = make_pixel_range(settings.model, settings.preparation)
+    return [to_pixels(path, pixel_range) for path in spread(dataset, count).paths]
 
 
 def fit(

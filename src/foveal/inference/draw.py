@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from foveal.data.images.inputs import to_pixels
-from foveal.data.images.reading import band_percentiles, image_info, read_image
+from foveal.data.images.reading import read_for_display
 from foveal.errors import ImageError
 from foveal.visualization.boxes import draw_detections
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from foveal.data.images.inputs import ImageLike
     from foveal.structures import Detections
 
@@ -49,7 +46,7 @@ def draw(
             "These detections came from no file. Pass the image that they were found in: "
             "foveal.draw(found, image)."
         )
-    pixels = _for_the_eye(Path(source)) if isinstance(source, str | Path) else to_pixels(source)
+    pixels = read_for_display(source) if isinstance(source, str | Path) else to_pixels(source)
     height, width = pixels.shape[:2]
     if found.width and (width, height) != (found.width, found.height):
         raise ImageError(
@@ -58,11 +55,3 @@ def draw(
         )
     drawn = draw_detections(pixels, found, labels=labels, legend=legend, least_side=least_side)
     return Image.fromarray(drawn)
-
-
-def _for_the_eye(path: Path) -> NDArray[np.uint8]:
-    """A file with its own bands, more than 8 bits spread over the grays."""
-    info = image_info(path)
-    low, high = band_percentiles([path], bands=info.bands) if info.bits > 8 else ((), ())
-    bands = 3 if info.bands in (1, 3) else info.bands
-    return read_image(path, bands=bands, band_low=low, band_high=high)

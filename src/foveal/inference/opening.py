@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.checkpoints.finding import NETWORK, ONNX, OPENVINO, prediction_file
-from foveal.data.transforms.preparation import make_preparation
+from foveal.data.transforms.preparation import make_pixel_range, make_preparation
 from foveal.detection.anchors import AnchorGrid
 from foveal.errors import ModelFileError, SettingsError
 from foveal.inference.predictor import Predictor
@@ -73,9 +73,7 @@ class Opened:
             AnchorGrid(**description.anchors.model_dump()),
             description.card,
             make_preparation(description.preparation),
-            bands=description.model.bands,
-            band_low=description.preparation.band_low,
-            band_high=description.preparation.band_high,
+            make_pixel_range(description.model, description.preparation),
             score_threshold=description.card.score_threshold
             if score_threshold is None
             else score_threshold,

@@ -17,7 +17,7 @@ import numpy as np
 from foveal.detection.decoding import decode
 from foveal.inference.prefetch import Input, Reader, View
 from foveal.inference.test_time_augmentation import merge
-from foveal.structures import Detections, ModelCard, PaddedDetections
+from foveal.structures import RGB, Detections, ModelCard, PaddedDetections, PixelRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -65,8 +65,7 @@ class Predictor:
         grid: the network's anchors.
         card: class names; from which file or training the network is.
         preparation: how an image becomes an input; each image has its own input size.
-        bands, band_low, band_high: how an image is read, as for
-            `foveal.data.images.reading.read_image`.
+        pixel_range: the bands that the network takes, and which values become 0 and 255.
         score_threshold: scores must reach it, as they must in evaluation.
         top_per_level: most candidates of a pyramid level.
         nms_iou: a detection that overlaps a better one of its class by more goes.
@@ -82,9 +81,7 @@ class Predictor:
     grid: AnchorGrid
     card: ModelCard
     preparation: Preparation
-    bands: int = 3
-    band_low: tuple[float, ...] = ()
-    band_high: tuple[float, ...] = ()
+    pixel_range: PixelRange = RGB
     score_threshold: float = 0.05
     top_per_level: int = 1000
     nms_iou: float = 0.5
@@ -151,9 +148,7 @@ class Predictor:
         views = self._views()
         reader = Reader(
             views,
-            bands=self.bands,
-            band_low=self.band_low,
-            band_high=self.band_high,
+            self.pixel_range,
             workers=self.workers,
             ahead=self._batch,
             keep_pixels=keep_pixels,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from foveal.data.images.inputs import ImageLike
     from foveal.data.transforms.preparation import Preparation
     from foveal.geometry.placement import Placement
+    from foveal.structures import PixelRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +78,14 @@ class Reader:
 
     Attributes:
         views: the ways in which each image is looked at.
-        bands, band_low, band_high: as for `foveal.data.images.inputs.to_pixels`.
+        pixel_range: as for `foveal.data.images.inputs.to_pixels`.
         workers: threads.
         ahead: how many images are read before they are asked for.
         keep_pixels: keep each image as it was read with its inputs.
     """
 
     views: Sequence[View]
-    bands: int
-    band_low: tuple[float, ...]
-    band_high: tuple[float, ...]
+    pixel_range: PixelRange
     workers: int
     ahead: int
     keep_pixels: bool = False
@@ -141,9 +140,7 @@ class Reader:
             pool.shutdown(cancel_futures=True)
 
     def _inputs(self, index: int, image: ImageLike) -> list[Input]:
-        pixels = to_pixels(
-            image, bands=self.bands, band_low=self.band_low, band_high=self.band_high
-        )
+        pixels = to_pixels(image, self.pixel_range)
         path = Path(image) if isinstance(image, Path | str) else None
         inputs = []
         for number, view in enumerate(self.views):

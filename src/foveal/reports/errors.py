@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +21,7 @@ from foveal.reports.parts import (
     Table,
 )
 from foveal.reports.results import MAX_CLASSES
-from foveal.structures import Detections, Target
+from foveal.structures import RGB, Detections, PixelRange, Target
 from foveal.text import decimal
 from foveal.visualization import charts, colors
 from foveal.visualization.boxes import draw_comparison
@@ -41,9 +40,7 @@ def pictures_section(
     dataset: Dataset | None,
     *,
     limit: int,
-    bands: int = 3,
-    band_low: Sequence[float] = (),
-    band_high: Sequence[float] = (),
+    pixel_range: PixelRange = RGB,
 ) -> Section | None:
     """The images with the most errors: true positives, false negatives and false positives.
 
@@ -51,7 +48,7 @@ def pictures_section(
         evaluation: names the images.
         dataset: where they are; None shows none.
         limit: at most so many images are shown.
-        bands, band_low, band_high: as for `foveal.data.images.reading.read_image`.
+        pixel_range: as for `foveal.data.images.reading.read_image`.
     """
     if dataset is None or not evaluation.hardest or limit <= 0:
         return None
@@ -59,7 +56,7 @@ def pictures_section(
     for result in evaluation.hardest[:limit]:
         try:
             path = dataset.records[result.index].path
-            image = read_image(path, bands=bands, band_low=band_low, band_high=band_high)
+            image = read_image(path, pixel_range)
             pictures.append(_picture(result, image, path.name, classes=evaluation.classes))
         except FovealError as error:
             messages.append(str(error))

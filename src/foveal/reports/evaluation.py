@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.config import Settings, to_toml
+from foveal.data.transforms.preparation import make_pixel_range
 from foveal.errors import FovealError
 from foveal.reports.errors import curves_section, errors_section, pictures_section
 from foveal.reports.html import write_report
@@ -24,6 +25,7 @@ from foveal.reports.training import (
     data_section,
     training_section,
 )
+from foveal.structures import RGB, PixelRange
 from foveal.text import counted, listed
 
 if TYPE_CHECKING:
@@ -52,9 +54,7 @@ def write_evaluation_report(
     history: Sequence[Mapping[str, Any]] = (),
     anchors: AnchorFit | None = None,
     pictures: int = 12,
-    bands: int = 3,
-    band_low: Sequence[float] = (),
-    band_high: Sequence[float] = (),
+    pixel_range: PixelRange = RGB,
 ) -> None:
     """Write an evaluation as one HTML file that needs no network.
 
@@ -68,8 +68,7 @@ def write_evaluation_report(
         history: the lines of `metrics.jsonl`, as `read_history` gives them.
         anchors: how well the anchors fit, as `foveal.tuning.anchor_fitting.fit_anchors` gives it.
         pictures: at most so many of the images with the most errors are drawn.
-        bands, band_low, band_high: how images are read, as for
-            `foveal.data.images.reading.read_image`.
+        pixel_range: how images are read, as for `foveal.data.images.reading.read_image`.
 
     Raises:
         FovealError: the file can't be written.
@@ -86,9 +85,7 @@ def write_evaluation_report(
             evaluation,
             dataset,
             limit=pictures,
-            bands=bands,
-            band_low=band_low,
-            band_high=band_high,
+            pixel_range=pixel_range,
         ),
     )
     write_report(path, report)
@@ -127,9 +124,7 @@ def report_on_model(
         settings=to_toml(settings),
         history=read_history(existing[0]) if existing else (),
         anchors=anchors,
-        bands=settings.model.bands,
-        band_low=settings.preparation.band_low,
-        band_high=settings.preparation.band_high,
+        pixel_range=make_pixel_range(settings.model, settings.preparation),
     )
 
 

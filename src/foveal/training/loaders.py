@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from foveal.data.loading.loader import TrainingBatches, training_batches
 from foveal.data.transforms.augmentation import Augmentation
-from foveal.data.transforms.preparation import make_preparation
+from foveal.data.transforms.preparation import make_pixel_range, make_preparation
 from foveal.data.transforms.user import Change, load_augmentation
 from foveal.structures import Batch
 
@@ -74,9 +74,7 @@ def make_batches(
         cache_megabytes=training.cache_megabytes,
         sizes=training.sizes,
         bad_images=training.bad_images,
-        bands=settings.model.bands,
-        band_low=preparation.band_low,
-        band_high=preparation.band_high,
+        pixel_range=make_pixel_range(settings.model, preparation),
     )
     return RunBatches(batches, accumulate=training.accumulate)
 

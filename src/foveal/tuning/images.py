@@ -33,8 +33,8 @@ def follow_images(settings: Settings, data: Dataset) -> Settings:
         bands = changes["model"]["bands"] = info.bands
     if info is not None and info.bits > 8 and not preparation.band_low:
         paths = data[:IMAGES_FOR_PERCENTILES].paths
-        low, high = band_percentiles(paths, bands=bands)
-        changes["preparation"] |= {"band_low": low, "band_high": high}
+        measured = band_percentiles(paths, bands=bands)
+        changes["preparation"] |= {"band_low": measured.low, "band_high": measured.high}
     if not preparation.model_fields_set & {"mean", "std"}:
         mean, std = backbone_normalization(settings.model.backbone)
         if len(mean) != bands:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from foveal.data.images.inputs import describe, to_pixels
 from foveal.errors import ImageError
+from foveal.structures import PixelRange
 
 RGB = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 
@@ -23,8 +24,8 @@ def test_gray_is_repeated():
 
 def test_color_becomes_gray_for_a_network_of_one_band():
     image = np.full((2, 2, 3), (255, 0, 0), np.uint8)
-    assert to_pixels(image, bands=1).tolist() == [[[76], [76]]] * 2  # 0.299 * 255
-    assert to_pixels(Image.fromarray(image), bands=1).tolist() == [[[76], [76]]] * 2
+    assert to_pixels(image, PixelRange(1)).tolist() == [[[76], [76]]] * 2  # 0.299 * 255
+    assert to_pixels(Image.fromarray(image), PixelRange(1)).tolist() == [[[76], [76]]] * 2
 
 
 def test_alpha_is_dropped_and_its_color_stays():
@@ -48,14 +49,14 @@ def test_floating_point_covers_0_to_1():
 def test_many_bits_keep_the_high_byte_or_are_scaled():
     image = np.array([[0, 256, 65535]], np.uint16)
     assert to_pixels(image)[0, :, 0].tolist() == [0, 1, 255]
-    scaled = to_pixels(image, band_low=(0,), band_high=(512,))
+    scaled = to_pixels(image, PixelRange(3, (0,), (512,)))
     assert scaled[0, :, 0].tolist() == [0, 128, 255]
 
 
 def test_any_number_of_bands():
     image = np.zeros((4, 5, 7), np.uint8)
-    assert to_pixels(image, bands=7).shape == (4, 5, 7)
-    assert to_pixels(torch.from_numpy(image).permute(2, 0, 1), bands=7).shape == (4, 5, 7)
+    assert to_pixels(image, PixelRange(7)).shape == (4, 5, 7)
+    assert to_pixels(torch.from_numpy(image).permute(2, 0, 1), PixelRange(7)).shape == (4, 5, 7)
 
 
 @pytest.mark.parametrize(

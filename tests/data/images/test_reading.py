@@ -22,6 +22,7 @@ from PIL import Image, ImageOps, TiffImagePlugin
 from foveal.data.images import pillow
 from foveal.data.images.reading import band_percentiles, image_info, image_size, read_image
 from foveal.errors import ImageError, MissingExtraError
+from foveal.structures import PixelRange
 
 WIDTH, HEIGHT = 37, 23
 
@@ -68,7 +69,7 @@ def test_gives_what_pillow_gives(tmp_path, kind, suffix, mode, options):
     assert found.flags.writeable
     np.testing.assert_array_equal(found, expected)
     assert image_size(path) == (WIDTH, HEIGHT)
-    single = read_image(path, bands=1)
+    single = read_image(path, PixelRange(1))
     assert single.shape == (HEIGHT, WIDTH, 1)
     if kind != "JPEG":
         assert np.abs(single[:, :, 0].astype(int) - gray).max() <= 1
@@ -93,7 +94,7 @@ def test_drops_alpha_and_keeps_the_color_beneath(tmp_path):
     pixels[..., :3] = (10, 20, 30)
     Image.fromarray(pixels).save(tmp_path / "clear.png")
     assert (read_image(tmp_path / "clear.png") == (10, 20, 30)).all()
-    assert (read_image(tmp_path / "clear.png", bands=4) == (10, 20, 30, 0)).all()
+    assert (read_image(tmp_path / "clear.png", PixelRange(4)) == (10, 20, 30, 0)).all()
 
 
 def test_keeps_the_high_byte_of_16_bit_values(tmp_path):
@@ -118,7 +119,7 @@ def test_scales_stored_values_between_stated_ones(tmp_path, name):
         cv2.imwrite(str(tmp_path / name), deep[:, :, ::-1])
     else:
         tifffile.imwrite(tmp_path / name, deep, photometric="rgb")
-    found = read_image(tmp_path / name, band_low=(1000, 1000, 1000), band_high=(2000, 2000, 3000))
+    found = read_image(tmp_path / name, PixelRange(3, (1000, 1000, 1000), (2000, 2000, 3000)))
     assert found.tolist() == [[[0, 0, 0], [128, 64, 255], [0, 255, 255]]]
 
 
@@ -136,7 +137,7 @@ def test_reads_multi_band_tiff(tmp_path, planar, dtype, bands, compression):
     tifffile.imwrite(path, stored, photometric="minisblack", planarconfig=planar,
                      compression=compression)  # fmt: skip
     expected = values if dtype == np.uint8 else (values >> 8).astype(np.uint8)
-    np.testing.assert_array_equal(read_image(path, bands=bands), expected)
+    np.testing.assert_array_equal(read_image(path, PixelRange(bands)), expected)
     assert image_size(path) == (WIDTH, HEIGHT)
     info = image_info(path)
     assert (info.bands, info.bits) == (bands, np.iinfo(dtype).bits)
@@ -149,20 +150,20 @@ def test_scales_floating_point_bands_and_refuses_to_guess_their_range(tmp_path):
     tifffile.imwrite(
         tmp_path / "float.tif", values, photometric="minisblack", planarconfig="contig"
     )
-    found = read_image(tmp_path / "float.tif", bands=2, band_low=(0,), band_high=(1,))
+    found = read_image(tmp_path / "float.tif", PixelRange(2, (0,), (1,)))
     assert found.tolist() == [[[0, 255], [128, 0], [255, 0]]]
     with pytest.raises(ImageError, match="band_low"):
-        read_image(tmp_path / "float.tif", bands=2)
+        read_image(tmp_path / "float.tif", PixelRange(2))
 
 
 def test_percentiles_of_bands_scale_a_data_set(tmp_path):
     values = np.arange(101, dtype=np.uint16)[None, :, None] * np.array([1, 10, 100, 5], np.uint16)
     for name in ("a.tif", "b.tif"):
         tifffile.imwrite(tmp_path / name, values, photometric="minisblack", planarconfig="contig")
-    low, high = band_percentiles([tmp_path / "a.tif", tmp_path / "b.tif"], bands=4, low=10, high=90)
-    np.testing.assert_allclose(low, (10, 100, 1000, 50))
-    np.testing.assert_allclose(high, (90, 900, 9000, 450))
-    image = read_image(tmp_path / "a.tif", bands=4, band_low=low, band_high=high)
+    limits = band_percentiles([tmp_path / "a.tif", tmp_path / "b.tif"], bands=4, low=10, high=90)
+    np.testing.assert_allclose(limits.low, (10, 100, 1000, 50))
+    np.testing.assert_allclose(limits.high, (90, 900, 9000, 450))
+    image = read_image(tmp_path / "a.tif", limits)
     assert image[0, 10].tolist() == [0] * 4
     assert image[0, 50].tolist() == [128] * 4
     assert image[0, 90].tolist() == [255] * 4
@@ -170,8 +171,8 @@ def test_percentiles_of_bands_scale_a_data_set(tmp_path):
 
 def test_percentiles_of_a_constant_image_differ(tmp_path):
     Image.new("L", (3, 3), 7).save(tmp_path / "flat.png")
-    low, high = band_percentiles([tmp_path / "flat.png"], bands=1)
-    assert high[0] > low[0]
+    limits = band_percentiles([tmp_path / "flat.png"], bands=1)
+    assert limits.high[0] > limits.low[0]
     with pytest.raises(ImageError, match="No images"):
         band_percentiles([], bands=3)
 
@@ -180,7 +181,7 @@ def test_wants_tifffile_by_the_line_that_installs_it(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4, 5), np.uint8), photometric="minisblack")
     monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'foveal\[tiff\]'"):
-        read_image(tmp_path / "a.tif", bands=5)
+        read_image(tmp_path / "a.tif", PixelRange(5))
 
 
 def test_one_pixel_image_and_first_page_of_several(tmp_path):
@@ -188,7 +189,7 @@ def test_one_pixel_image_and_first_page_of_several(tmp_path):
     assert read_image(tmp_path / "one.png").tolist() == [[[1, 2, 3]]]
     pages = [Image.new("L", (4, 3), 9), Image.new("L", (2, 1), 7)]
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
-    assert read_image(tmp_path / "pages.tif", bands=1).tolist() == [[[9]] * 4] * 3
+    assert read_image(tmp_path / "pages.tif", PixelRange(1)).tolist() == [[[9]] * 4] * 3
 
 
 @settings(max_examples=25, deadline=None)
@@ -224,8 +225,8 @@ def test_real_images_equal_pillow(shared):
 def test_satellite_bands(shared):
     path = shared / "data/sen2ships/algiers.tif"
     assert image_info(path).bands == 4
-    low, high = band_percentiles([path], bands=4)
-    image = read_image(path, bands=4, band_low=low, band_high=high)
+    limits = band_percentiles([path], bands=4)
+    image = read_image(path, limits)
     assert image.shape == (1126, 1351, 4)
     assert ((image > 0) & (image < 255)).mean() > 0.9
 
@@ -356,7 +357,7 @@ def test_each_bad_file_is_one_error_that_names_it(tmp_path, name):
     tracemalloc.start()
     try:
         with pytest.raises(ImageError) as caught:
-            read_image(path, bands=bands)
+            read_image(path, PixelRange(bands))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -381,8 +382,8 @@ def test_limit_of_pixels_can_be_set_and_pillows_own_stays_as_it_was(tmp_path):
     path = tmp_path / "large.png"
     Image.new("L", (200, 100)).save(path)
     with pytest.raises(ImageError, match="200 x 100 pixels, more than the 19,999"):
-        read_image(path, most_pixels=19_999)
-    assert read_image(path, most_pixels=20_000).shape == (100, 200, 3)
+        read_image(path, max_pixels=19_999)
+    assert read_image(path, max_pixels=20_000).shape == (100, 200, 3)
     assert before == Image.MAX_IMAGE_PIXELS
 
 
@@ -426,6 +427,6 @@ def test_what_pillow_refuses_while_it_decodes_is_said(tmp_path, monkeypatch):
 def test_band_limits_that_do_not_match_are_refused(tmp_path):
     Image.new("L", (2, 2)).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match="band_low has 2 values"):
-        read_image(tmp_path / "a.png", band_low=(0, 1), band_high=(1, 2))
+        read_image(tmp_path / "a.png", PixelRange(3, (0, 1), (1, 2)))
     with pytest.raises(ImageError, match="has 1 bands, expected 4"):
-        read_image(tmp_path / "a.png", bands=4)
+        read_image(tmp_path / "a.png", PixelRange(4))

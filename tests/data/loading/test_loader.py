@@ -21,7 +21,7 @@ from foveal.data.transforms.augmentation import Augmentation
 from foveal.data.transforms.preparation import Preparation
 from foveal.data.transforms.user import from_torchvision
 from foveal.errors import ImageError, SettingsError
-from foveal.structures import Batch
+from foveal.structures import Batch, PixelRange
 
 PREPARATION = Preparation(shorter=64, longer=128)
 AUGMENTATION = Augmentation(
@@ -256,7 +256,7 @@ def test_bands_and_their_limits_reach_the_reader(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", planarconfig="contig")
     none = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_)
     dataset = Dataset((Record(tmp_path / "a.tif", 0, 0, *none),), ("ship",), tmp_path)
-    options = {"batch": 1, "workers": 0, "bands": 4, "band_low": (1000,), "band_high": (2000,)}
+    options = {"batch": 1, "workers": 0, "pixel_range": PixelRange(4, (1000,), (2000,))}
     for augmentation in (AUGMENTATION, None):
         (batch,) = training_batches(dataset, PREPARATION, augmentation, **options).epoch(0)
         assert batch.images.shape[1] == 4

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from foveal.config import PreparationSettings
-from foveal.data.transforms.preparation import Preparation, fill_values
-from foveal.structures import Sample, Target
+from foveal.config import ModelSettings, PreparationSettings
+from foveal.data.transforms.preparation import Preparation, fill_values, make_pixel_range
+from foveal.structures import RGB, PixelRange, Sample, Target
 
 
 def sample(width: int, height: int, bands: int = 3, boxes: tuple = ()) -> Sample:
@@ -185,3 +185,9 @@ def test_an_image_with_the_shorter_side_is_filled_up_to_the_multiple_only(shorte
     side = -(-shorter // 32) * 32
     assert preparation.size_for(shorter, shorter) == (side, side)
     assert preparation.size_for(shorter, 2 * shorter)[1] == side
+
+
+def test_the_pixel_range_is_that_of_the_settings():
+    assert make_pixel_range(ModelSettings(), PreparationSettings()) == RGB
+    deep = PreparationSettings(band_low=(1, 2), band_high=(3, 4))
+    assert make_pixel_range(ModelSettings(bands=2), deep) == PixelRange(2, (1, 2), (3, 4))

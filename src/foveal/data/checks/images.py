@@ -184,12 +184,13 @@ def _opened(
 def _open(asked: tuple[Path, int, int]) -> tuple[Path, str, str]:
     """(path, why it can't be read, how its size disagrees), each empty where all is well."""
     from foveal.data.images.reading import image_info, read_image
+    from foveal.structures import PixelRange
 
     path, width, height = asked
     try:
         info = image_info(path)
-        high = (2.0**info.bits - 1,) if info.bits > 8 else ()
-        read_image(path, bands=info.bands, band_low=(0.0,) * len(high), band_high=high)
+        low, high = ((0.0,), (2.0**info.bits - 1,)) if info.bits > 8 else ((), ())
+        read_image(path, PixelRange(info.bands, low, high))
     except FovealError as error:
         return path, str(error), ""
     size = (info.width, info.height)

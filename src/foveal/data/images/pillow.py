@@ -132,12 +132,12 @@ def open_picture(file: IO[bytes], *, path: Path) -> tuple[Image.Image, int]:
 
 
 def read_picture(
-    file: IO[bytes], *, path: Path, bands: int, deep: bool, most_pixels: int
+    file: IO[bytes], *, path: Path, bands: int, deep: bool, max_pixels: int
 ) -> NDArray[Any]:
     """[H, W, C] as stored where deep or where `bands` is the file's own, else gray or RGB."""
     picture, orientation = open_picture(file, path=path)
     width, height = picture.size
-    tiff.check_pixels(width, height, most_pixels, path)
+    tiff.check_pixels(width, height, max_pixels=max_pixels, path=path)
     values = _decode_by_opencv(file, picture, deep)
     if values is None:
         values = np.asarray(_converted(picture, bands))

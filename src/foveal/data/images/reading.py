@@ -2,8 +2,8 @@
 
 The policy: EXIF orientation is applied. Alpha is dropped, the color stored beneath it stays. Gray
 is repeated into three bands; palettes, CMYK and other color spaces are converted as Pillow does.
-Of 16-bit values the high byte is kept (value // 256, what Pillow does with 16-bit color), unless
-`band_low` and `band_high` state which values become 0 and 255. An animation is no image.
+Of 16-bit values the high byte is kept (value // 256, what Pillow does with 16-bit color), unless a
+`PixelRange` states which values become 0 and 255. An animation is no image.
 Loads no torch.
 """
 
@@ -15,20 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from foveal.data.images import pillow as pictures
 from foveal.data.images import tiff
+from foveal.data.images.pixels import convert_bands, scale_to_bytes
 from foveal.errors import FovealError, ImageError
+from foveal.structures import RGB, PixelRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-MOST_PIXELS = 500_000_000
+MAX_PIXELS = 500_000_000
 """Larger images are refused before they are decoded; a decoded image takes 3 or 4 bytes a pixel."""
 
 
@@ -39,7 +40,7 @@ class ImageInfo:
     Attributes:
         width, height: pixels, EXIF orientation applied.
         bands: values a pixel as stored, alpha left out.
-        bits: of one value; above 8, `band_low` and `band_high` are worth stating.
+        bits: of one value; above 8, a `PixelRange` with limits is worth stating.
         format: the format's name, such as "JPEG".
     """
 
@@ -51,21 +52,15 @@ class ImageInfo:
 
 
 def read_image(
-    path: Path | str,
-    *,
-    bands: int = 3,
-    band_low: Sequence[float] = (),
-    band_high: Sequence[float] = (),
-    most_pixels: int = MOST_PIXELS,
+    path: Path | str, pixel_range: PixelRange = RGB, *, max_pixels: int = MAX_PIXELS
 ) -> NDArray[np.uint8]:
     """Decode an image.
 
     Args:
         path: a JPEG, PNG, TIFF, WebP, BMP, GIF, PPM, TGA, JPEG 2000 or AVIF file.
-        bands: 3 gives RGB, 1 gray; any other number must be the file's own.
-        band_low: the stored value that becomes 0, one for all bands or one for each.
-        band_high: the stored value that becomes 255; values are scaled linearly and clipped.
-        most_pixels: larger images are refused.
+        pixel_range: 3 bands give RGB, 1 gray; any other number must be the file's own. Values are
+            scaled linearly between its limits and clipped.
+        max_pixels: larger images are refused.
 
     Returns:
         [H, W, bands] uint8, contiguous, writable.
@@ -74,23 +69,30 @@ def read_image(
         ImageError: the file is missing, empty, broken, too large or of a kind that can't be read.
         MissingExtraError: a multi-band TIFF, and tifffile is not installed.
     """
-    path = Path(path)
-    if len(band_low) != len(band_high) or len(band_low) not in (0, 1, bands):
-        raise ImageError(
-            f"{path}: band_low has {len(band_low)} values and band_high {len(band_high)}. "
-            f"Expected none, one, or one for each of {bands} bands, in both."
-        )
-    with _opened(path) as file, _explained(path):
-        if tiff.is_tiff(file) and (
-            bands not in (1, 3) or band_low or not pictures.reads_tiff(file)
-        ):
-            values = tiff.read_tiff(file, path=path, most_pixels=most_pixels)
-        else:
-            values = pictures.read_picture(
-                file, path=path, bands=bands, deep=bool(band_low), most_pixels=most_pixels
-            )
-        values = _with_bands(values, bands, path)
-        return _to_bytes(values, band_low, band_high, path)
+    path, deep = Path(path), bool(pixel_range.low)
+    with _explained(path):
+        values = _decode(path, bands=pixel_range.bands, deep=deep, max_pixels=max_pixels)
+        return _to_bytes(values, pixel_range, path)
+
+
+def read_for_display(path: Path | str) -> NDArray[np.uint8]:
+    """Decode an image as people want to see it: its own bands, each spread over the grays.
+
+    Values of 8 bits stay as they are. Deeper ones are scaled between the image's own percentiles.
+
+    Returns:
+        [H, W, C] uint8, contiguous, writable; C is the file's number of bands without alpha.
+
+    Raises:
+        ImageError: as for `read_image`.
+        MissingExtraError: a multi-band TIFF, and tifffile is not installed.
+    """
+    path, info = Path(path), image_info(path)
+    deep = info.bits > 8
+    with _explained(path):
+        values = _decode(path, bands=info.bands, deep=deep, max_pixels=MAX_PIXELS)
+        spread = _percentiles([_pick(values)]) if deep else PixelRange(info.bands)
+        return _to_bytes(values, spread, path)
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
@@ -130,39 +132,57 @@ def band_percentiles(
     bands: int,
     low: float = 2.0,
     high: float = 98.0,
-    most_values: int = 100_000,
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The values between which most of a data set's pixels lie: `band_low` and `band_high`.
+    max_values: int = 100_000,
+) -> PixelRange:
+    """The values between which most of a data set's pixels lie.
 
     Args:
         paths: the images, each with `bands` bands (1 or 3 for what Pillow reads).
         bands: values a pixel.
         low, high: percentiles, 0..100.
-        most_values: of each image, so many evenly spread pixels are looked at.
+        max_values: of each image, at most about so many evenly spread pixels are looked at.
 
     Returns:
-        One value for each band, low and high; high is above low.
+        One limit for each band, low and high; high is above low.
 
     Raises:
         ImageError: an image can't be read, or there is none.
     """
     picked = []
     for path in map(Path, paths):
-        with _opened(path) as file, _explained(path):
-            if tiff.is_tiff(file):
-                values = tiff.read_tiff(file, path=path, most_pixels=MOST_PIXELS)
-            else:
-                values = pictures.read_picture(
-                    file, path=path, bands=bands, deep=True, most_pixels=MOST_PIXELS
-                )
-            pixels = _with_bands(values, bands, path).reshape(-1, bands)
-        step = max(1, len(pixels) // most_values)
-        picked.append(pixels[::step].astype(np.float32))
+        with _explained(path):
+            values = _decode(path, bands=bands, deep=True, max_pixels=MAX_PIXELS)
+            picked.append(_pick(values, max_values))
     if not picked:
         raise ImageError("No images to take percentiles of. Expected at least one.")
-    lows, highs = np.nanpercentile(np.concatenate(picked), (low, high), axis=0)
+    return _percentiles(picked, low, high)
+
+
+def _pick(values: NDArray[Any], max_values: int = 100_000) -> NDArray[np.float32]:
+    """At most about so many evenly spread pixels of [H, W, C]: [N, C]."""
+    pixels = values.reshape(-1, values.shape[2])
+    return pixels[:: max(1, len(pixels) // max_values)].astype(np.float32)
+
+
+def _percentiles(
+    pixels: Sequence[NDArray[np.float32]], low: float = 2.0, high: float = 98.0
+) -> PixelRange:
+    """The range between two percentiles of pixels, each [N, C]."""
+    lows, highs = np.nanpercentile(np.concatenate(pixels), (low, high), axis=0)
     highs = np.maximum(highs, lows + 1)
-    return tuple(float(value) for value in lows), tuple(float(value) for value in highs)
+    return PixelRange(len(lows), tuple(lows.tolist()), tuple(highs.tolist()))
+
+
+def _decode(path: Path, *, bands: int, deep: bool, max_pixels: int) -> NDArray[Any]:
+    """The stored values [H, W, bands]; `deep` keeps what is deeper than 8 bits in color too."""
+    with _opened(path) as file:
+        if tiff.is_tiff(file) and (deep or bands not in (1, 3) or not pictures.reads_tiff(file)):
+            values = tiff.read_tiff(file, path=path, max_pixels=max_pixels)
+        else:
+            values = pictures.read_picture(
+                file, path=path, bands=bands, deep=deep, max_pixels=max_pixels
+            )
+        return _with_bands(values, bands, path)
 
 
 @contextmanager
@@ -212,45 +232,18 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def scale_to_bytes(
-    values: NDArray[Any], low: Sequence[float], high: Sequence[float]
-) -> NDArray[np.uint8] | None:
-    """Values in 0..255, bytes as they are; None where nothing says what the values' range is.
-
-    Args:
-        values: [H, W, C] of any type.
-        low, high: what becomes 0 and 255, one for all bands or one for each; without them 16 bits
-            keep their upper half.
-    """
-    if low:
-        bottom = np.asarray(low, np.float32)
-        span = np.maximum(np.asarray(high, np.float32) - bottom, 1e-6)
-        scaled = (values.astype(np.float32) - bottom) * (255 / span)
-        return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0, 255)), np.uint8)
-    if values.dtype == np.uint8:
-        return values
-    return np.asarray(values >> 8, np.uint8) if values.dtype == np.uint16 else None
-
-
 def _with_bands(values: NDArray[Any], bands: int, path: Path) -> NDArray[Any]:
-    found = values.shape[2]
-    if found == bands:
-        return values
-    if found == 1 and bands == 3:
-        return values.repeat(3, axis=2)
-    if found == 3 and bands == 1 and values.dtype == np.uint8:
-        return np.ascontiguousarray(cv2.cvtColor(np.ascontiguousarray(values), cv2.COLOR_RGB2GRAY))[
-            :, :, None
-        ]
+    converted = convert_bands(values, bands, alpha=False)
+    if converted is not None:
+        return converted
+    given = values.shape[2]
     raise ImageError(
-        f"{path}: has {found} bands, expected {bands}. Set model.bands={found} if that is meant."
+        f"{path}: has {given} bands, expected {bands}. Set model.bands={given} if that is meant."
     )
 
 
-def _to_bytes(
-    values: NDArray[Any], low: Sequence[float], high: Sequence[float], path: Path
-) -> NDArray[np.uint8]:
-    scaled = scale_to_bytes(values, low, high)
+def _to_bytes(values: NDArray[Any], pixel_range: PixelRange, path: Path) -> NDArray[np.uint8]:
+    scaled = scale_to_bytes(values, pixel_range)
     if scaled is not None:
         return np.require(scaled, np.uint8, ["C", "W"])
     raise ImageError(

@@ -27,16 +27,16 @@ def is_tiff(file: IO[bytes]) -> bool:
     return start in _MAGIC
 
 
-def check_pixels(width: int, height: int, most: int, path: Path) -> None:
-    """Refuse an image of more than `most` pixels.
+def check_pixels(width: int, height: int, *, max_pixels: int, path: Path) -> None:
+    """Refuse an image of more than `max_pixels` pixels.
 
     Raises:
         ImageError: it is too large.
     """
-    if width * height > most:
+    if width * height > max_pixels:
         raise ImageError(
-            f"{path}: has {width} x {height} pixels, more than the {most:,} that are decoded at "
-            "once. Cut it into tiles, or remove it if it is not what it should be."
+            f"{path}: has {width} x {height} pixels, more than the {max_pixels:,} that are "
+            "decoded at once. Cut it into tiles, or remove it if it is not what it should be."
         )
 
 
@@ -68,7 +68,7 @@ def read_shape(file: IO[bytes], *, path: Path) -> tuple[int, int, int, int]:
         return height, width, int(page.samplesperpixel), bits
 
 
-def read_tiff(file: IO[bytes], *, path: Path, most_pixels: int) -> NDArray[Any]:
+def read_tiff(file: IO[bytes], *, path: Path, max_pixels: int) -> NDArray[Any]:
     """The first page's values as stored, [H, W, C].
 
     Raises:
@@ -78,7 +78,7 @@ def read_tiff(file: IO[bytes], *, path: Path, most_pixels: int) -> NDArray[Any]:
     file.seek(0)
     with _tifffile().TiffFile(file) as pages:
         page = _first_page(pages, path)
-        check_pixels(int(page.imagewidth), int(page.imagelength), most_pixels, path)
+        check_pixels(int(page.imagewidth), int(page.imagelength), max_pixels=max_pixels, path=path)
         end = file.seek(0, 2)
         parts = zip(page.dataoffsets, page.databytecounts, strict=False)
         if any(start + size > end for start, size in parts):

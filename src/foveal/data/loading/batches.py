@@ -14,11 +14,9 @@ from foveal.data.loading.plan import BatchTask, image_generator
 from foveal.data.transforms.augmentation import Augmentation
 from foveal.errors import FovealError, ImageError
 from foveal.geometry.placement import Placement
-from foveal.structures import Batch, Sample
+from foveal.structures import RGB, Batch, PixelRange, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.random import Generator
     from numpy.typing import NDArray
 
@@ -49,15 +47,13 @@ class ImageSource:
     Attributes:
         dataset: the records.
         sizes: [N, 2] width and height of each image, pixels; zeros for a broken one.
-        bands, band_low, band_high: see `read_image`.
+        pixel_range: the bands and limits of the pixels.
         cache: where decoded images are kept, if anywhere.
     """
 
     dataset: Dataset
     sizes: NDArray[np.int64]
-    bands: int = 3
-    band_low: tuple[float, ...] = ()
-    band_high: tuple[float, ...] = ()
+    pixel_range: PixelRange = RGB
     cache: ImageCache | None = None
 
     def sample(self, index: int) -> Sample:
@@ -69,9 +65,7 @@ class ImageSource:
         path = self.dataset.records[index].path
         image = None if self.cache is None else self.cache.get(index)
         if image is None:
-            image = read_image(
-                path, bands=self.bands, band_low=self.band_low, band_high=self.band_high
-            )
+            image = read_image(path, self.pixel_range)
             if self.cache is not None:
                 self.cache.put(index, image)
         return Sample(image, self.dataset.target(index), str(path))
@@ -100,7 +94,7 @@ class BatchMaker:
         """The batch, or the error that it met."""
         skipped: list[tuple[int, str]] = []
         preparation = self.preparation.with_shorter(task.shorter)
-        images = np.empty((len(task.indices), *task.size, self.source.bands), np.uint8)
+        images = np.empty((len(task.indices), *task.size, self.source.pixel_range.bands), np.uint8)
         prepared: list[tuple[Sample, Placement]] = []
         indices: list[int] = []
         for index, repeat, turns in zip(task.indices, task.repeats, task.turns, strict=True):
@@ -169,13 +163,7 @@ class BatchMaker:
         return changed, Placement(size[1], size[0])
 
 
-def open_source(
-    dataset: Dataset,
-    bands: int,
-    low: Sequence[float],
-    high: Sequence[float],
-    bad_images: BadImages,
-) -> ImageSource:
+def open_source(dataset: Dataset, pixel_range: PixelRange, *, bad_images: BadImages) -> ImageSource:
     """The source of a data set's images; of those whose size no record says, headers are read.
 
     Raises:
@@ -192,4 +180,4 @@ def open_source(
             if bad_images == "stop":
                 raise
             logger.warning("Skipped: %s", error)
-    return ImageSource(dataset, sizes, bands, tuple(low), tuple(high))
+    return ImageSource(dataset, sizes, pixel_range)

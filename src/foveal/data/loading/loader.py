@@ -14,6 +14,7 @@ from foveal.data.loading.workers import WorkerPool, choose_workers, workers_that
 from foveal.data.transforms.augmentation import Augmentation
 from foveal.data.transforms.user import Change
 from foveal.errors import ImageError
+from foveal.structures import RGB, PixelRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -73,9 +74,7 @@ def training_batches(
     cache_megabytes: int = 0,
     sizes: Sequence[int] = (),
     bad_images: BadImages = "stop",
-    bands: int = 3,
-    band_low: Sequence[float] = (),
-    band_high: Sequence[float] = (),
+    pixel_range: PixelRange = RGB,
 ) -> TrainingBatches:
     """Batches of random images of one input size, in which every image comes once an epoch.
 
@@ -97,13 +96,13 @@ def training_batches(
         sizes: shorter sides to draw from for each batch; empty: the preparation's.
         bad_images: "stop" makes a broken image an error; "skip" logs it, puts another image in
             its place.
-        bands, band_low, band_high: see `read_image`.
+        pixel_range: the bands and limits of the pixels.
 
     Raises:
         ImageError: no image, or one whose size is unknown is broken and not to be skipped.
         SettingsError: the batch can't be divided among the processes.
     """
-    source = open_source(dataset, bands, band_low, band_high, bad_images)
+    source = open_source(dataset, pixel_range, bad_images=bad_images)
     usable = np.flatnonzero(source.sizes.all(axis=1))
     if not len(usable):
         raise ImageError(f"{dataset.name or dataset.root}: has no image to train with.")
@@ -112,11 +111,14 @@ def training_batches(
     workers = workers_that_fit(
         choose_workers(workers, processes=processes),
         prefetch=prefetch,
-        batch_bytes=batch // processes * _largest_input(source.sizes[usable], largest) * bands,
+        batch_bytes=batch
+        // processes
+        * _largest_input(source.sizes[usable], largest)
+        * pixel_range.bands,
     )
     if cache_megabytes:
         cache = ImageCache(
-            source.sizes, bands=bands, megabytes=cache_megabytes, shares=max(1, workers)
+            source.sizes, bands=pixel_range.bands, megabytes=cache_megabytes, shares=max(1, workers)
         )
         source = replace(source, cache=cache)
     maker = BatchMaker(source, preparation, augmentation, usable, bad_images)

@@ -9,15 +9,15 @@ import numpy as np
 
 from foveal.data.transforms.resampling import paint, resize_into
 from foveal.geometry.placement import Placement
-from foveal.structures import Sample
+from foveal.structures import PixelRange, Sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from foveal.config import PreparationSettings
+    from foveal.config import ModelSettings, PreparationSettings
 
 _STEPS = 8
-"""A side of the input grows in steps of about this share of `shorter`, so that sizes are few."""
+"""A side of the input grows in steps of about this fraction of `shorter`, so that sizes are few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ class Preparation:
         """The next step of a ladder on which `shorter`, the side of most images, is a step."""
         middle = _round_up(self.shorter, self.multiple)
         step = max(1, round(self.shorter / _STEPS / self.multiple)) * self.multiple
-        least = middle % step or step
-        rung = max(least, middle + _round_up(side - middle, step))
+        lowest = middle % step or step
+        rung = max(lowest, middle + _round_up(side - middle, step))
         return min(_round_up(self.longer, self.multiple), rung)
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
@@ -130,6 +130,15 @@ def make_preparation(settings: PreparationSettings) -> Preparation:
         multiple=settings.multiple,
         fill=tuple(round(255 * mean) for mean in settings.mean),
     )
+
+
+def make_pixel_range(model: ModelSettings, preparation: PreparationSettings) -> PixelRange:
+    """The bands and limits that the settings describe.
+
+    Raises:
+        ImageError: there are not as many limits as bands.
+    """
+    return PixelRange(model.bands, low=preparation.band_low, high=preparation.band_high)
 
 
 def fill_values(fill: tuple[int, ...], bands: int) -> NDArray[np.uint8]:
