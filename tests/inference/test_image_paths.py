@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from foveal.errors import DataError
-from foveal.inference.image_paths import find_images, picture_names
+from foveal.inference.image_paths import ImageFile, find_images, picture_names
 
 
 @pytest.fixture
@@ -19,8 +19,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def names(paths: list[Path], folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in paths]
+def paths(found: list[ImageFile]) -> list[Path]:
+    return [each.path for each in found]
+
+
+def names(found: list[ImageFile], folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in paths(found)]
 
 
 def test_a_folder_gives_its_images_sorted(folder):
@@ -31,7 +35,7 @@ def test_a_folder_gives_its_images_sorted(folder):
 def test_our_own_pictures_are_left_out_of_folders_only(folder):
     assert len(find_images([str(folder)])) == 4
     ours = folder / "out/pictures/a.jpg"
-    assert find_images([str(ours)], leave_out=folder / "out") == [ours]
+    assert paths(find_images([str(ours)], leave_out=folder / "out")) == [ours]
 
 
 def test_a_glob_gives_images_only(folder):
@@ -40,13 +44,13 @@ def test_a_glob_gives_images_only(folder):
 
 
 def test_a_named_file_is_taken_whatever_its_ending(folder):
-    assert find_images([str(folder / "notes.txt")]) == [folder / "notes.txt"]
+    assert paths(find_images([str(folder / "notes.txt")])) == [folder / "notes.txt"]
 
 
 def test_a_file_whose_name_looks_like_a_glob(folder):
     odd = folder / "cell[1].jpg"
     odd.write_bytes(b"x")
-    assert find_images([str(odd)]) == [odd]
+    assert paths(find_images([str(odd)])) == [odd]
 
 
 def test_each_image_once_in_the_order_of_the_names(folder):
@@ -69,8 +73,8 @@ def test_a_name_without_an_image_is_an_error(folder, name, message):
 
 
 def test_pictures_keep_their_folders_and_never_collide():
-    paths = [Path(name) for name in ("x/a.png", "x/a.jpg", "x/y/a.png", "x/A.JPG", "x/a.tif")]
-    assert [name.as_posix() for name in picture_names(paths)] == [
+    several = [Path(name) for name in ("x/a.png", "x/a.jpg", "x/y/a.png", "x/A.JPG", "x/a.tif")]
+    assert [name.as_posix() for name in picture_names(several)] == [
         "a.jpg",
         "a.jpg.jpg",
         "y/a.jpg",
@@ -79,3 +83,8 @@ def test_pictures_keep_their_folders_and_never_collide():
     ]
     assert picture_names([]) == []
     assert picture_names([Path("/some/where/b.png")]) == [Path("b.jpg")]
+
+
+def test_found_images_know_the_names_of_their_pictures(folder):
+    found = find_images([str(folder)], leave_out=folder / "out")
+    assert [each.picture.as_posix() for each in found] == ["a.jpg", "b.jpg", "deep/c.jpg"]

@@ -15,6 +15,7 @@ from foveal.text import counted
 
 if TYPE_CHECKING:
     from foveal.errors import ImageError
+    from foveal.inference.image_paths import ImageFile
     from foveal.inference.predictor import Predictor
     from foveal.structures import Detections
 
@@ -79,7 +80,7 @@ def predict(
     from foveal.inference.explain import explain_nothing
     from foveal.inference.image_paths import find_images
 
-    paths = find_images(images, leave_out=out)
+    files = find_images(images, leave_out=out)
     with writing(out, advice=_ANOTHER):
         out.mkdir(parents=True, exist_ok=True)
     predictor = _predictor(
@@ -94,15 +95,15 @@ def predict(
         scales=_parse_scales(scales),
         precision=precision,
     )
-    found = _detect(predictor, paths, pictures=out / "pictures" if pictures else None)
-    _write(found, out)
-    _tell(found, out, pictures=pictures)
-    if found and not any(map(len, found)):
-        typer.echo(explain_nothing(predictor, [str(each.path) for each in found]))
-    broken = len(paths) - len(found)
+    detections = _detect(predictor, files, pictures=out / "pictures" if pictures else None)
+    _write(detections, out)
+    _summarize(detections, out, pictures=pictures)
+    if detections and not any(map(len, detections)):
+        typer.echo(explain_nothing(predictor, [str(each.path) for each in detections]))
+    broken = len(files) - len(detections)
     if broken:
         typer.echo(
-            f"{broken} of {counted(len(paths), 'image')} can't be read: named above.", err=True
+            f"{broken} of {counted(len(files), 'image')} can't be read: named above.", err=True
         )
         raise typer.Exit(1)
 
@@ -150,46 +151,45 @@ def _parse_scales(text: str) -> tuple[float, ...]:
     return scales
 
 
-def _detect(predictor: Predictor, paths: list[Path], *, pictures: Path | None) -> list[Detections]:
-    """What was found in each image that can be read, in the paths' order; draws it too."""
-    from foveal.inference.image_paths import picture_names
+def _detect(
+    predictor: Predictor, files: list[ImageFile], *, pictures: Path | None
+) -> list[Detections]:
+    """What was found in each image that can be read, in the files' order; draws it too."""
     from foveal.outputs.pictures import write_picture
 
-    names = picture_names(paths)
-    found: dict[int, Detections] = {}
-    with progress_bar(len(paths)) as bar:
+    detections: dict[int, Detections] = {}
+    with progress_bar(len(files)) as bar:
 
         def skip(_index: int, error: ImageError) -> None:
             bar.say(f"skipped: {error}")
             bar.advance()
 
-        drawn = pictures is not None
-        for each in predictor.stream(paths, keep_pixels=drawn, on_error=skip):
-            found[each.index] = each.detections
+        paths = [file.path for file in files]
+        for each in predictor.stream(paths, keep_pixels=pictures is not None, on_error=skip):
+            detections[each.index] = each.detections
             if pictures is not None and each.pixels is not None:
-                picture = pictures / names[each.index]
-                write_picture(picture, each.pixels, each.detections, advice=_ANOTHER)
+                path = pictures / files[each.index].picture
+                write_picture(path, each.pixels, each.detections, advice=_ANOTHER)
             bar.advance()
-    return [found[index] for index in sorted(found)]
+    return [detections[index] for index in sorted(detections)]
 
 
-def _write(found: list[Detections], out: Path) -> None:
+def _write(detections: list[Detections], out: Path) -> None:
     from foveal.outputs.files import write_coco, write_counts, write_csv
 
-    write_coco(out / "detections.json", found)
-    write_csv(out / "detections.csv", found)
-    write_counts(out / "counts.csv", found)
+    write_coco(out / "detections.json", detections)
+    write_csv(out / "detections.csv", detections)
+    write_counts(out / "counts.csv", detections)
 
 
-def _tell(found: list[Detections], out: Path, *, pictures: bool) -> None:
-    total = sum(map(len, found))
-    classes = found[0].classes if found else ()
-    counts = {name: sum(each.counts()[name] for each in found) for name in classes}
+def _summarize(detections: list[Detections], out: Path, *, pictures: bool) -> None:
+    total = sum(map(len, detections))
+    classes = detections[0].classes if detections else ()
+    counts = {name: sum(each.counts()[name] for each in detections) for name in classes}
     of_class = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    typer.echo(
-        f"{total} found in {counted(len(found), 'image')}" + (f": {of_class}." if total else ".")
-    )
+    images = counted(len(detections), "image")
+    typer.echo(f"{total} found in {images}" + (f": {of_class}." if total else "."))
     written = ["detections.json", "detections.csv", "counts.csv"]
-    if pictures and found:
+    if pictures and detections:
         written.insert(0, "pictures/")
     typer.echo(f"In {out}: {', '.join(written)}")

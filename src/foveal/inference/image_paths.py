@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,20 @@ _ENDINGS = (
 )  # fmt: skip
 
 
-def find_images(named: Iterable[str], *, leave_out: Path | None = None) -> list[Path]:
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image that a person means.
+
+    Attributes:
+        path: the file, as it was named or found in a folder.
+        picture: what a picture drawn of it is called, a relative path ending in .jpg.
+    """
+
+    path: Path
+    picture: Path
+
+
+def find_images(named: Iterable[str], *, leave_out: Path | None = None) -> list[ImageFile]:
     """The images that paths, folders and globs name, each once, in the order of the names.
 
     Of a folder, and of what a glob matches below folders, files are taken that have an image's
@@ -31,7 +45,7 @@ def find_images(named: Iterable[str], *, leave_out: Path | None = None) -> list[
     Raises:
         DataError: a name stands for no image.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for name in named:
         paths = _expand(name, leave_out.resolve() if leave_out else None)
         if not paths:
@@ -40,8 +54,9 @@ def find_images(named: Iterable[str], *, leave_out: Path | None = None) -> list[
                 "such as 'smears/*.jpg'."
             )
         for path in paths:
-            found.setdefault(os.path.realpath(path), path)
-    return list(found.values())
+            files.setdefault(os.path.realpath(path), path)
+    paths = list(files.values())
+    return [ImageFile(*each) for each in zip(paths, picture_names(paths), strict=True)]
 
 
 def picture_names(paths: Sequence[Path]) -> list[Path]:
