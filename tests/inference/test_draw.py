@@ -29,7 +29,7 @@ def detections(**more):
 def test_the_picture_comes_from_the_file(tmp_path):
     Image.fromarray(GRAY).save(tmp_path / "a.png")
     found = detections(path=tmp_path / "a.png")
-    picture = foveal.draw(found, least_side=0, labels=False, legend=False)
+    picture = foveal.draw(found, min_side=0, labels=False, legend=False)
     assert picture.size == (40, 30)
     assert picture.getpixel((20, 9)) == colors.class_color(0)
     assert picture.getpixel((20, 15)) == (100, 100, 100)
@@ -40,7 +40,7 @@ def test_the_picture_comes_from_the_file(tmp_path):
     "image", [GRAY, Image.fromarray(GRAY), torch.from_numpy(GRAY).permute(2, 0, 1)]
 )
 def test_or_from_what_was_given_to_detect(image):
-    picture = foveal.draw(detections(), image, least_side=0)
+    picture = foveal.draw(detections(), image, min_side=0)
     assert picture.getpixel((20, 9)) == colors.class_color(0)
 
 
@@ -57,7 +57,7 @@ def test_files_with_other_numbers_of_bands(bands, tmp_path):
     values = np.full((30, 40, bands), 80, np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", planarconfig="contig")
     found = detections(path=tmp_path / "a.tif")
-    picture = np.asarray(foveal.draw(found, least_side=0, labels=False, legend=False))
+    picture = np.asarray(foveal.draw(found, min_side=0, labels=False, legend=False))
     assert picture.shape == (30, 40, 3)
     assert (picture[2, 2] == 80).all()
 
@@ -67,7 +67,7 @@ def test_16_bits_are_spread_over_the_grays(tmp_path):
     values = np.linspace(0, 900, 30 * 40).reshape(30, 40).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", values)
     found = detections(path=tmp_path / "a.tif")
-    picture = np.asarray(foveal.draw(found, least_side=0, labels=False, legend=False))
+    picture = np.asarray(foveal.draw(found, min_side=0, labels=False, legend=False))
     assert picture[0].max() < 30
     assert picture[-1].min() > 225
 

@@ -63,7 +63,10 @@ def everything(text: str) -> Report:
             Section(
                 text, [Charts([Chart(text, svg, text)]), Pictures([Picture(text, picture, text)])]
             ),
-            Section(text, [Key([KeyEntry(colors.MISSED, text, dashed=True)]), Folded(text, text)]),
+            Section(
+                text,
+                [Key([KeyEntry(colors.FALSE_NEGATIVE, text, dashed=True)]), Folded(text, text)],
+            ),
             Section(text, [Folded(text, table)]),
         ],
     )

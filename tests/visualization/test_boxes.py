@@ -103,7 +103,7 @@ def test_the_legend_takes_the_emptiest_corner() -> None:
 
 
 def test_small_pictures_can_be_enlarged() -> None:
-    picture = draw_detections(gray(48, 64), detections((8, 8, 24, 24)), least_side=400)
+    picture = draw_detections(gray(48, 64), detections((8, 8, 24, 24)), min_side=400)
     assert picture.shape == (9 * 48, 9 * 64, 3)
 
 
@@ -121,16 +121,16 @@ def test_comparison_shows_found_missed_and_false() -> None:
     found, missed, false = (10, 10, 40, 40), (60, 10, 90, 40), (110, 10, 140, 40)
     picture = draw_comparison(
         gray(60, 160),
-        found=detections(found),
-        false=detections(false),
-        missed=target(missed),
+        true_positives=detections(found),
+        false_positives=detections(false),
+        false_negatives=target(missed),
         labels=False,
         legend=False,
     )
-    assert tuple(picture[9, 25]) == colors.FOUND
-    assert tuple(picture[9, 125]) == colors.FALSE
+    assert tuple(picture[9, 25]) == colors.TRUE_POSITIVE
+    assert tuple(picture[9, 125]) == colors.FALSE_POSITIVE
     top = picture[9, 59:91]
-    dashes = (top == np.asarray(colors.MISSED)).all(axis=1)
+    dashes = (top == np.asarray(colors.FALSE_NEGATIVE)).all(axis=1)
     assert dashes[0]
     assert dashes[-1]
     assert 0.2 < dashes.mean() < 0.8
@@ -138,7 +138,11 @@ def test_comparison_shows_found_missed_and_false() -> None:
 
 def test_comparison_of_nothing_with_nothing() -> None:
     picture = draw_comparison(
-        gray(60, 60), found=detections(), false=detections(), missed=Target.empty(), legend=False
+        gray(60, 60),
+        true_positives=detections(),
+        false_positives=detections(),
+        false_negatives=Target.empty(),
+        legend=False,
     )
     assert (picture == 100).all()
 
@@ -146,9 +150,9 @@ def test_comparison_of_nothing_with_nothing() -> None:
 def test_regions_to_ignore_are_gray() -> None:
     picture = draw_comparison(
         gray(200, 200),
-        found=detections(),
-        false=detections(),
-        missed=target((60, 60, 120, 120), ignored=True),
+        true_positives=detections(),
+        false_positives=detections(),
+        false_negatives=target((60, 60, 120, 120), ignored=True),
         labels=False,
         legend=False,
     )

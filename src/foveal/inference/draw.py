@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 def draw(
-    found: Detections,
+    detections: Detections,
     image: ImageLike | None = None,
     *,
     labels: bool = True,
     legend: bool = True,
-    least_side: int = 480,
+    min_side: int = 480,
 ) -> Image.Image:
     """Draw what was found: one color a class, names and scores, the counts in a corner.
 
     Args:
-        found: boxes in the image's pixels.
+        detections: boxes in the image's pixels.
         image: the same image as was given to detect; None takes the file it came from.
         labels, legend: write names and scores beside the boxes; write the counts.
-        least_side: enlarge a picture whose shorter side is below this by a whole factor, so that
+        min_side: enlarge a picture whose shorter side is below this by a whole factor, so that
             words fit into it; 0 keeps the size.
 
     Returns:
@@ -40,18 +40,18 @@ def draw(
     Raises:
         ImageError: the image can't be read, is not the one, or is needed and not given.
     """
-    source = found.path if image is None else image
+    source = detections.path if image is None else image
     if source is None:
         raise ImageError(
             "These detections came from no file. Pass the image that they were found in: "
-            "foveal.draw(found, image)."
+            "foveal.draw(detections, image)."
         )
     pixels = read_for_display(source) if isinstance(source, str | Path) else to_pixels(source)
     height, width = pixels.shape[:2]
-    if found.width and (width, height) != (found.width, found.height):
+    if detections.width and (width, height) != (detections.width, detections.height):
         raise ImageError(
             f"The image is {width} x {height} pixels, but the objects were found in one of "
-            f"{found.width} x {found.height}. Pass that one."
+            f"{detections.width} x {detections.height}. Pass that one."
         )
-    drawn = draw_detections(pixels, found, labels=labels, legend=legend, least_side=least_side)
+    drawn = draw_detections(pixels, detections, labels=labels, legend=legend, min_side=min_side)
     return Image.fromarray(drawn)

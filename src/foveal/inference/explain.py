@@ -23,14 +23,14 @@ _UNTRAINED = 0.05
 
 
 def explain_nothing(
-    predictor: Predictor, images: Sequence[ImageLike], *, most_images: int = 8
+    predictor: Predictor, images: Sequence[ImageLike], *, max_images: int = 8
 ) -> str:
     """Say what the network sees in images in which it found nothing.
 
     Args:
         predictor: with the threshold that nothing passed.
         images: those images; the first that can be read are looked at once more.
-        most_images: how many of them at most.
+        max_images: how many of them at most.
 
     Returns:
         Several lines: the highest score of each class, the best detection, the sizes of image,
@@ -41,10 +41,10 @@ def explain_nothing(
     def ignore(index: int, error: ImageError) -> None:
         """Broken images are reported where they were first met."""
 
-    looked = islice(probe.stream(images, on_error=ignore), most_images)
-    seen = [(each.index, each.detections) for each in looked]
-    scored = [(index, found) for index, found in seen if len(found)]
-    if not seen:
+    predictions = islice(probe.stream(images, on_error=ignore), max_images)
+    looked_at = [(each.index, each.detections) for each in predictions]
+    scored = [(index, detections) for index, detections in looked_at if len(detections)]
+    if not looked_at:
         return "Nothing was found: no image can be read."
     if not scored:
         return (
@@ -53,12 +53,12 @@ def explain_nothing(
         )
     index, best = max(scored, key=lambda item: float(item[1].scores[0]))
     highest = np.zeros(len(predictor.classes))
-    for _, found in scored:
-        np.maximum.at(highest, found.labels, found.scores)
+    for _, detections in scored:
+        np.maximum.at(highest, detections.labels, detections.scores)
     return "\n".join(
         [
             f"No score reaches the threshold {predictor.score_threshold:g}. "
-            f"In {len(seen)} of the images, looked at again without it:",
+            f"In {len(looked_at)} of the images, looked at again without it:",
             "  highest scores: " + _highest(highest, predictor.classes),
             "  best detection: " + _best(best, describe(images[index], index)),
             "  sizes: " + _sizes(predictor, best),
@@ -74,21 +74,22 @@ def _highest(highest: np.ndarray, classes: tuple[str, ...]) -> str:
     return text + (f", {len(classes) - 10} more below" if len(classes) > 10 else "")
 
 
-def _best(found: Detections, name: str) -> str:
-    x0, y0, x1, y1 = (float(value) for value in found.boxes[0])
+def _best(detections: Detections, name: str) -> str:
+    x0, y0, x1, y1 = (float(value) for value in detections.boxes[0])
     return (
-        f"{found.names[0]} {found.scores[0]:.3f} in {name}, "
+        f"{detections.names[0]} {detections.scores[0]:.3f} in {name}, "
         f"{x1 - x0:.0f} x {y1 - y0:.0f} pixels at ({x0:.0f}, {y0:.0f})"
     )
 
 
-def _sizes(predictor: Predictor, found: Detections) -> str:
-    placement = predictor.preparation.placement_for(found.width, found.height)
+def _sizes(predictor: Predictor, detections: Detections) -> str:
+    placement = predictor.preparation.placement_for(detections.width, detections.height)
     scale = min(placement.scale_x, placement.scale_y)
-    least, most = _object_sides(predictor, scale)
+    smallest, largest = _object_sides(predictor, scale)
     return (
-        f"the image of {found.width} x {found.height} pixels is scaled by {scale:.3g} for the "
-        f"network, whose anchors then suit objects of about {least:.0f} to {most:.0f} pixels"
+        f"the image of {detections.width} x {detections.height} pixels is scaled by {scale:.3g} "
+        f"for the network, whose anchors then suit objects of about {smallest:.0f} to "
+        f"{largest:.0f} pixels"
     )
 
 

@@ -46,7 +46,7 @@ class Prediction:
     """What was found in one of many images.
 
     Attributes:
-        index: the image's place among the images.
+        index: the image's position among the images.
         detections: in original pixels.
         pixels: [H, W, C] uint8, the image as it was read; None unless they were to be kept.
     """
@@ -122,8 +122,8 @@ class Predictor:
         Raises:
             ImageError: an image can't be read.
         """
-        found = {each.index: each.detections for each in self.stream(images)}
-        return [found[index] for index in range(len(found))]
+        detections = {each.index: each.detections for each in self.stream(images)}
+        return [detections[index] for index in range(len(detections))]
 
     def stream(
         self,
@@ -140,7 +140,7 @@ class Predictor:
         Args:
             images: as for `detect`.
             keep_pixels: give the pixels too, so that nobody need read the image again.
-            on_error: is told of each image that can't be read, which is then left out.
+            on_error: is called with each image that can't be read, which is then left out.
 
         Raises:
             ImageError: an image can't be read, and there is no `on_error`.
@@ -155,9 +155,9 @@ class Predictor:
         )
         parts: dict[int, dict[int, Detections]] = {}
         for batch in self._batches(reader.read(images, on_error), views=len(views)):
-            for item, found in zip(batch, self._run(batch), strict=True):
+            for item, detections in zip(batch, self._run(batch), strict=True):
                 known = parts.setdefault(item.index, {})
-                known[item.view] = found
+                known[item.view] = detections
                 if len(known) == len(views):
                     yield Prediction(item.index, self._merged(parts.pop(item.index)), item.pixels)
 
@@ -197,8 +197,8 @@ class Predictor:
 
     def _too_many(self, waiting: dict[tuple[int, ...], list[Input]], *, views: int) -> bool:
         items = [item for inputs in waiting.values() for item in inputs]
-        kept = sum(item.pixels.nbytes for item in items if item.pixels is not None)
-        return len(items) > _BATCHES_WAITING * self._batch * views or kept > _BYTES_WAITING
+        pixel_bytes = sum(item.pixels.nbytes for item in items if item.pixels is not None)
+        return len(items) > _BATCHES_WAITING * self._batch * views or pixel_bytes > _BYTES_WAITING
 
     def _run(self, inputs: list[Input]) -> list[Detections]:
         """One pass through the network, for inputs of one size."""
@@ -226,17 +226,17 @@ class Predictor:
             return output  # a file with decoding and NMS inside
         height, width = images.shape[2:]
         anchors: Any
-        places: Any
+        limits: Any
         if isinstance(output.logits[0], np.ndarray):
-            anchors, places = self.grid.boxes(height, width), extents
+            anchors, limits = self.grid.boxes(height, width), extents
         else:
             device = output.logits[0].device
             anchors = self.grid.tensor(height, width, device=device)
-            places = anchors.new_tensor(extents)
+            limits = anchors.new_tensor(extents)
         padded = decode(
             output,
             anchors,
-            extents=places,
+            extents=limits,
             score_threshold=self.score_threshold * _JUST_BELOW,
             top_per_level=self.top_per_level,
             nms_iou=self.nms_iou,
@@ -250,7 +250,7 @@ class Predictor:
         self, padded: PaddedDetections[NDArray[Any]], inputs: list[Input]
     ) -> list[Detections]:
         boxes, scores, labels, counts = padded
-        found = []
+        detections = []
         for row, item in enumerate(inputs):
             real = slice(int(counts[row]))
             original = _to_original(boxes[row, real], item)
@@ -258,7 +258,7 @@ class Predictor:
             keep = (scores[row, real] >= np.float32(self.score_threshold)) & (sides > _NO_SIDE).all(
                 1
             )
-            found.append(
+            detections.append(
                 Detections(
                     original[keep],
                     scores[row, real][keep],
@@ -269,7 +269,7 @@ class Predictor:
                     path=item.path,
                 )
             )
-        return found
+        return detections
 
     def _merged(self, parts: dict[int, Detections]) -> Detections:
         return merge(

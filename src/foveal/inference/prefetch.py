@@ -50,8 +50,8 @@ class Input:
     """One view of an image, ready for the network.
 
     Attributes:
-        index: the image's place among the images.
-        view: the view's place among the views.
+        index: the image's position among the images.
+        view: the view's position among the views.
         sample: the pixels, in the input's frame.
         placement: where the image, mirrored if the view is, lies in the input.
         flipped: whether the view is mirrored.
@@ -69,7 +69,7 @@ class Input:
 
 
 Results = Generator[tuple[int, Callable[[], list[Input]]]]
-"""Each image's place, and what gives its inputs or raises what went wrong."""
+"""Each image's position, and what gives its inputs or raises what went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Reader:
 
         Args:
             images: looked at one after another, never all at once.
-            on_error: is told of each image that can't be read, which is then left out.
+            on_error: is called with each image that can't be read, which is then left out.
 
         Raises:
             ImageError: an image can't be read, and there is no `on_error`.
@@ -142,15 +142,15 @@ class Reader:
     def _inputs(self, index: int, image: ImageLike) -> list[Input]:
         pixels = to_pixels(image, self.pixel_range)
         path = Path(image) if isinstance(image, Path | str) else None
+        shown = pixels if self.keep_pixels else None
         inputs = []
         for number, view in enumerate(self.views):
-            seen = np.ascontiguousarray(pixels[:, ::-1]) if view.flipped else pixels
-            sample = Sample(seen, Target.empty(), describe(image, index))
+            viewed = np.ascontiguousarray(pixels[:, ::-1]) if view.flipped else pixels
+            sample = Sample(viewed, Target.empty(), describe(image, index))
             if view.size is not None:
                 _check_fits(sample, view.preparation, view.size)
             prepared = view.preparation(sample, size=view.size)
-            kept = pixels if self.keep_pixels else None
-            inputs.append(Input(index, number, *prepared, view.flipped, path, kept))
+            inputs.append(Input(index, number, *prepared, view.flipped, path, shown))
         return inputs
 
 

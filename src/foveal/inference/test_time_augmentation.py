@@ -21,16 +21,16 @@ def merge(
     Args:
         parts: at least one, all of one image, boxes in original pixels.
         nms_iou: a detection that overlaps a better one of its class by more goes.
-        max_detections: most detections that are kept.
+        max_detections: how many at most.
         class_agnostic: NMS over all classes together.
     """
     if len(parts) == 1:
         return parts[0]
-    found = Detections.concatenate(parts)
+    together = Detections.concatenate(parts)
     keep = nms(
-        found.boxes,
-        np.zeros_like(found.labels) if class_agnostic else found.labels,
+        together.boxes,
+        np.zeros_like(together.labels) if class_agnostic else together.labels,
         iou_threshold=nms_iou,
         max_detections=max_detections,
     )
-    return found.select(keep)
+    return together.select(keep)

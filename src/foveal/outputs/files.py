@@ -31,12 +31,12 @@ _HUNDREDTHS = 2
 
 
 def write(
-    found: Detections | Sequence[Detections], path: str | Path, *, counts: bool = False
+    detections: Detections | Sequence[Detections], path: str | Path, *, counts: bool = False
 ) -> None:
     """Write what was found in one image or in many, as the file's ending says.
 
     Args:
-        found: one for each image, all of the same classes.
+        detections: one for each image, all of the same classes.
         path: .json for COCO (see `write_coco`), .csv for a table (see `write_csv`).
         counts: write how many of each class are in each image instead (see `write_counts`), .csv.
 
@@ -49,12 +49,12 @@ def write(
     if writer is None:
         expected = ".csv for counts" if counts else ".json (COCO) or .csv"
         raise FovealError(f"{path}: its ending says no format. Expected {expected}.")
-    writer(path, [found] if isinstance(found, Detections) else found)
+    writer(path, [detections] if isinstance(detections, Detections) else detections)
 
 
 def write_coco(
     path: Path,
-    found: Sequence[Detections],
+    detections: Sequence[Detections],
     *,
     image_ids: Sequence[int] = (),
     category_ids: Sequence[int] = (),
@@ -63,18 +63,18 @@ def write_coco(
 
     Args:
         path: the file. Images are named relative to its folder.
-        found: one for each image, boxes in original pixels, all of the same classes.
+        detections: one for each image, boxes in original pixels, all of the same classes.
         image_ids, category_ids: COCO's ids, where they are not 1, 2, 3 ...
 
     Raises:
         FovealError: the file can't be written.
     """
-    image_ids = image_ids or range(1, len(found) + 1)
-    classes = found[0].classes if found else ()
+    image_ids = image_ids or range(1, len(detections) + 1)
+    classes = detections[0].classes if detections else ()
     category_ids = category_ids or range(1, len(classes) + 1)
     annotations: list[dict[str, Any]] = []
-    for image_id, detections in zip(image_ids, found, strict=True):
-        for box, score, label in _rows(detections):
+    for image_id, each in zip(image_ids, detections, strict=True):
+        for box, score, label in _rows(each):
             x, y, right, bottom = (round(float(value), _HUNDREDTHS) for value in box)
             width, height = round(right - x, _HUNDREDTHS), round(bottom - y, _HUNDREDTHS)
             annotations.append(
@@ -93,11 +93,11 @@ def write_coco(
         "images": [
             {
                 "id": image_id,
-                "file_name": _relative(detections.path, path.parent) or f"image {number}",
-                "width": detections.width,
-                "height": detections.height,
+                "file_name": _relative(each.path, path.parent) or f"image {number}",
+                "width": each.width,
+                "height": each.height,
             }
-            for number, (image_id, detections) in enumerate(zip(image_ids, found, strict=True))
+            for number, (image_id, each) in enumerate(zip(image_ids, detections, strict=True))
         ],
         "categories": [
             {"id": number, "name": name} for number, name in zip(category_ids, classes, strict=True)
@@ -107,14 +107,14 @@ def write_coco(
     write_file(path, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
 
 
-def write_csv(path: Path, found: Sequence[Detections]) -> None:
+def write_csv(path: Path, detections: Sequence[Detections]) -> None:
     """Write one line for each detection: image, corners in original pixels, class, score.
 
     `foveal.read` and tools that read such annotations take it too.
 
     Args:
         path: the file. Images are named relative to its folder.
-        found: one for each image.
+        detections: one for each image.
 
     Raises:
         FovealError: the file can't be written.
@@ -122,26 +122,26 @@ def write_csv(path: Path, found: Sequence[Detections]) -> None:
     lines: list[Sequence[Any]] = [
         ("image", "xmin", "ymin", "xmax", "ymax", "label", "score", "width", "height")
     ]
-    for number, detections in enumerate(found):
-        name = _relative(detections.path, path.parent) or f"image {number}"
-        size = (detections.width, detections.height)
-        for box, score, label in _rows(detections):
+    for number, each in enumerate(detections):
+        name = _relative(each.path, path.parent) or f"image {number}"
+        size = (each.width, each.height)
+        for box, score, label in _rows(each):
             corners = (f"{float(value):.{_HUNDREDTHS}f}" for value in box)
-            lines.append((name, *corners, detections.classes[label], score, *size))
+            lines.append((name, *corners, each.classes[label], score, *size))
     _write_lines(path, lines)
 
 
-def write_counts(path: Path, found: Sequence[Detections]) -> None:
+def write_counts(path: Path, detections: Sequence[Detections]) -> None:
     """Write one line for each image: how many of each class were found, and of all.
 
     Raises:
         FovealError: the file can't be written.
     """
-    classes = found[0].classes if found else ()
+    classes = detections[0].classes if detections else ()
     lines: list[Sequence[Any]] = [("image", *classes, "total")]
-    for number, detections in enumerate(found):
-        name = _relative(detections.path, path.parent) or f"image {number}"
-        lines.append((name, *detections.counts().values(), len(detections)))
+    for number, each in enumerate(detections):
+        name = _relative(each.path, path.parent) or f"image {number}"
+        lines.append((name, *each.counts().values(), len(each)))
     _write_lines(path, lines)
 
 

@@ -42,7 +42,7 @@ def write_picture(
     Raises:
         FovealError: the file can't be written.
     """
-    drawn = draw_detections(image, detections, least_side=min_side)
+    drawn = draw_detections(image, detections, min_side=min_side)
     write_image(path, drawn, advice=advice)
 
 

@@ -62,11 +62,15 @@ def pictures_section(
             messages.append(str(error))
     key = Key(
         [
-            KeyEntry(colors.FOUND, "found (true positive)"),
+            KeyEntry(colors.TRUE_POSITIVE, "found (true positive)"),
             KeyEntry(
-                colors.MISSED, "missed (false negative): an object without a detection", dashed=True
+                colors.FALSE_NEGATIVE,
+                "missed (false negative): an object without a detection",
+                dashed=True,
             ),
-            KeyEntry(colors.FALSE, "false (false positive): a detection without an object"),
+            KeyEntry(
+                colors.FALSE_POSITIVE, "false (false positive): a detection without an object"
+            ),
             KeyEntry(colors.IGNORED, "region to ignore", dashed=True),
         ]
     )
@@ -202,10 +206,10 @@ def _picture(
     )
     drawn = draw_comparison(
         image,
-        found=true_positives,
-        false=false_positives,
-        missed=false_negatives,
-        least_side=_PICTURE_SIDE,
+        true_positives=true_positives,
+        false_positives=false_positives,
+        false_negatives=false_negatives,
+        min_side=_PICTURE_SIDE,
     )
     caption = (
         f"{len(true_positives)} found, {len(result.missed)} missed, {len(false_positives)} false"

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from foveal.text import shorten
 from foveal.visualization import colors
 from foveal.visualization.labels import (
-    LEAST_TEXT,
+    MIN_TEXT,
     Label,
     LegendRow,
     draw_labels,
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from foveal.structures import Detections, Target
     from foveal.visualization.colors import Color
 
-_LONGEST_NAME = 23
+_MAX_NAME = 23
 """Letters of a name beside a score, which must not be what is cut off."""
-_MOST_LABELS = 150
-_MOST_ROWS = 8
+_MAX_LABELS = 150
+_MAX_ROWS = 8
 _GAP = (0, 0, 0, 110)
 """Darkens what lies between dashes, so that they show on bright ground too."""
 Style = Literal["solid", "dashed"]
@@ -45,7 +45,7 @@ def draw_detections(
     *,
     labels: bool = True,
     legend: bool = True,
-    least_side: int = 0,
+    min_side: int = 0,
 ) -> NDArray[np.uint8]:
     """Draw what was found: one color a class, names and scores, the counts in a corner.
 
@@ -54,7 +54,7 @@ def draw_detections(
         detections: boxes in the image's pixels, best first.
         labels: write class and score beside the boxes, where there is room.
         legend: write how many were found of each class.
-        least_side: enlarge a picture whose shorter side is below this by a whole factor, so that
+        min_side: enlarge a picture whose shorter side is below this by a whole factor, so that
             words fit into it; 0 keeps the size.
 
     Returns:
@@ -63,7 +63,7 @@ def draw_detections(
     Raises:
         ValueError: the image is not uint8 or has no pixels.
     """
-    picture, zoom = _canvas(image, least_side)
+    picture, zoom = _enlarge(image, min_side)
     words = _scored_names(detections) if labels else []
     boxes = detections.boxes * zoom
     drawn = [colors.class_color(int(label)) for label in detections.labels]
@@ -74,23 +74,24 @@ def draw_detections(
 def draw_comparison(
     image: NDArray[np.uint8],
     *,
-    found: Detections,
-    false: Detections,
-    missed: Target,
+    true_positives: Detections,
+    false_positives: Detections,
+    false_negatives: Target,
     labels: bool = True,
     legend: bool = True,
-    least_side: int = 0,
+    min_side: int = 0,
 ) -> NDArray[np.uint8]:
     """Draw what was found (blue), missed (yellow, dashed) and falsely detected (red).
 
     Args:
         image: as for draw_detections.
-        found: the detections that found an object, in the image's pixels.
-        false: those that did not.
-        missed: the objects that no detection found; its regions to ignore are gray, dashed.
+        true_positives: the detections that found an object, in the image's pixels.
+        false_positives: those that did not.
+        false_negatives: the objects that no detection found; its regions to ignore are gray,
+            dashed.
         labels: write the class of what is missed or false.
         legend: write how many were found, missed, false.
-        least_side: as for draw_detections.
+        min_side: as for draw_detections.
 
     Returns:
         [H, W, 3] uint8 RGB, a new array.
@@ -98,13 +99,21 @@ def draw_comparison(
     Raises:
         ValueError: the image is not uint8 or has no pixels.
     """
-    picture, zoom = _canvas(image, least_side)
-    objects, ignored = ~missed.ignored, missed.boxes[missed.ignored]
-    missed_words = [_name(false.classes, int(label)) for label in missed.labels[objects]]
+    picture, zoom = _enlarge(image, min_side)
+    objects, ignored = ~false_negatives.ignored, false_negatives.boxes[false_negatives.ignored]
+    missed_words = [
+        _name(false_positives.classes, int(label)) for label in false_negatives.labels[objects]
+    ]
     groups: list[tuple[str, NDArray[np.float32], Color, Style, list[str]]] = [
-        ("missed", missed.boxes[objects], colors.MISSED, "dashed", missed_words),
-        ("false", false.boxes, colors.FALSE, "solid", _scored_names(false)),
-        ("found", found.boxes, colors.FOUND, "solid", [""] * len(found)),
+        ("missed", false_negatives.boxes[objects], colors.FALSE_NEGATIVE, "dashed", missed_words),
+        (
+            "false",
+            false_positives.boxes,
+            colors.FALSE_POSITIVE,
+            "solid",
+            _scored_names(false_positives),
+        ),
+        ("found", true_positives.boxes, colors.TRUE_POSITIVE, "solid", [""] * len(true_positives)),
         ("ignored", ignored, colors.IGNORED, "dashed", [""] * len(ignored)),
     ]
     rows = [LegendRow(title, len(boxes), color, style) for title, boxes, color, style, _ in groups]
@@ -134,9 +143,9 @@ def to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.array(chosen, order="C")
 
 
-def _canvas(image: NDArray[np.uint8], least_side: int) -> tuple[Image.Image, int]:
+def _enlarge(image: NDArray[np.uint8], min_side: int) -> tuple[Image.Image, int]:
     picture = Image.fromarray(to_rgb(image))
-    zoom = max(1, -(-least_side // min(picture.size)))
+    zoom = max(1, -(-min_side // min(picture.size)))
     if zoom > 1:
         picture = picture.resize(
             (picture.width * zoom, picture.height * zoom), Image.Resampling.BICUBIC
@@ -155,7 +164,7 @@ def _draw(
     """Draw boxes (the most important first), then the legend, then the labels."""
     draw = ImageDraw.Draw(picture, "RGBA")
     size = text_height(*picture.size)
-    small = max(LEAST_TEXT, round(0.75 * size))
+    small = max(MIN_TEXT, round(0.75 * size))
     for index in reversed(range(len(boxes))):
         _draw_box(draw, boxes[index], drawn[index], styles[index], line=max(1, round(size / 7)))
     taken = draw_legend(draw, rows, size=small if len(boxes) > 100 else size, boxes=boxes)
@@ -168,7 +177,7 @@ def _draw(
         if words
         else []
     )
-    if len(labels) <= _MOST_LABELS:
+    if len(labels) <= _MAX_LABELS:
         letters = small if len(labels) > 40 else size
         draw_labels(draw, labels, size=letters, obstacles=boxes, taken=taken)
     return np.asarray(picture).copy()
@@ -221,23 +230,23 @@ def _name(classes: Sequence[str], label: int) -> str:
 
 def _scored_names(detections: Detections) -> list[str]:
     return [
-        f"{shorten(_name(detections.classes, int(label)), _LONGEST_NAME)} {score:.2f}"
+        f"{shorten(_name(detections.classes, int(label)), _MAX_NAME)} {score:.2f}"
         for label, score in zip(detections.labels, detections.scores, strict=True)
     ]
 
 
 def _class_rows(labels: NDArray[np.int64], classes: Sequence[str]) -> list[LegendRow]:
     """One row a class; of many classes those with the most objects, then the others together."""
-    found = np.bincount(labels, minlength=len(classes))
-    order = np.arange(len(found))
-    if len(order) > _MOST_ROWS:
-        order = np.sort(np.argsort(-found, kind="stable")[:_MOST_ROWS])
-        order = order[found[order] > 0]
+    counts = np.bincount(labels, minlength=len(classes))
+    order = np.arange(len(counts))
+    if len(order) > _MAX_ROWS:
+        order = np.sort(np.argsort(-counts, kind="stable")[:_MAX_ROWS])
+        order = order[counts[order] > 0]
     rows = [
-        LegendRow(_name(classes, int(label)), int(found[label]), colors.class_color(int(label)))
+        LegendRow(_name(classes, int(label)), int(counts[label]), colors.class_color(int(label)))
         for label in order
     ]
-    rest = int(found.sum()) - sum(row.count for row in rows)
+    rest = int(counts.sum()) - sum(row.count for row in rows)
     if rest:
         rows.append(LegendRow("others", rest, colors.IGNORED))
     return rows

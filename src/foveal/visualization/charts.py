@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from numpy.typing import ArrayLike, NDArray
 
-_MOST_WRITTEN_CELLS = 15
-_MOST_NAMED_CELLS = 40
+_MAX_WRITTEN_CELLS = 15
+_MAX_NAMED_CELLS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def draw_counts(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> Markup
 
 
 def draw_confusion(names: Sequence[str], matrix: NDArray[np.int64]) -> Markup:
-    """Which class (row) is taken for which (column); colors are shares of the row.
+    """Which class (row) is taken for which (column); colors are fractions of the row.
 
     Args:
         names: [M] the classes, the last one the background.
@@ -147,13 +147,13 @@ def draw_confusion(names: Sequence[str], matrix: NDArray[np.int64]) -> Markup:
     side = min(9.0, 1.8 + 0.55 * size)
     axes = new_axes(side + 0.4, side, x="predicted", y="true", grid=False)
     totals = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    shares = np.where(matrix.sum(axis=1, keepdims=True) > 0, matrix / totals, 0.0)
+    fractions = np.where(matrix.sum(axis=1, keepdims=True) > 0, matrix / totals, 0.0)
     steps = np.arange(size + 1) - 0.5
-    written = size <= _MOST_WRITTEN_CELLS
-    for row, column in zip(*np.nonzero(shares > (0 if written else 0.005)), strict=True):
-        _draw_cell(axes, row, column, float(shares[row, column]))
+    written = size <= _MAX_WRITTEN_CELLS
+    for row, column in zip(*np.nonzero(fractions > (0 if written else 0.005)), strict=True):
+        _draw_cell(axes, row, column, float(fractions[row, column]))
         if written:
-            color = "#ffffff" if shares[row, column] > 0.5 else INK
+            color = "#ffffff" if fractions[row, column] > 0.5 else INK
             number = f"{matrix[row, column]:,}"
             axes.text(column, row, number, ha="center", va="center", color=color, fontsize=9)
     if written:
@@ -163,14 +163,14 @@ def draw_confusion(names: Sequence[str], matrix: NDArray[np.int64]) -> Markup:
     axes.set_xlim(steps[0], steps[-1])
     axes.set_ylim(steps[-1], steps[0])
     axes.set_aspect("equal")
-    named = size <= _MOST_NAMED_CELLS
+    named = size <= _MAX_NAMED_CELLS
     shown = [plain(name, 18) for name in names] if named else []
     letters = 9 if written else 6.5
-    places = list(range(size)) if named else []
+    positions = list(range(size)) if named else []
     axes.set_xticks(
-        places, shown, rotation=40, ha="right", rotation_mode="anchor", fontsize=letters
+        positions, shown, rotation=40, ha="right", rotation_mode="anchor", fontsize=letters
     )
-    axes.set_yticks(places, shown, fontsize=letters)
+    axes.set_yticks(positions, shown, fontsize=letters)
     axes.tick_params(which="both", length=0)
     return to_svg(axes)
 
@@ -287,11 +287,13 @@ def _draw_lines(axes: Any, lines: Sequence[Line]) -> None:
         )
 
 
-def _draw_cell(axes: Any, row: int, column: int, share: float) -> None:
+def _draw_cell(axes: Any, row: int, column: int, fraction: float) -> None:
     from matplotlib.patches import Rectangle
 
     corner = (column - 0.5, row - 0.5)
-    axes.add_patch(Rectangle(corner, 1, 1, facecolor=ACCENT, alpha=0.1 + 0.9 * share, linewidth=0))
+    axes.add_patch(
+        Rectangle(corner, 1, 1, facecolor=ACCENT, alpha=0.1 + 0.9 * fraction, linewidth=0)
+    )
 
 
 def _unit(axes: Any) -> None:

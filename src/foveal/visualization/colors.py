@@ -10,9 +10,9 @@ import colorsys
 
 Color = tuple[int, int, int]
 
-FOUND: Color = (86, 180, 233)
-MISSED: Color = (240, 228, 66)
-FALSE: Color = (230, 85, 0)
+TRUE_POSITIVE: Color = (86, 180, 233)
+FALSE_NEGATIVE: Color = (240, 228, 66)
+FALSE_POSITIVE: Color = (230, 85, 0)
 IGNORED: Color = (170, 170, 170)
 
 _CLASSES: tuple[Color, ...] = (

@@ -72,8 +72,8 @@ def _system_files() -> tuple[Path, ...]:
 
     def unlikely(file: Path) -> tuple[int, bool, str]:
         name = file.name.lower().replace("-", "")
-        place = next((i for i, part in enumerate(_LIKELY) if part in name), len(_LIKELY))
-        return place, "regular" not in name, name
+        rank = next((i for i, part in enumerate(_LIKELY) if part in name), len(_LIKELY))
+        return rank, "regular" not in name, name
 
     return tuple(sorted(map(Path, findSystemFonts()), key=unlikely))
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.ImageDraw import ImageDraw
 
-LEAST_TEXT = 9
+MIN_TEXT = 9
 """Pixels below which letters can't be read."""
 _PANEL = (16, 18, 22, 205)
-_LONGEST = 28
-_MOST_COVERED = 0.35
+_MAX_LETTERS = 28
+_MAX_COVERED = 0.35
 """Fraction of a box that a label may cover."""
 
 
@@ -46,7 +46,7 @@ class LegendRow:
 
 def text_height(width: int, height: int) -> int:
     """The letters' height in pixels that suits a picture of this size."""
-    return max(LEAST_TEXT, round(math.sqrt(width * height) / 42))
+    return max(MIN_TEXT, round(math.sqrt(width * height) / 42))
 
 
 def draw_labels(
@@ -59,7 +59,7 @@ def draw_labels(
 ) -> int:
     """Write each label where it is inside the picture, off other labels and off small objects.
 
-    A label for which there is no such place is left out; its box still has its color.
+    A label for which there is no such location is left out; its box still has its color.
 
     Args:
         draw: of the picture, blending.
@@ -73,28 +73,28 @@ def draw_labels(
     """
     width, height = draw.im.size
     written = 0
-    bearable = _MOST_COVERED * areas(obstacles)
+    allowed = _MAX_COVERED * areas(obstacles)
     pad = max(1, size // 5)
     for label in labels:
-        text = shorten(label.text, _LONGEST)
+        text = shorten(label.text, _MAX_LETTERS)
         letters = font(size, text)
         left, _, right, _ = letters.getbbox(text)
         w, h = round(right - left) + 2 * pad, size + 2 * pad
-        places = _places(label.box, w, h, gap=max(1, size // 8))
-        inside = (places[:, 0] >= 0) & (places[:, 1] >= 0)
-        inside &= (places[:, 2] <= width) & (places[:, 3] <= height)
-        for place in places[inside]:
-            if intersections(place, taken).any():
+        locations = _locations(label.box, w, h, gap=max(1, size // 8))
+        inside = (locations[:, 0] >= 0) & (locations[:, 1] >= 0)
+        inside &= (locations[:, 2] <= width) & (locations[:, 3] <= height)
+        for location in locations[inside]:
+            if intersections(location, taken).any():
                 continue
-            if (intersections(place, obstacles) > bearable).any():
+            if (intersections(location, obstacles) > allowed).any():
                 continue
-            x, y = float(place[0]), float(place[1])
+            x, y = float(location[0]), float(location[1])
             draw.rectangle((x, y, x + w - 1, y + h - 1), fill=(*label.color, 225))
             middle = y + h / 2
             draw.text(
                 (x + pad - left, middle), text, font=letters, fill=ink_on(label.color), anchor="lm"
             )
-            taken = np.concatenate([taken, place[None]])
+            taken = np.concatenate([taken, location[None]])
             written += 1
             break
     return written
@@ -115,16 +115,16 @@ def draw_legend(
         return np.zeros((0, 4), np.float32)
     width, height = draw.im.size
     total = [LegendRow("", sum(row.count for row in rows), (255, 255, 255))]
-    for lines, letters in ((rows, size), (rows, LEAST_TEXT), (total, LEAST_TEXT)):
+    for lines, letters in ((rows, size), (rows, MIN_TEXT), (total, MIN_TEXT)):
         w, h = _legend_size(lines, letters)
         if w <= width and h <= height and w * h <= 0.25 * width * height:
-            place = _emptiest_corner(w, h, width, height, boxes, margin=letters // 2)
-            _write_legend(draw, lines, place, letters)
-            return place[None]
+            location = _emptiest_corner(w, h, width, height, boxes, margin=letters // 2)
+            _write_legend(draw, lines, location, letters)
+            return location[None]
     return np.zeros((0, 4), np.float32)
 
 
-def _places(box: NDArray[np.float32], w: int, h: int, *, gap: int) -> NDArray[np.float32]:
+def _locations(box: NDArray[np.float32], w: int, h: int, *, gap: int) -> NDArray[np.float32]:
     """[6 or 8, 4] xyxy: above, below, beside and, where the box is large, inside it."""
     x0, y0, x1, y1 = (round(float(value)) for value in box)
     corners = [
@@ -142,7 +142,7 @@ def _places(box: NDArray[np.float32], w: int, h: int, *, gap: int) -> NDArray[np
 
 
 def _legend_size(rows: list[LegendRow], size: int) -> tuple[int, int]:
-    names = max((_length(shorten(row.name, _LONGEST), size) for row in rows), default=0)
+    names = max((_length(shorten(row.name, _MAX_LETTERS), size) for row in rows), default=0)
     counts = max((_length(str(row.count), size) for row in rows), default=0)
     swatch = 0 if not any(row.name for row in rows) else round(2.6 * size)
     return round(1.2 * size + swatch + names + counts), round((1.45 * len(rows) + 0.5) * size)
@@ -158,16 +158,16 @@ def _emptiest_corner(
     right, bottom = max(0, width - w - margin), max(0, height - h - margin)
     left, top = min(margin, width - w), min(margin, height - h)
     corners = [(left, top), (right, top), (left, bottom), (right, bottom)]
-    places = [np.asarray((x, y, x + w, y + h), np.float32) for x, y in corners]
-    least = np.maximum(areas(boxes), 1)
-    covered = [float((intersections(place, boxes) / least).sum()) for place in places]
-    return places[int(np.argmin(np.round(covered, 2)))]
+    locations = [np.asarray((x, y, x + w, y + h), np.float32) for x, y in corners]
+    sizes = np.maximum(areas(boxes), 1)
+    covered = [float((intersections(location, boxes) / sizes).sum()) for location in locations]
+    return locations[int(np.argmin(np.round(covered, 2)))]
 
 
 def _write_legend(
-    draw: ImageDraw, rows: list[LegendRow], place: NDArray[np.float32], size: int
+    draw: ImageDraw, rows: list[LegendRow], location: NDArray[np.float32], size: int
 ) -> None:
-    x0, y0, x1, y1 = (float(value) for value in place)
+    x0, y0, x1, y1 = (float(value) for value in location)
     draw.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=size * 0.4, fill=_PANEL)
     for index, row in enumerate(rows):
         middle = y0 + (1.45 * index + 0.97) * size
@@ -175,7 +175,7 @@ def _write_legend(
         if row.name:
             _write_swatch(draw, row, (start, middle), size)
             start += 1.7 * size
-            name = shorten(row.name, _LONGEST)
+            name = shorten(row.name, _MAX_LETTERS)
             letters = font(size, name)
             draw.text((start, middle), name, font=letters, fill=(255,) * 3, anchor="lm")
         end = x1 - 0.6 * size

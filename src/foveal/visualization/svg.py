@@ -33,7 +33,7 @@ LINE_COLORS = (
     "#a0522d",
 )
 """The classes' colors in pictures, darkened where white ground asks for it."""
-Place = Literal["best", "below", "upper left"]
+Position = Literal["best", "below", "upper left"]
 _FONTS = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 
@@ -64,7 +64,7 @@ def new_axes(
     return axes
 
 
-def legend(axes: Axes, *, where: Place) -> None:
+def legend(axes: Axes, *, where: Position) -> None:
     """A frameless legend, where there is anything to name."""
     handles, _ = axes.get_legend_handles_labels()
     if not handles:
@@ -85,19 +85,19 @@ def legend(axes: Axes, *, where: Place) -> None:
 def bars(axes: Axes, names: Sequence[str], values: Sequence[float], *, written: str) -> None:
     """Horizontal bars, the first on top, each with its value; NaN gives no bar and a dash."""
     heights = [value if value == value else 0.0 for value in values]
-    places = range(len(names))
-    axes.barh(places, heights, height=0.62, color=ACCENT)
-    for place, value in zip(places, values, strict=True):
+    positions = range(len(names))
+    axes.barh(positions, heights, height=0.62, color=ACCENT)
+    for position, value in zip(positions, values, strict=True):
         axes.annotate(
             written.format(value) if value == value else "–",
-            (value if value == value else 0.0, place),
+            (value if value == value else 0.0, position),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
             fontsize=9,
             color=INK,
         )
-    axes.set_yticks(places, [plain(name) for name in names])
+    axes.set_yticks(positions, [plain(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, max([*heights, 1e-3]) * 1.18)
     axes.tick_params(axis="y", length=0)
