@@ -76,6 +76,25 @@ def test_a_saved_detector_finds_the_same(run, drawn, tmp_path):
     assert len(expected) > 0
 
 
+def test_a_loaded_detector_has_all_that_a_new_one_has(run, drawn):
+    """Both are made by the same constructor; what the file says stays as it is."""
+
+    class Own(foveal.Detector):
+        def __init__(self, *arguments, **options):
+            self.shelf = "3b"
+            super().__init__(*arguments, **options)
+
+    detector, out = run
+    made = Own(drawn["train"], settings=tiny())
+    loaded = Own.load(out / "best.safetensors")
+    assert vars(loaded).keys() == vars(made).keys()
+    assert loaded.shelf == "3b"
+    assert (loaded.anchors, loaded.history) == (None, ())
+    for section in ("model", "anchors", "preparation", "decoding"):
+        assert getattr(loaded.settings, section) == getattr(detector.settings, section)
+    assert (loaded.classes, loaded.card.epoch) == (detector.classes, 1)
+
+
 def test_evaluation_writes_numbers_and_report(run, drawn, tmp_path):
     _, out = run
     loaded = foveal.load(out / "best.safetensors")

@@ -1,12 +1,13 @@
 """The short Python API: `Detector(data).fit().detect(image)`, which the command line calls too.
 
-Nothing here loads PyTorch before a network is needed: an exported model predicts without it.
+What it calls lives elsewhere: `tuning` prepares, `training` trains, `inference` predicts and
+measures, `reports` and `exporting` write what leaves. Nothing here loads PyTorch before a network
+is needed: an exported model predicts without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,10 @@ from foveal.checkpoints.finding import BEST, EXPORTED, network_file
 from foveal.config import Settings, change_settings, make_settings
 from foveal.data.dataset import Dataset
 from foveal.data.formats import read
-from foveal.errors import DataError, TrainingError
+from foveal.errors import TrainingError
 from foveal.inference.opening import Opened, open_model, open_network
 from foveal.structures import ModelCard
-from foveal.text import counted
+from foveal.tuning.data_defaults import fit_to_data
 
 if TYPE_CHECKING:
     from foveal.checkpoints.model_file import LoadedModel
@@ -29,21 +30,17 @@ if TYPE_CHECKING:
     from foveal.runtimes.base import RuntimePrecision
     from foveal.structures import Detections
     from foveal.training.metrics_log import Reporter
-    from foveal.training.trainer import TrainingResult
     from foveal.training.validation import Validation
-    from foveal.tuning.anchor_fitting import AnchorFit
     from foveal.tuning.learning_rate import LearningRateCurve
 
 DataLike = Dataset | str | Path
-
-ANCHOR_SHAPES = {"sizes", "scales", "ratios"}
 
 
 class Detector:
     """A RetinaNet with its classes and settings: made from data, trained, measured, used, saved.
 
     Attributes:
-        settings: the effective ones, with what was found from the data.
+        settings: the effective ones, with those that follow from the data.
         card: class names, score threshold, metrics, where the model came from.
         anchors: how well the anchors fit the data; None where they were not fitted.
         history: one entry for each epoch of the last training.
@@ -78,32 +75,14 @@ class Detector:
             DataError: the data can't be read or has no classes.
             SettingsError: settings are wrong or contradict one another.
         """
-        from foveal.tuning.anchor_fitting import fit_anchors
-        from foveal.tuning.images import follow_images
-
         self._data = _read(data, ignore)
-        if not self._data.classes:
-            raise DataError(
-                f"{self._data.name or self._data.root} has no classes. Expected at least one "
-                "labeled object; foveal data check says what was read."
-            )
         given: dict[str, dict[str, Any]] = {
             "model": _given(backbone=backbone, weights=None if weights is None else str(weights)),
             "anchors": _given(scales=scales and tuple(scales), ratios=ratios and tuple(ratios)),
             "preparation": _size(size),
         }
         chosen = change_settings(settings or make_settings(preset=preset), given)
-        chosen = follow_images(chosen, self._data)
-        self.anchors: AnchorFit | None = None
-        if not chosen.anchors.model_fields_set & ANCHOR_SHAPES:
-            self.anchors = fit_anchors(
-                self._data,
-                anchors=chosen.anchors,
-                preparation=chosen.preparation,
-                assignment=chosen.assignment,
-            )
-            chosen = chosen.model_copy(update={"anchors": self.anchors.settings})
-        self.settings = chosen
+        self.settings, self.anchors = fit_to_data(chosen, self._data)
         self.card = ModelCard(self._data.classes, ignored_classes=tuple(ignore))
         self.history: tuple[Any, ...] = ()
         self._model: RetinaNet | None = None
@@ -115,13 +94,12 @@ class Detector:
     def load(cls, path: str | Path) -> Detector:
         """Read a model file, an exported model or the folder of a run; see `foveal.load`."""
         opened = open_model(path)
-        description = opened.description
-        detector = cls.__new__(cls)
-        detector._data = Dataset((), description.card.classes, Path(path).parent)
-        detector.settings, detector.card = description.settings(), description.card
-        detector.anchors, detector.history = None, ()
-        detector._model, detector._opened, detector._path = opened.network, opened, Path(path)
-        detector._record = description.record
+        card = opened.description.card
+        no_images = Dataset((), card.classes, Path(path).parent)
+        detector = cls(no_images, settings=opened.description.settings())
+        detector.card, detector._path = card, Path(path)
+        detector._opened, detector._model = opened, opened.network
+        detector._record = opened.description.record
         return detector
 
     @property
@@ -142,13 +120,9 @@ class Detector:
 
             self._model = load_network(network_file(self._path)).model
         if self._model is None:
-            import torch
+            from foveal.training.setup import make_model
 
-            from foveal.models.build import build_model
-
-            with torch.random.fork_rng(devices=[]):  # the same seed, the same network
-                torch.manual_seed(self.settings.training.seed)
-                self._model = build_model(self.settings, len(self.classes))
+            self._model = make_model(self.settings, len(self.classes))
         return self._model
 
     @property
@@ -174,10 +148,10 @@ class Detector:
         """Train on the data; the weights of the best epoch stay.
 
         Args:
-            valid: validation images; None holds out a seeded share of the data
-                (`training.validation_fraction`).
+            valid: validation images; None holds out `training.validation_fraction` of the data, by
+                its seed.
             epochs: how often each image is seen; None keeps the settings'.
-            out: the run's folder, with the model files, the journal and the report.
+            out: the run's folder, for the model files, metrics.jsonl and the report.
             resume: go on with the run in `out`.
             overwrite: replace the run in `out`.
             start: a model file or the folder of a run to begin from; its class layer is taken
@@ -198,34 +172,43 @@ class Detector:
         """
         from foveal.checkpoints.model_file import load_weights_into
         from foveal.data.transforms.user import as_change, name_of
+        from foveal.training.conclusion import conclude
         from foveal.training.progress import reporting_to
         from foveal.training.trainer import train
 
+        self._check_data()
         settings = change_settings(
             self.settings,
             {"training": _given(epochs=epochs), "augmentation": _given(custom=name_of(augment))},
         )
         change = None if augment is None or isinstance(augment, str) else as_change(augment)
-        with reporting_to(reporter, progress=progress) as told:
-            parts = self._parts(settings, valid, told)
+        with reporting_to(reporter, progress=progress) as listener:
+            training, held_out = self._split(settings, valid, listener)
             if start is not None and not resume:
                 load_weights_into(self.model, network_file(start), self.classes)
-            validation = self._validation(settings, parts[1])
+            validation = self._validation(settings, held_out)
             result = train(
                 self.model,
                 settings,
-                parts[0],
+                training,
                 out=None if out is None else Path(out),
                 validate=validation,
                 resume=resume,
                 overwrite=overwrite,
-                reporter=told,
+                reporter=listener,
                 card=self.card,
                 augment=change,
             )
             self.settings, self.history = settings, result.history
             self._opened = self._record = None
-            self._conclude(result, validation, told, parts=parts)
+            end = conclude(
+                self.model, settings, card=self.card, result=result, validation=validation
+            )
+            self.card = end.card
+            if end.evaluation is not None and result.folder is not None:
+                self._report(result.folder, end.evaluation, held_out, training=training)
+                listener.say(f"The report is {result.folder / 'report.html'}.")
+                self._export(result.folder, training, held_out, listener)
         if change is not None:  # no later run can find it by its name
             self.settings = change_settings(settings, {"augmentation": {"custom": None}})
         return self
@@ -245,20 +228,16 @@ class Detector:
 
     lr_find = find_learning_rate
 
-    def _parts(
+    def _split(
         self, settings: Settings, valid: DataLike | None, reporter: Reporter
     ) -> tuple[Dataset, Dataset]:
         """Training and validation images."""
-        self._check_data()
         if valid is not None:
             return self._data, self._read(valid).aligned(self.classes)
-        share, seed = settings.training.validation_fraction, settings.training.seed
-        rest, held = self._data.split(share, seed=seed)
-        reporter.say(
-            f"No validation data was given: {len(held)} of {counted(len(self._data), 'image')} "
-            f"held out (seed {seed})."
-        )
-        return rest, held
+        from foveal.training.validation import hold_out
+
+        fraction, seed = settings.training.validation_fraction, settings.training.seed
+        return hold_out(self._data, fraction=fraction, seed=seed, reporter=reporter)
 
     def _check_data(self) -> None:
         if not len(self._data):
@@ -272,62 +251,32 @@ class Detector:
         return _read(data, self.card.ignored_classes)
 
     def _validation(self, settings: Settings, data: Dataset) -> Validation:
+        """Measures the network while it is trained, by the code that predicts."""
         from foveal.checkpoints.model_file import LoadedModel
         from foveal.training.validation import Validation
 
         def detect(model: RetinaNet, paths: list[Path]) -> list[Detections]:
             opened = open_network(LoadedModel(model, settings, self.card), device=None)
-            # Low scores too: AP needs them.
-            return opened.predictor(score_threshold=settings.decoding.score_threshold).detect_many(
-                paths
-            )
+            return opened.measuring_predictor().detect_many(paths)
 
         return Validation(data, detect, max_detections=settings.decoding.max_detections)
 
-    def _conclude(
-        self,
-        result: TrainingResult,
-        validation: Validation,
-        reporter: Reporter,
-        *,
-        parts: tuple[Dataset, Dataset],
+    def _export(
+        self, folder: Path, training: Dataset, validation: Dataset, reporter: Reporter
     ) -> None:
-        """Choose the threshold on the validation images, write the run's report, export."""
-        from foveal.evaluation.evaluate import choose_threshold, evaluate
-
-        found = validation.found_by(self.model, result.best)
-        self.card = replace(
-            self.card,
-            score_threshold=choose_threshold(found, validation.targets, self.classes, by="f1"),
-            threshold_is_chosen=True,
-            metrics=dict(result.best),
-            epoch=result.best_epoch,
-        )
-        if not result.is_main or result.folder is None:
+        """Export a run's best model to what predicts fastest, where it was trained on a CPU."""
+        settings = self.settings.training
+        if not settings.export or self.model.mean.device.type != "cpu":
             return
-        (training, data), folder = parts, result.folder
-        self.save(folder / BEST)
-        max_detections = self.settings.decoding.max_detections
-        targets, score_threshold = validation.targets, self.score_threshold
-        measured = evaluate(
-            found,
-            targets,
-            self.classes,
-            score_threshold=score_threshold,
-            max_detections=max_detections,
-        )
-        self._report(folder, measured, data, training=training)
-        reporter.say(f"The report is {folder / 'report.html'}.")
-        if self.settings.training.export and self.model.mean.device.type == "cpu":
-            from foveal.exporting.after_training import export_best
+        from foveal.exporting.after_training import export_best
 
-            export_best(
-                folder / BEST,
-                folder / EXPORTED,
-                calibration=training if self.settings.training.int8 else None,
-                check=data,
-                say=reporter.say,
-            )
+        export_best(
+            folder / BEST,
+            folder / EXPORTED,
+            calibration=training if settings.int8 else None,
+            check=validation,
+            say=reporter.say,
+        )
 
     # Use -------------------------------------------------------------------------------------
 
@@ -408,24 +357,15 @@ class Detector:
         Raises:
             DataError: the data can't be read, or has classes that the model does not know.
         """
-        from foveal.evaluation.evaluate import evaluate
         from foveal.evaluation.metrics_file import write_metrics
+        from foveal.inference.measurement import measure
 
         dataset = self._read(data).aligned(self.classes)
-        predictor = predictor or self.predictor(
-            score_threshold=self.settings.decoding.score_threshold
-        )
-        found: dict[int, Detections] = {}
-        for each in predictor.stream(dataset.paths):
-            found[each.index] = each.detections
-            if progress is not None:
-                progress(len(found), len(dataset))
-        evaluation = evaluate(
-            [found[index] for index in range(len(dataset))],
-            dataset.targets,
-            self.classes,
+        evaluation = measure(
+            predictor or self._open("auto", "auto").measuring_predictor(),
+            dataset,
             score_threshold=self.score_threshold if self.card.threshold_is_chosen else None,
-            max_detections=predictor.max_detections,
+            progress=progress,
         )
         if out is not None:
             folder = Path(out)
@@ -455,7 +395,7 @@ class Detector:
             dataset=data,
             training=training,
             anchors=self.anchors,
-            home=None if self._path is None else _folder_of(self._path),
+            home=self._path if self._path is None or self._path.is_dir() else self._path.parent,
         )
 
 
@@ -479,10 +419,6 @@ def _read(data: DataLike, ignored: Sequence[str]) -> Dataset:
     dataset = data if isinstance(data, Dataset) else read(data)
     present = [name for name in ignored if name in dataset.classes]
     return dataset.ignoring(present) if present else dataset
-
-
-def _folder_of(path: Path) -> Path:
-    return path if path.is_dir() else path.parent
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -102,6 +102,28 @@ print("loaded:", sorted(heavy & set(sys.modules)))
     assert (tmp_path / "found" / "pictures").is_dir()
 
 
+def test_loading_it_in_python_loads_no_torch(
+    run: tuple[Path, list[str]], smears: Path, tmp_path: Path
+) -> None:
+    out, _ = run
+    code = """
+import sys, foveal
+detector = foveal.load(sys.argv[1])
+detector.detect(sys.argv[2])
+print(*detector.classes)
+print("loaded:", sorted({"torch", "torchvision", "timm", "accelerate"} & set(sys.modules)))
+"""
+    image = sorted((smears / "images").glob("test_*"))[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(out / "best.xml"), str(image)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HOME": str(tmp_path / "home")},
+    )
+    assert done.stdout.splitlines() == ["normal infected platelet", "loaded: []"]
+
+
 def test_measuring_with_it(
     foveal, run: tuple[Path, list[str]], smears: Path, tmp_path: Path
 ) -> None:

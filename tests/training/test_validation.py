@@ -36,14 +36,14 @@ class Prediction:
         return [detections(0.9, right=int(path.stem) < model) for path in paths]
 
 
-def test_what_the_best_model_found_is_remembered(data):
+def test_what_the_best_model_detects_is_remembered(data):
     detect = Prediction()
     validation = Validation(data, detect, max_detections=100)
     numbers = [validation(model) for model in (1, 3, 2)]
     assert numbers[1]["AP"] == pytest.approx(1.0)
     assert numbers[0]["AP"] < numbers[2]["AP"] < 1
     assert math.isnan(numbers[1]["APl"])
-    found = validation.found_by(3, dict(numbers[1]))
+    found = validation.detections_of(3, dict(numbers[1]))
     assert [len(each) for each in found] == [1, 1, 1]
     assert all((each.boxes == BOX).all() for each in found)
     assert detect.asked == [1, 3, 2]
@@ -52,9 +52,9 @@ def test_what_the_best_model_found_is_remembered(data):
 def test_a_model_that_was_not_measured_here_is_asked(data):
     detect = Prediction()
     validation = Validation(data, detect, max_detections=100)
-    validation.found_by(2, {})
+    validation.detections_of(2, {})
     validation(1)
-    validation.found_by(2, {"AP": 0.7})
+    validation.detections_of(2, {"AP": 0.7})
     assert detect.asked == [2, 1, 2]
 
 
@@ -65,7 +65,7 @@ def test_of_equals_the_later_one_is_the_best(data):
     assert first["AP"] == 0
     marked = [detections(0.5, right=False)] * 3
     validation._detect = lambda model, paths: marked
-    assert validation.found_by(0, validation(0))[0] is marked[0]
+    assert validation.detections_of(0, validation(0))[0] is marked[0]
 
 
 def test_one_process_does_all():

@@ -83,6 +83,10 @@ class Opened:
             class_agnostic=decoding.class_agnostic if class_agnostic is None else class_agnostic,
         )
 
+    def measuring_predictor(self) -> Predictor:
+        """A predictor for evaluation: low scores stay in its detections, since AP needs them."""
+        return self.predictor(score_threshold=self.description.decoding.score_threshold)
+
     def _check_inside(self, *, score_threshold: float | None, **wanted: float | None) -> None:
         inside = self.description.decoding
         for name, value in wanted.items():

@@ -15,6 +15,7 @@ from foveal.detection.criterion import Criterion
 from foveal.devices import choose_device
 from foveal.distributed import agreed
 from foveal.errors import MissingExtraError, SettingsError
+from foveal.models.build import build_model
 from foveal.training.launcher import check_launcher, launched_precision
 from foveal.training.optimizer import make_optimizer
 from foveal.training.step import TrainStep
@@ -83,6 +84,17 @@ def check_trackers(trackers: tuple[str, ...]) -> None:
                 f"training.trackers: {name!r} needs the package {package}. "
                 f"Install it with: pip install {wanted}"
             )
+
+
+def make_model(settings: Settings, num_classes: int) -> RetinaNet:
+    """The network that a run begins with: the same settings and seed, the same weights.
+
+    Raises:
+        WeightsError: the backbone's weights can't be got, read or matched.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.training.seed)
+        return build_model(settings, num_classes)
 
 
 def make_criterion(settings: Settings) -> Criterion:

@@ -3,54 +3,75 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.distributed import agreed, share_out
-from foveal.evaluation.evaluate import quick_numbers
+from foveal.evaluation.evaluate import choose_threshold, evaluate, quick_numbers
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
+    from foveal.evaluation.results import Evaluation
     from foveal.models.retinanet import RetinaNet
     from foveal.structures import Detections
+    from foveal.training.metrics_log import Reporter
 
 Detect = Callable[["RetinaNet", list[Path]], "list[Detections]"]
-"""What a model finds in images, in their order."""
+"""A model's detections in images, in the images' order, low scores among them."""
+
+
+def hold_out(
+    data: Dataset, *, fraction: float, seed: int, reporter: Reporter
+) -> tuple[Dataset, Dataset]:
+    """Split data into training and validation images, and say so.
+
+    Args:
+        data: all images.
+        fraction: of the images that validate, 0..1.
+        seed: of the random choice.
+        reporter: is told how many are held out.
+    """
+    training, validation = data.split(fraction, seed=seed)
+    reporter.say(
+        f"No validation data was given: {len(validation)} of {counted(len(data), 'image')} "
+        f"held out (seed {seed})."
+    )
+    return training, validation
 
 
 class Validation:
-    """Measures models on the same images, and remembers what the best of them found.
+    """Measures models on the same images, and remembers the detections of the best of them.
 
     Args:
         data: the images, with the model's classes.
         detect: finds the objects.
-        max_detections: most detections of an image.
-
-    Attributes:
-        targets: what each image shows.
+        max_detections: of an image at most.
     """
 
     def __init__(self, data: Dataset, detect: Detect, *, max_detections: int) -> None:
         self._paths = data.paths
+        self._targets = data.targets
         self._classes = data.classes
         self._detect = detect
         self._max_detections = max_detections
-        self.targets = data.targets
         self._best: tuple[dict[str, float], list[Detections]] | None = None
 
     def __call__(self, model: RetinaNet) -> dict[str, float]:
         """The model's numbers, AP among them; the same in all processes."""
-        found = self._find(model)
+        detections = self._detect_all(model)
         numbers = agreed(
-            quick_numbers(found, self.targets, self._classes, max_detections=self._max_detections)
+            quick_numbers(
+                detections, self._targets, self._classes, max_detections=self._max_detections
+            )
         )
         if self._best is None or not numbers["AP"] < self._best[0]["AP"]:
-            self._best = numbers, found
+            self._best = numbers, detections
         return numbers
 
-    def found_by(self, model: RetinaNet, numbers: Mapping[str, float]) -> list[Detections]:
-        """What the model finds in each image.
+    def detections_of(self, model: RetinaNet, numbers: Mapping[str, float]) -> list[Detections]:
+        """The model's detections in each image.
 
         Args:
             model: is asked only if it is not the best one that was measured here.
@@ -58,9 +79,23 @@ class Validation:
         """
         if self._best is not None and _same(self._best[0], numbers):
             return self._best[1]
-        return self._find(model)
+        return self._detect_all(model)
 
-    def _find(self, model: RetinaNet) -> list[Detections]:
+    def choose_threshold(self, detections: Sequence[Detections]) -> float:
+        """The score threshold of the best F1, for each image's detections."""
+        return choose_threshold(detections, self._targets, self._classes, by="f1")
+
+    def evaluate(self, detections: Sequence[Detections], *, score_threshold: float) -> Evaluation:
+        """Measure each image's detections in full, where those of such a score count."""
+        return evaluate(
+            detections,
+            self._targets,
+            self._classes,
+            score_threshold=score_threshold,
+            max_detections=self._max_detections,
+        )
+
+    def _detect_all(self, model: RetinaNet) -> list[Detections]:
         return share_out(self._paths, lambda paths: self._detect(model, paths))
 
 

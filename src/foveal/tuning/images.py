@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from foveal.config import Settings, change_settings
 from foveal.data.images.reading import ImageInfo, band_percentiles, image_info
 from foveal.errors import ImageError
-from foveal.models.backbones import backbone_normalization
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
@@ -36,6 +35,8 @@ def follow_images(settings: Settings, data: Dataset) -> Settings:
         measured = band_percentiles(paths, bands=bands)
         changes["preparation"] |= {"band_low": measured.low, "band_high": measured.high}
     if not preparation.model_fields_set & {"mean", "std"}:
+        from foveal.models.backbones import backbone_normalization
+
         mean, std = backbone_normalization(settings.model.backbone)
         if len(mean) != bands:
             mean, std = ((sum(part) / len(part),) * bands for part in (mean, std))

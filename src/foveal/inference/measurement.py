@@ -1,0 +1,49 @@
+"""How good a predictor is on labeled images, in whatever runtime it computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from foveal.evaluation.evaluate import evaluate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from foveal.data.dataset import Dataset
+    from foveal.evaluation.results import Evaluation
+    from foveal.inference.predictor import Predictor
+    from foveal.structures import Detections
+
+
+def measure(
+    predictor: Predictor,
+    data: Dataset,
+    *,
+    score_threshold: float | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Find objects in labeled images and compare them with the ground truth.
+
+    Args:
+        predictor: with low scores still in its detections, since AP needs them; see
+            `foveal.inference.opening.Opened.measuring_predictor`.
+        data: the images, with the predictor's classes in its order.
+        score_threshold: the score from which detections count, chosen on other images; None takes
+            that of the best F1 on these.
+        progress: is told (images done, images).
+
+    Raises:
+        ImageError: an image can't be read.
+    """
+    detections: dict[int, Detections] = {}
+    for each in predictor.stream(data.paths):
+        detections[each.index] = each.detections
+        if progress is not None:
+            progress(len(detections), len(data))
+    return evaluate(
+        [detections[index] for index in range(len(data))],
+        data.targets,
+        data.classes,
+        score_threshold=score_threshold,
+        max_detections=predictor.max_detections,
+    )

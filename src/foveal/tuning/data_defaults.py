@@ -1,0 +1,50 @@
+"""Settings that the data decides where nobody has: bands, band limits, normalization, anchors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from foveal.errors import DataError
+from foveal.tuning.images import follow_images
+
+if TYPE_CHECKING:
+    from foveal.config import Settings
+    from foveal.data.dataset import Dataset
+    from foveal.tuning.anchor_fitting import AnchorFit
+
+ANCHOR_SHAPES = {"sizes", "scales", "ratios"}
+
+
+def fit_to_data(settings: Settings, data: Dataset) -> tuple[Settings, AnchorFit | None]:
+    """Settings for a data set; what was set explicitly stays as it is.
+
+    Args:
+        settings: all of them.
+        data: the training images.
+
+    Returns:
+        The settings, and how well the fitted anchors suit the data; None where sizes, scales or
+        ratios were set, so that nothing was fitted.
+
+    Raises:
+        DataError: the data has no classes.
+        ImageError: an image with more than 8 bits can't be read.
+        SettingsError: the backbone's name is unknown.
+    """
+    if not data.classes:
+        raise DataError(
+            f"{data.name or data.root} has no classes. Expected at least one "
+            "labeled object; foveal data check says what was read."
+        )
+    settings = follow_images(settings, data)
+    if settings.anchors.model_fields_set & ANCHOR_SHAPES:
+        return settings, None
+    from foveal.tuning.anchor_fitting import fit_anchors
+
+    fit = fit_anchors(
+        data,
+        anchors=settings.anchors,
+        preparation=settings.preparation,
+        assignment=settings.assignment,
+    )
+    return settings.model_copy(update={"anchors": fit.settings}), fit

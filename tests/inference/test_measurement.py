@@ -1,0 +1,57 @@
+"""Measuring a predictor on labeled images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from foveal.data.dataset import Dataset, Record
+from foveal.inference.measurement import measure
+from foveal.structures import Detections
+
+BOX = np.array([[10, 10, 40, 40]], np.float32)
+
+
+@dataclass
+class Backwards:
+    """Stands for a predictor: finds the one object of each image, the last image first."""
+
+    max_detections: int = 7
+    asked: list[Path] = field(default_factory=list)
+
+    def stream(self, paths: list[Path]):
+        self.asked += paths
+        for index in reversed(range(len(paths))):
+            score = np.full(1, 0.9 if index else 0.2, np.float32)
+            found = Detections(BOX + index, score, np.zeros(1, np.int64), classes=("cell",))
+            yield SimpleNamespace(index=index, detections=found)
+
+
+def data(folder: Path, images: int) -> Dataset:
+    records = tuple(
+        Record(folder / f"{n}.png", 64, 64, BOX + n, np.zeros(1, np.int64), np.zeros(1, np.bool_))
+        for n in range(images)
+    )
+    return Dataset(records, ("cell",), folder)
+
+
+def test_each_image_is_compared_with_its_own_ground_truth(tmp_path: Path) -> None:
+    done: list[tuple[int, int]] = []
+    predictor = Backwards()
+    evaluation = measure(
+        predictor, data(tmp_path, 3), score_threshold=0.5, progress=lambda *n: done.append(n)
+    )
+    assert evaluation.ap == pytest.approx(1.0)
+    assert (evaluation.images, evaluation.score_threshold) == (3, 0.5)
+    assert evaluation.counts.bias == pytest.approx(-1 / 3)
+    assert done == [(1, 3), (2, 3), (3, 3)]
+    assert [path.stem for path in predictor.asked] == ["0", "1", "2"]
+
+
+def test_no_images(tmp_path: Path) -> None:
+    evaluation = measure(Backwards(), data(tmp_path, 0), score_threshold=None)
+    assert (evaluation.images, evaluation.objects, evaluation.detections) == (0, 0, 0)

@@ -1,0 +1,84 @@
+"""The end of a run: the threshold, the card, the file of the best model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.training.conftest import tiny_settings
+
+from foveal.checkpoints import model_file
+from foveal.data.dataset import Dataset, Record
+from foveal.models.build import build_model
+from foveal.structures import Detections, ModelCard
+from foveal.training.conclusion import conclude
+from foveal.training.trainer import TrainingResult
+from foveal.training.validation import Validation
+
+BOX = np.array([[10, 10, 40, 40]], np.float32)
+CARD = ModelCard(("red", "green"), origin="drawn", ignored_classes=("blue",))
+
+
+def validation(folder: Path, *, images: int = 2) -> Validation:
+    """One red object in each image, found with the score 0.75; false alarms score 0.25."""
+
+    def detect(_model: object, paths: list[Path]) -> list[Detections]:
+        boxes = np.concatenate([BOX, BOX + 20])
+        scores, labels = np.array([0.75, 0.25], np.float32), np.zeros(2, np.int64)
+        return [Detections(boxes, scores, labels, classes=CARD.classes) for _ in paths]
+
+    records = tuple(
+        Record(folder / f"{n}.png", 64, 64, BOX, np.zeros(1, np.int64), np.zeros(1, np.bool_))
+        for n in range(images)
+    )
+    return Validation(Dataset(records, CARD.classes, folder), detect, max_detections=100)
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> TrainingResult:
+    return TrainingResult((), best_epoch=3, best={"AP": 0.9}, folder=tmp_path / "run")
+
+
+def test_the_card_and_the_file_get_the_threshold(tmp_path, result):
+    settings = tiny_settings()
+    model = build_model(settings, 2)
+    end = conclude(model, settings, card=CARD, result=result, validation=validation(tmp_path))
+    assert 0.25 < end.card.score_threshold <= 0.75
+    assert end.card.threshold_is_chosen
+    assert (end.card.metrics, end.card.epoch) == ({"AP": 0.9}, 3)
+    assert (end.card.origin, end.card.ignored_classes) == ("drawn", ("blue",))
+    assert end.evaluation is not None
+    assert end.evaluation.score_threshold == end.card.score_threshold
+    assert end.evaluation.ap50 == pytest.approx(1.0)
+    assert model_file.load(tmp_path / "run" / "best.safetensors").card == end.card
+
+
+@pytest.mark.parametrize("change", [{"folder": None}, {"is_main": False}])
+def test_only_the_process_that_writes_files_does(tmp_path, result, change):
+    settings = tiny_settings()
+    end = conclude(
+        build_model(settings, 2),
+        settings,
+        card=CARD,
+        result=replace(result, **change),
+        validation=validation(tmp_path),
+    )
+    assert end.card.threshold_is_chosen
+    assert end.evaluation is None
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_validation_image(tmp_path, result):
+    settings = tiny_settings()
+    end = conclude(
+        build_model(settings, 2),
+        settings,
+        card=CARD,
+        result=result,
+        validation=validation(tmp_path, images=0),
+    )
+    assert 0 <= end.card.score_threshold <= 1
+    assert end.evaluation is not None
+    assert end.evaluation.images == 0

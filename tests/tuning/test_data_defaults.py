@@ -1,0 +1,53 @@
+"""Settings that the data decides, and those that it leaves alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foveal.config import Settings, make_settings
+from foveal.data.dataset import Dataset, Record
+from foveal.errors import DataError
+from foveal.tuning.data_defaults import fit_to_data
+
+
+def settings(*overrides: str) -> Settings:
+    return make_settings(overrides=["model.backbone=test_resnet", "model.weights=none", *overrides])
+
+
+@pytest.fixture
+def tiny_objects(tmp_path: Path) -> Dataset:
+    """Objects of 6 x 6 pixels, which the default anchors miss."""
+    corners = np.arange(10, 200, 20, dtype=np.float32)
+    boxes = np.stack([corners, corners, corners + 6, corners + 6], axis=1)
+    labels, ignored = np.zeros(len(boxes), np.int64), np.zeros(len(boxes), np.bool_)
+    record = Record(tmp_path / "1.png", 256, 256, boxes, labels, ignored)
+    return Dataset((record,), ("dot",), tmp_path)
+
+
+def test_anchors_are_fitted_to_the_objects(tiny_objects: Dataset) -> None:
+    before = settings("preparation.shorter=256", "preparation.longer=256")
+    after, fit = fit_to_data(before, tiny_objects)
+    assert fit is not None
+    assert after.anchors == fit.settings != before.anchors
+    assert min(after.anchors.sizes) < 16
+
+
+@pytest.mark.parametrize("given", ["sizes=[8,16,32,64,128]", "scales=[1.0]", "ratios=[1.0]"])
+def test_shapes_that_are_given_stay(tiny_objects: Dataset, given: str) -> None:
+    before = settings(f"anchors.{given}")
+    after, fit = fit_to_data(before, tiny_objects)
+    assert fit is None
+    assert after.anchors == before.anchors
+
+
+def test_without_images_complete_settings_stay_as_they_are(tmp_path: Path) -> None:
+    before = settings("anchors.scales=[1.0]", "preparation.mean=[1,2,3]", "preparation.std=[4,5,6]")
+    assert fit_to_data(before, Dataset((), ("dot",), tmp_path)) == (before, None)
+
+
+def test_data_without_classes_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no classes\. Expected at least one labeled object"):
+        fit_to_data(settings(), Dataset((), (), tmp_path / "empty"))
