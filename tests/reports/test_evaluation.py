@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foveal.config import AnchorSettings
 from foveal.errors import FovealError
 from foveal.reports.errors import pictures_section
 from foveal.reports.evaluation import read_history, write_evaluation_report
 from foveal.reports.results import summary_section
-from foveal.reports.training import _anchor_sides
 from foveal.structures import PixelRange
+from foveal.tuning.anchor_metrics import Objects
 
 CLASSES = ("normal", "infected", "<script>alert(1)</script>")
 
@@ -53,13 +54,14 @@ def anchor_option(name: str, recall: float) -> SimpleNamespace:
         by_class=(group("normal", 300, recall), group("unseen", 0, float("nan"))),
         by_size=(group("under 16 px", 200, recall),),
     )
-    shapes = SimpleNamespace(sizes=(8, 16), scales=(1.0, 1.4), ratios=(0.5, 1.0, 2.0))
-    return SimpleNamespace(name=name, quality=quality, settings=shapes)
+    return SimpleNamespace(name=name, quality=quality, settings=AnchorSettings())
 
 
-def test_anchors_are_drawn_as_wide_and_high_as_they_are() -> None:
-    shapes = SimpleNamespace(sizes=(10,), scales=(2.0,), ratios=(0.25, 1.0, 4.0))
-    np.testing.assert_allclose(_anchor_sides(shapes), [[40, 10], [20, 20], [10, 40]])
+def objects(count: int = 50) -> Objects:
+    """Squares of 12 px in one image."""
+    boxes = np.tile(np.asarray([[20.0, 20, 32, 32]]), (count, 1))
+    zeros = np.zeros(count, np.int64)
+    return Objects(boxes, zeros, zeros, np.full((count, 2), 160), ("normal",))
 
 
 def test_everything_at_once(tmp_path: Path, made_up: ModuleType) -> None:
@@ -69,7 +71,9 @@ def test_everything_at_once(tmp_path: Path, made_up: ModuleType) -> None:
         text="anchors: fitted to the data",
         chosen=anchor_option("search", 0.991),
         default=anchor_option("default", 0.85),
-        objects=SimpleNamespace(sides=np.full((50, 2), 12.0)),
+        objects=objects(),
+        settings=AnchorSettings(),
+        foreground_iou=0.5,
     )
     text = write(
         tmp_path / "report.html",
@@ -105,6 +109,7 @@ def test_everything_at_once(tmp_path: Path, made_up: ModuleType) -> None:
     assert "99.1%" in text
     assert "85.0%" in text
     assert "unseen" not in text
+    assert "objects not reached: 100%" in text
     assert "6 epochs in 3 minutes; the weights of epoch 5 were best." in text
     assert 'backbone = "resnet18"' in text
     assert "nan" not in text.lower().split()

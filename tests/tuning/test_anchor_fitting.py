@@ -28,6 +28,7 @@ from foveal.tuning.anchor_fitting import (
 )
 from foveal.tuning.anchor_metrics import (
     Objects,
+    anchor_sides,
     assigned_anchors,
     best_ious,
     enlarge,
@@ -92,6 +93,11 @@ def test_the_worked_example_is_reproduced_to_its_printed_digits(
         digits = len(printed.partition(".")[2])
         rounded, cut = f"{value:.{digits}f}", f"{int(value * 10**digits) / 10**digits:.{digits}f}"
         assert printed in (rounded, cut)
+
+
+def test_anchors_are_as_wide_and_high_as_the_settings_say() -> None:
+    shapes = AnchorSettings(sizes=(10,) * 5, scales=(2.0,), ratios=(0.25, 1.0, 4.0))
+    np.testing.assert_allclose(anchor_sides(shapes)[0], [[40, 10], [20, 20], [10, 40]])
 
 
 def test_the_rule_of_thumb_gives_each_class_its_ratio_and_scale() -> None:

@@ -34,7 +34,6 @@ CHARTS: dict[str, Callable[[], str]] = {
     "sizes": lambda: charts.draw_by_size(["under 16 px", "more"], [0.4, NAN], [12, 0]),
     "history": lambda: charts.draw_history(LINES, x="epoch", y="loss", logarithmic=True, best=0.5),
     "rates": lambda: charts.draw_learning_rates(X, np.where(X > 0.9, NAN, X), chosen=0.1),
-    "anchors": lambda: charts.draw_boxes_and_anchors(np.ones((5, 2)), np.full((3, 2), 2.0)),
 }
 NOTHING: dict[str, Callable[[], str]] = {
     "precision": lambda: charts.draw_precision_recall([]),
@@ -48,7 +47,6 @@ NOTHING: dict[str, Callable[[], str]] = {
     "sizes": lambda: charts.draw_by_size([], [], []),
     "history": lambda: charts.draw_history([], x="epoch", y="loss"),
     "rates": lambda: charts.draw_learning_rates(np.zeros(0), np.zeros(0), chosen=None),
-    "anchors": lambda: charts.draw_boxes_and_anchors(np.zeros((0, 2)), np.zeros((0, 2))),
 }
 
 

@@ -14,9 +14,6 @@ from foveal.text import UNDEFINED, counted, decimal, percent, sentence
 from foveal.visualization import charts
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from foveal.config import AnchorSettings
     from foveal.data.dataset import Dataset
     from foveal.tuning.anchor_fitting import AnchorFit
     from foveal.tuning.anchor_metrics import GroupQuality
@@ -110,6 +107,8 @@ def anchors_section(fit: AnchorFit | None) -> Section | None:
     """How well anchors reach the objects, by class and size, before and after the search."""
     if fit is None or not fit.chosen.quality.total.objects:
         return None
+    from foveal.tuning.anchor_chart import draw_shapes
+
     options = [fit.chosen] if fit.chosen is fit.default else [fit.chosen, fit.default]
     columns = ["objects", "number"]
     for option in options:
@@ -133,7 +132,7 @@ def anchors_section(fit: AnchorFit | None) -> Section | None:
     )
     chart = Chart(
         "Objects and anchors",
-        charts.draw_boxes_and_anchors(fit.objects.sides, _anchor_sides(fit.chosen.settings)),
+        draw_shapes(fit),
         "Widths and heights at the network's input.",
     )
     parts: list[Part] = [
@@ -143,16 +142,6 @@ def anchors_section(fit: AnchorFit | None) -> Section | None:
         Charts([chart]),
     ]
     return Section("Anchors", parts)
-
-
-def _anchor_sides(shapes: AnchorSettings) -> NDArray[np.float64]:
-    """[A, 2] width and height of all anchors of a place on each level."""
-    sizes, scales, ratios = (
-        np.asarray(values, float) for values in (shapes.sizes, shapes.scales, shapes.ratios)
-    )
-    sides = sizes[:, None, None] * scales[:, None]
-    width, height = np.broadcast_arrays(sides / np.sqrt(ratios), sides * np.sqrt(ratios))
-    return np.stack([width.ravel(), height.ravel()], axis=1)
 
 
 def _training_story(epochs: Sequence[Mapping[str, Any]]) -> str:

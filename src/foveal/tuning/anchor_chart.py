@@ -12,14 +12,18 @@ from foveal.files import write_file
 from foveal.text import counted, percent
 from foveal.tuning.anchor_metrics import anchor_sides, best_ious
 from foveal.visualization.colors import to_hex
-from foveal.visualization.svg import GRID, INK, MUTED
+from foveal.visualization.svg import GRID, INK, MUTED, new_axes, to_svg
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from markupsafe import Markup
+
     from foveal.tuning.anchor_fitting import AnchorFit
 
-MOST_DOTS = 6000
+MAX_DOTS = 6000
+MAX_SVG_DOTS = 1000
+"""Each dot is an element of the SVG."""
 REACHED = to_hex((86, 180, 233))
 MISSED = to_hex((213, 94, 0))
 BARS = ("#c9ced6", "#e69f00", "#0072b2")
@@ -47,11 +51,22 @@ def draw_anchors(fit: AnchorFit, path: Path, *, title: str = "") -> None:
         shapes, recall = figure.subplots(1, 2, width_ratios=(1.35, 1))
         if title:
             figure.suptitle(title.replace("$", r"\$"), x=0.01, ha="left", color=INK, fontsize=12)
-        _draw_shapes(shapes, fit)
+        _draw_shapes(shapes, fit, max_dots=MAX_DOTS, rasterized=True)
         _draw_recall(recall, fit)
         content = BytesIO()
         figure.savefig(content, format=path.suffix[1:], dpi=130, metadata=_undated(path))
     write_file(path, content.getvalue(), error=DataError)
+
+
+def draw_shapes(fit: AnchorFit) -> Markup:
+    """Each object a dot at its width and height, each anchor near them a mark, as SVG.
+
+    There must be at least one object.
+    """
+    axes = new_axes(4.6, 4.4)
+    _draw_shapes(axes, fit, max_dots=MAX_SVG_DOTS, rasterized=False)
+    axes.get_legend().set_frame_on(False)  # type: ignore[union-attr]
+    return to_svg(axes)
 
 
 def check_ending(path: Path) -> None:
@@ -69,20 +84,20 @@ def _undated(path: Path) -> dict[str, Any]:
     return {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower(), {})
 
 
-def _draw_shapes(axes: Any, fit: AnchorFit) -> None:
+def _draw_shapes(axes: Any, fit: AnchorFit, *, max_dots: int, rasterized: bool) -> None:
     """Each object a dot at its width and height, each anchor near them a mark."""
     _plain_axes(axes)
     sides = fit.objects.sides
     best = best_ious(fit.objects, fit.settings).max(axis=(1, 2), initial=0.0)
+    reached = best >= fit.foreground_iou
     dots = np.arange(len(sides))
-    if len(dots) > MOST_DOTS:
-        dots = np.sort(np.random.default_rng(0).choice(dots, MOST_DOTS, replace=False))
-    reached = best[dots] >= fit.foreground_iou
+    if len(dots) > max_dots:
+        dots = np.sort(np.random.default_rng(0).choice(dots, max_dots, replace=False))
     for members, color, name in ((reached, REACHED, "reached"), (~reached, MISSED, "not reached")):
-        chosen = dots[members]
+        chosen = dots[members[dots]]
         fraction = percent(float(members.mean()), 1) if len(members) else "none"
         axes.scatter(
-            *sides[chosen].T, s=7, color=color, alpha=0.45, linewidths=0, rasterized=True,
+            *sides[chosen].T, s=7, color=color, alpha=0.45, linewidths=0, rasterized=rasterized,
             label=f"objects {name}: {fraction}",
         )  # fmt: skip
     given = anchor_sides(fit.default.settings).reshape(-1, 2)
@@ -98,7 +113,9 @@ def _draw_shapes(axes: Any, fit: AnchorFit) -> None:
     _logarithmic(axes, sides)
     axes.set_xlabel("width, input pixels", color=INK)
     axes.set_ylabel("height, input pixels", color=INK)
-    legend = axes.legend(loc="upper left", frameon=True, framealpha=0.9, edgecolor="none")
+    legend = axes.legend(
+        loc="upper left", frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK
+    )
     for handle in legend.legend_handles:
         handle.set_alpha(1)
 

@@ -18,7 +18,6 @@ from foveal.visualization.svg import (
     INK,
     LINE_COLORS,
     MUTED,
-    WARNING,
     bars,
     legend,
     new_axes,
@@ -233,40 +232,6 @@ def draw_learning_rates(
         axes.set_ylim(low - margin, high + 2 * margin)
     if chosen is not None:
         _mark(axes, chosen, f"chosen: {chosen:.2g}")
-    return to_svg(axes)
-
-
-def draw_boxes_and_anchors(
-    boxes: NDArray[np.float64], anchors: NDArray[np.float64], *, unit: str = "input pixels"
-) -> Markup:
-    """Widths and heights of objects (dots) and of anchors (crosses), logarithmic.
-
-    Args:
-        boxes: [N, 2] width and height.
-        anchors: [A, 2] width and height.
-        unit: of both.
-    """
-    axes = new_axes(4.6, 4.4, x=f"width, {unit}", y=f"height, {unit}")
-    some = boxes[:: max(1, len(boxes) // 1000)]
-    if len(some):
-        axes.scatter(
-            some[:, 0], some[:, 1], s=9, color=ACCENT, alpha=0.35, linewidths=0, label="objects"
-        )
-    if len(anchors):
-        axes.scatter(
-            anchors[:, 0],
-            anchors[:, 1],
-            s=42,
-            color=WARNING,
-            marker="x",
-            linewidths=1.6,
-            zorder=3,
-            label="anchors",
-        )
-    if len(some) or len(anchors):
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-    legend(axes, where="upper left")
     return to_svg(axes)
 
 

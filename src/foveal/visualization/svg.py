@@ -19,7 +19,6 @@ INK = "#1d2733"
 MUTED = "#7b8794"
 GRID = "#dfe4ea"
 ACCENT = "#0072b2"
-WARNING = "#d55e00"
 LINE_COLORS = (
     "#56a4d8",
     "#e69f00",
