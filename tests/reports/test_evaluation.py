@@ -174,7 +174,20 @@ def test_many_classes_stay_readable(tmp_path: Path, made_up: ModuleType) -> None
     text = write(path, made_up.evaluation(true, true, classes))
     assert "The 8 classes with the most objects." in text
     assert "and 72 more" in text
+    assert "No class is taken for another." in text
     assert path.stat().st_size < 1_000_000
+
+
+def test_of_many_classes_the_most_frequent_confusions_are_listed(
+    tmp_path: Path, made_up: ModuleType
+) -> None:
+    classes = tuple(f"class {index}" for index in range(60))
+    evaluation = made_up.evaluation(np.ones((3, 60), int), np.ones((3, 60), int), classes)
+    evaluation.confusion.matrix[7, 40] = 1234
+    evaluation.confusion.matrix[40, 8] = 12
+    text = write(tmp_path / "report.html", evaluation)
+    assert "class 7\nclass 40\n1,234\nclass 40\nclass 8\n12\nWhich class" in text
+    assert "No class is taken for another." not in text
 
 
 def test_training_that_has_just_begun(tmp_path: Path, made_up: ModuleType) -> None:

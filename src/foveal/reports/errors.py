@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from foveal.data.dataset import Dataset
-    from foveal.evaluation.results import Evaluation, ImageResult
+    from foveal.evaluation.results import Confusion, Evaluation, ImageResult
 
 _PICTURE_SIDE = 480
+_MAX_MATRIX_NAMES = 40
+"""Of more classes the most frequent confusions are listed instead of drawn."""
+_MAX_CONFUSIONS = 20
 
 
 def pictures_section(
@@ -115,6 +118,8 @@ def errors_section(evaluation: Evaluation) -> Section | None:
         Charts(_error_charts(evaluation, costs)),
         table,
     ]
+    if len(evaluation.confusion.names) > _MAX_MATRIX_NAMES:
+        parts += _frequent_confusions(evaluation.confusion)
     return Section("Errors", parts)
 
 
@@ -177,7 +182,7 @@ def _error_charts(evaluation: Evaluation, costs: dict[str, float]) -> list[Chart
                 "Size is the square root of the area in the original image; in brackets: objects.",
             )
         )
-    if len(evaluation.confusion.names) > 1:
+    if 1 < len(evaluation.confusion.names) <= _MAX_MATRIX_NAMES:
         shown.append(
             Chart(
                 "Which class is taken for which",
@@ -187,6 +192,23 @@ def _error_charts(evaluation: Evaluation, costs: dict[str, float]) -> list[Chart
             )
         )
     return shown
+
+
+def _frequent_confusions(confusion: Confusion) -> list[Part]:
+    """The pairs of classes that are taken for one another most often; not the background."""
+    numbers = confusion.matrix[:-1, :-1].copy()
+    np.fill_diagonal(numbers, 0)
+    if not numbers.any():
+        return ["No class is taken for another."]
+    order = np.argsort(-numbers, axis=None, kind="stable")[:_MAX_CONFUSIONS]
+    pairs = zip(*np.unravel_index(order, numbers.shape), strict=True)
+    rows = [
+        (confusion.names[true], confusion.names[predicted], f"{numbers[true, predicted]:,}")
+        for true, predicted in pairs
+        if numbers[true, predicted]
+    ]
+    caption = "Which class is taken for which most often, at the score threshold."
+    return [Table(("true class", "predicted as", "objects"), rows, caption, text_columns=2)]
 
 
 def _picture(

@@ -35,7 +35,7 @@ def summary_section(evaluation: Evaluation) -> Section:
 
 def classes_section(evaluation: Evaluation) -> Section | None:
     """One row a class."""
-    if not evaluation.per_class:
+    if not evaluation.images or not evaluation.per_class:
         return None
     columns = (
         *("class", "objects", "images", "AP50", "AP", "found (recall)", "right (precision)"),
@@ -108,8 +108,10 @@ def counting_section(evaluation: Evaluation) -> Section | None:
     return Section("Counting", [text, Charts(drawn), Table(columns, rows)])
 
 
-def numbers_section(evaluation: Evaluation) -> Section:
-    """COCO's and Pascal VOC's numbers, all classes and each."""
+def numbers_section(evaluation: Evaluation) -> Section | None:
+    """COCO's and Pascal VOC's numbers, all classes and each; without objects there are none."""
+    if not evaluation.objects:
+        return None
     limit = evaluation.max_detections
     numbers = benchmark_numbers(evaluation, max_detections=limit)
     rows = [(number.name, number.meaning, decimal(number.value)) for number in numbers]
