@@ -78,7 +78,7 @@ def make_output(size: int, classes: int, batch: int, *, many: bool) -> RawOutput
         owners = torch.tensor(objects).float()[owner]
         deltas[image, near] += encode_boxes(owners, anchors[near]).numpy()
         logits[image, near, owner.numpy() % classes] = rng.normal(-4, 1.5, len(near))
-    counts = [rows * columns * grid.per_place for rows, columns in grid.level_sizes(size, size)]
+    counts = [rows * columns * grid.per_location for rows, columns in grid.level_sizes(size, size)]
     ends = np.cumsum(counts)[:-1]
     return RawOutput(
         *(tuple(map(np.ascontiguousarray, np.split(part, ends, 1))) for part in (logits, deltas))

@@ -32,7 +32,7 @@ def test_presets_say_what_the_table_of_differences_says():
     assert (first.model.norm_eps, second.model.norm) == (0.0, "live")
     assert first.decoding.max_detections == second.decoding.max_detections == 300
     assert first.anchors == second.anchors
-    assert first.anchors.order == "ratio-major"
+    assert first.anchors.compat == "torchvision"
 
 
 def test_the_standard_preset_is_the_defaults():
@@ -81,6 +81,8 @@ def test_overrides_are_read_as_people_write_them(override, section, name, value)
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("anchors.order=ratio-major", "order is unknown. anchors.compat='torchvision' took the pl"),
+        ("anchors.compat=mmdetection", "= 'mmdetection': Value error, expected 'none' or 'torchv"),
         ("training.epoch=3", r"training\.epoch is unknown.*epochs"),
         ("trainin.epochs=3", r"trainin is unknown.*training"),
         ("training.epochs=many", r"training\.epochs = 'many'"),
@@ -166,6 +168,8 @@ def test_toml_loses_nothing(epochs, rate, alpha, ratios, weights):
     [
         ("decoding.most=300", "decoding.most is unknown. It is now decoding.max_detections."),
         ("training.average=0.9", "training.average is unknown. It is now training.ema_decay."),
+        ("anchors.order=ratio-major", "order is unknown. anchors.compat='torchvision' took the pl"),
+        ("anchors.compat=mmdetection", "= 'mmdetection': Value error, expected 'none' or 'torchv"),
         ("training.epoch=3", "Did you mean training.epochs?"),
         ("loss.box=smooth l1", "It is now 'smooth_l1'."),
     ],

@@ -111,7 +111,7 @@ def test_shapes_that_are_given_are_not_fitted(drawn):
     given = foveal.Detector(drawn["train"], settings=tiny(), ratios=[1.0], scales=[1.0, 2.0])
     assert given.anchors is None
     assert given.settings.anchors.ratios == (1.0,)
-    assert given.model.grid.per_place == 2
+    assert given.model.grid.per_location == 2
 
 
 def test_weights_and_size_reach_the_settings(drawn):

@@ -67,13 +67,13 @@ def test_numbers_that_are_none_are_valid_json() -> None:
 def test_settings_have_the_parts_that_prediction_needs() -> None:
     description = described(
         model__backbone="resnet18",
-        anchors__offset="0.25",
+        anchors__compat="[0.25, false, true]",
         decoding__max_detections="7",
         training__epochs="3",
     )
     settings = from_json(to_json(description), where="x").settings()
     assert settings.model.backbone == "resnet18"
-    assert settings.anchors.offset == 0.25
+    assert settings.anchors.compat == (0.25, False, True)
     assert settings.decoding.max_detections == 7
     assert settings.training == Settings().training
     assert description.record["training"]["epochs"] == 3

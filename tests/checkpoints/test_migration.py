@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,19 @@ from tests.models.conftest import make_small
 
 import foveal
 from foveal.checkpoints import model_file
-from foveal.checkpoints.description import from_json
-from foveal.structures import DEFAULT_SCORE_THRESHOLD
+from foveal.checkpoints.anchor_order import OUTPUT_LAYER, to_ratio_major
+from foveal.checkpoints.description import Export, describe, from_json, to_json
+from foveal.config import AnchorSettings, Settings
+from foveal.errors import ModelFileError
+from foveal.structures import DEFAULT_SCORE_THRESHOLD, ModelCard
 
 OLD = Path(__file__).with_name("old")
+TORCHVISION = {
+    "offset": 0.0,
+    "rounding": "torchvision",
+    "order": "ratio-major",
+    "stride_from": "feature_size",
+}
 CLASSES = ("red cell", "white cell", "Plättchen")
 
 
@@ -74,6 +84,89 @@ def test_a_file_with_8_bit_ranges_of_its_own_engine_loads_and_forgets_them(tmp_p
         expected, found = model(images), loaded.model(images)
     assert all(map(torch.equal, found.logits + found.deltas, expected.logits + expected.deltas))
     assert "int8" not in loaded.record
+
+
+def old_anchors(**switches: Any) -> dict[str, Any]:
+    """The section of a file that had four switches of the anchors."""
+    document = json.loads(old("trained"))["settings"]["anchors"]
+    return document | switches
+
+
+@pytest.mark.parametrize(
+    ("switches", "compat"),
+    [
+        ({}, "none"),
+        ({"order": "ratio-major"}, "none"),
+        (TORCHVISION, "torchvision"),
+        (TORCHVISION | {"order": "size-major"}, "torchvision"),
+        (TORCHVISION | {"stride_from": "feature size"}, "torchvision"),
+        ({"offset": 0.25}, (0.25, False, False)),
+        (TORCHVISION | {"rounding": "none"}, (0.0, False, True)),
+        ({"rounding": "torchvision"}, (0.5, True, False)),
+    ],
+)
+def test_four_switches_of_the_anchors_become_one(switches: dict[str, Any], compat: object) -> None:
+    document = json.loads(old("trained"))
+    document["settings"]["anchors"] = old_anchors(**switches)
+    anchors = from_json(json.dumps(document), where="x").anchors
+    assert anchors.compat == compat
+    assert anchors.scales == AnchorSettings().scales
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("overrides", [(), ("model.head_depthwise=true",)])
+def test_weights_for_anchors_in_torchvisions_order_are_permuted(
+    version: int, overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    overrides += ("anchors.compat=torchvision", "anchors.ratios=[0.5,2.0]")
+    model, settings = make_small(*overrides)
+    torch.nn.init.normal_(list(model.box.output.parameters())[-1])
+    anchors = old_anchors(**TORCHVISION, ratios=[0.5, 2.0])
+    if version == 1:
+        document = json.loads(old("trained"))
+        document["settings"]["anchors"] = anchors
+        document["settings"]["model"] = settings.model.model_dump()
+    else:
+        document = json.loads(to_json(describe(settings, ModelCard(CLASSES)))) | {
+            "anchors": anchors
+        }
+    state = {
+        name: to_ratio_major(value, scales=3, ratios=2) if OUTPUT_LAYER.search(name) else value
+        for name, value in model.state_dict().items()
+    }
+    assert sum(OUTPUT_LAYER.search(name) is not None for name in state) == 4
+    state = {name: value.contiguous() for name, value in state.items()}
+    save_file(state, tmp_path / "old.safetensors", {"foveal": json.dumps(document)})
+    loaded = model_file.load(tmp_path / "old.safetensors")
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], value), name
+    assert loaded.model.grid == model.grid
+    other, _ = make_small(*overrides)
+    model_file.load_weights_into(other, tmp_path / "old.safetensors", CLASSES)
+    assert torch.equal(list(other.box.parameters())[-1], list(model.box.parameters())[-1])
+
+
+def test_weights_that_do_not_fit_the_old_anchors(tmp_path: Path) -> None:
+    model, _ = make_small()
+    document = json.loads(old("trained"))
+    document["settings"]["anchors"] = old_anchors(**TORCHVISION, scales=[1.0, 1.2, 1.4, 1.6, 1.8])
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, tmp_path / "old.safetensors", {"foveal": json.dumps(document)})
+    with pytest.raises(ModelFileError, match="its tensors don't fit its anchors"):
+        model_file.load(tmp_path / "old.safetensors")
+
+
+def test_an_export_with_another_order_of_anchors_is_refused() -> None:
+    export = Export("float32", nms=False, height=None, width=None, batch=None, float_layers=())
+    description = describe(Settings(), ModelCard(CLASSES)).exported_as(export)
+    document = json.loads(to_json(description)) | {"anchors": old_anchors(**TORCHVISION)}
+    with pytest.raises(ModelFileError, match=r"x\.xml: was exported by an earlier version"):
+        from_json(json.dumps(document), where="x.xml")
+    document["anchors"]["ratios"] = [1.0]  # one ratio: both orders are the same
+    assert from_json(json.dumps(document), where="x.xml").anchors.compat == "torchvision"
+    document["anchors"] = old_anchors(**TORCHVISION)
+    document["export"]["nms"] = True  # anchors and weights are inside
+    assert from_json(json.dumps(document), where="x.xml").anchors.compat == "torchvision"
 
 
 def test_the_trained_model_of_the_first_edition_finds_what_it_found(shared: Path) -> None:

@@ -246,7 +246,7 @@ def test_weights_of_another_network(path: Path) -> None:
 
 
 def test_settings_that_are_no_default_survive(tmp_path: Path) -> None:
-    overrides = ("model.norm_eps=0.0", "anchors.order=ratio-major", "loss.alpha=null")
+    overrides = ("model.norm_eps=0.0", "anchors.compat=torchvision", "loss.alpha=null")
     model, settings = make_small(*overrides)
     model_file.save(tmp_path / "m.safetensors", model, settings, CARD)
     loaded = model_file.load(tmp_path / "m.safetensors")

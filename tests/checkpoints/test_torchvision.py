@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.parity import MEAN, STD
+from tests.models.parity import MEAN, STD, in_our_order
 from torch import Tensor
 from torchvision.models import resnet18
 from torchvision.models.detection import (
@@ -96,6 +96,7 @@ def test_ours_gives_torchvision_the_same_logits(version: str) -> None:
     images = torch.randint(0, 256, (1, 3, 96, 128)).float()
     with torch.inference_mode():
         expected, found = torch.cat(own(images).logits, 1), raw_logits(other, images)
+    found = in_our_order(found)
     torch.testing.assert_close(found[..., 1:], expected, rtol=1e-4, atol=1e-4)
     assert (found[..., 0] == BACKGROUND_LOGIT).all()
 
@@ -179,7 +180,8 @@ def test_names_decide_about_the_background(
     torch.save(state, tmp_path / "c.pth")
     loaded = import_torchvision(tmp_path / "c.pth", classes=names)
     assert loaded.card.classes == expected
-    weight = state[f"{CLASS_LAYER}.weight"].unflatten(0, (9, 5))[:, first:].flatten(0, 1)
+    apart = state[f"{CLASS_LAYER}.weight"].unflatten(0, (3, 3, 5)).transpose(0, 1)
+    weight = apart[:, :, first:].flatten(0, 2)
     assert torch.equal(loaded.model.classification.output.weight, weight)
 
 
@@ -215,7 +217,7 @@ def without(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
         ),
         (
             lambda s: s | {"head.regression_head.bbox_reg.bias": torch.ones(60)},
-            "15 anchors at each place, expected 9.*--set anchors",
+            "15 anchors at each location, expected 9.*--set anchors",
         ),
     ],
 )

@@ -5,15 +5,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from tests.models.parity import in_our_order
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from foveal.detection.anchors import AnchorGrid
 from foveal.geometry.arrays import areas
 
-TORCHVISION = AnchorGrid(
-    offset=0.0, rounding="torchvision", order="ratio-major", stride_from="feature_size"
-)
+TORCHVISION = AnchorGrid(compat="torchvision")
 
 
 def test_shapes_have_the_papers_areas_and_ratios():
@@ -43,7 +42,8 @@ def test_equals_torchvisions_generator(size):
     )
     generator = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 5)
     images = ImageList(torch.zeros(1, 3, *size), [size])
-    expected = generator(images, [torch.zeros(1, 1, *level) for level in level_sizes])[0]
+    theirs = generator(images, [torch.zeros(1, 1, *level) for level in level_sizes])[0]
+    expected = in_our_order(theirs[None])[0]
     assert torch.equal(TORCHVISION.tensor(*size, level_sizes=level_sizes), expected)
 
 

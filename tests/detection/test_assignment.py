@@ -63,7 +63,7 @@ def test_equals_torchvisions_matcher_for_a_batch(
 ):
     monkeypatch.setattr(assignment, "PAIRS_AT_ONCE", pairs_at_once)
     generator = torch.Generator().manual_seed(1)
-    grid = AnchorGrid(offset=0.0, rounding="torchvision")
+    grid = AnchorGrid(compat="torchvision")
     anchors = grid.tensor(128, 160)
     corner = torch.rand(3, 12, 2, generator=generator) * 100
     sides = torch.rand(3, 12, 2, generator=generator) * 60 + 2

@@ -30,7 +30,7 @@ def outputs(grid: AnchorGrid, num_classes: int, shape: tuple[int, int, int]) -> 
     generator = np.random.default_rng(7)
     logits, deltas = [], []
     for rows, columns in grid.level_sizes(height, width):
-        anchors = rows * columns * grid.per_place
+        anchors = rows * columns * grid.per_location
         logits.append(generator.normal(-3, 2, (batch, anchors, num_classes)).astype(np.float32))
         deltas.append(generator.normal(0, 0.3, (batch, anchors, 4)).astype(np.float32))
     return RawOutput(tuple(logits), tuple(deltas))

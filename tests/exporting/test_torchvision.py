@@ -13,8 +13,8 @@ from foveal.models.build import build_model
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("anchors.offset=0.5", r"anchors\.offset is 0\.5 instead of 0\.0"),
-        ("anchors.order=size-major", "anchors.order is 'size-major'"),
+        ("anchors.compat=none", r"anchors\.compat is 'none' instead of 'torchvision'"),
+        ("anchors.compat=[0.5, true, true]", r"anchors\.compat is \(0\.5, True, True\)"),
         ("model.head_depth=2", "model.head_depth is 2 instead of 4"),
         ("model.fpn_depthwise=true", "model.fpn_depthwise is True"),
         ("model.head_depthwise=true", "model.head_depthwise is True"),

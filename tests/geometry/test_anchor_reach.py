@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foveal.geometry.anchor_reach import center_gaps, level_places, reachable_ious
+from foveal.geometry.anchor_reach import center_gaps, level_locations, reachable_ious
 
 
 def test_a_gap_is_the_distance_to_the_nearest_place() -> None:
-    steps, counts = level_places(np.array([[64, 32]]), (8, 16))
+    steps, counts = level_locations(np.array([[64, 32]]), (8, 16))
 
     gaps = center_gaps(np.array([[10.0, 10, 20, 24]]), steps=steps, counts=counts, offset=0.5)
 
@@ -18,7 +18,7 @@ def test_a_gap_is_the_distance_to_the_nearest_place() -> None:
 
 
 def test_beyond_the_last_place_the_last_one_is_the_nearest() -> None:
-    steps, counts = level_places(np.array([[32, 32]]), (16,))
+    steps, counts = level_locations(np.array([[32, 32]]), (16,))
 
     gaps = center_gaps(np.array([[30.0, 30, 40, 40]]), steps=steps, counts=counts, offset=0.0)
 
@@ -26,7 +26,7 @@ def test_beyond_the_last_place_the_last_one_is_the_nearest() -> None:
 
 
 def test_a_step_may_follow_from_the_feature_size() -> None:
-    steps, counts = level_places(np.array([[800, 800]]), (128,), nominal=False)
+    steps, counts = level_locations(np.array([[800, 800]]), (128,), divided=True)
 
     assert counts[0, 0, 0] == 7
     assert steps[0, 0, 0] == 114

@@ -40,12 +40,19 @@ class Pair:
         normalized = (images / 255 - mean) / std
         padded = nn.functional.pad(normalized, (0, -width % 32, 0, -height % 32))
         out = self.foreign.head(list(self.foreign.backbone(padded).values()))
-        return RawOutput((out["cls_logits"][..., 1:],), (out["bbox_regression"],))
+        logits, deltas = (in_our_order(out[name]) for name in ("cls_logits", "bbox_regression"))
+        return RawOutput((logits[..., 1:],), (deltas,))
 
     def own_output(self, images: Tensor) -> RawOutput:
         """What ours says, all levels in one."""
         raw = self.own.model(images)
         return RawOutput((torch.cat(raw.logits, dim=1),), (torch.cat(raw.deltas, dim=1),))
+
+
+def in_our_order(values: Tensor) -> Tensor:
+    """torchvision's values [B, A, V], at each location ratio by ratio, in ours: scale by scale."""
+    by_kind = values.unflatten(1, (-1, 3, 3))  # ratios, scales
+    return by_kind.transpose(2, 3).flatten(1, 3)
 
 
 def make_pair(version: str, folder: Path, *, num_classes: int = 91, spread: float = 1.5) -> Pair:

@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from tests.training.conftest import FakeBatches, tiny_settings
 
 from foveal.checkpoints import model_file
+from foveal.checkpoints.anchor_order import to_ratio_major
 from foveal.config import to_toml
 from foveal.data.synthetic import draw_dataset
 from foveal.errors import ImageError, TrainingError, TrainingInterrupted
@@ -253,6 +256,42 @@ def test_a_finished_run_resumes_to_its_end(tmp_path, fake_data, fake):
     assert same.best_epoch == 1
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
+
+
+def with_the_old_anchors(path):
+    """Bring a state to the form of the first edition, with torchvision's order of the anchors."""
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    fingerprint = json.loads(header["fingerprint"])
+    anchors = fingerprint["settings"]["anchors"]
+    assert anchors.pop("compat") == "torchvision"
+    anchors |= {"offset": 0.0, "rounding": "torchvision"}
+    anchors |= {"order": "ratio-major", "stride_from": "feature size"}
+    channels = {18, 36}  # 9 anchors with 2 classes or 4 offsets
+    moved = {
+        name: to_ratio_major(value, scales=3, ratios=3).contiguous()
+        for name, value in tensors.items()
+        if value.ndim and value.shape[0] in channels
+    }
+    assert {name.partition(".")[0] for name in moved} == {"model", "average", "optimizer"}
+    assert len(moved) == 4 + 4 + 4  # weights and biases of two layers
+    header["fingerprint"] = json.dumps(fingerprint)
+    save_file(tensors | moved, path, header)
+
+
+def test_a_run_with_anchors_in_another_order_goes_on_as_it_would_have(tmp_path, fake_data, fake):
+    options = ["anchors.compat=torchvision", "training.ema_decay=0.9"]
+    whole, result = start(fake_data, tmp_path / "whole", *options)
+    fake(change=failing(KeyboardInterrupt(), epoch=1))
+    with pytest.raises(KeyboardInterrupt):
+        start(fake_data, tmp_path / "run", *options)
+    with_the_old_anchors(tmp_path / "run" / "state" / "state.safetensors")
+    fake()
+    model, later = start(fake_data, tmp_path / "run", *options, seed=3, resume=True)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+    assert [e["loss"] for e in later.history] == [e["loss"] for e in result.history]
 
 
 def test_another_setting_does_not_resume(tmp_path, fake_data, fake):

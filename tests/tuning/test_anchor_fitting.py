@@ -121,13 +121,13 @@ def test_the_rule_of_thumb_merges_many_classes_to_three_ratios() -> None:
     "anchors",
     [
         AnchorSettings(),
-        AnchorSettings(offset=0.0, rounding="torchvision", order="ratio-major"),
-        AnchorSettings(offset=0.0, stride_from="feature_size"),
+        AnchorSettings(compat=(0.0, True, False)),
+        AnchorSettings(compat=(0.0, False, True)),
         AnchorSettings(sizes=(9.0, 30.0), strides=(8, 16), scales=(1.0,), ratios=(0.3, 1.0, 2.0)),
     ],
 )
 def test_the_best_iou_is_that_over_all_anchors_of_the_model(anchors: AnchorSettings) -> None:
-    # Boxes beyond the border too: there the nearest place is the grid's last one.
+    # Boxes beyond the border too: there the nearest location is the grid's last one.
     objects = random_objects(60, seed=1, smallest=1, largest=180)
     grid = AnchorGrid(**anchors.model_dump())
     boxes = torch.from_numpy(objects.boxes).float()
@@ -142,10 +142,10 @@ def test_the_best_iou_is_that_over_all_anchors_of_the_model(anchors: AnchorSetti
     x=st.floats(-5, 250), y=st.floats(-5, 190),
     width=st.floats(1, 120), height=st.floats(1, 120), offset=st.floats(0, 1),
 )  # fmt: skip
-def test_no_place_is_better_than_the_nearest(
+def test_no_location_is_better_than_the_nearest(
     x: float, y: float, width: float, height: float, offset: float
 ) -> None:
-    anchors = AnchorSettings(sizes=(20.0, 50.0), strides=(8, 16), offset=offset)
+    anchors = AnchorSettings(sizes=(20.0, 50.0), strides=(8, 16), compat=(offset, False, False))
     objects = make_objects([[x, y, x + width, y + height]])
     grid = AnchorGrid(**anchors.model_dump())
 
@@ -155,13 +155,13 @@ def test_no_place_is_better_than_the_nearest(
 
 
 def test_an_anchor_centered_on_its_object_counts_as_a_positive() -> None:
-    # 32 x 32 around (100, 100), a place of stride 8 with offset 0.5.
+    # 32 x 32 around (100, 100), a location of stride 8.
     objects = make_objects([[84, 84, 116, 116]])
     anchors = AnchorSettings(sizes=(32.0,), strides=(8,), scales=(1.0,), ratios=(1.0,))
 
     quality = measure_anchors(objects, anchors)
 
-    # IoU >= 0.5 within 8 px on one axis (24/40 = 0.6) and 8 on both (576/1472 = 0.39): 5 places.
+    # IoU >= 0.5 within 8 px on one axis (24/40 = 0.6) and 8 on both (576/1472 = 0.39): 5 locations.
     assert quality.recall == 1
     assert quality.mean_iou == pytest.approx(1)
     assert quality.total.positives == 5

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from foveal.checkpoints.migration import migrate
+from foveal.checkpoints.migration import has_other_outputs, migrate
 from foveal.config import (
     AnchorSettings,
     DecodingSettings,
@@ -187,6 +187,11 @@ def from_json(text: str, *, where: object) -> Description:
             f"{where}: its description is incomplete or contradicts itself ({_said(error)}). "
             "The file was changed after it was written; get it again."
         ) from None
+    if has_other_outputs(document):
+        raise ModelFileError(
+            f"{where}: was exported by an earlier version, with another order of the anchors. "
+            "Expected an export of this version: run foveal export on its model again."
+        )
     export = None if read.export is None else Export(**read.export.model_dump())
     return Description(
         card, read.model, read.anchors, read.preparation, read.decoding, read.record, export

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from foveal.config.renamed import rename_settings
+from foveal.config.renamed import is_ratio_major, rename_settings
 from foveal.structures import DEFAULT_SCORE_THRESHOLD
 
 PREDICTION = ("model", "anchors", "preparation", "decoding")
@@ -27,6 +27,30 @@ def migrate(document: dict[str, Any]) -> dict[str, Any]:
     if document["version"] == 1:
         document = _from_format_1(document)
     return {**document, **rename_settings({name: document[name] for name in PREDICTION})}
+
+
+def ratio_major_anchors(document: dict[str, Any]) -> tuple[int, int] | None:
+    """How many scales and ratios a file has whose weights are to be permuted.
+
+    Args:
+        document: as it stands in the file, before `migrate`.
+
+    Returns:
+        Their numbers; None where the order of the anchors is ours.
+    """
+    settings = document.get("settings", document)  # all of format 1's stand in one part
+    anchors = settings.get("anchors")
+    if not isinstance(anchors, dict) or not is_ratio_major(anchors):
+        return None
+    return len(anchors["scales"]), len(anchors["ratios"])
+
+
+def has_other_outputs(document: dict[str, Any]) -> bool:
+    """Whether an exported network gives its output in an order of anchors that is not ours."""
+    export, counts = document.get("export"), ratio_major_anchors(document)
+    if not isinstance(export, dict) or export.get("nms") or counts is None:
+        return False
+    return 1 not in counts  # with one scale or one ratio both orders are the same
 
 
 def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:

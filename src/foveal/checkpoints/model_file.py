@@ -6,6 +6,7 @@ network's. This is format 2; files of format 1 are read too.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from foveal.checkpoints.anchor_order import reorder_weights
 from foveal.checkpoints.description import (
     METADATA_KEY,
     Description,
@@ -24,6 +26,7 @@ from foveal.checkpoints.description import (
     from_json,
     to_json,
 )
+from foveal.checkpoints.migration import ratio_major_anchors
 from foveal.config import Settings
 from foveal.errors import ModelFileError, SettingsError
 from foveal.files import replacing, unwritable
@@ -180,14 +183,28 @@ def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
                     "Backbone weights are passed with --set model.weights=FILE; "
                     "a foreign checkpoint becomes a model with foveal import."
                 )
-            description = from_json(metadata[METADATA_KEY], where=path)
+            text = metadata[METADATA_KEY]
+            description = from_json(text, where=path)
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelFileError(
             f"{path}: is no complete safetensors file ({error}). It was cut short or is something "
             "else; get it again, or turn a foreign checkpoint into a model with foveal import."
         ) from None
-    return description, state
+    return description, _migrated(path, text, state)
+
+
+def _migrated(path: Path, text: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    counts = ratio_major_anchors(json.loads(text))
+    if counts is None:
+        return state
+    try:
+        return reorder_weights(state, scales=counts[0], ratios=counts[1])
+    except RuntimeError as error:
+        raise ModelFileError(
+            f"{path}: its tensors don't fit its anchors ({error}). "
+            "The file was changed after it was written; get it again."
+        ) from None
 
 
 def _differences(model: RetinaNet, state: dict[str, Tensor]) -> list[str]:

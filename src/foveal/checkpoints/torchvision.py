@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from foveal.checkpoints.anchor_order import from_ratio_major
 from foveal.checkpoints.coco_names import COCO_NAMES
 from foveal.checkpoints.model_file import LoadedModel
 from foveal.config import Settings, make_settings
@@ -57,6 +58,8 @@ def import_torchvision(
 ) -> LoadedModel:
     """Turn a checkpoint of torchvision's RetinaNet into a model with the same detections.
 
+    The order of the anchors is ours: the output layers' channels are permuted.
+
     It may be a plain state dict or stand inside a training program's checkpoint, with or without
     a prefix to its names. Frozen batch norm is taken to have eps 0, as with the published weights;
     a network that was trained from ImageNet weights only has "model.norm_eps=1e-5".
@@ -76,22 +79,26 @@ def import_torchvision(
     path = Path(path)
     state = _plain_names(path, read_state_dict(path))
     settings = _settings(path, state, overrides)
-    per_place = len(settings.anchors.scales) * len(settings.anchors.ratios)
-    _check_anchors(path, state, per_place)
-    channels = state[f"{CLASS_LAYER}.bias"].numel() // per_place
+    scales, ratios = len(settings.anchors.scales), len(settings.anchors.ratios)
+    per_location = scales * ratios
+    _check_anchors(path, state, per_location)
+    channels = state[f"{CLASS_LAYER}.bias"].numel() // per_location
     names, background = _class_names(path, channels, classes)
     if background:
         for key in (f"{CLASS_LAYER}.weight", f"{CLASS_LAYER}.bias"):
-            state[key] = by_anchor(state[key], per_place)[:, 1:].flatten(0, 1)
+            state[key] = by_anchor(state[key], per_location)[:, 1:].flatten(0, 1)
+    for layer in (CLASS_LAYER, BOX_LAYER):
+        for key in (f"{layer}.weight", f"{layer}.bias"):
+            state[key] = from_ratio_major(state[key], scales=scales, ratios=ratios)
     model = build_model(settings, len(names), empty=True)
     _load(path, model, state)
     card = ModelCard(tuple(names), origin=f"imported: torchvision, {path.name}")
     return LoadedModel(model.eval(), settings, card)
 
 
-def by_anchor(tensor: Tensor, per_place: int) -> Tensor:
+def by_anchor(tensor: Tensor, per_location: int) -> Tensor:
     """See the class layer's [A * K, ...] as [A, K, ...]."""
-    return tensor.reshape(per_place, -1, *tensor.shape[1:])
+    return tensor.reshape(per_location, -1, *tensor.shape[1:])
 
 
 def foreign_name(key: str) -> str:
@@ -156,15 +163,16 @@ def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
     return tuple(state[key].shape) if key in state else ()
 
 
-def _check_anchors(path: Path, state: Mapping[str, Tensor], per_place: int) -> None:
+def _check_anchors(path: Path, state: Mapping[str, Tensor], per_location: int) -> None:
     boxes = _shape(state, f"{BOX_LAYER}.bias")
     scores = _shape(state, f"{CLASS_LAYER}.bias")
     if not boxes or not scores:
         raise WeightsError(f"{path}: has no {CLASS_LAYER} or no {BOX_LAYER}; it is incomplete.")
-    if boxes[0] != 4 * per_place or scores[0] % per_place:
+    if boxes[0] != 4 * per_location or scores[0] % per_location:
         raise WeightsError(
-            f"{path}: has {boxes[0] // 4} anchors at each place, expected {per_place}. Pass those "
-            "it was trained with, such as --set anchors.scales=[1.0] --set anchors.ratios=[1.0]."
+            f"{path}: has {boxes[0] // 4} anchors at each location, expected {per_location}. Pass "
+            "those it was trained with, such as --set anchors.scales=[1.0] "
+            "--set anchors.ratios=[1.0]."
         )
 
 

@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from foveal.config.presets import PRESETS
-from foveal.config.renamed import RENAMED, RENAMED_PRESETS, RENAMED_VALUES
+from foveal.config.renamed import ANCHOR_SWITCHES, RENAMED, RENAMED_PRESETS, RENAMED_VALUES
 from foveal.config.settings import Settings
 from foveal.errors import SettingsError
 
@@ -141,6 +141,11 @@ def _known_names(location: tuple[int | str, ...]) -> str:
     section, name = str(location[0]), str(location[1])
     if new := RENAMED.get((section, name)):
         return f"It is now {section}.{new}."
+    if section == "anchors" and name in ANCHOR_SWITCHES:
+        return (
+            f"anchors.compat='torchvision' took the place of {', '.join(ANCHOR_SWITCHES)}; "
+            "leave them out for this project's own anchors."
+        )
     kind = Settings.model_fields[section].annotation
     names = list(kind.model_fields) if isinstance(kind, type) else []
     meant = get_close_matches(name, names, n=1)

@@ -41,12 +41,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "torchvision": {
         "model": {"p6_from": "P5", "norm_eps": 0.0},
-        "anchors": {
-            "offset": 0.0,
-            "rounding": "torchvision",
-            "order": "ratio-major",
-            "stride_from": "feature_size",
-        },
+        "anchors": {"compat": "torchvision"},
         "loss": {"box": "l1", "divide_by": "image"},
         "decoding": {"max_detections": 300},
         "preparation": {"shorter": 800, "longer": 1333},
@@ -54,12 +49,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "torchvision_v2": {
         "model": {"head_norm": "group", "norm": "live"},
-        "anchors": {
-            "offset": 0.0,
-            "rounding": "torchvision",
-            "order": "ratio-major",
-            "stride_from": "feature_size",
-        },
+        "anchors": {"compat": "torchvision"},
         "loss": {"box": "giou", "divide_by": "image"},
         "decoding": {"max_detections": 300},
         "preparation": {"shorter": 800, "longer": 1333},

@@ -5,7 +5,15 @@ from __future__ import annotations
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -60,7 +68,7 @@ class ModelSettings(Section):
 
 
 class AnchorSettings(Section):
-    """The anchor boxes: at each place of level l, sizes[l] * scales x ratios of them."""
+    """The anchor boxes: at each location of level l, sizes[l] * scales x ratios of them."""
 
     sizes: tuple[Positive, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     """One base size a level, input pixels."""
@@ -68,13 +76,17 @@ class AnchorSettings(Section):
     scales: tuple[Positive, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
     ratios: tuple[Positive, ...] = (0.5, 1.0, 2.0)
     """Height / width."""
-    offset: Share = 0.5
-    """Where in its cell an anchor's center lies, in strides."""
-    rounding: Literal["none", "torchvision"] = "none"
-    """'torchvision' truncates sizes * scales to whole pixels and rounds the corners."""
-    order: Literal["size-major", "ratio-major"] = "size-major"
-    stride_from: Literal["nominal", "feature_size"] = "nominal"
-    """'feature_size' divides the input's size by the level's, as torchvision does."""
+    compat: Literal["none", "torchvision"] | tuple[Share, bool, bool] = "none"
+    """'torchvision' makes anchors as torchvision does: detection/anchor_compat.py says what differs
+    and what the three values mean, which models of the first edition may have."""
+
+    @field_validator("compat", mode="wrap")
+    @classmethod
+    def _compat(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return check(value)
+        except ValidationError:
+            raise ValueError("expected 'none' or 'torchvision'") from None
 
     @model_validator(mode="after")
     def _same_levels(self) -> AnchorSettings:

@@ -1,12 +1,15 @@
-"""Anchor boxes (paper, section 4): at every place of every pyramid level the same few shapes."""
+"""Anchor boxes (paper, section 4): at every location of every pyramid level the same few shapes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from foveal.detection import anchor_compat
+from foveal.detection.anchor_compat import Compat, Convention, convention_of
 
 if TYPE_CHECKING:
     import torch
@@ -14,44 +17,74 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LevelSizes = tuple[tuple[int, int], ...]
+"""(rows, columns) of each level."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnchorGrid:
-    """The shapes and the places of all anchors.
+    """All anchors of a network, for inputs of any size.
 
-    At each place of level l stand `len(scales) * len(ratios)` anchors with areas
-    (sizes[l] * scale)^2 and height / width = ratio. A level's boxes run row by row, place by place,
-    and at a place in the given order: the order of the heads' output channels.
+    Level l divides the input into cells of strides[l] pixels. The middle of each cell is a
+    location, and around it stand `len(scales) * len(ratios)` anchors with areas
+    (sizes[l] * scale)^2 and height / width = ratio.
+
+    The anchors of a level run row by row, location by location, and at a location scale by scale,
+    ratio by ratio. The channels of the heads have the same order.
 
     Attributes:
         sizes: base size of each level, input pixels.
-        strides: input pixels between the places of each level.
+        strides: input pixels between the locations of each level.
         scales: factors on the base sizes.
         ratios: height / width.
-        offset: where in its cell an anchor's center lies, in strides.
-        rounding: 'torchvision' truncates sizes * scales to whole pixels and rounds the corners.
-        order: 'size-major' runs through the ratios first, 'ratio-major' through the scales.
-        stride_from: 'feature_size' takes input size // level size for the stride, as torchvision.
+        compat: 'torchvision' makes anchors as torchvision does (see `anchor_compat`).
     """
 
     sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     strides: tuple[int, ...] = (8, 16, 32, 64, 128)
     scales: tuple[float, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    offset: float = 0.5
-    rounding: Literal["none", "torchvision"] = "none"
-    order: Literal["size-major", "ratio-major"] = "size-major"
-    stride_from: Literal["nominal", "feature_size"] = "nominal"
+    compat: Compat = "none"
 
     @property
-    def per_place(self) -> int:
-        """How many anchors stand at each place (the paper's A)."""
+    def per_location(self) -> int:
+        """The number of anchors at each location (the paper's A)."""
         return len(self.scales) * len(self.ratios)
+
+    @property
+    def convention(self) -> Convention:
+        """How pixels are counted."""
+        return convention_of(self.compat)
 
     def level_sizes(self, height: int, width: int) -> LevelSizes:
         """(rows, columns) of each level for an input of this size, each stride rounding up."""
         return tuple((-(-height // stride), -(-width // stride)) for stride in self.strides)
+
+    def shapes(self, level: int) -> NDArray[np.float32]:
+        """The anchors of one location: [A, 4] float32 xyxy, centered at the origin."""
+        if self.convention.whole_pixels:
+            return anchor_compat.whole_pixel_shapes(self.sizes[level], self.scales, self.ratios)
+        sides = np.array([self.sizes[level] * scale for scale in self.scales], np.float32)[:, None]
+        root = np.sqrt(np.array(self.ratios, np.float32))
+        widths, heights = sides * (1 / root), sides * root
+        half = np.stack([widths.ravel(), heights.ravel()], axis=-1) / 2
+        return np.concatenate([-half, half], axis=-1)
+
+    def centers(self, level: int, *, side: int, count: int) -> NDArray[np.float32]:
+        """The coordinates of a level's locations along one axis.
+
+        Args:
+            level: 0 is the finest.
+            side: of the input along this axis, pixels.
+            count: of the level's cells along this axis.
+
+        Returns:
+            [count] float32, input pixels.
+        """
+        if self.compat != "none":
+            return anchor_compat.centers(
+                self.convention, stride=self.strides[level], side=side, count=count
+            )
+        return (np.arange(count, dtype=np.float32) + np.float32(0.5)) * self.strides[level]
 
     def boxes(
         self, height: int, width: int, level_sizes: LevelSizes | None = None
@@ -88,30 +121,6 @@ class AnchorGrid:
         sizes = level_sizes or self.level_sizes(height, width)
         return _tensor(self, height, width, sizes, str(device))
 
-    def shapes(self, level: int) -> NDArray[np.float32]:
-        """The anchors of one location, centered at the origin: [per_place, 4] float32 xyxy."""
-        scaled = np.array([self._scaled_size(level, scale) for scale in self.scales], np.float32)
-        root = np.sqrt(np.array(self.ratios, np.float32))
-        if self.order == "size-major":
-            widths = scaled[:, None] * (1 / root)
-            heights = scaled[:, None] * root
-        else:
-            widths = (1 / root)[:, None] * scaled
-            heights = root[:, None] * scaled
-        half = np.stack([widths.ravel(), heights.ravel()], axis=-1) / 2
-        corners = np.concatenate([-half, half], axis=-1)
-        return corners.round() if self.rounding == "torchvision" else corners
-
-    def _scaled_size(self, level: int, scale: float) -> float:
-        # The tolerance keeps 2^(1/3) etc. read back from text on the same side of a whole number.
-        size = self.sizes[level] * scale
-        return float(int(size + 1e-6)) if self.rounding == "torchvision" else size
-
-    def _step(self, level: int, inputs: tuple[int, int], places: tuple[int, int]) -> list[int]:
-        if self.stride_from == "nominal":
-            return [self.strides[level]] * 2
-        return [side // count for side, count in zip(inputs, places, strict=True)]
-
 
 @lru_cache(maxsize=64)
 def _boxes(
@@ -119,11 +128,10 @@ def _boxes(
 ) -> NDArray[np.float32]:
     levels = []
     for level, (rows, columns) in enumerate(level_sizes):
-        step_y, step_x = grid._step(level, (height, width), (rows, columns))
-        y = (np.arange(rows, dtype=np.float32) + np.float32(grid.offset)) * np.float32(step_y)
-        x = (np.arange(columns, dtype=np.float32) + np.float32(grid.offset)) * np.float32(step_x)
-        centers_y, centers_x = np.meshgrid(y, x, indexing="ij")
-        centers = np.stack([centers_x, centers_y, centers_x, centers_y], axis=-1)
+        y = grid.centers(level, side=height, count=rows)
+        x = grid.centers(level, side=width, count=columns)
+        y, x = np.meshgrid(y, x, indexing="ij")
+        centers = np.stack([x, y, x, y], axis=-1)
         levels.append((centers[:, :, None] + grid.shapes(level)).reshape(-1, 4))
     boxes = np.concatenate(levels)
     boxes.flags.writeable = False

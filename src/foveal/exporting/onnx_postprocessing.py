@@ -194,15 +194,15 @@ def _anchors(
 ) -> ir.Value:
     """The anchors [B, n, 4] of a level with the indices [B, n], as `AnchorGrid.boxes` has them."""
     op = build.op
-    stride, per_place = build.int_(grid.strides[level]), build.int_(grid.per_place)
+    stride, per_location = build.int_(grid.strides[level]), build.int_(grid.per_location)
     one_less = build.int_(grid.strides[level] - 1)
     rows, columns = (op("Div", op("Add", side, one_less), stride) for side in (height, width))
-    location, kind = op("Div", index, per_place), op("Mod", index, per_place)
+    location, kind = op("Div", index, per_location), op("Mod", index, per_location)
 
-    def centers(cell: ir.Value, side: ir.Value, places: ir.Value) -> ir.Value:
-        step = stride if grid.stride_from == "nominal" else op("Div", side, places)
+    def centers(cell: ir.Value, side: ir.Value, count: ir.Value) -> ir.Value:
+        step = op("Div", side, count) if grid.convention.divided_stride else stride
         step, cell = (op("Cast", part, to=int(ir.DataType.FLOAT)) for part in (step, cell))
-        pixels = op("Mul", op("Add", cell, build.float_(grid.offset)), step)
+        pixels = op("Mul", op("Add", cell, build.float_(grid.convention.offset)), step)
         return build.unsqueeze(pixels, 2)
 
     y = centers(op("Div", location, columns), height, rows)

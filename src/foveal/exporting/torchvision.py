@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from foveal.checkpoints.anchor_order import to_ratio_major
 from foveal.checkpoints.torchvision import (
+    BOX_LAYER,
     CLASS_LAYER,
     OWN_BUFFERS,
     RESNETS,
@@ -46,17 +48,21 @@ def export_torchvision(model: RetinaNet, settings: Settings) -> TorchvisionWeigh
     torchvision counts classes from 1: a background channel that never fires comes before ours.
 
     Raises:
-        WeightsError: torchvision's RetinaNet has no place for something the model has.
+        WeightsError: torchvision's RetinaNet can't hold something that the model has.
     """
     _check_exportable(settings)
-    per_place = model.grid.per_place
+    per_location = model.grid.per_location
     state = {
         foreign_name(key): value.detach().cpu().contiguous().clone()
         for key, value in model.state_dict().items()
         if key not in OWN_BUFFERS
     }
+    scales, ratios = len(model.grid.scales), len(model.grid.ratios)
+    for layer in (CLASS_LAYER, BOX_LAYER):
+        for key in (f"{layer}.weight", f"{layer}.bias"):
+            state[key] = to_ratio_major(state[key], scales=scales, ratios=ratios).contiguous()
     for name, fill in (("weight", 0.0), ("bias", BACKGROUND_LOGIT)):
-        own = by_anchor(state[f"{CLASS_LAYER}.{name}"], per_place)
+        own = by_anchor(state[f"{CLASS_LAYER}.{name}"], per_location)
         background = torch.full_like(own[:, :1], fill)
         state[f"{CLASS_LAYER}.{name}"] = torch.cat([background, own], dim=1).flatten(0, 1)
     return TorchvisionWeights(
@@ -69,7 +75,7 @@ def _check_exportable(settings: Settings) -> None:
     wanted = make_settings(preset="torchvision").anchors
     rules: dict[str, tuple[object, object]] = {
         f"anchors.{name}": (getattr(anchors, name), getattr(wanted, name))
-        for name in ("offset", "rounding", "order", "stride_from", "strides")
+        for name in ("compat", "strides")
     }
     rules |= {
         "model.bands": (model.bands, 3),

@@ -1,4 +1,4 @@
-"""How far anchors of any shape can overlap an object, given only where anchors may stand."""
+"""How far anchors of any shape can overlap an object, given only where they may stand."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def center_gaps(
     counts: NDArray[np.float64],
     offset: float,
 ) -> NDArray[np.float64]:
-    """Distance in x and y from each box's center to the nearest place of each level.
+    """Distance in x and y from each box's center to the nearest location of each level.
 
     Args:
         boxes: [N, 4] xyxy, input pixels.
-        steps: [N, L, 2] distances between places in x and y, input pixels.
-        counts: [N, L, 2] how many places there are.
-        offset: where in its cell a place lies, in steps.
+        steps: [N, L, 2] distances between locations in x and y, input pixels.
+        counts: [N, L, 2] how many locations there are.
+        offset: where in its cell a location lies, in steps.
 
     Returns:
         [N, L, 2] input pixels.
@@ -40,14 +40,14 @@ def center_gaps(
 
 
 def reachable_ious(sides: NDArray[np.float64], gaps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The IoU that the best anchor of any shape at the nearest places could have with each box.
+    """The IoU that the best anchor of any shape at the nearest locations could have with each box.
 
     Along one side the best length lies between the one that the box covers and the one that covers
     the box: those are tried in nine steps, which errs by less than 0.01.
 
     Args:
         sides: [N, 2] widths and heights of the boxes, input pixels.
-        gaps: [N, L, 2] distances from the centers to the nearest places.
+        gaps: [N, L, 2] distances from the centers to the nearest locations.
 
     Returns:
         [N].
@@ -66,15 +66,15 @@ def reachable_ious(sides: NDArray[np.float64], gaps: NDArray[np.float64]) -> NDA
     return best
 
 
-def level_places(
-    inputs: NDArray[np.int64], strides: Sequence[int], *, nominal: bool = True
+def level_locations(
+    inputs: NDArray[np.int64], strides: Sequence[int], *, divided: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and counts of places for `center_gaps`.
+    """Steps and counts of locations for `center_gaps`.
 
     Args:
         inputs: [N, 2] width and height of each box's input, pixels.
         strides: of the L levels.
-        nominal: whether a level's stride is its step, or the input's size by the level's.
+        divided: take the input's size // the level's size for a level's step, not its stride.
 
     Returns:
         Two arrays [N, L, 2]: steps and counts.
@@ -82,5 +82,5 @@ def level_places(
     wide = np.array(strides, np.float64)[:, None]
     sides = inputs[:, None].astype(np.float64)
     counts = np.ceil(sides / wide)
-    steps = np.broadcast_to(wide, counts.shape) if nominal else np.floor(sides / counts)
+    steps = np.floor(sides / counts) if divided else np.broadcast_to(wide, counts.shape)
     return steps, counts

@@ -59,7 +59,7 @@ def build_model(settings: Settings, num_classes: int, *, empty: bool = False) ->
     classification, box = (
         Head(
             model.fpn_channels,
-            anchors=grid.per_place,
+            anchors=grid.per_location,
             values=values,
             depth=model.head_depth,
             channels=model.head_channels,

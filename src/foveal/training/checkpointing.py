@@ -17,6 +17,7 @@ from foveal.training.state import (
     load_optimizer,
     optimizer_tensors,
     read_state,
+    trained_names,
     write_state,
 )
 
@@ -128,7 +129,11 @@ class Checkpointer:
 
     def _restore(self, engine: TrainStep) -> RunState:
         assert self.folder is not None
-        tensors, position = read_state(self.folder.state, fingerprint=self.fingerprint)
+        tensors, position = read_state(
+            self.folder.state,
+            fingerprint=self.fingerprint,
+            trained=trained_names(engine.model, engine.optimizer),
+        )
         engine.model.load_state_dict(_part("model", tensors))
         load_optimizer(engine.optimizer, _part("optimizer", tensors))
         if engine.averaged:

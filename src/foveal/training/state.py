@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
-from foveal.config.renamed import rename_settings
+from foveal.checkpoints.anchor_order import OUTPUT_LAYER, from_ratio_major, reorder_weights
+from foveal.config.renamed import is_ratio_major, rename_settings
 from foveal.errors import TrainingError
 from foveal.files import write_file
 from foveal.training.run_folder import HOW_TO_GO_ON
@@ -108,8 +109,16 @@ def write_state(
     write_file(path, content, error=TrainingError, advice=HOW_TO_GO_ON)
 
 
-def read_state(path: Path, *, fingerprint: Mapping[str, Any]) -> tuple[dict[str, Tensor], RunState]:
+def read_state(
+    path: Path, *, fingerprint: Mapping[str, Any], trained: Sequence[str] = ()
+) -> tuple[dict[str, Tensor], RunState]:
     """Read the state back.
+
+    Args:
+        path: the file.
+        fingerprint: of the run that goes on.
+        trained: the names of the optimizer's weights, in its order (`trained_names`); states of the
+            first edition may need them.
 
     Raises:
         TrainingError: the file is missing or not ours, or belongs to a run with other settings or
@@ -132,8 +141,37 @@ def read_state(path: Path, *, fingerprint: Mapping[str, Any]) -> tuple[dict[str,
         raise TrainingError(
             f"{path}: can't be read ({error}). Start again in another run folder."
         ) from None
-    check_same_run(json.loads(header["fingerprint"]), fingerprint, where=path)
+    before = json.loads(header["fingerprint"])
+    check_same_run(before, fingerprint, where=path)
+    anchors = before["settings"].get("anchors", {})
+    if is_ratio_major(anchors):
+        tensors = _reordered(tensors, anchors, trained)
     return tensors, RunState(**json.loads(header["position"]))
+
+
+def trained_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """The names of the optimizer's weights in the order in which it numbers them."""
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    return [names[id(weight)] for group in optimizer.param_groups for weight in group["params"]]
+
+
+def _reordered(
+    tensors: Mapping[str, Tensor], anchors: Mapping[str, Any], trained: Sequence[str]
+) -> dict[str, Tensor]:
+    """Weights, averages and moments of a state with our order of the anchors."""
+    scales, ratios = len(anchors["scales"]), len(anchors["ratios"])
+    # An optimizer's moments lie under its weight's number, and counters of steps have no channels.
+    numbers = {
+        f"optimizer.{number}"
+        for number, name in enumerate(trained)
+        if OUTPUT_LAYER.search(name) is not None
+    }
+    moments = {
+        name: from_ratio_major(value, scales=scales, ratios=ratios)
+        for name, value in tensors.items()
+        if name.rpartition(".")[0] in numbers and value.ndim > 0
+    }
+    return reorder_weights(tensors, scales=scales, ratios=ratios) | moments
 
 
 def fingerprint_of(

@@ -134,7 +134,7 @@ def fit_anchors(
 
     Args:
         dataset: regions to ignore and boxes without area are left out.
-        anchors: the default; its levels, strides and offset are kept.
+        anchors: the default; its levels, strides and convention are kept.
         preparation: how images are scaled to the network's input; None: not at all.
         assignment: whose foreground_iou and allow_low_quality_matches count.
         count_positives: also assign anchors in a sample of the images; else positives are NaN.

@@ -1,8 +1,9 @@
-"""How well anchors fit objects: the exact best IoU over all places, and who is assigned to whom.
+"""How well anchors fit objects: the exact best IoU over all locations, and who is assigned to whom.
 
 An anchor's overlap with a box is a product of one overlap in x and one in y, and each only falls
-with the distance between the two centers. So the best place of a shape is the one whose center is
-nearest to the box's: one IoU for each object and shape is exact, however many places there are.
+with the distance between the two centers. So the best location of a shape is the one whose center
+is nearest to the box's: one IoU for each object and shape is exact, however many locations there
+are.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from foveal.detection.anchor_compat import convention_of
 from foveal.detection.anchors import AnchorGrid
 from foveal.detection.assignment import assign
-from foveal.geometry.anchor_reach import center_gaps, level_places, reachable_ious
+from foveal.geometry.anchor_reach import center_gaps, level_locations, reachable_ious
 from foveal.geometry.arrays import iou_apart
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ class AnchorQuality:
 
     Attributes:
         total: over all objects.
-        shape_recall: the recall if every place were possible (an anchor centered on each object).
+        shape_recall: the recall with an anchor of each shape centered on each object.
         positives_by_level: anchors of each level assigned, per object.
         by_class: one group for each class, in the classes' order.
         by_size: four groups by the root of the area at the input size.
@@ -183,7 +185,7 @@ def anchor_sides(settings: AnchorSettings) -> NDArray[np.float64]:
 
 
 def best_ious(objects: Objects, settings: AnchorSettings) -> NDArray[np.float64]:
-    """[N, L, A]: each object's IoU with each shape at that shape's best place."""
+    """[N, L, A]: each object's IoU with each shape at that shape's best location."""
     sides = anchor_sides(settings)
     gaps = object_gaps(objects, settings)
     levels = [
@@ -194,11 +196,12 @@ def best_ious(objects: Objects, settings: AnchorSettings) -> NDArray[np.float64]
 
 
 def object_gaps(objects: Objects, settings: AnchorSettings) -> NDArray[np.float64]:
-    """[N, L, 2]: distance in x and y from each object's center to each level's nearest place."""
-    steps, counts = level_places(
-        objects.inputs, settings.strides, nominal=settings.stride_from == "nominal"
+    """[N, L, 2]: distances in x and y from each object to each level's nearest location."""
+    convention = convention_of(settings.compat)
+    steps, counts = level_locations(
+        objects.inputs, settings.strides, divided=convention.divided_stride
     )
-    return center_gaps(objects.boxes, steps=steps, counts=counts, offset=settings.offset)
+    return center_gaps(objects.boxes, steps=steps, counts=counts, offset=convention.offset)
 
 
 def enlarge(objects: Objects, factor: float) -> Objects:
@@ -212,7 +215,7 @@ def reachable_recall(objects: Objects, settings: AnchorSettings, *, iou: float =
 
     Args:
         objects: with boxes in input pixels.
-        settings: whose strides and offset count.
+        settings: whose strides and convention count.
         iou: from which IoU an object counts.
     """
     if not len(objects):
@@ -248,7 +251,7 @@ def assigned_anchors(
             allow_low_quality_matches=allow_low_quality_matches,
         )[0]
         levels = [
-            rows * columns * grid.per_place for rows, columns in grid.level_sizes(height, width)
+            rows * columns * grid.per_location for rows, columns in grid.level_sizes(height, width)
         ]
         ends = np.cumsum(levels)
         for level, part in enumerate(np.split(found.numpy(), ends[:-1])):

@@ -1,13 +1,13 @@
 """The search for base sizes, scales and ratios whose anchors overlap a data set's objects best.
 
 Coordinate ascent on the logarithms of all sizes, scales and ratios, from several starts and for
-several ways to share the anchors of a place between scales and ratios. The score is the true best
-IoU over the places of the grid (not the IoU of shapes laid on top of one another): the share of
-objects above the wanted IoU, softened so that objects just below it pull, a little of the mean IoU,
-and a heavy price on every class whose recall falls below that of the anchors to start from. The
-cheapest runs decide which few are refined; the best by recall, then by mean IoU, is returned.
-Everything is deterministic; a large data set is searched on a seeded sample in which rare classes
-keep all their objects.
+several ways to share the anchors of a location between scales and ratios. The score is the true
+best IoU over the locations of the grid (not the IoU of shapes laid on top of one another): the
+share of objects above the wanted IoU, softened so that objects just below it pull, a little of the
+mean IoU, and a heavy price on every class whose recall falls below that of the anchors to start
+from. The cheapest runs decide which few are refined; the best by recall, then by mean IoU, is
+returned. Everything is deterministic; a large data set is searched on a seeded sample in which rare
+classes keep all their objects.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from foveal.config import AnchorSettings
 
 MOST_ANCHORS = 9
-"""Anchors at a place, as in the paper; each one more costs memory and time everywhere."""
+"""Anchors at a location, as in the paper; each one more costs memory and time everywhere."""
 SEARCHED_OBJECTS = 4000
 MOST_REPAIRED = 200_000
 """Up to so many objects, classes that lost outside the sample are repaired on all of them."""
 LEAST_OF_CLASS = 200
 """Objects of each class that the sample keeps, where there are so many."""
 SMALLEST_IN_STRIDES = 1.0
-"""A level's smallest anchor, in strides: smaller ones lie between the places of their own level."""
+"""A level's smallest anchor, in strides: smaller ones lie between their own level's locations."""
 LARGEST_IN_STRIDES = 8.0
 """And its largest: more than that is seen better from the next level."""
 SOFTNESS = 0.03
@@ -98,7 +98,7 @@ class _Landscape:
         )
 
     def table(self, point: _Point) -> NDArray[np.float32]:
-        """[L, S, R, N]: IoU of each shape at its best place."""
+        """[L, S, R, N]: IoU of each shape at its best location."""
         return np.stack([self.level(point, level) for level in range(len(point.sizes))])
 
     def level(self, point: _Point, level: int) -> NDArray[np.float32]:
@@ -133,7 +133,7 @@ def search_anchors(
     Args:
         objects: with boxes in input pixels; without any, the settings come back. So they do where
             the strides do not grow from level to level.
-        settings: strides, offset and order are kept, and no class may be reached less than by them.
+        settings: strides and convention are kept, and no class may be reached less than by them.
         foreground_iou: from which IoU an object counts as reached.
         seed: draws the sample where there are more than SEARCHED_OBJECTS objects.
     """

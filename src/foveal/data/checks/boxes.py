@@ -9,7 +9,7 @@ import numpy as np
 
 from foveal.data.checks.findings import EXPLAINS_OTHERS, Finding, make_finding
 from foveal.data.statistics import StackedObjects, stack_objects
-from foveal.geometry.anchor_reach import center_gaps, level_places, reachable_ious
+from foveal.geometry.anchor_reach import center_gaps, level_locations, reachable_ious
 from foveal.geometry.arrays import iou
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def check_sizes(
     if not where:
         return []
     boxes = np.concatenate(parts)
-    steps, counts = level_places(np.array(inputs, np.int64), strides)
+    steps, counts = level_locations(np.array(inputs, np.int64), strides)
     gaps = center_gaps(boxes, steps=steps, counts=counts, offset=offset)
     sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
     small = np.flatnonzero(reachable_ious(sides, gaps) < foreground_iou)
