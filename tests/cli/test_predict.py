@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from tests.cli.conftest import foveal, small_settings
 
 from foveal.checkpoints import model_file
+from foveal.data.images import pillow, reading
 from foveal.models.build import build_model
 from foveal.structures import ModelCard
 
@@ -69,6 +71,21 @@ def test_a_folder_gives_pictures_and_tables(monkeypatch, capsys, model, smears, 
             assert picture.width / picture.height == 64 / 48
     assert foveal(monkeypatch, "predict", model, tmp_path, "--out", out) == 0
     assert "found in 3 images" in capsys.readouterr().out
+
+
+def test_each_file_is_decoded_once(monkeypatch, model, smears, tmp_path):
+    decoded = []
+
+    def read_picture(file, **options):
+        decoded.append(options["path"].relative_to(smears).as_posix())
+        return pillow.read_picture(file, **options)
+
+    counting = SimpleNamespace(**vars(pillow) | {"read_picture": read_picture})
+    monkeypatch.setattr(reading, "pictures", counting)
+    options = ["--flip", "--scales", "1,1.5"]
+    assert foveal(monkeypatch, "predict", model, smears, "--out", tmp_path / "out", *options) == 0
+    assert len(list((tmp_path / "out" / "pictures").rglob("*.jpg"))) == 3
+    assert sorted(decoded) == ["a.png", "b.png", "deep/a.png"]
 
 
 def test_options_reach_the_network(monkeypatch, capsys, model, smears, tmp_path):
