@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import platform
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,7 +22,8 @@ import torch
 import torch.nn.functional as F
 
 from foveal.acceleration.functions import FasterFunctions
-from foveal.files import cache_folder
+from foveal.errors import FovealError
+from foveal.files import cache_folder, write_file
 
 SECONDS = 0.2
 """As long as measuring may take, all in all."""
@@ -184,9 +184,5 @@ def _read(file: Path) -> dict[str, Timing]:
 def _write(file: Path, timings: dict[str, Timing]) -> None:
     """Put a new file in the place of the old one at one stroke, or leave it."""
     content = json.dumps({key: timing._asdict() for key, timing in timings.items()}, indent=1)
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".precision") as folder:
-            part = Path(folder) / file.name
-            part.write_text(content, encoding="utf-8")
-            part.replace(file)
+    with suppress(FovealError):
+        write_file(file, content)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from foveal.data.formats.detect import FORMATS, find_format, load_format
 from foveal.errors import DataError
+from foveal.files import writing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,21 +107,17 @@ def write(
     dest = _absolute(folder)
     if dest.is_symlink() or (dest.exists() and not (dest.is_dir() and not any(dest.iterdir()))):
         raise DataError(f"{dest} is there already. Expected a new or an empty folder.")
-    try:
+    part = dest.with_name(f".{dest.name}.{os.getpid()}.part")
+    with writing(dest, error=DataError):
         dest.parent.mkdir(parents=True, exist_ok=True)
-        part = dest.with_name(f".{dest.name}.{os.getpid()}.part")
         part.mkdir()
-    except OSError as error:
-        raise DataError(f"{dest} can't be made: {error.strerror or error}.") from error
-    try:
-        writer.write(data, part, images=images, splits=splits)
-        if dest.exists():
-            dest.rmdir()
-        part.rename(dest)
-    except OSError as error:
-        raise DataError(f"{dest} can't be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        try:
+            writer.write(data, part, images=images, splits=splits)
+            if dest.exists():
+                dest.rmdir()
+            part.rename(dest)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def split_address(address: str | os.PathLike[str]) -> tuple[Path, list[str | None]]:
