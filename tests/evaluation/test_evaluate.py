@@ -57,14 +57,14 @@ def test_a_small_case_by_hand(found, shown):
     assert result.confusion.matrix.tolist() == [[1, 1, 0], [0, 0, 1], [1, 0, 0]]
     first, second = result.hardest
     assert (first.index, first.errors, first.path) == (1, 3, Path("b.jpg"))
-    assert first.false_labels.tolist() == [0, 1]
-    assert first.false_scores.tolist() == pytest.approx([0.8, 0.7])
-    assert first.missed.tolist() == [ONE]
-    assert first.missed_labels.tolist() == [0]
+    assert first.false_positives.labels.tolist() == [0, 1]
+    assert first.false_positives.scores.tolist() == pytest.approx([0.8, 0.7])
+    assert first.false_negatives.boxes.tolist() == [ONE]
+    assert first.false_negatives.labels.tolist() == [0]
     assert first.ignored.tolist() == [[250, 250, 290, 290]]
     assert (second.index, second.errors) == (0, 1)
-    assert second.matched.tolist() == [ONE]
-    assert second.missed_labels.tolist() == [1]
+    assert second.true_positives.boxes.tolist() == [ONE]
+    assert second.false_negatives.labels.tolist() == [1]
 
 
 def test_sizes(found, shown):

@@ -23,6 +23,7 @@ from foveal.evaluation.results import (
     Interval,
     SizeResult,
 )
+from foveal.structures import Detections, Target
 
 NAN = float("nan")
 NOWHERE = Interval(NAN, NAN)
@@ -163,14 +164,19 @@ def evaluated_smears(dataset: Dataset) -> Evaluation:
             ImageResult(
                 index,
                 None,
-                record.boxes[found],
-                labels[found],
-                np.full(found.sum(), 0.8, np.float32),
-                false[:kept].astype(np.float32),
-                labels[~found][:kept],
-                np.full(kept, 0.6, np.float32),
-                record.boxes[~found],
-                labels[~found],
+                Detections(
+                    record.boxes[found],
+                    np.full(found.sum(), 0.8, np.float32),
+                    labels[found],
+                    classes=dataset.classes,
+                ),
+                Detections(
+                    false[:kept].astype(np.float32),
+                    np.full(kept, 0.6, np.float32),
+                    labels[~found][:kept],
+                    classes=dataset.classes,
+                ),
+                Target(record.boxes[~found], labels[~found], record.ignored[~found]),
                 np.asarray([[4, 4, 30, 20]], np.float32)[: index % 2],
             )
         )

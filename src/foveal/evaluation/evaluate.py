@@ -32,15 +32,14 @@ from foveal.evaluation.results import (
     ImageResult,
     SizeResult,
 )
+from foveal.structures import Detections, Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from foveal.evaluation.matching import Matches, MatchTable
-    from foveal.structures import Detections, Target
 
 __all__ = ["NAMES", "choose_threshold", "evaluate", "quick_numbers"]
 
@@ -151,7 +150,14 @@ def evaluate(
         errors=find_errors(pool, matches, score_threshold=score_threshold),
         confusion=find_confusion(pool, matches, names, score_threshold=score_threshold),
         calibration=_calibrate(pool, matches),
-        hardest=_hardest(pool, matches, detections, score_threshold=score_threshold, count=hardest),
+        hardest=_hardest(
+            pool,
+            matches,
+            detections,
+            classes=tuple(classes),
+            score_threshold=score_threshold,
+            count=hardest,
+        ),
     )
 
 
@@ -252,52 +258,40 @@ def _hardest(
     matches: Matches,
     detections: Sequence[Detections],
     *,
+    classes: tuple[str, ...],
     score_threshold: float,
     count: int,
 ) -> tuple[ImageResult, ...]:
     """The images with the most errors at the threshold, worst first."""
-    kept = pool.scores >= np.float32(score_threshold)
-    true_positives, false_positives = (
-        matches.true_positives[0] & kept,
-        matches.false_positives[0] & kept,
-    )
-    missed = matches.counted.copy()
-    missed[matches.found[0][true_positives]] = False
+    above = pool.scores >= np.float32(score_threshold)
+    true_positives = matches.true_positives[0] & above
+    false_positives = matches.false_positives[0] & above
+    false_negatives = matches.counted.copy()
+    false_negatives[matches.found[0][true_positives]] = False
     errors = np.bincount(pool.image[false_positives], minlength=pool.images)
-    errors += np.bincount(pool.object_image[missed], minlength=pool.images)
+    errors += np.bincount(pool.object_image[false_negatives], minlength=pool.images)
     worst = np.argsort(-errors, kind="stable")[:count]
-    return tuple(
-        _image_result(
-            pool, index, true_positives, false_positives, missed, path=detections[index].path
+
+    def detected(chosen: NDArray[np.bool_]) -> Detections:
+        return Detections(
+            pool.boxes[chosen], pool.scores[chosen], pool.labels[chosen], classes=classes
         )
-        for index in worst[errors[worst] > 0].tolist()
-    )
 
+    def result(index: int) -> ImageResult:
+        ours, theirs = pool.image == index, pool.object_image == index
+        lost = theirs & false_negatives
+        return ImageResult(
+            index=index,
+            path=detections[index].path,
+            true_positives=detected(ours & true_positives),
+            false_positives=detected(ours & false_positives),
+            false_negatives=Target(
+                pool.object_boxes[lost], pool.object_labels[lost], pool.ignored[lost]
+            ),
+            ignored=np.unique(pool.object_boxes[theirs & pool.ignored], axis=0),
+        )
 
-def _image_result(
-    pool: MatchTable,
-    index: int,
-    true_positives: NDArray[np.bool_],
-    false_positives: NDArray[np.bool_],
-    missed: NDArray[np.bool_],
-    *,
-    path: Path | None,
-) -> ImageResult:
-    ours, theirs = pool.image == index, pool.object_image == index
-    hits, misses, lost = ours & true_positives, ours & false_positives, theirs & missed
-    return ImageResult(
-        index=index,
-        path=path,
-        matched=pool.boxes[hits],
-        matched_labels=pool.labels[hits],
-        matched_scores=pool.scores[hits],
-        false=pool.boxes[misses],
-        false_labels=pool.labels[misses],
-        false_scores=pool.scores[misses],
-        missed=pool.object_boxes[lost],
-        missed_labels=pool.object_labels[lost],
-        ignored=np.unique(pool.object_boxes[theirs & pool.ignored], axis=0),
-    )
+    return tuple(result(index) for index in worst[errors[worst] > 0].tolist())
 
 
 def _mean_of_draws(values: NDArray[np.float64]) -> NDArray[np.float64]:

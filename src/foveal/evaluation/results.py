@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from foveal.structures import Detections, Target
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -229,33 +231,28 @@ class Confusion:
 class ImageResult:
     """What went right and wrong in one image, at the chosen threshold (same class, IoU 0.5).
 
-    Boxes are float32 xyxy in original pixels, labels int64 in 0..K-1, scores float32.
+    Boxes are in original pixels.
 
     Attributes:
-        index: the image's place in the data set.
+        index: of the image in the data set.
         path: its file, where the detections know it.
-        matched, matched_labels, matched_scores: detections that found an object.
-        false, false_labels, false_scores: detections that did not.
-        missed, missed_labels: objects that were not found.
-        ignored: [N, 4] regions to ignore.
+        true_positives: detections that found an object.
+        false_positives: detections that did not.
+        false_negatives: objects that were not found; no regions to ignore.
+        ignored: [N, 4] float32 xyxy, regions to ignore.
     """
 
     index: int
     path: Path | None
-    matched: NDArray[np.float32]
-    matched_labels: NDArray[np.int64]
-    matched_scores: NDArray[np.float32]
-    false: NDArray[np.float32]
-    false_labels: NDArray[np.int64]
-    false_scores: NDArray[np.float32]
-    missed: NDArray[np.float32]
-    missed_labels: NDArray[np.int64]
+    true_positives: Detections
+    false_positives: Detections
+    false_negatives: Target
     ignored: NDArray[np.float32]
 
     @property
     def errors(self) -> int:
-        """Number of errors: false detections and missed objects."""
-        return len(self.false) + len(self.missed)
+        """Number of errors: false positives and false negatives."""
+        return len(self.false_positives) + len(self.false_negatives)
 
 
 @dataclass(frozen=True, slots=True)

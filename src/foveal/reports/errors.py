@@ -21,7 +21,7 @@ from foveal.reports.parts import (
     Table,
 )
 from foveal.reports.results import MAX_CLASSES
-from foveal.structures import RGB, Detections, PixelRange, Target
+from foveal.structures import RGB, PixelRange, Target
 from foveal.text import decimal
 from foveal.visualization import charts, colors
 from foveal.visualization.boxes import draw_comparison
@@ -60,7 +60,7 @@ def pictures_section(
         try:
             path = dataset.records[result.index].path
             image = read_image(path, pixel_range)
-            pictures.append(_picture(result, image, path.name, classes=evaluation.classes))
+            pictures.append(_picture(result, image, path.name))
         except FovealError as error:
             messages.append(str(error))
     key = Key(
@@ -211,29 +211,18 @@ def _frequent_confusions(confusion: Confusion) -> list[Part]:
     return [Table(("true class", "predicted as", "objects"), rows, caption, text_columns=2)]
 
 
-def _picture(
-    result: ImageResult, image: NDArray[np.uint8], name: str, *, classes: tuple[str, ...]
-) -> Picture:
-    true_positives = Detections(
-        result.matched, result.matched_scores, result.matched_labels, classes=classes
-    )
-    false_positives = Detections(
-        result.false, result.false_scores, result.false_labels, classes=classes
-    )
+def _picture(result: ImageResult, image: NDArray[np.uint8], name: str) -> Picture:
     ignored = len(result.ignored)
-    false_negatives = Target(
-        np.concatenate([result.missed, result.ignored]).astype(np.float32).reshape(-1, 4),
-        np.concatenate([result.missed_labels, np.zeros(ignored, np.int64)]),
-        np.concatenate([np.zeros(len(result.missed), bool), np.ones(ignored, bool)]),
-    )
+    regions = Target(result.ignored, np.zeros(ignored, np.int64), np.ones(ignored, np.bool_))
     drawn = draw_comparison(
         image,
-        true_positives=true_positives,
-        false_positives=false_positives,
-        false_negatives=false_negatives,
+        true_positives=result.true_positives,
+        false_positives=result.false_positives,
+        false_negatives=Target.concatenate([result.false_negatives, regions]),
         min_side=_PICTURE_SIDE,
     )
     caption = (
-        f"{len(true_positives)} found, {len(result.missed)} missed, {len(false_positives)} false"
+        f"{len(result.true_positives)} found, {len(result.false_negatives)} missed, "
+        f"{len(result.false_positives)} false"
     )
     return Picture(name, drawn, caption)
