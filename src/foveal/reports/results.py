@@ -105,7 +105,12 @@ def counting_section(evaluation: Evaluation) -> Section | None:
         "Each dot is an image (a larger dot: several); on the dashed line the number is exact. "
         "A bias above zero means that too many are counted."
     )
-    return Section("Counting", [text, Charts(drawn), Table(columns, rows)])
+    caption = (
+        "The relative error is the sum of all errors over the true number. R² is 1 where each "
+        "number is exact, and below 0 where the mean true number would be nearer than the "
+        "predicted ones."
+    )
+    return Section("Counting", [text, Charts(drawn), Table(columns, rows, caption)])
 
 
 def numbers_section(evaluation: Evaluation) -> Section | None:
