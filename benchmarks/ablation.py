@@ -19,7 +19,7 @@ from harness import RESULTS, print_table, write_result
 import foveal
 from foveal.config import make_settings
 from foveal.errors import TrainingError
-from foveal.training.metrics_log import LoggingReporter
+from foveal.training.reporters import LoggingReporter
 
 LOSSES = {
     "cross_entropy": ["loss.gamma=0.0", "loss.alpha=none"],

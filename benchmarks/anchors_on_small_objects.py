@@ -16,7 +16,7 @@ from harness import print_table, write_result
 
 import foveal
 from foveal.config import make_settings
-from foveal.training.metrics_log import LoggingReporter
+from foveal.training.reporters import LoggingReporter
 
 DEFAULT_SHAPES = [
     "anchors.scales=[1.0, 1.2599210498948732, 1.5874010519681994]",

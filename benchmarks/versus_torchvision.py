@@ -42,7 +42,7 @@ from foveal.config import make_settings
 from foveal.data.dataset import Dataset
 from foveal.evaluation.evaluate import evaluate
 from foveal.structures import Detections
-from foveal.training.metrics_log import LoggingReporter
+from foveal.training.reporters import LoggingReporter
 
 LEVELS = {"6": "0", "13": "1", "17": "2"}
 """MobileNetV2's last blocks at strides 8, 16 and 32, with 32, 96 and 320 channels."""

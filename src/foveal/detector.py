@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from foveal.models.retinanet import RetinaNet
     from foveal.runtimes.base import RuntimePrecision
     from foveal.structures import Detections
-    from foveal.training.metrics_log import Reporter
+    from foveal.training.reporters import Reporter
     from foveal.training.validation import Validation
     from foveal.tuning.learning_rate import LearningRateCurve
 
@@ -161,7 +161,7 @@ class Detector:
                 transforms, or 'package.module:name' of one of these. The function gets a
                 `foveal.Sample` in original pixels and a numpy generator for its random choices.
             progress: show how it goes, with a bar on a terminal or in a notebook and as lines
-                elsewhere; False tells the logger `foveal.training.metrics_log` instead.
+                elsewhere; False tells the logger `foveal.training.reporters` instead.
             reporter: is told how it goes, in place of both.
 
         Returns:
@@ -234,10 +234,10 @@ class Detector:
         """Training and validation images."""
         if valid is not None:
             return self._data, self._read(valid).aligned(self.classes)
-        from foveal.training.validation import hold_out
+        from foveal.training.validation import split_off_validation
 
         fraction, seed = settings.training.validation_fraction, settings.training.seed
-        return hold_out(self._data, fraction=fraction, seed=seed, reporter=reporter)
+        return split_off_validation(self._data, fraction=fraction, seed=seed, reporter=reporter)
 
     def _check_data(self) -> None:
         if not len(self._data):
@@ -285,7 +285,7 @@ class Detector:
 
         Args:
             image: see above; values as `foveal.data.images.inputs.to_pixels` says.
-            score_threshold: scores must reach it; None takes the chosen one.
+            score_threshold: the least score of a detection; None takes the card's.
 
         Returns:
             Boxes in original pixels, best first.
@@ -311,8 +311,8 @@ class Detector:
         """The detector as a Predictor, which has more options.
 
         Args:
-            score_threshold: the least score; None takes the chosen one.
-            device: 'auto' takes an accelerator where there is one.
+            score_threshold: the least score of a detection; None takes the card's.
+            device: 'auto' takes CUDA, else MPS, else the CPU; or 'cpu', 'cuda', 'cuda:1', 'mps'.
             precision: 'auto' takes what is fastest here.
 
         Raises:

@@ -19,8 +19,8 @@ LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pi
 
 def rank() -> int:
     """The process's number, 0 where there is only one; needs no torch."""
-    said = (os.environ.get(name, "").strip() for name in RANK_NAMES)
-    return next((int(number) for number in said if number.isdecimal()), 0)
+    values = (os.environ.get(name, "").strip() for name in RANK_NAMES)
+    return next((int(number) for number in values if number.isdecimal()), 0)
 
 
 def is_first_process() -> bool:
@@ -28,8 +28,8 @@ def is_first_process() -> bool:
     return rank() == 0
 
 
-def share_out(items: Sequence[Item], work: Callable[[list[Item]], list[Result]]) -> list[Result]:
-    """Let each process work on its share of the items, and give all results to all of them.
+def parallel_map(items: Sequence[Item], work: Callable[[list[Item]], list[Result]]) -> list[Result]:
+    """Divide items among the processes, work on them, and give all results to all processes.
 
     Args:
         items: the same in all processes.
@@ -52,20 +52,20 @@ def share_out(items: Sequence[Item], work: Callable[[list[Item]], list[Result]])
     try:
         own = work(list(items[distributed.get_rank() :: processes]))
     except Exception as error:
-        raised, own = error, _as_told(error)
-    shares: list[list[Result] | FovealError] = [[] for _ in range(processes)]
-    distributed.all_gather_object(shares, own)
+        raised, own = error, _for_others(error)
+    parts: list[list[Result] | FovealError] = [[] for _ in range(processes)]
+    distributed.all_gather_object(parts, own)
     if raised is not None:
         raise raised
     done: list[list[Result]] = []
-    for share in shares:
-        if isinstance(share, FovealError):
-            raise share
-        done.append(share)
-    return [done[place % processes][place // processes] for place in range(len(items))]
+    for part in parts:
+        if isinstance(part, FovealError):
+            raise part
+        done.append(part)
+    return [done[index % processes][index // processes] for index in range(len(items))]
 
 
-def agreed(value: Item) -> Item:
+def broadcast(value: Item) -> Item:
     """The first process's value, in all of them."""
     from torch import distributed
 
@@ -102,7 +102,7 @@ def end_processes() -> None:
         distributed.destroy_process_group()
 
 
-def _as_told(error: Exception) -> FovealError:
+def _for_others(error: Exception) -> FovealError:
     """What the other processes raise where this one raises an error."""
     if isinstance(error, FovealError):
         return error

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import torch
 from torch import distributed
 
-from foveal.distributed import agreed, explaining_lost_processes, share_out
+from foveal.distributed import broadcast, explaining_lost_processes, parallel_map
 from foveal.errors import ImageError
 from foveal.training.step import TrainStep
 
@@ -58,11 +58,13 @@ def miss(items):
 
 
 def statistics(rank: int) -> list[float]:
-    """An engine's running mean, which differs between the processes before it is shared."""
+    """An train_step's running mean, which differs between the processes before it is shared."""
     model = torch.nn.BatchNorm2d(2)
     model.running_mean.fill_(rank)
-    engine = SimpleNamespace(best_known=model, accelerator=SimpleNamespace(num_processes=2))
-    TrainStep.share_statistics(engine)
+    train_step = SimpleNamespace(
+        evaluation_model=model, accelerator=SimpleNamespace(num_processes=2)
+    )
+    TrainStep.broadcast_statistics(train_step)
     return model.running_mean.tolist()
 
 
@@ -76,12 +78,12 @@ def main(folder: Path, rank: int, processes: int) -> None:
         return [10 * item for item in items]
 
     found = {
-        "results": share_out(range(5), work),
+        "results": parallel_map(range(5), work),
         "share": shares,
-        "agreed": agreed(rank),
+        "broadcast": broadcast(rank),
         "statistics": statistics(rank),
-        "one fails": said(lambda: share_out(range(5), fail)),
-        "an image is missing": said(lambda: share_out(range(5), miss)),
+        "one fails": said(lambda: parallel_map(range(5), fail)),
+        "an image is missing": said(lambda: parallel_map(range(5), miss)),
     }
     if rank == 0:
 

@@ -4,7 +4,8 @@ import math
 import pytest
 
 from foveal.errors import TrainingError
-from foveal.training.metrics_log import MetricsLog, describe_epoch
+from foveal.training.metrics_log import MetricsLog
+from foveal.training.reporters import describe_epoch
 
 
 def test_lines_and_what_lies_behind_them(tmp_path):

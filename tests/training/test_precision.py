@@ -25,13 +25,13 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
     steps: list[torch.dtype] = []
     step = TrainStep.step
 
-    def step_in_float32(engine: TrainStep, *arguments: object, **options: object) -> object:
-        steps.append(engine.precision)
-        engine.precision = torch.float32
+    def step_in_float32(train_step: TrainStep, *arguments: object, **options: object) -> object:
+        steps.append(train_step.precision)
+        train_step.precision = torch.float32
         try:
-            return step(engine, *arguments, **options)
+            return step(train_step, *arguments, **options)
         finally:
-            engine.precision = steps[-1]
+            train_step.precision = steps[-1]
 
     monkeypatch.setattr(TrainStep, "step", step_in_float32)
     monkeypatch.setattr(trainer, "make_batches", lambda *_, **__: FakeBatches(2))
@@ -109,8 +109,8 @@ def test_a_state_that_does_not_say_takes_what_is_measured(monkeypatch, used, fak
 
 @pytest.mark.parametrize("main", [True, False])
 def test_all_processes_take_the_main_ones(monkeypatch, main):
-    monkeypatch.setattr(setup, "agreed", lambda own: own if main else "bf16")
+    monkeypatch.setattr(setup, "broadcast", lambda own: own if main else "bf16")
     timing = BF16_WINS if main else None  # in the others nothing is measured
     monkeypatch.setattr(precision, "remembered_timing", timing and (lambda: timing))
     accelerator = SimpleNamespace(is_main_process=main, device=torch.device("cpu"))
-    assert setup.agreed_precision("auto", accelerator) is torch.bfloat16
+    assert setup.broadcast_precision("auto", accelerator) is torch.bfloat16

@@ -3,7 +3,6 @@ import io
 import pytest
 from rich.console import Console
 
-from foveal.training.metrics_log import Progress, SilentReporter
 from foveal.training.progress import (
     BarReporter,
     LineReporter,
@@ -11,6 +10,7 @@ from foveal.training.progress import (
     describe_time,
     watching,
 )
+from foveal.training.reporters import Progress, SilentReporter
 
 
 def progress(step=2, **changes):

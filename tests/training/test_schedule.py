@@ -45,7 +45,7 @@ def test_a_short_run_still_reaches_the_peak():
 
 def test_steps_divide_by_ten():
     factors = [
-        learning_rate_factor(step, schedule="steps", steps=90, step_shares=(0.667, 0.889))
+        learning_rate_factor(step, schedule="steps", steps=90, step_fractions=(0.667, 0.889))
         for step in (0, 60, 61, 80, 81, 89)
     ]
     assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
@@ -76,7 +76,7 @@ def test_one_cycle_rises_and_falls():
 )
 def test_factors_stay_between_zero_and_one(steps, step, warmup, schedule):
     factor = learning_rate_factor(
-        step, schedule=schedule, steps=steps, warmup_steps=warmup, step_shares=(0.5, 0.8)
+        step, schedule=schedule, steps=steps, warmup_steps=warmup, step_fractions=(0.5, 0.8)
     )
     assert 0 <= factor <= 1
     assert math.isfinite(factor)

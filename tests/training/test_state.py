@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from foveal.config import make_settings
 from foveal.config.renamed import RENAMED
@@ -59,6 +60,30 @@ def test_state_comes_back(tmp_path, fake_data):
     assert back.keys() == tensors.keys()
     assert all(torch.equal(back[name], tensors[name]) for name in tensors)
     assert [entry.name for entry in path.parent.iterdir()] == ["state.safetensors"]
+
+
+def test_a_state_of_the_version_before_comes_back(tmp_path, fake_data):
+    """Its fields had other names; none is lost."""
+    path, fingerprint = tmp_path / "state.safetensors", print_of(fake_data)
+    before = {"epoch": 1, "step": 2, "bad_steps": 3, "averaged": 40, "best": 0.5, "best_epoch": 1}
+    before |= {"unimproved": 1, "sums": {}, "history": [], "journal_bytes": 5}
+    header = {
+        "format": "foveal training state 1",
+        "position": json.dumps(before),
+        "fingerprint": json.dumps(fingerprint),
+    }
+    save_file(TENSORS, path, header)
+    _, state = read_state(path, fingerprint=fingerprint)
+    assert state == RunState(
+        epoch=1,
+        step=2,
+        nonfinite_steps=3,
+        ema_updates=40,
+        best=0.5,
+        best_epoch=1,
+        unimproved=1,
+        metrics_bytes=5,
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ def make(*overrides):
     return make_train_step(model, settings, accelerator=make_accelerator())
 
 
-def weights_of(engine):
-    return copy.deepcopy(engine.model.state_dict())
+def weights_of(train_step):
+    return copy.deepcopy(train_step.model.state_dict())
 
 
 def same(one, other):
@@ -30,17 +30,17 @@ def same(one, other):
 
 
 def test_steps_lower_the_loss():
-    engine = make()
+    train_step = make()
     batch = make_fake_batch(3)
-    losses = [engine.step([batch], 0.02, number=number).loss for number in range(30)]
+    losses = [train_step.step([batch], 0.02, number=number).loss for number in range(30)]
     assert losses[-1] < 0.8 * losses[0]
 
 
 def test_a_batch_without_objects_is_ordinary():
-    engine = make()
+    train_step = make()
     batch = make_fake_batch(1, images=1)
     assert batch.counts.tolist() == [0]
-    result = engine.step([batch], 0.01)
+    result = train_step.step([batch], 0.01)
     assert result.applied
     assert result.box == 0
     assert result.classification > 0
@@ -48,11 +48,11 @@ def test_a_batch_without_objects_is_ordinary():
 
 
 def test_a_batch_without_room_for_objects_is_ordinary():
-    engine = make()
+    train_step = make()
     batch = make_fake_batch(1, images=1)
     none = torch.zeros(1, 0, 4)
     bare = replace(batch, boxes=none, labels=none[..., 0].long(), ignored=none[..., 0].bool())
-    assert engine.step([bare], 0.01).applied
+    assert train_step.step([bare], 0.01).applied
 
 
 @pytest.mark.parametrize("divide_by", ["batch", "image"])
@@ -72,31 +72,31 @@ def test_accumulation_is_the_whole_batch(divide_by, parts):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_changes_nothing(bad):
-    engine = make("model.norm=live", "training.ema_decay=0.9")
-    engine.step([make_fake_batch(0)], 0.01)
-    before, average = weights_of(engine), copy.deepcopy(engine.averaged.model.state_dict())
-    momentum = copy.deepcopy(engine.optimizer.state_dict()["state"])
+    train_step = make("model.norm=live", "training.ema_decay=0.9")
+    train_step.step([make_fake_batch(0)], 0.01)
+    before, average = weights_of(train_step), copy.deepcopy(train_step.ema.model.state_dict())
+    momentum = copy.deepcopy(train_step.optimizer.state_dict()["state"])
     batch = make_fake_batch(1)
     images = batch.images.float()
     images[1, 0, 5, 5] = bad
     batch = replace(batch, images=images)
-    result = engine.step([batch], 0.01)
+    result = train_step.step([batch], 0.01)
     assert not result.applied
-    assert same(before, engine.model.state_dict())
-    assert same(average, engine.averaged.model.state_dict())
-    after = engine.optimizer.state_dict()["state"]
+    assert same(before, train_step.model.state_dict())
+    assert same(average, train_step.ema.model.state_dict())
+    after = train_step.optimizer.state_dict()["state"]
     assert all(same(momentum[index], after[index]) for index in momentum)
-    assert engine.step([make_fake_batch(2)], 0.01).applied
+    assert train_step.step([make_fake_batch(2)], 0.01).applied
 
 
 def test_batch_norm_forgets_a_step_that_was_left_out():
-    engine = make("model.norm=live")
-    assert running_statistics(engine.model)
+    train_step = make("model.norm=live")
+    assert running_statistics(train_step.model)
     with torch.no_grad():
-        next(engine.model.backbone.parameters())[0] = math.nan
-    before = [value.clone() for value in running_statistics(engine.model)]
-    assert not engine.step([make_fake_batch(1)], 0.01).applied
-    for value, kept in zip(running_statistics(engine.model), before, strict=True):
+        next(train_step.model.backbone.parameters())[0] = math.nan
+    before = [value.clone() for value in running_statistics(train_step.model)]
+    assert not train_step.step([make_fake_batch(1)], 0.01).applied
+    for value, kept in zip(running_statistics(train_step.model), before, strict=True):
         assert torch.equal(value, kept)
 
 
@@ -116,27 +116,27 @@ def test_clipping_scales_the_whole_gradient():
 
 
 def test_a_frozen_backbone_stays_and_is_thawed():
-    engine = make("model.norm=live")
-    engine.train_backbone(False)
-    before = weights_of(engine)
-    engine.step([make_fake_batch(0)], 0.05)
-    after = engine.model.state_dict()
+    train_step = make("model.norm=live")
+    train_step.train_backbone(False)
+    before = weights_of(train_step)
+    train_step.step([make_fake_batch(0)], 0.05)
+    after = train_step.model.state_dict()
     backbone = [name for name in before if name.startswith("backbone.")]
-    others = [name for name, _ in engine.model.named_parameters() if name not in backbone]
+    others = [name for name, _ in train_step.model.named_parameters() if name not in backbone]
     assert all(torch.equal(before[name], after[name]) for name in backbone)
     assert not all(torch.equal(before[name], after[name]) for name in others)
-    engine.train_backbone(True)
-    engine.step([make_fake_batch(0)], 0.05)
+    train_step.train_backbone(True)
+    train_step.step([make_fake_batch(0)], 0.05)
     assert not all(torch.equal(before[name], after[name]) for name in backbone)
 
 
 def test_frozen_stages_stay_frozen_when_the_backbone_is_thawed():
-    engine = make("model.frozen_stages=2")
-    frozen = [n for n, w in engine.model.named_parameters() if not w.requires_grad]
+    train_step = make("model.frozen_stages=2")
+    frozen = [n for n, w in train_step.model.named_parameters() if not w.requires_grad]
     assert frozen
-    engine.train_backbone(False)
-    engine.train_backbone(True)
-    assert frozen == [n for n, w in engine.model.named_parameters() if not w.requires_grad]
+    train_step.train_backbone(False)
+    train_step.train_backbone(True)
+    assert frozen == [n for n, w in train_step.model.named_parameters() if not w.requires_grad]
 
 
 @pytest.mark.parametrize(
@@ -144,26 +144,26 @@ def test_frozen_stages_stay_frozen_when_the_backbone_is_thawed():
     [(1, "training.accumulate=2"), (2, "training.accumulate=4"), (4, "preparation.shorter")],
 )
 def test_too_little_memory_says_what_to_lower(monkeypatch, accumulate, advice):
-    engine = make()
+    train_step = make()
 
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(engine, "_part_losses", fail)
+    monkeypatch.setattr(train_step, "_part_losses", fail)
     with pytest.raises(TrainingError, match="64 x 64 pixels") as caught:
-        engine.step(split_batch(make_fake_batch(0), accumulate), 0.01)
+        train_step.step(split_batch(make_fake_batch(0), accumulate), 0.01)
     assert advice in str(caught.value)
 
 
 def test_other_errors_pass_through(monkeypatch):
-    engine = make()
+    train_step = make()
 
     def fail(*_):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(engine, "_part_losses", fail)
+    monkeypatch.setattr(train_step, "_part_losses", fail)
     with pytest.raises(RuntimeError, match="something else"):
-        engine.step([make_fake_batch(0)], 0.01)
+        train_step.step([make_fake_batch(0)], 0.01)
     assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
 
 
@@ -180,14 +180,17 @@ def test_bf16_is_close_to_float32():
 def test_the_same_steps_give_the_same_bits(optimizer):
     states = []
     for _ in range(2):
-        engine = make(f"training.optimizer={optimizer}", "training.ema_decay=0.9")
+        train_step = make(f"training.optimizer={optimizer}", "training.ema_decay=0.9")
         for number in range(3):
-            engine.step([make_fake_batch(number)], 0.003, number=number)
-        states.append(engine.model.state_dict() | {"average": engine.best_known.fpn.state_dict()})
+            train_step.step([make_fake_batch(number)], 0.003, number=number)
+        states.append(
+            train_step.model.state_dict()
+            | {"average": train_step.evaluation_model.fpn.state_dict()}
+        )
     average = [state.pop("average") for state in states]
     assert same(states[0], states[1])
     assert same(average[0], average[1])
-    assert not same(average[0], engine.model.fpn.state_dict())
+    assert not same(average[0], train_step.model.fpn.state_dict())
 
 
 def test_a_step_is_accelerated(monkeypatch):
@@ -199,12 +202,12 @@ def test_a_step_is_accelerated(monkeypatch):
             return super().__enter__()
 
     monkeypatch.setattr(accelerated, "FasterFunctions", Watched)
-    engine = make("model.norm=frozen")
-    plain = copy.deepcopy(engine.model).train()
+    train_step = make("model.norm=frozen")
+    plain = copy.deepcopy(train_step.model).train()
     batch = make_fake_batch(3)
     anchors = plain.anchors(*batch.images.shape[-2:])
-    expected = engine.criterion(plain(batch.images), anchors, batch)
-    found = engine.step([batch], 0.01)
+    expected = train_step.criterion(plain(batch.images), anchors, batch)
+    found = train_step.step([batch], 0.01)
     assert used == [15]
     assert found.loss == pytest.approx(expected.total.item(), rel=1e-4)
 

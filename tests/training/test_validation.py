@@ -69,7 +69,11 @@ def test_of_equals_the_later_one_is_the_best(data):
 
 
 def test_one_process_does_all():
-    assert sharing.share_out([1, 2, 3], lambda items: [10 * item for item in items]) == [10, 20, 30]
+    assert sharing.parallel_map([1, 2, 3], lambda items: [10 * item for item in items]) == [
+        10,
+        20,
+        30,
+    ]
 
 
 @pytest.mark.slow
@@ -77,7 +81,7 @@ def test_two_processes_share_and_agree():
     ours, theirs = sharing.run(processes=2)
     assert ours["results"] == theirs["results"] == [0, 10, 20, 30, 40]
     assert (ours["share"], theirs["share"]) == ([0, 2, 4], [1, 3])
-    assert ours["agreed"] == theirs["agreed"] == 0
+    assert ours["broadcast"] == theirs["broadcast"] == 0
     assert ours["statistics"] == theirs["statistics"] == [0.0, 0.0]
     assert ours["one fails"] == "TrainingError: Process 1 of this run has failed: KeyError: 'bad'"
     assert theirs["one fails"] == "KeyError: 'bad'"

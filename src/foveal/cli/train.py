@@ -243,12 +243,12 @@ def _find_learning_rate(detector: Detector, console: Console, out: Path | None) 
 
 
 def _print_curve(curve: LearningRateCurve, console: Console) -> None:
-    most = 1.2 * curve.smoothed[0]  # the divergence at the end would flatten the rest
+    full = 1.2 * curve.smoothed[0]  # the divergence at the end would flatten the rest
     every = max(1, len(curve.smoothed) // CURVE_ROWS)
     for learning_rate, loss in list(zip(curve.learning_rates, curve.smoothed, strict=True))[
         ::every
     ]:
-        bar = "█" * min(48, max(1, round(40 * loss / most)))
+        bar = "█" * min(48, max(1, round(40 * loss / full)))
         console.print(f"{learning_rate:9.2e}  {loss:8.4f}  {bar}", markup=False)
 
 

@@ -34,15 +34,15 @@ def export_best(
 ) -> bool:
     """Export a model to OpenVINO, in 8 bits if its AP stays, and say what that gains.
 
-    The training is done and its files are written: nothing that goes wrong here is an error of
-    the run's. It is told, and the model file predicts as it is.
+    The training is done and its files are written, so nothing that goes wrong here fails the run:
+    it is reported, and the model file predicts as it is.
 
     Args:
         model: the best model's file.
         path: of the .xml file.
         calibration: images like those of use, to go to 8 bits with; None leaves 8 bits out.
         check: labeled images that it was not trained on.
-        say: is told what is done and what came of it, a sentence or two each.
+        say: gets a sentence or two on what is done and what came of it.
 
     Returns:
         Whether the exported model is there.
@@ -105,9 +105,9 @@ def describe(report: ExportReport) -> str:
             f"AP {both.export:.3f}, {both.network:.3f} in PyTorch, on {both.images} "
             "validation images."
         )
-    kept = report.export.float_layers
-    if kept:
-        named = ", ".join(kept[:3]) + (f" and {len(kept) - 3} more" if len(kept) > 3 else "")
+    layers = report.export.float_layers
+    if layers:
+        named = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
         sentences.append(f"In float32 for AP's sake: {named}.")
     return " ".join([*sentences, *report.notes])
 

@@ -1,4 +1,4 @@
-"""What a run keeps: its settings, its best and last model, and its state."""
+"""The files of a run: its settings, its best and last model, and its state."""
 
 from __future__ import annotations
 
@@ -58,26 +58,26 @@ class Checkpointer:
         self._best: dict[str, Tensor] | None = None
         self._made: tuple[Path, ...] | None = None
 
-    def begin(self, engine: TrainStep, *, resume: bool) -> RunState:
-        """Make the run's files, or bring the engine to where the run was.
+    def begin(self, train_step: TrainStep, *, resume: bool) -> RunState:
+        """Make the run's files, or bring the train step to where the run was.
 
         Raises:
             TrainingError: there is no state, it is of another run, or a file can't be written.
         """
-        position = self._restore(engine) if resume else RunState()
+        state = self._restore(train_step) if resume else RunState()
         if self.folder and self.writes:
             if not resume:
                 self._made = self.folder.clear()
             text = to_toml(self.settings)
             write_file(self.folder.config, text, error=TrainingError, advice=HOW_TO_GO_ON)
-        return position
+        return state
 
-    def take_back(self) -> None:
-        """Remove what `begin` made for a new run, unless an epoch or a later state was kept."""
+    def discard(self) -> None:
+        """Remove what `begin` made for a new run, unless an epoch or a later state was saved."""
         if self.folder and self._made is not None:
             self.folder.remove(self._made)
 
-    def keep_model(self, model: RetinaNet, summary: Mapping[str, Any], *, is_best: bool) -> None:
+    def save_model(self, model: RetinaNet, summary: Mapping[str, Any], *, is_best: bool) -> None:
         """Write the model as the last one, and as the best one if it is that.
 
         Raises:
@@ -110,7 +110,7 @@ class Checkpointer:
             return None
         return model_file.load(self.folder.best).model.state_dict()
 
-    def save_state(self, engine: TrainStep, position: RunState) -> None:
+    def save_state(self, train_step: TrainStep, state: RunState) -> None:
         """Write all that resuming needs.
 
         Raises:
@@ -118,28 +118,28 @@ class Checkpointer:
         """
         if self.folder is None or not self.writes:
             return
-        tensors = _named("model", engine.model.state_dict())
-        tensors |= _named("optimizer", optimizer_tensors(engine.optimizer))
-        if engine.averaged:
-            position.averaged = engine.averaged.updates
-            tensors |= _named("average", engine.averaged.model.state_dict())
-        write_state(self.folder.state, tensors, position, fingerprint=self.fingerprint)
-        if position.epoch or position.step:
+        tensors = _named("model", train_step.model.state_dict())
+        tensors |= _named("optimizer", optimizer_tensors(train_step.optimizer))
+        if train_step.ema:
+            state.ema_updates = train_step.ema.updates
+            tensors |= _named("average", train_step.ema.model.state_dict())
+        write_state(self.folder.state, tensors, state, fingerprint=self.fingerprint)
+        if state.epoch or state.step:
             self._made = None
 
-    def _restore(self, engine: TrainStep) -> RunState:
+    def _restore(self, train_step: TrainStep) -> RunState:
         assert self.folder is not None
-        tensors, position = read_state(
+        tensors, state = read_state(
             self.folder.state,
             fingerprint=self.fingerprint,
-            trained=trained_names(engine.model, engine.optimizer),
+            trained=trained_names(train_step.model, train_step.optimizer),
         )
-        engine.model.load_state_dict(_part("model", tensors))
-        load_optimizer(engine.optimizer, _part("optimizer", tensors))
-        if engine.averaged:
-            engine.averaged.model.load_state_dict(_part("average", tensors))
-            engine.averaged.updates = position.averaged
-        return position
+        train_step.model.load_state_dict(_part("model", tensors))
+        load_optimizer(train_step.optimizer, _part("optimizer", tensors))
+        if train_step.ema:
+            train_step.ema.model.load_state_dict(_part("average", tensors))
+            train_step.ema.updates = state.ema_updates
+        return state
 
 
 def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -51,7 +51,7 @@ class Clock:
         return steps * self._seconds / len(self._steps) if self._steps else None
 
     def summary(self) -> dict[str, float]:
-        """Seconds, images a second and share of waiting since `start`."""
+        """Seconds, images a second and fraction of time spent waiting since `start`."""
         seconds = max(1e-9, self._last - self._began)
         return {
             "seconds": seconds,

@@ -1,6 +1,6 @@
 """What `accelerate launch` asks of a run: it is honored, or refused in words, never lost.
 
-The launcher says in the environment what it was told by its options or its configuration file.
+The launcher puts its options and its configuration file into environment variables.
 foveal takes the processes and the device from accelerate and computes each step itself, so that
 accelerate's other parts are not at work.
 """

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: lines in metrics.jsonl, and progress for whoever watches.
+"""The log of a run: lines in metrics.jsonl, the trackers, and whoever watches.
 
 Each line of metrics.jsonl is an object with `kind`:
 
@@ -6,7 +6,7 @@ Each line of metrics.jsonl is an object with `kind`:
   gradient_norm, images_per_second, memory_megabytes;
 - `skipped`: epoch, step and the names of the images whose loss was not finite;
 - `epoch`: epoch (from 1), steps, seconds, the means of classification, box and loss over the epoch,
-  learning_rate, images_per_second, waiting (share of the time spent waiting for data) and, where
+  learning_rate, images_per_second, waiting (fraction of the time spent waiting for data) and, where
   the epoch was validated, `validation` (a dictionary of numbers) and `best` (true or false).
 """
 
@@ -14,97 +14,23 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from foveal.errors import TrainingError
 from foveal.files import writing
 from foveal.text import without_nan
-from foveal.training.run_folder import HOW_TO_GO_ON
+from foveal.training.clock import Clock, peak_memory
+from foveal.training.reporters import Progress, Reporter
+from foveal.training.run_folder import HOW_TO_GO_ON, TRACKED_AS
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One step of a run, as it is shown.
-
-    Attributes:
-        epoch, epochs: from 1.
-        step, steps: of this epoch, from 1.
-        classification, box: the step's losses.
-        learning_rate: of the new layers.
-        images_per_second: over the last steps, all processes together, validation left out.
-        seconds_left: a guess for the whole run, None before there is one.
-        memory_bytes: the most in use so far, on the device (on a CPU: of the process).
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    classification: float
-    box: float
-    learning_rate: float
-    images_per_second: float
-    seconds_left: float | None
-    memory_bytes: int
-
-
-class Reporter(Protocol):
-    """Who wants to know how a run goes; called in the main process only."""
-
-    def step(self, progress: Progress) -> None:
-        """A step is done."""
-
-    def epoch(self, summary: Mapping[str, Any]) -> None:
-        """An epoch is done; the summary is its line in metrics.jsonl."""
-
-    def say(self, text: str) -> None:
-        """Something that a person may want to read once."""
-
-    def warn(self, text: str) -> None:
-        """Something is not as it should be."""
-
-
-class LoggingReporter:
-    """Tells the logger `foveal.training.metrics_log`: warnings as such, all else at INFO."""
-
-    def step(self, progress: Progress) -> None:
-        """Say nothing: metrics.jsonl has the steps."""
-
-    def epoch(self, summary: Mapping[str, Any]) -> None:
-        """Log one line an epoch."""
-        logger.info(describe_epoch(summary))
-
-    def say(self, text: str) -> None:
-        """Log the text."""
-        logger.info(text)
-
-    def warn(self, text: str) -> None:
-        """Log the text as a warning."""
-        logger.warning(text)
-
-
-class SilentReporter:
-    """Says nothing: for all processes but the first."""
-
-    def step(self, progress: Progress) -> None:
-        """Say nothing."""
-
-    def epoch(self, summary: Mapping[str, Any]) -> None:
-        """Say nothing."""
-
-    def say(self, text: str) -> None:
-        """Say nothing."""
-
-    def warn(self, text: str) -> None:
-        """Say nothing."""
+    from foveal.training.step import StepResult
 
 
 class MetricsLog:
@@ -157,16 +83,107 @@ class MetricsLog:
         return writing(self._path or Path(), error=TrainingError, advice=HOW_TO_GO_ON)
 
 
-def describe_epoch(summary: Mapping[str, Any]) -> str:
-    """One line about an epoch."""
-    parts = [
-        f"epoch {summary['epoch']}",
-        f"loss {summary['loss']:.4f}"
-        f" (classification {summary['classification']:.4f}, box {summary['box']:.4f})",
-        f"{summary['images_per_second']:.1f} images/s",
-    ]
-    validation = summary.get("validation") or {}
-    parts += [f"{name} {value:.3f}" for name, value in validation.items() if name in ("AP", "AP50")]
-    if summary.get("best"):
-        parts.append("best so far")
-    return ", ".join(parts)
+class MetricsLogger:
+    """Speaks in the main process and is silent in all others.
+
+    Args:
+        accelerator: knows the processes and the trackers.
+        reporter: whoever watches.
+        epochs, steps: of the run; steps of one epoch.
+        log_every: steps from one line in metrics.jsonl to the next.
+
+    Attributes:
+        clock: of the epoch under way.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        reporter: Reporter,
+        *,
+        epochs: int,
+        steps: int,
+        log_every: int,
+    ) -> None:
+        self.accelerator = accelerator
+        self.reporter = reporter
+        self.epochs = epochs
+        self.steps = steps
+        self.log_every = log_every
+        self.clock = Clock()
+        self.file = MetricsLog(None)
+        self._tracks = False
+
+    def begin(self, metrics: Path | None, *, keep_bytes: int, config: Mapping[str, Any]) -> None:
+        """Open metrics.jsonl behind what it holds of this run, and start the trackers."""
+        if metrics and self.accelerator.is_main_process:
+            self.file = MetricsLog(metrics, keep_bytes=keep_bytes)
+        if self.accelerator.log_with:
+            self._tracks = True
+            self.accelerator.init_trackers(TRACKED_AS, config=dict(config))
+
+    def close(self) -> None:
+        """Close metrics.jsonl and the trackers."""
+        self.file.close()
+        if self._tracks:
+            for tracker in self.accelerator.trackers:
+                tracker.finish()
+
+    def say(self, text: str) -> None:
+        """Say something that a person should read once; nothing for ''."""
+        if text and self.accelerator.is_main_process:
+            self.reporter.say(text)
+
+    def step(self, result: StepResult, *, epoch: int, step: int, learning_rate: float) -> None:
+        """Tell of a step; epoch from 0, step of the epoch from 1."""
+        if not self.accelerator.is_main_process:
+            return
+        done = epoch * self.steps + step
+        progress = Progress(
+            epoch=epoch + 1,
+            epochs=self.epochs,
+            step=step,
+            steps=self.steps,
+            classification=result.classification,
+            box=result.box,
+            learning_rate=learning_rate,
+            images_per_second=self.clock.images_per_second,
+            seconds_left=self.clock.seconds_left(self.epochs * self.steps - done),
+            memory_bytes=peak_memory(self.accelerator.device),
+        )
+        self.reporter.step(progress)
+        if done % self.log_every == 0 and result.applied:
+            values = {
+                "classification": result.classification,
+                "box": result.box,
+                "loss": result.loss,
+                "learning_rate": learning_rate,
+                "gradient_norm": result.gradient_norm,
+                "images_per_second": progress.images_per_second,
+                "memory_megabytes": progress.memory_bytes / 2**20,
+            }
+            self.file.write("step", epoch=epoch + 1, step=done, **values)
+            self._track(values, step=done)
+
+    def skipped(self, names: list[str], *, epoch: int, step: int) -> None:
+        """Tell of a step that was left out, with its images; epoch from 0, step of the epoch."""
+        done = epoch * self.steps + step
+        if self.accelerator.is_main_process:
+            self.reporter.warn(
+                f"Step {done}: the loss is not finite and the step is left out. "
+                f"Its images: {', '.join(names)}."
+            )
+        self.file.write("skipped", epoch=epoch + 1, step=done, images=names)
+
+    def epoch(self, summary: Mapping[str, Any]) -> None:
+        """Tell of an epoch."""
+        if self.accelerator.is_main_process:
+            self.file.write("epoch", **summary)
+            self.reporter.epoch(summary)
+            numbers = {**summary, **summary.get("validation", {})}
+            self._track(numbers, step=summary["epoch"] * self.steps)
+
+    def _track(self, values: Mapping[str, Any], *, step: int) -> None:
+        if self._tracks:
+            numbers = {name: v for name, v in values.items() if isinstance(v, int | float)}
+            self.accelerator.log(numbers, step=step)

@@ -27,7 +27,7 @@ def make_optimizer(
         momentum: of SGD; AdamW's first beta.
         weight_decay: of every weight, but see `decay_norms`.
         decay_norms: whether norms and biases decay too.
-        backbone_factor: what the learning rate of the backbone is multiplied by (kept in each
+        backbone_factor: what the learning rate of the backbone is multiplied by (in each
             group as `factor`).
     """
     groups = weight_groups(model, decay_norms=decay_norms)
@@ -66,7 +66,7 @@ def is_matrix(weight: Tensor) -> bool:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Give every group its share of the learning rate."""
+    """Give every group the learning rate times its factor."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group["factor"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from foveal.distributed import is_first_process
-from foveal.training.metrics_log import (
+from foveal.training.reporters import (
     LoggingReporter,
     Progress,
     Reporter,

@@ -75,12 +75,12 @@ class RunFolder:
             raise TrainingError(f"{self.path}: is a file. Expected a folder for the run.")
         if resume or overwrite or not self.path.is_dir():
             return
-        found = sorted(
+        present = sorted(
             entry.name
             for entry in self.path.iterdir()
             if entry.name[0] != "." and entry.stem != LEARNING_RATES
         )
-        if not found:
+        if not present:
             return
         way_out = (
             "Go on with its run by --resume, replace it by --overwrite, or choose another folder"
@@ -88,7 +88,7 @@ class RunFolder:
             else "Choose another folder, or pass --overwrite to put the run beside what is there"
         )
         raise TrainingError(
-            f"{self.path}: is not empty (it holds {', '.join(found[:4])}). {way_out}."
+            f"{self.path}: is not empty (it holds {', '.join(present[:4])}). {way_out}."
         )
 
     def clear(self) -> tuple[Path, ...]:

@@ -12,8 +12,8 @@ from typing import Literal
 REFERENCE_BATCH = 16
 """The batch that `training.learning_rate` is stated for (the paper's)."""
 
-LARGEST_WARMUP_SHARE = 0.2
-"""A short run warms up for at most this share of its steps."""
+MAX_WARMUP_FRACTION = 0.2
+"""A short run warms up for at most this fraction of its steps."""
 
 ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25
@@ -52,29 +52,29 @@ def learning_rate_factor(
     steps: int,
     warmup_steps: int = 0,
     warmup_factor: float = 0.0,
-    step_shares: Sequence[float] = (),
+    step_fractions: Sequence[float] = (),
 ) -> float:
     """What the peak learning rate is multiplied by at a step.
 
     Args:
         step: 0 .. steps - 1; further steps get the last factor.
-        schedule: 'steps' divides by 10 at each of `step_shares`; 'cosine' falls to 0 along half a
-            cosine; 'one_cycle' rises and falls along cosines and has no other warm-up;
+        schedule: 'steps' divides by 10 at each of `step_fractions`; 'cosine' falls to 0 along half
+            a cosine; 'one_cycle' rises and falls along cosines and has no other warm-up;
             'constant' stays at 1.
         steps: all steps of the run.
         warmup_steps: the factor rises linearly from `warmup_factor` to 1 over so many steps (no
             more than a fifth of the run).
         warmup_factor: the factor at step 0 of the warm-up.
-        step_shares: shares of the run, 0..1.
+        step_fractions: fractions of the run, 0..1.
     """
     step = min(step, steps - 1)
     if schedule == "one_cycle":
         return _one_cycle(step, steps)
-    warmup = min(warmup_steps, int(LARGEST_WARMUP_SHARE * steps))
+    warmup = min(warmup_steps, int(MAX_WARMUP_FRACTION * steps))
     if step < warmup:
         return warmup_factor + (1 - warmup_factor) * step / warmup
     if schedule == "steps":
-        return float(0.1 ** sum(step >= share * steps for share in step_shares))
+        return float(0.1 ** sum(step >= fraction * steps for fraction in step_fractions))
     if schedule == "cosine":
         return half_cosine((step - warmup) / max(1, steps - warmup))
     return 1.0

@@ -1,4 +1,4 @@
-"""From settings to the parts of a run: device and processes, criterion, engine, trackers."""
+"""From settings to the parts of a run: device and processes, criterion, train step, trackers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from foveal.acceleration.allocator import keep_freed_memory
 from foveal.acceleration.precision import NAMES, TYPES, Precision, choose_precision
 from foveal.detection.criterion import Criterion
 from foveal.devices import choose_device
-from foveal.distributed import agreed
+from foveal.distributed import broadcast
 from foveal.errors import MissingExtraError, SettingsError
 from foveal.models.build import build_model
 from foveal.training.launcher import check_launcher, launched_precision
@@ -136,20 +136,20 @@ def make_train_step(
         make_criterion(settings),
         optimizer,
         accelerator=accelerator,
-        precision=agreed_precision(launched_precision(training.precision), accelerator),
+        precision=broadcast_precision(launched_precision(training.precision), accelerator),
         clip_gradient=training.clip_gradient,
-        average=training.ema_decay,
+        ema_decay=training.ema_decay,
         compiled=compiled,
         seed=training.seed,
     )
 
 
-def agreed_precision(wanted: Precision, accelerator: Accelerator) -> torch.dtype:
+def broadcast_precision(wanted: Precision, accelerator: Accelerator) -> torch.dtype:
     """What `choose_precision` gives in the main process, in all processes."""
     chosen = ""
     if accelerator.is_main_process:
         chosen = NAMES[choose_precision(wanted, accelerator.device)]
-    return TYPES[agreed(chosen)]
+    return TYPES[broadcast(chosen)]
 
 
 def _weight_decay(training: TrainingSettings) -> float:

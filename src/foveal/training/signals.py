@@ -16,21 +16,21 @@ class StoppedError(Exception):
     """Raised in the middle of work that may be broken off, where a signal arrives."""
 
 
-class Interruption:
-    """While it is entered, the first signal is kept as a wish; the second one ends the program.
+class SignalHandler:
+    """While it is entered, the first signal asks to stop; the second one ends the program.
 
     Outside the main thread, where Python handles no signals, it does nothing.
 
     Attributes:
-        requested: whether a signal has come.
+        stop_requested: whether a signal has come.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.stop_requested = False
         self._at_once = False
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Interruption:
+    def __enter__(self) -> SignalHandler:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
         return self
@@ -44,21 +44,21 @@ class Interruption:
         self._restore()
 
     @contextlib.contextmanager
-    def breaks_off(self) -> Iterator[None]:
+    def stopping_at_once(self) -> Iterator[None]:
         """Inside, a signal raises StoppedError at once: for work that can be done again."""
         self._at_once = True
         try:
-            if self.requested:
+            if self.stop_requested:
                 raise StoppedError
             yield
         finally:
             self._at_once = False
 
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self.requested:
+        if self.stop_requested:
             self._restore()
             raise KeyboardInterrupt
-        self.requested = True
+        self.stop_requested = True
         if self._at_once:
             raise StoppedError
 

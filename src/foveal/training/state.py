@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 
 FORMAT = "foveal training state 1"
 
+RENAMED = {
+    "averaged": "ema_updates",
+    "bad_steps": "nonfinite_steps",
+    "journal_bytes": "metrics_bytes",
+}
+"""Of each field that earlier versions wrote under another name, today's."""
+
 FREE_TO_CHANGE = frozenset(
     {
         "workers",
@@ -55,27 +62,27 @@ class RunState:
     Attributes:
         epoch: 0 .. epochs; the one under way.
         step: steps of this epoch that are done.
-        bad_steps: how many steps in a row had a loss that was not finite.
-        averaged: how many updates the averaged weights have had.
+        nonfinite_steps: how many steps in a row had a loss that was not finite.
+        ema_updates: how many updates the averaged weights have had.
         best: the best result of a validation so far, and its epoch; None before the first.
         best_epoch: the epoch (from 1) that gave it.
         unimproved: evaluations since then.
         sums: what this epoch's means are made of.
         history: one entry an epoch, as in metrics.jsonl.
-        journal_bytes: how much of metrics.jsonl belongs to the run up to here.
+        metrics_bytes: how much of metrics.jsonl belongs to the run up to here.
         precision: in which the run computes, 'float32' or 'bf16'; '' in states that don't say.
     """
 
     epoch: int = 0
     step: int = 0
-    bad_steps: int = 0
-    averaged: int = 0
+    nonfinite_steps: int = 0
+    ema_updates: int = 0
     best: float | None = None
     best_epoch: int = 0
     unimproved: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
-    journal_bytes: int = 0
+    metrics_bytes: int = 0
     precision: str = ""
 
     def add(self, **values: float) -> None:
@@ -85,14 +92,14 @@ class RunState:
 
 
 def write_state(
-    path: Path, tensors: Mapping[str, Tensor], position: RunState, *, fingerprint: Mapping[str, Any]
+    path: Path, tensors: Mapping[str, Tensor], state: RunState, *, fingerprint: Mapping[str, Any]
 ) -> None:
     """Write the state; until the new file is complete the old one stays.
 
     Args:
         path: the file.
         tensors: on any device, in any memory format.
-        position: where the run is.
+        state: where the run is.
         fingerprint: what must be the same when the run is resumed (see `fingerprint_of`).
 
     Raises:
@@ -100,7 +107,7 @@ def write_state(
     """
     header = {
         "format": FORMAT,
-        "position": json.dumps(asdict(position)),
+        "position": json.dumps(asdict(state)),
         "fingerprint": json.dumps(fingerprint),
     }
     content = save(
@@ -146,7 +153,8 @@ def read_state(
     anchors = before["settings"].get("anchors", {})
     if is_ratio_major(anchors):
         tensors = _reordered(tensors, anchors, trained)
-    return tensors, RunState(**json.loads(header["position"]))
+    values = json.loads(header["position"]).items()
+    return tensors, RunState(**{RENAMED.get(name, name): value for name, value in values})
 
 
 def trained_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:

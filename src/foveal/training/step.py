@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from foveal.models.retinanet import RetinaNet
 
-MOST_COMPILATIONS = 64
+MAX_COMPILATIONS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class TrainStep:
         accelerator: device and processes.
         precision: type of the matrix products; may be changed between steps.
         clip_gradient: largest norm; 0 leaves clipping out.
-        average: decay of the averaged weights; 0 leaves averaging out.
+        ema_decay: of the averaged weights; 0 leaves averaging out.
         compiled: whether torch.compile is used.
         seed: of the network's own noise (dropped paths).
     """
@@ -89,7 +89,7 @@ class TrainStep:
         accelerator: Accelerator,
         precision: torch.dtype,
         clip_gradient: float = 0.0,
-        average: float = 0.0,
+        ema_decay: float = 0.0,
         compiled: bool = False,
         seed: int = 0,
     ) -> None:
@@ -99,7 +99,7 @@ class TrainStep:
         self.accelerator = accelerator
         self.precision = precision
         self.clip_gradient = clip_gradient
-        self.averaged = EmaModel(model, decay=average) if average else None
+        self.ema = EmaModel(model, decay=ema_decay) if ema_decay else None
         self.compiled = compiled
         self.seed = seed
         self._trained = [weight for weight in model.parameters() if weight.requires_grad]
@@ -113,17 +113,17 @@ class TrainStep:
         self._losses = self._wrap()
 
     @property
-    def best_known(self) -> RetinaNet:
-        """The model to evaluate and to keep: the averaged one where there is one."""
-        return self.averaged.model if self.averaged else self.model
+    def evaluation_model(self) -> RetinaNet:
+        """The model to evaluate and to save: the averaged one where there is one."""
+        return self.ema.model if self.ema else self.model
 
-    def share_statistics(self) -> None:
-        """Give all processes the first one's running statistics, which are the ones that are kept.
+    def broadcast_statistics(self) -> None:
+        """Give all processes the first one's running statistics, which are saved with the model.
 
         Each process's last step has changed its own.
         """
         if self.accelerator.num_processes > 1:
-            for value in running_statistics(self.best_known):
+            for value in running_statistics(self.evaluation_model):
                 distributed.broadcast(value, src=0)
 
     def train_backbone(self, trained: bool) -> None:
@@ -151,7 +151,7 @@ class TrainStep:
             DeviceMemoryError: the device's memory is too small.
         """
         self._prepare_step(number)
-        kept = [value.clone() for value in self._statistics]
+        before = [value.clone() for value in self._statistics]
         try:
             losses = self._gradients(parts)
         except RuntimeError as error:
@@ -165,11 +165,11 @@ class TrainStep:
             self._clip(gradient_norm)
             set_learning_rate(self.optimizer, learning_rate)
             self.optimizer.step()
-            if self.averaged:
-                self.averaged.update(self.model)
+            if self.ema:
+                self.ema.update(self.model)
         else:
-            for value, before in zip(self._statistics, kept, strict=True):
-                value.copy_(before)
+            for value, old in zip(self._statistics, before, strict=True):
+                value.copy_(old)
         self.optimizer.zero_grad(set_to_none=True)
         return StepResult(classification, box, gradient_norm, applied, stops)
 
@@ -196,10 +196,10 @@ class TrainStep:
             last = number == len(parts)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self._losses):
                 losses = self._part_losses(part)
-                weight, share = self._weight_of(losses, images=len(part))
+                weight, part_divisor = self._weight_of(losses, images=len(part))
                 (losses.total * weight).backward()  # type: ignore[no-untyped-call]
             sums += torch.stack([losses.classification, losses.box]).detach() * weight
-            divisor += share
+            divisor += part_divisor
         divisor.clamp_(min=1)
         for gradient in self._gradients_now():
             gradient.div_(divisor)
@@ -214,7 +214,7 @@ class TrainStep:
         return losses
 
     def _weight_of(self, losses: Losses, *, images: int) -> tuple[Tensor, Tensor]:
-        """What a part's losses were divided by, and its share of the whole batch's divisor."""
+        """What a part's losses were divided by, and its part of the whole batch's divisor."""
         if self.criterion.divide_by == "image":
             weight = torch.tensor(float(images), device=losses.box.device)
             return weight, weight
@@ -261,13 +261,13 @@ def compile_options() -> dict[str, int]:
     """
     name = "recompile_limit"
     known = inspect.signature(torch.compile).parameters
-    return {name: MOST_COMPILATIONS} if name in known else {}
+    return {name: MAX_COMPILATIONS} if name in known else {}
 
 
 def spread(
     module: nn.Module, device: torch.device, *, sync_buffers: bool
 ) -> nn.parallel.DistributedDataParallel:
-    """Let all processes compute a part of each batch and share the mean of the gradients.
+    """Let all processes compute a part of each batch and average the gradients (DDP).
 
     Args:
         module: the same in all processes.

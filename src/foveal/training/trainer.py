@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from foveal.acceleration.precision import NAMES, TYPES, explain_precision
-from foveal.distributed import agreed, explaining_lost_processes
+from foveal.distributed import broadcast, explaining_lost_processes
 from foveal.errors import TrainingError, TrainingInterrupted
 from foveal.structures import Batch, ModelCard
 from foveal.training.checkpointing import Checkpointer
-from foveal.training.console import MetricsLogger
 from foveal.training.launcher import launched_precision
 from foveal.training.loaders import make_batches
-from foveal.training.metrics_log import LoggingReporter, Reporter
+from foveal.training.metrics_log import MetricsLogger
+from foveal.training.reporters import LoggingReporter, Reporter
 from foveal.training.run_folder import RunFolder
 from foveal.training.schedule import learning_rate_factor, peak_learning_rate
 from foveal.training.setup import choose_compile, flat_settings, make_accelerator, make_train_step
-from foveal.training.signals import Interruption, StoppedError
+from foveal.training.signals import SignalHandler, StoppedError
 from foveal.training.state import RunState, fingerprint_of
 from foveal.training.step import StepResult, TrainStep
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Validate = Callable[["RetinaNet"], Mapping[str, float]]
 """Measures a model in evaluation mode; its numbers hold AP, the higher the better.
 
-It is called in all processes at once, so that they can share the work."""
+It is called in all processes at once, so that they can divide the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def train(
         validate: called in every process after an epoch; the main process's numbers count.
         resume: go on where the run in `out` was stopped.
         overwrite: replace the run in `out`.
-        reporter: is told how it goes.
+        reporter: gets each step, epoch and message.
         card: of the model files, which get the epoch and its numbers too.
         augment: changes the samples, in place of the settings' augmentation.
 
@@ -102,21 +102,24 @@ def train(
         folder.check(resume=resume, overwrite=overwrite)
     accelerator = make_accelerator(settings.training.trackers, folder=out)
     accelerator.wait_for_everyone()
-    with torch.random.fork_rng(devices=_devices(accelerator)), Interruption() as interruption:
+    with torch.random.fork_rng(devices=_devices(accelerator)), SignalHandler() as signals:
         run = Trainer(
             model,
             settings,
             data,
             folder=folder,
             accelerator=accelerator,
-            interruption=interruption,
+            signals=signals,
             validate=validate,
             reporter=reporter or LoggingReporter(),
             card=card or ModelCard(data.classes),
             augment=augment,
         )
         try:
-            with explaining_lost_processes(accelerator.num_processes), run.leaving_nothing_half():
+            with (
+                explaining_lost_processes(accelerator.num_processes),
+                run.discarding_failed_start(),
+            ):
                 run.begin(resume=resume)
                 run.go()
             return run.result()
@@ -125,7 +128,7 @@ def train(
 
 
 class Trainer:
-    """One run: its engine, its data, its files and where it is."""
+    """One run: its steps, its data, its files and where it is."""
 
     def __init__(
         self,
@@ -135,7 +138,7 @@ class Trainer:
         *,
         folder: RunFolder | None,
         accelerator: Accelerator,
-        interruption: Interruption,
+        signals: SignalHandler,
         validate: Validate | None,
         reporter: Reporter,
         card: ModelCard,
@@ -144,12 +147,12 @@ class Trainer:
         self.settings = settings
         self.training = settings.training
         self.accelerator = accelerator
-        self.interruption = interruption
+        self.signals = signals
         self.validate = validate
         self.batches = make_batches(settings, data, accelerator=accelerator, augment=augment)
         self.steps = self.training.epochs * self.batches.steps
         compiled, word = choose_compile(self.training.compile, accelerator.device, steps=self.steps)
-        self.engine: TrainStep = make_train_step(
+        self.train_step: TrainStep = make_train_step(
             model, settings, accelerator=accelerator, compiled=compiled
         )
         self.checkpointer = Checkpointer(
@@ -169,39 +172,39 @@ class Trainer:
             log_every=self.training.log_every,
         )
         self.metrics_logger.say(word)
-        self.position = RunState()
+        self.state = RunState()
 
     # The run ---------------------------------------------------------------------------------
 
     def begin(self, *, resume: bool) -> None:
         """Make the run's files, or read where it was."""
-        self.position = self.checkpointer.begin(self.engine, resume=resume)
-        self.metrics_logger.say(self._keep_precision())
+        self.state = self.checkpointer.begin(self.train_step, resume=resume)
+        self.metrics_logger.say(self._continue_precision())
         self.metrics_logger.begin(
             self.checkpointer.folder.metrics if self.checkpointer.folder else None,
-            keep_bytes=self.position.journal_bytes,
+            keep_bytes=self.state.metrics_bytes,
             config=flat_settings(self.settings),
         )
         if not resume:
             self._save()
 
-    def _keep_precision(self) -> str:
+    def _continue_precision(self) -> str:
         """Compute in the precision in which the run began, and say in which and why.
 
         Raises:
             TrainingError: the launcher asks for another one.
         """
-        chosen = NAMES[self.engine.precision]
+        chosen = NAMES[self.train_step.precision]
         wanted = launched_precision(self.training.precision)
-        began = self.position.precision
-        self.position.precision = began or chosen
+        began = self.state.precision
+        self.state.precision = began or chosen
         if began and began != chosen:
             if wanted != "auto":
                 raise TrainingError(
                     f"This run began in {began} and is to go on in {wanted}. Leave out what asks "
                     "for it (accelerate launch --mixed_precision), or start another run folder."
                 )
-            self.engine.precision = TYPES[began]
+            self.train_step.precision = TYPES[began]
             return f"Computing in {began}, in which this run began."
         if not self.accelerator.is_main_process:
             return ""
@@ -209,29 +212,29 @@ class Trainer:
 
     def go(self) -> None:
         """Train until the last epoch, or until patience is at its end."""
-        while self.position.epoch < self.training.epochs and not self._out_of_patience():
+        while self.state.epoch < self.training.epochs and not self._out_of_patience():
             self._train_epoch()
             self._finish_epoch()
         self.accelerator.wait_for_everyone()
         best = self.checkpointer.best_weights()
         if best is not None:
-            self.engine.model.load_state_dict(best)
-        self.engine.model.eval()
+            self.train_step.model.load_state_dict(best)
+        self.train_step.model.eval()
 
     def result(self) -> TrainingResult:
         """What the run ended with."""
-        history = tuple(self.position.history)
-        best = history[self.position.best_epoch - 1] if self.position.best_epoch else {}
+        history = tuple(self.state.history)
+        best = history[self.state.best_epoch - 1] if self.state.best_epoch else {}
         return TrainingResult(
             history,
-            self.position.best_epoch,
+            self.state.best_epoch,
             best.get("validation", {}),
             self.checkpointer.folder.path if self.checkpointer.folder else None,
             is_main=self.accelerator.is_main_process,
         )
 
     @contextlib.contextmanager
-    def leaving_nothing_half(self) -> Iterator[None]:
+    def discarding_failed_start(self) -> Iterator[None]:
         """Leave no files of a run that fails before it got anywhere.
 
         A run that was stopped, or that stopped itself after a step, leaves what it wrote.
@@ -239,11 +242,11 @@ class Trainer:
         try:
             yield
         except BaseException as error:
-            started = self.position.epoch or self.position.step
+            started = self.state.epoch or self.state.step
             itself = started and isinstance(error, TrainingError)
             if not (itself or isinstance(error, TrainingInterrupted)):
-                self.metrics_logger.journal.close()
-                self.checkpointer.take_back()
+                self.metrics_logger.file.close()
+                self.checkpointer.discard()
             raise
 
     def close(self) -> None:
@@ -254,48 +257,48 @@ class Trainer:
     # An epoch --------------------------------------------------------------------------------
 
     def _train_epoch(self) -> None:
-        position = self.position
-        self.engine.train_backbone(position.epoch >= self.training.unfreeze_epoch)
+        state = self.state
+        self.train_step.train_backbone(state.epoch >= self.training.unfreeze_epoch)
         self.metrics_logger.clock.start()
-        batches = self.batches.epoch(position.epoch, start_step=position.step)
-        while position.step < self.batches.steps:
+        batches = self.batches.epoch(state.epoch, start_step=state.step)
+        while state.step < self.batches.steps:
             with self.metrics_logger.clock.waiting():
                 parts = self._next(batches)
             if parts is None:
                 break
             learning_rate = self.learning_rate(self._steps_done)
-            result = self.engine.step(
+            result = self.train_step.step(
                 parts,
                 learning_rate,
                 number=self._steps_done,
-                stop=self.interruption.requested,
+                stop=self.signals.stop_requested,
             )
-            position.step += 1
+            state.step += 1
             self.metrics_logger.clock.count(sum(map(len, parts)) * self.accelerator.num_processes)
             self._count(result, parts)
             self.metrics_logger.step(
-                result, epoch=position.epoch, step=position.step, learning_rate=learning_rate
+                result, epoch=state.epoch, step=state.step, learning_rate=learning_rate
             )
             if result.stop:
                 self._stop()
             every = self.training.save_every_steps
-            if every and self._steps_done % every == 0 and position.step < self.batches.steps:
+            if every and self._steps_done % every == 0 and state.step < self.batches.steps:
                 self._save()
 
     def _finish_epoch(self) -> None:
-        position = self.position
+        state = self.state
         summary = self._summary()
-        last_epoch = position.epoch + 1 == self.training.epochs
+        last_epoch = state.epoch + 1 == self.training.epochs
         is_best = self.validate is None and last_epoch
-        if self.validate and (last_epoch or self._is_due(position.epoch)):
+        if self.validate and (last_epoch or self._is_due(state.epoch)):
             summary["validation"] = self._measure()
             is_best = self._is_better(summary["validation"])
             summary["best"] = is_best
         if is_best:
-            position.best_epoch = position.epoch + 1
-        self.checkpointer.keep_model(self.engine.best_known, summary, is_best=is_best)
-        position.history.append(summary)
-        position.epoch, position.step, position.sums = position.epoch + 1, 0, {}
+            state.best_epoch = state.epoch + 1
+        self.checkpointer.save_model(self.train_step.evaluation_model, summary, is_best=is_best)
+        state.history.append(summary)
+        state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         self.metrics_logger.epoch(summary)
         self._save()
 
@@ -310,12 +313,12 @@ class Trainer:
             steps=self.steps,
             warmup_steps=training.warmup_steps,
             warmup_factor=training.warmup_factor,
-            step_shares=training.step_epochs,
+            step_fractions=training.step_epochs,
         )
 
     @property
     def _steps_done(self) -> int:
-        return self.position.epoch * self.batches.steps + self.position.step
+        return self.state.epoch * self.batches.steps + self.state.step
 
     def _next(self, batches: Iterator[Sequence[Batch]]) -> Sequence[Batch] | None:
         """What to compute next; None where an epoch ends early since its last images are broken."""
@@ -323,7 +326,7 @@ class Trainer:
             return next(batches, None)
         except (RuntimeError, OSError):
             # Loading processes get the terminal's Ctrl-C too, and may end before we ask them.
-            if self.interruption.requested and self.accelerator.num_processes == 1:
+            if self.signals.stop_requested and self.accelerator.num_processes == 1:
                 self._stop()
             raise
 
@@ -333,17 +336,17 @@ class Trainer:
         Raises:
             TrainingError: too many steps in a row were left out.
         """
-        position = self.position
+        state = self.state
         if result.applied:
-            position.bad_steps = 0
-            position.add(classification=result.classification, box=result.box, steps=1)
+            state.nonfinite_steps = 0
+            state.add(classification=result.classification, box=result.box, steps=1)
             return
-        position.bad_steps += 1
+        state.nonfinite_steps += 1
         names = self._names_everywhere(parts)
-        self.metrics_logger.skipped(names, epoch=position.epoch, step=position.step)
-        if position.bad_steps >= self.training.max_nonfinite_steps:
+        self.metrics_logger.skipped(names, epoch=state.epoch, step=state.step)
+        if state.nonfinite_steps >= self.training.max_nonfinite_steps:
             raise TrainingError(
-                f"The loss was not finite in {position.bad_steps} steps in a row; the last "
+                f"The loss was not finite in {state.nonfinite_steps} steps in a row; the last "
                 f"images were {', '.join(names)}. Look at their boxes (foveal data check), lower "
                 "training.learning_rate, or set training.precision=float32."
             )
@@ -359,11 +362,11 @@ class Trainer:
     # Validation ------------------------------------------------------------------------------
 
     def _summary(self) -> dict[str, Any]:
-        sums = self.position.sums
+        sums = self.state.sums
         steps = max(1.0, sums.get("steps", 0.0))
         classification, box = (sums.get(name, 0.0) / steps for name in ("classification", "box"))
         return {
-            "epoch": self.position.epoch + 1,
+            "epoch": self.state.epoch + 1,
             "steps": self.batches.steps,
             "classification": classification,
             "box": box,
@@ -378,12 +381,12 @@ class Trainer:
     def _measure(self) -> dict[str, float]:
         """Validate. What was trained is not lost if that fails or a signal breaks it off."""
         assert self.validate is not None
-        self.engine.share_statistics()
-        model = self.engine.best_known.eval()
+        self.train_step.broadcast_statistics()
+        model = self.train_step.evaluation_model.eval()
         try:
             if self.accelerator.num_processes > 1:
-                return agreed(dict(self.validate(model)))
-            with self.interruption.breaks_off():
+                return broadcast(dict(self.validate(model)))
+            with self.signals.stopping_at_once():
                 return dict(self.validate(model))
         except StoppedError:
             self._stop()
@@ -392,20 +395,20 @@ class Trainer:
             raise
 
     def _is_better(self, measured: Mapping[str, float]) -> bool:
-        """Compare AP with the best so far; an equal one is kept too, but it tries patience."""
-        position = self.position
+        """Compare AP with the best so far. An equal one is the best too, but tries patience."""
+        state = self.state
         value = measured["AP"] if math.isfinite(measured["AP"]) else -1.0
-        before = -math.inf if position.best is None else position.best
-        position.unimproved = 0 if value > before else position.unimproved + 1
-        position.best = max(value, before)
+        before = -math.inf if state.best is None else state.best
+        state.unimproved = 0 if value > before else state.unimproved + 1
+        state.best = max(value, before)
         return value >= before
 
     def _out_of_patience(self) -> bool:
-        return 0 < self.training.patience <= self.position.unimproved
+        return 0 < self.training.patience <= self.state.unimproved
 
     def _save(self) -> None:
-        self.position.journal_bytes = self.metrics_logger.journal.position()
-        self.checkpointer.save_state(self.engine, self.position)
+        self.state.metrics_bytes = self.metrics_logger.file.position()
+        self.checkpointer.save_state(self.train_step, self.state)
 
     def _stop(self) -> NoReturn:
         """Write the state and end the run.
@@ -414,7 +417,7 @@ class Trainer:
             TrainingInterrupted: always.
         """
         self._save()
-        where = f"Stopped in epoch {self.position.epoch + 1} after step {self.position.step}"
+        where = f"Stopped in epoch {self.state.epoch + 1} after step {self.state.step}"
         if self.checkpointer.folder is None:
             raise TrainingInterrupted(f"{where}. Without a run folder it can't be resumed.")
         raise TrainingInterrupted(

@@ -35,7 +35,7 @@ class Trial:
     def __init__(self, model: RetinaNet, settings: Settings, data: Dataset) -> None:
         self._accelerator = make_accelerator()
         self._batches = make_batches(settings, data, accelerator=self._accelerator)
-        self._engine = make_train_step(
+        self._train_step = make_train_step(
             copy.deepcopy(model), settings, accelerator=self._accelerator, compiled=False
         )
         self._parts = self._endless()
@@ -59,7 +59,7 @@ class Trial:
             learning_rate: for the batch in use, not for the reference batch.
         """
         with torch.random.fork_rng(devices=[]):
-            result = self._engine.step(next(self._parts), learning_rate, number=self._number)
+            result = self._train_step.step(next(self._parts), learning_rate, number=self._number)
         self._number += 1
         return result.loss if result.applied else math.nan
 
@@ -68,8 +68,8 @@ class Trial:
         try:
             self.step(0.0)
         except DeviceMemoryError:
-            self._engine.optimizer.zero_grad(set_to_none=True)
-            if torch.cuda.is_available():
+            self._train_step.optimizer.zero_grad(set_to_none=True)
+            if self._accelerator.device.type == "cuda":
                 torch.cuda.empty_cache()
             return False
         return True

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foveal.distributed import agreed, share_out
+from foveal.distributed import broadcast, parallel_map
 from foveal.evaluation.evaluate import choose_threshold, evaluate, quick_numbers
 from foveal.text import counted
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from foveal.evaluation.results import Evaluation
     from foveal.models.retinanet import RetinaNet
     from foveal.structures import Detections
-    from foveal.training.metrics_log import Reporter
+    from foveal.training.reporters import Reporter
 
 Detect = Callable[["RetinaNet", list[Path]], "list[Detections]"]
 """A model's detections in images, in the images' order, low scores among them."""
 
 
-def hold_out(
+def split_off_validation(
     data: Dataset, *, fraction: float, seed: int, reporter: Reporter
 ) -> tuple[Dataset, Dataset]:
     """Split data into training and validation images, and say so.
@@ -31,7 +31,7 @@ def hold_out(
         data: all images.
         fraction: of the images that validate, 0..1.
         seed: of the random choice.
-        reporter: is told how many are held out.
+        reporter: gets a sentence that says how many are held out.
     """
     training, validation = data.split(fraction, seed=seed)
     reporter.say(
@@ -61,7 +61,7 @@ class Validation:
     def __call__(self, model: RetinaNet) -> dict[str, float]:
         """The model's numbers, AP among them; the same in all processes."""
         detections = self._detect_all(model)
-        numbers = agreed(
+        numbers = broadcast(
             quick_numbers(
                 detections, self._targets, self._classes, max_detections=self._max_detections
             )
@@ -96,7 +96,7 @@ class Validation:
         )
 
     def _detect_all(self, model: RetinaNet) -> list[Detections]:
-        return share_out(self._paths, lambda paths: self._detect(model, paths))
+        return parallel_map(self._paths, lambda paths: self._detect(model, paths))
 
 
 def _same(one: Mapping[str, float], other: Mapping[str, float]) -> bool:

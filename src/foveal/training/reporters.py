@@ -1,0 +1,102 @@
+"""Reporters: objects that a run calls after each step and epoch, and with messages for people."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of a run, as it is shown.
+
+    Attributes:
+        epoch, epochs: from 1.
+        step, steps: of this epoch, from 1.
+        classification, box: the step's losses.
+        learning_rate: of the new layers.
+        images_per_second: over the last steps, all processes together, validation left out.
+        seconds_left: a guess for the whole run, None before there is one.
+        memory_bytes: the most in use so far, on the device (on a CPU: of the process).
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    classification: float
+    box: float
+    learning_rate: float
+    images_per_second: float
+    seconds_left: float | None
+    memory_bytes: int
+
+
+class Reporter(Protocol):
+    """Who wants to know how a run goes; called in the main process only."""
+
+    def step(self, progress: Progress) -> None:
+        """A step is done."""
+
+    def epoch(self, summary: Mapping[str, Any]) -> None:
+        """An epoch is done; the summary is its line in metrics.jsonl."""
+
+    def say(self, text: str) -> None:
+        """Something that a person may want to read once."""
+
+    def warn(self, text: str) -> None:
+        """Something is not as it should be."""
+
+
+class LoggingReporter:
+    """Tells the logger `foveal.training.reporters`: warnings as such, all else at INFO."""
+
+    def step(self, progress: Progress) -> None:
+        """Say nothing: metrics.jsonl has the steps."""
+
+    def epoch(self, summary: Mapping[str, Any]) -> None:
+        """Log one line an epoch."""
+        logger.info(describe_epoch(summary))
+
+    def say(self, text: str) -> None:
+        """Log the text."""
+        logger.info(text)
+
+    def warn(self, text: str) -> None:
+        """Log the text as a warning."""
+        logger.warning(text)
+
+
+class SilentReporter:
+    """Says nothing: for all processes but the first."""
+
+    def step(self, progress: Progress) -> None:
+        """Say nothing."""
+
+    def epoch(self, summary: Mapping[str, Any]) -> None:
+        """Say nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    def warn(self, text: str) -> None:
+        """Say nothing."""
+
+
+def describe_epoch(summary: Mapping[str, Any]) -> str:
+    """One line about an epoch."""
+    parts = [
+        f"epoch {summary['epoch']}",
+        f"loss {summary['loss']:.4f}"
+        f" (classification {summary['classification']:.4f}, box {summary['box']:.4f})",
+        f"{summary['images_per_second']:.1f} images/s",
+    ]
+    validation = summary.get("validation") or {}
+    parts += [f"{name} {value:.3f}" for name, value in validation.items() if name in ("AP", "AP50")]
+    if summary.get("best"):
+        parts.append("best so far")
+    return ", ".join(parts)
