@@ -13,6 +13,7 @@ from foveal.data.dataset import Dataset
 from foveal.data.synthetic import draw_dataset
 from foveal.errors import DataError, TrainingError
 from foveal.evaluation.evaluate import choose_threshold
+from foveal.inference.opening import Opened
 from foveal.inference.predictor import Predictor
 
 TINY = (
@@ -93,6 +94,27 @@ def test_a_loaded_detector_has_all_that_a_new_one_has(run, drawn):
     for section in ("model", "anchors", "preparation", "decoding"):
         assert getattr(loaded.settings, section) == getattr(detector.settings, section)
     assert (loaded.classes, loaded.card.epoch) == (detector.classes, 1)
+
+
+def test_the_score_threshold_is_the_least_score_of_a_detection(run, drawn):
+    """A detection of exactly that score is one, and the documentation says so in one wording."""
+    detector, _ = run
+    path = drawn["valid"].records[0].path
+    found = detector.detect(path, score_threshold=0.0)
+    score = float(found.scores[len(found) // 2])
+    again = detector.detect(path, score_threshold=score)
+    assert float(again.scores.min()) == score
+    assert len(again) == (found.scores >= score).sum()
+    described = (
+        foveal.Detector.detect,
+        foveal.Detector.predictor,
+        foveal.Detections.filter,
+        foveal.ModelCard,
+        Opened.predictor,
+        Predictor,
+    )
+    for each in described:
+        assert "score_threshold: the least score of a detection" in each.__doc__, each
 
 
 def test_evaluation_writes_numbers_and_report(run, drawn, tmp_path):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
+import foveal
 from foveal.devices import choose_device
 from foveal.errors import SettingsError
+from foveal.runtimes.pytorch import PyTorchRuntime
+from foveal.training import setup
 
 
 @pytest.fixture
@@ -51,3 +57,33 @@ def test_what_is_there_is_named(machine):
     machine(cuda=2, mps=True)
     with pytest.raises(SettingsError, match=r"'cuda:2' .*has cpu, cuda:0, cuda:1, mps\."):
         choose_device("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"), [(0, False, "cpu"), (0, True, "mps"), (1, True, "cuda")]
+)
+def test_training_and_prediction_take_the_same(machine, monkeypatch, cuda, mps, expected):
+    machine(cuda=cuda, mps=mps)
+    moved, on_cpu = [], []
+
+    class Network(torch.nn.Module):
+        def to(self, device):
+            moved.append(device)
+
+    monkeypatch.setattr("accelerate.Accelerator", lambda **options: on_cpu.append(options["cpu"]))
+    setup.make_accelerator()
+    PyTorchRuntime(Network())
+    assert moved == [torch.device(expected)]
+    assert on_cpu == [expected == "cpu"]
+
+
+def test_nothing_else_asks_what_the_machine_has():
+    """Each of these modules would be a second rule."""
+    source = Path(foveal.__file__).parent
+    asking = re.compile(r"(cuda|mps|xpu)\.(is_available|device_count)\(")
+    found = {
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*.py")
+        if asking.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"devices.py", "data/loading/workers.py"}  # the latter pins memory, no more

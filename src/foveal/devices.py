@@ -1,4 +1,7 @@
-"""One rule for the device to compute on, in training and in prediction."""
+"""One rule for the device to compute on, in training and in prediction.
+
+The precision to compute in follows from the device: `foveal.acceleration.precision`.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +23,24 @@ def choose_device(wanted: str) -> torch.device:
     """
     import torch
 
-    found = {
+    counts = {
         "cpu": 1,
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "mps": int(torch.backends.mps.is_available()),
     }
     if wanted == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if found[kind]))
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if counts[kind]))
     try:
         device = torch.device(wanted)
     except RuntimeError:
         raise SettingsError(f"Device {wanted!r} is unknown. {_EXPECTED}") from None
-    if device.type not in found:
+    if device.type not in counts:
         raise SettingsError(f"Device {wanted!r} can't be used by foveal. {_EXPECTED}")
-    if (device.index or 0) >= found[device.type]:
-        raise SettingsError(f"Device {wanted!r} is not there: {_what_is_there(found)}. {_EXPECTED}")
+    if (device.index or 0) >= counts[device.type]:
+        raise SettingsError(f"Device {wanted!r} is not there: {_present(counts)}. {_EXPECTED}")
     return device
 
 
-def _what_is_there(found: dict[str, int]) -> str:
-    cuda = [f"cuda:{index}" for index in range(found["cuda"])]
-    return f"this machine has {', '.join(['cpu', *cuda, *(['mps'] if found['mps'] else [])])}"
+def _present(counts: dict[str, int]) -> str:
+    cuda = [f"cuda:{index}" for index in range(counts["cuda"])]
+    return f"this machine has {', '.join(['cpu', *cuda, *(['mps'] if counts['mps'] else [])])}"

@@ -216,7 +216,7 @@ class ModelCard:
 
     Attributes:
         classes: the K class names.
-        score_threshold: from which score a detection counts, the default of all commands.
+        score_threshold: the least score of a detection, the default of all commands.
         threshold_is_chosen: whether validation images chose it.
         ignored_classes: classes of the training data whose boxes mark regions to ignore.
         metrics: what was measured on the validation images, such as AP and AP50.
@@ -415,7 +415,7 @@ class Detections:
 
         Args:
             names: of the classes; without any, all of them.
-            score_threshold: the least score.
+            score_threshold: the least score of a detection.
 
         Raises:
             DataError: there is no class of such a name.

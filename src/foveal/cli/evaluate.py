@@ -63,7 +63,7 @@ def evaluate(
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images in one pass (models).")] = 8,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ... (models).")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps (models).")] = "auto",
     precision: Annotated[
         Precision, typer.Option(help="How to compute (models); as for foveal predict.")
     ] = "auto",

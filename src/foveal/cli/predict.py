@@ -42,7 +42,8 @@ def predict(
         typer.Option(
             min=0,
             max=1,
-            help="Least score; without it the model's own: chosen on validation data, else 0.3.",
+            help="The least score of a detection; without it the model's own: chosen on validation "
+            "data, else 0.3.",
             show_default=False,
         ),
     ] = None,
@@ -66,7 +67,7 @@ def predict(
     scales: Annotated[
         str, typer.Option(help="Scales to look at, such as 0.8,1,1.25; all are merged.")
     ] = "1",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     precision: Annotated[
         Precision,
         typer.Option(help="What to compute in; auto: what is fastest here."),

@@ -50,9 +50,8 @@ class Opened:
         """A predictor as the model's settings describe it.
 
         Args:
-            score_threshold, nms_iou, max_detections, class_agnostic: in place of the model's own,
-                where not None;
-                the threshold's default is the card's.
+            score_threshold: the least score of a detection; None takes the card's.
+            nms_iou, max_detections, class_agnostic: None takes the model's own.
 
         Returns:
             The predictor; `dataclasses.replace` changes anything else in it.

@@ -66,7 +66,7 @@ class Predictor:
         card: class names; from which file or training the network is.
         preparation: how an image becomes an input; each image has its own input size.
         pixel_range: the bands that the network takes, and which values become 0 and 255.
-        score_threshold: scores must reach it, as they must in evaluation.
+        score_threshold: the least score of a detection, as in evaluation.
         top_per_level: most candidates of a pyramid level.
         nms_iou: a detection that overlaps a better one of its class by more goes.
         max_detections: most detections of an image.
