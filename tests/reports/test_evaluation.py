@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.test_glossary import old_words
 
 from foveal.config import AnchorSettings
 from foveal.errors import FovealError
@@ -188,6 +189,25 @@ def test_of_many_classes_the_most_frequent_confusions_are_listed(
     text = write(tmp_path / "report.html", evaluation)
     assert "class 7\nclass 40\n1,234\nclass 40\nclass 8\n12\nWhich class" in text
     assert "No class is taken for another." not in text
+
+
+def test_hostile_names_are_escaped_once_and_cut(tmp_path: Path, made_up: ModuleType) -> None:
+    classes = ("<b onclick='x'>&\"", "endless" * 7000)
+    dataset = made_up.smears(tmp_path / "<i>&'", classes=classes, images=2)
+    path = tmp_path / "report.html"
+    text = write(path, made_up.evaluated_smears(dataset), dataset=dataset, model="</title>&amp;")
+    page = path.read_text(encoding="utf-8")
+    assert "How well </title>&amp; finds objects" in text
+    assert classes[0] in text.split("\n")
+    assert "<b onclick" not in page
+    assert max(map(len, re.findall("(?:endless)+", page))) < 110
+
+
+def test_the_page_has_none_of_the_old_words(tmp_path: Path, made_up: ModuleType) -> None:
+    dataset = made_up.smears(tmp_path / "images", classes=("cell",), images=2)
+    evaluation = made_up.evaluated_smears(dataset)
+    text = write(tmp_path / "report.html", evaluation, dataset=dataset, history=made_up.history())
+    assert old_words(text) == []
 
 
 def test_training_that_has_just_begun(tmp_path: Path, made_up: ModuleType) -> None:
