@@ -7,11 +7,12 @@ import re
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.reports import results as made_up
 from tests.test_glossary import old_words
 
 from foveal.config import AnchorSettings
@@ -65,7 +66,7 @@ def objects(count: int = 50) -> Objects:
     return Objects(boxes, zeros, zeros, np.full((count, 2), 160), ("normal",))
 
 
-def test_everything_at_once(tmp_path: Path, made_up: ModuleType) -> None:
+def test_everything_at_once(tmp_path: Path) -> None:
     dataset = made_up.smears(tmp_path / "images", classes=CLASSES)
     evaluation = made_up.evaluated_smears(dataset)
     fit = SimpleNamespace(
@@ -116,7 +117,7 @@ def test_everything_at_once(tmp_path: Path, made_up: ModuleType) -> None:
     assert "nan" not in text.lower().split()
 
 
-def test_counts_are_said_in_words(made_up: ModuleType) -> None:
+def test_counts_are_said_in_words() -> None:
     true = np.asarray([[4], [6]])
     for shift, words in (
         (0, "neither too many nor too few"),
@@ -127,7 +128,7 @@ def test_counts_are_said_in_words(made_up: ModuleType) -> None:
         assert words in str(section)
 
 
-def test_pictures_show_each_hard_image_up_to_a_limit(tmp_path: Path, made_up: ModuleType) -> None:
+def test_pictures_show_each_hard_image_up_to_a_limit(tmp_path: Path) -> None:
     dataset = made_up.smears(tmp_path / "images", classes=CLASSES)
     evaluation = made_up.evaluated_smears(dataset)
     path = tmp_path / "report.html"
@@ -137,7 +138,7 @@ def test_pictures_show_each_hard_image_up_to_a_limit(tmp_path: Path, made_up: Mo
     assert path.read_text().count("data:image/jpeg") == 0
 
 
-def test_an_image_that_is_gone_is_named(tmp_path: Path, made_up: ModuleType) -> None:
+def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
     dataset = made_up.smears(tmp_path / "images", classes=CLASSES)
     evaluation = made_up.evaluated_smears(dataset)
     gone = dataset.records[evaluation.hardest[0].index].path
@@ -148,27 +149,27 @@ def test_an_image_that_is_gone_is_named(tmp_path: Path, made_up: ModuleType) -> 
 
 
 @pytest.mark.parametrize("images", [0, 3])
-def test_nothing_at_all(tmp_path: Path, made_up: ModuleType, images: int) -> None:
+def test_nothing_at_all(tmp_path: Path, images: int) -> None:
     text = write(tmp_path / "report.html", made_up.nothing(images=images))
     expected = "There is no annotated object in" if images else "There were no images to evaluate."
     assert expected in text
     assert "nan" not in text.lower().split()
 
 
-def test_nothing_found(tmp_path: Path, made_up: ModuleType) -> None:
+def test_nothing_found(tmp_path: Path) -> None:
     true = np.asarray([[3], [5]])
     evaluation = made_up.evaluation(true, np.zeros_like(true), ("cell",))
     text = write(tmp_path / "report.html", evaluation)
     assert "Nothing was found among 8 objects at the score threshold 0.42 (" in text
 
 
-def test_a_class_without_objects_is_named(tmp_path: Path, made_up: ModuleType) -> None:
+def test_a_class_without_objects_is_named(tmp_path: Path) -> None:
     true = np.asarray([[3, 0], [5, 0]])
     text = write(tmp_path / "report.html", made_up.evaluation(true, true, ("cell", "yeti")))
     assert "No objects, and so no AP, of: yeti." in text
 
 
-def test_many_classes_stay_readable(tmp_path: Path, made_up: ModuleType) -> None:
+def test_many_classes_stay_readable(tmp_path: Path) -> None:
     classes = tuple(f"class {index}" for index in range(80))
     true = np.tile(np.arange(80), (3, 1))
     path = tmp_path / "report.html"
@@ -179,9 +180,7 @@ def test_many_classes_stay_readable(tmp_path: Path, made_up: ModuleType) -> None
     assert path.stat().st_size < 1_000_000
 
 
-def test_of_many_classes_the_most_frequent_confusions_are_listed(
-    tmp_path: Path, made_up: ModuleType
-) -> None:
+def test_of_many_classes_the_most_frequent_confusions_are_listed(tmp_path: Path) -> None:
     classes = tuple(f"class {index}" for index in range(60))
     evaluation = made_up.evaluation(np.ones((3, 60), int), np.ones((3, 60), int), classes)
     evaluation.confusion.matrix[7, 40] = 1234
@@ -191,7 +190,7 @@ def test_of_many_classes_the_most_frequent_confusions_are_listed(
     assert "No class is taken for another." not in text
 
 
-def test_hostile_names_are_escaped_once_and_cut(tmp_path: Path, made_up: ModuleType) -> None:
+def test_hostile_names_are_escaped_once_and_cut(tmp_path: Path) -> None:
     classes = ("<b onclick='x'>&\"", "endless" * 7000)
     dataset = made_up.smears(tmp_path / "<i>&'", classes=classes, images=2)
     path = tmp_path / "report.html"
@@ -203,20 +202,20 @@ def test_hostile_names_are_escaped_once_and_cut(tmp_path: Path, made_up: ModuleT
     assert max(map(len, re.findall("(?:endless)+", page))) < 110
 
 
-def test_the_page_has_none_of_the_old_words(tmp_path: Path, made_up: ModuleType) -> None:
+def test_the_page_has_none_of_the_old_words(tmp_path: Path) -> None:
     dataset = made_up.smears(tmp_path / "images", classes=("cell",), images=2)
     evaluation = made_up.evaluated_smears(dataset)
     text = write(tmp_path / "report.html", evaluation, dataset=dataset, history=made_up.history())
     assert old_words(text) == []
 
 
-def test_training_that_has_just_begun(tmp_path: Path, made_up: ModuleType) -> None:
+def test_training_that_has_just_begun(tmp_path: Path) -> None:
     steps = made_up.history(epochs=1, steps=2)[:2]
     text = write(tmp_path / "report.html", made_up.nothing(), history=steps)
     assert "The run did not finish an epoch." in text
 
 
-def test_history_is_read_up_to_a_line_that_was_cut(tmp_path: Path, made_up: ModuleType) -> None:
+def test_history_is_read_up_to_a_line_that_was_cut(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     rows = made_up.history(epochs=2, steps=3)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"kind": "st')
@@ -225,7 +224,7 @@ def test_history_is_read_up_to_a_line_that_was_cut(tmp_path: Path, made_up: Modu
         read_history(tmp_path / "no folder" / "metrics.jsonl")
 
 
-def test_images_of_four_bands_are_drawn(tmp_path: Path, made_up: ModuleType) -> None:
+def test_images_of_four_bands_are_drawn(tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile")
     dataset = made_up.smears(tmp_path / "images", classes=CLASSES, images=3)
     evaluation = made_up.evaluated_smears(dataset)
