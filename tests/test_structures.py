@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from tests.training.conftest import make_fake_batch
 
 from foveal.errors import DataError, ImageError
 from foveal.structures import RGB, Detection, Detections, PixelRange, Sample, Target
@@ -52,6 +53,21 @@ def test_equal_when_all_values_are():
     assert Sample(image, target) == Sample(image.copy(), target)
     assert Sample(image, target) != Sample(image + 1, target)
     assert Target.empty() == Target.empty()
+
+
+def test_batches_are_compared_by_all_values():
+    batch = make_fake_batch(1)
+    assert batch == make_fake_batch(1)
+    assert batch != make_fake_batch(2)
+    assert batch != "something else"
+
+
+@pytest.mark.parametrize(
+    "value", [FOUND, Target.empty(), Sample(np.zeros((2, 2, 3), np.uint8), Target.empty())]
+)
+def test_what_can_change_is_no_key(value):
+    with pytest.raises(TypeError, match=f"unhashable type: '{type(value).__name__}'"):
+        hash(value)
 
 
 def test_looks_at_one_image_are_joined_best_first():

@@ -172,3 +172,27 @@ def test_a_model_file(data, tmp_path, monkeypatch, capsys):
     arguments = ("evaluate", path, data / "truth.json", "--out", out, "--device", "abacus")
     assert foveal(monkeypatch, *arguments) == 2
     assert "Device 'abacus' is unknown" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "expected"), [((), 100), (("--max-detections", 1), 1)])
+def test_the_most_detections_of_a_model(data, tmp_path, monkeypatch, option, expected):
+    import torch
+
+    from foveal.checkpoints import model_file
+    from foveal.models.build import build_model
+    from foveal.structures import ModelCard
+
+    torch.manual_seed(0)
+    settings, path = small_settings(), tmp_path / "cells.safetensors"
+    network = build_model(settings, 2)
+    with torch.no_grad():
+        network.classification.output.bias.fill_(0.0)
+    model_file.save(path, network, settings, ModelCard(("dot", "cell")))
+    arguments = ("evaluate", path, data / "truth.json", "--out", tmp_path, "--ignore", "DontCare")
+    assert foveal(monkeypatch, *arguments, *option) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["max_detections"] == expected
+    if option:
+        assert metrics["detections"] == metrics["images"] == 2
+    else:
+        assert metrics["detections"] > 2 * metrics["images"]

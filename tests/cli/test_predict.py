@@ -13,10 +13,13 @@ import torch
 from PIL import Image
 from tests.cli.conftest import foveal, small_settings
 
+import foveal as library
 from foveal.checkpoints import model_file
+from foveal.config import change_settings
 from foveal.data.images import pillow, reading
+from foveal.inference.predictor import Predictor
 from foveal.models.build import build_model
-from foveal.structures import ModelCard
+from foveal.structures import DEFAULT_SCORE_THRESHOLD, ModelCard
 
 CLASSES = ("normal", "infected")
 
@@ -109,6 +112,52 @@ def test_options_reach_the_network(monkeypatch, capsys, model, smears, tmp_path)
     assert len(document["annotations"]) == 4
     assert not (out / "pictures").exists()
     assert "Threshold" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def predictors(monkeypatch) -> list[Predictor]:
+    """Each predictor with which images are looked at."""
+    used: list[Predictor] = []
+    stream = Predictor.stream
+    monkeypatch.setattr(
+        Predictor,
+        "stream",
+        lambda self, *given, **more: used.append(self) or stream(self, *given, **more),
+    )
+    return used
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize(
+    ("option", "expected"), [((), None), (("--per-class",), False), (("--class-agnostic",), True)]
+)
+def test_nms_over_classes_can_be_chosen_whatever_the_models_own(
+    monkeypatch, predictors, model, smears, tmp_path, own, option, expected
+):
+    loaded = model_file.load(model)
+    settings = change_settings(loaded.settings, {"decoding": {"class_agnostic": own}})
+    path = tmp_path / "cells.safetensors"
+    model_file.save(path, loaded.model, settings, loaded.card)
+    arguments = ("predict", path, smears / "a.png", "--out", tmp_path / "found", "--no-pictures")
+    assert foveal(monkeypatch, *arguments, *option) == 0
+    assert [used.class_agnostic for used in predictors] == [own if expected is None else expected]
+
+
+def test_the_default_threshold_is_pythons_too(
+    monkeypatch, capsys, predictors, model, smears, tmp_path
+):
+    """Of a model whose threshold nobody chose, as after an import."""
+    loaded = model_file.load(model)
+    path = tmp_path / "cells.safetensors"
+    model_file.save(path, loaded.model, loaded.settings, ModelCard(CLASSES))
+    arguments = ("predict", path, smears / "a.png", "--out", tmp_path / "found", "--no-pictures")
+    assert foveal(monkeypatch, *arguments) == 0
+    assert f"Score threshold {DEFAULT_SCORE_THRESHOLD:.3g}, by default" in capsys.readouterr().out
+    detector = library.load(path)
+    detector.detect(smears / "a.png")
+    thresholds = [used.score_threshold for used in predictors]
+    assert thresholds == [DEFAULT_SCORE_THRESHOLD] * 2
+    assert detector.score_threshold == DEFAULT_SCORE_THRESHOLD
 
 
 def test_a_broken_image_is_named_and_skipped(monkeypatch, capsys, model, smears, tmp_path):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from tests.inference.conftest import CLASSES
 
+from foveal.acceleration import allocator
 from foveal.checkpoints.description import Export
 from foveal.checkpoints.model_file import LoadedModel
 from foveal.errors import FovealError, ModelFileError, SettingsError
@@ -30,6 +33,20 @@ def test_a_model_file_is_opened_in_pytorch(model_path: Path) -> None:
     assert opened.path == model_path
     assert opened.description.card.classes == CLASSES
     assert opened.network is not None
+
+
+def test_predicting_leaves_the_process_as_it_was(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The allocator's parameters are for the whole process: only training sets them."""
+    monkeypatch.setattr(allocator, "tell_libc", lambda _: pytest.fail("the allocator was told"))
+    allocator._keep.cache_clear()
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    predictor = open_network(loaded, device="cpu", precision="float32").predictor()
+    predictor.detect(np.zeros((40, 60, 3), np.uint8))
+    assert not allocator._keep.cache_info().currsize
+    assert torch.get_num_threads() == threads
+    assert torch.are_deterministic_algorithms_enabled() == deterministic
 
 
 def test_the_score_threshold_is_the_cards(loaded: LoadedModel) -> None:

@@ -130,6 +130,14 @@ def test_what_does_not_matter_may_change(fake_data):
     check_same_run(print_of(fake_data), now, where=Path("run"))
 
 
+@pytest.mark.parametrize("what", ["int8=false", "export=false", "keep_freed_memory=false"])
+def test_what_comes_after_the_training_may_change(fake_data, what):
+    before, now = print_of(fake_data), print_of(fake_data, f"training.{what}")
+    check_same_run(before, now, where=Path("run"))
+    name, value = what.split("=")
+    assert getattr(make_settings().training, name) is (value == "false"), "nothing was changed"
+
+
 def test_a_run_of_the_first_edition_goes_on(fake_data):
     before = print_of(fake_data, "training.ema_decay=0.9")
     for (section, old), new in RENAMED.items():
