@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveal.detection.decoding import decode
+from foveal.detection.postprocessing import postprocess
 from foveal.inference.prefetch import Input, Reader, View
 from foveal.inference.test_time_augmentation import merge
-from foveal.structures import RGB, Detections, ModelCard, PaddedDetections, PixelRange
+from foveal.structures import RGB, Detections, ModelCard, PixelRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,13 +28,8 @@ if TYPE_CHECKING:
     from foveal.data.transforms.preparation import Preparation
     from foveal.detection.anchors import AnchorGrid
     from foveal.errors import ImageError
-    from foveal.geometry.placement import Placement
     from foveal.runtimes.base import Runtime
 
-_JUST_BELOW = 1 - 1e-5
-"""Decoding looks at logits: whether a score reaches the threshold is decided on the scores."""
-_NO_SIDE = 0.05
-"""Original pixels: what is left of a box beyond the image's edge is no object."""
 _BATCHES_WAITING = 8
 """So many batches' worth of images may wait for others of their input size."""
 _BYTES_WAITING = 2**29
@@ -202,12 +197,22 @@ class Predictor:
 
     def _run(self, inputs: list[Input]) -> list[Detections]:
         """One pass through the network, for inputs of one size."""
-        images = np.stack([item.sample.image for item in inputs]).transpose(0, 3, 1, 2)
-        extents = np.stack([_extent(item.placement) for item in inputs])
-        count = self._computed(len(inputs))
-        if count > len(inputs):
-            images, extents = _filled(images, count), _filled(extents, count)
-        return self._to_detections(self._find(images, extents), inputs)
+        images = np.stack([item.sample.image for item in inputs])
+        missing = self._computed(len(inputs)) - len(inputs)
+        if missing > 0:
+            images = np.concatenate([images, images[-1:].repeat(missing, axis=0)])
+        return postprocess(
+            self.runtime(images.transpose(0, 3, 1, 2)),
+            self.grid,
+            [item.origin for item in inputs],
+            size=images.shape[1:3],
+            classes=self.classes,
+            score_threshold=self.score_threshold,
+            top_per_level=self.top_per_level,
+            nms_iou=self.nms_iou,
+            max_detections=self.max_detections,
+            class_agnostic=self.class_agnostic,
+        )
 
     def _computed(self, images: int) -> int:
         """How many images to compute at once: on an accelerator few different numbers."""
@@ -217,60 +222,6 @@ class Predictor:
             return images
         return min(self._batch, 1 << (images - 1).bit_length())
 
-    def _find(
-        self, images: NDArray[np.uint8], extents: NDArray[np.float32]
-    ) -> PaddedDetections[NDArray[Any]]:
-        """Images [B, C, H, W] and where they lie in them [B, 4]: detections in input pixels."""
-        output = self.runtime(images)
-        if isinstance(output, PaddedDetections):
-            return output  # a file with decoding and NMS inside
-        height, width = images.shape[2:]
-        anchors: Any
-        limits: Any
-        if isinstance(output.logits[0], np.ndarray):
-            anchors, limits = self.grid.boxes(height, width), extents
-        else:
-            device = output.logits[0].device
-            anchors = self.grid.tensor(height, width, device=device)
-            limits = anchors.new_tensor(extents)
-        padded = decode(
-            output,
-            anchors,
-            extents=limits,
-            score_threshold=self.score_threshold * _JUST_BELOW,
-            top_per_level=self.top_per_level,
-            nms_iou=self.nms_iou,
-            max_detections=self.max_detections,
-            class_agnostic=self.class_agnostic,
-        )
-        on_host = (part if isinstance(part, np.ndarray) else part.cpu().numpy() for part in padded)
-        return PaddedDetections(*on_host)
-
-    def _to_detections(
-        self, padded: PaddedDetections[NDArray[Any]], inputs: list[Input]
-    ) -> list[Detections]:
-        boxes, scores, labels, counts = padded
-        detections = []
-        for row, item in enumerate(inputs):
-            real = slice(int(counts[row]))
-            original = _to_original(boxes[row, real], item)
-            sides = original[:, 2:] - original[:, :2]
-            keep = (scores[row, real] >= np.float32(self.score_threshold)) & (sides > _NO_SIDE).all(
-                1
-            )
-            detections.append(
-                Detections(
-                    original[keep],
-                    scores[row, real][keep],
-                    labels[row, real][keep],
-                    classes=self.classes,
-                    width=item.placement.width,
-                    height=item.placement.height,
-                    path=item.path,
-                )
-            )
-        return detections
-
     def _merged(self, parts: dict[int, Detections]) -> Detections:
         return merge(
             [parts[view] for view in sorted(parts)],
@@ -278,22 +229,3 @@ class Predictor:
             max_detections=self.max_detections,
             class_agnostic=self.class_agnostic,
         )
-
-
-def _extent(placement: Placement) -> NDArray[np.float32]:
-    """[4] xyxy: where the image lies in its input, input pixels."""
-    return placement.to_input(np.array([0, 0, placement.width, placement.height], np.float32))
-
-
-def _filled(values: NDArray[Any], count: int) -> NDArray[Any]:
-    """The values [b, ...], the last repeated until there are `count`."""
-    return np.concatenate([values, values[-1:].repeat(count - len(values), axis=0)])
-
-
-def _to_original(boxes: NDArray[np.float32], item: Input) -> NDArray[np.float32]:
-    """Boxes [N, 4] xyxy from input to original pixels, inside the image."""
-    width, height = item.placement.width, item.placement.height
-    original = item.placement.to_original(boxes)
-    if item.flipped:
-        original[:, [0, 2]] = width - original[:, [2, 0]]
-    return np.clip(original, 0, np.array([width, height, width, height], np.float32))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foveal.data.images.inputs import describe, to_pixels
+from foveal.detection.postprocessing import Origin
 from foveal.errors import ImageError
 from foveal.structures import Sample, Target
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from foveal.data.images.inputs import ImageLike
     from foveal.data.transforms.preparation import Preparation
-    from foveal.geometry.placement import Placement
     from foveal.structures import PixelRange
 
 
@@ -53,18 +53,14 @@ class Input:
         index: the image's position among the images.
         view: the view's position among the views.
         sample: the pixels, in the input's frame.
-        placement: where the image, mirrored if the view is, lies in the input.
-        flipped: whether the view is mirrored.
-        path: the image's file, where it came from one.
+        origin: which image this is, and where it lies in the input.
         pixels: [H, W, C] uint8, the image as it was read, where that is kept.
     """
 
     index: int
     view: int
     sample: Sample
-    placement: Placement
-    flipped: bool
-    path: Path | None
+    origin: Origin
     pixels: NDArray[np.uint8] | None = None
 
 
@@ -149,8 +145,9 @@ class Reader:
             sample = Sample(viewed, Target.empty(), describe(image, index))
             if view.size is not None:
                 _check_fits(sample, view.preparation, view.size)
-            prepared = view.preparation(sample, size=view.size)
-            inputs.append(Input(index, number, *prepared, view.flipped, path, shown))
+            prepared, placement = view.preparation(sample, size=view.size)
+            origin = Origin(placement, mirrored=view.flipped, path=path)
+            inputs.append(Input(index, number, prepared, origin, shown))
         return inputs
 
 
