@@ -204,7 +204,7 @@ def _draw_picture(paths: _Paths) -> None:
     import numpy as np
 
     from foveal.data.formats import read
-    from foveal.outputs.pictures import write_image
+    from foveal.data.images.encoding import write_image
 
     dataset = read(paths.split("test"))
     chosen = sorted(range(len(dataset)), key=lambda i: -len(dataset.records[i].boxes))[:PICTURES]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foveal.data.loading.prefetch import Input, Reader, View
 from foveal.detection.postprocessing import postprocess
-from foveal.inference.prefetch import Input, Reader, View
 from foveal.inference.test_time_augmentation import merge
 from foveal.structures import RGB, Detections, ModelCard, PixelRange
 

@@ -1,1 +1,1 @@
-"""Files into pixels: pictures, TIFF, and whatever people pass instead of a file."""
+"""Files into pixels: pictures, TIFF, and whatever people pass instead of a file; and back."""

@@ -1,1 +1,1 @@
-"""Batches for training: planned, made, read ahead."""
+"""Batches for training, planned, made and read ahead; images for prediction, read ahead."""
