@@ -21,12 +21,14 @@ BOX = np.array([[10, 10, 40, 40]], np.float32)
 CARD = ModelCard(("red", "green"), origin="drawn", ignored_classes=("blue",))
 
 
-def validation(folder: Path, *, images: int = 2) -> Validation:
-    """One red object in each image, found with the score 0.75; false alarms score 0.25."""
+def validation(
+    folder: Path, *, images: int = 2, score: float = 0.75, shift: float = 0
+) -> Validation:
+    """One red object in each image, found with a score unless shifted; false alarms score 0.25."""
 
     def detect(_model: object, paths: list[Path]) -> list[Detections]:
-        boxes = np.concatenate([BOX, BOX + 20])
-        scores, labels = np.array([0.75, 0.25], np.float32), np.zeros(2, np.int64)
+        boxes = np.concatenate([BOX + shift, BOX + 20])
+        scores, labels = np.array([score, 0.25], np.float32), np.zeros(2, np.int64)
         return [Detections(boxes, scores, labels, classes=CARD.classes) for _ in paths]
 
     records = tuple(
@@ -82,3 +84,17 @@ def test_no_validation_image(tmp_path, result):
     assert 0 <= end.card.score_threshold <= 1
     assert end.evaluation is not None
     assert end.evaluation.images == 0
+
+
+def test_a_model_that_is_sure_of_what_is_not_there(tmp_path, result):
+    """No score leaves all false alarms out, 1 being one; the run ends as any other."""
+    settings = tiny_settings()
+    end = conclude(
+        build_model(settings, 2),
+        settings,
+        card=CARD,
+        result=result,
+        validation=validation(tmp_path, score=1.0, shift=200),
+    )
+    assert end.card.score_threshold == 1
+    assert model_file.load(tmp_path / "run" / "best.safetensors").card.score_threshold == 1

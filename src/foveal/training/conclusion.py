@@ -54,7 +54,8 @@ def conclude(
     detections = validation.detections_of(model, result.best)
     card = replace(
         card,
-        score_threshold=validation.choose_threshold(detections),
+        # Just above 1 stands for 'no detection should count', which a card can't say.
+        score_threshold=min(1.0, validation.choose_threshold(detections)),
         threshold_is_chosen=True,
         metrics=dict(result.best),
         epoch=result.best_epoch,
