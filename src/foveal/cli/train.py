@@ -12,7 +12,7 @@ import typer
 
 from foveal.distributed import is_first_process
 from foveal.files import write_file
-from foveal.text import counted, listed
+from foveal.text import counted, listed, without_nan
 from foveal.training.run_folder import LEARNING_RATES
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _write_curve(curve: LearningRateCurve, out: Path, *, setting: float) -> None
 
     curve.save(out / f"{LEARNING_RATES}.svg")
     values = asdict(curve) | {"training.learning_rate": setting}
-    write_file(out / f"{LEARNING_RATES}.json", json.dumps(values))
+    write_file(out / f"{LEARNING_RATES}.json", json.dumps(without_nan(values), allow_nan=False))
 
 
 def _find_batch_size(detector: Detector, dataset: Dataset, console: Console) -> None:
