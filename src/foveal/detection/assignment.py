@@ -1,4 +1,4 @@
-"""Which object each anchor stands for (paper, section 4), for a batch within bounded memory."""
+"""Which object each anchor is trained to detect (paper, section 4, "Anchors")."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from torch import Tensor
 from foveal.geometry.boxes import areas, intersections
 
 BACKGROUND = -1
-"""An anchor that should see nothing."""
+"""An anchor on background: its scores are trained towards 0 for all classes."""
 IGNORED = -2
-"""An anchor that is taught nothing."""
+"""An anchor that has no part in the losses: neither clearly an object nor clearly background."""
 
 PAIRS_AT_ONCE = 1 << 20
-"""Anchor-object pairs held at a time on a CPU: temporaries of this size stay in its caches."""
+"""Pairs of an anchor and an object that are compared at once on a CPU."""
 PAIRS_AT_ONCE_ON_DEVICE = 1 << 26
+"""The same on other devices."""
 
 
 def assign(
@@ -28,14 +29,15 @@ def assign(
     allow_low_quality_matches: bool = True,
     ignored_overlap: float = 0.5,
 ) -> Tensor:
-    """Give each anchor the object that it overlaps most, or background, or nothing.
+    """Give each anchor an object, or background, or nothing.
 
-    IoU >= foreground_iou is an object, < background_iou background, between the two ignored. With
-    `allow_low_quality_matches` the anchors that reach an object's highest IoU (ties included) are
-    the object's, however low it is. An anchor without an object is ignored where the fraction
-    `ignored_overlap` of its area lies in one region to ignore.
-
-    Anchors are taken in blocks, so that the whole [B, N, A] matrix never exists.
+    1. An anchor gets the object with which its IoU is highest, if that is at least
+       `foreground_iou`. Below `background_iou` it is background; in between it is ignored.
+    2. A background anchor is ignored where the fraction `ignored_overlap` of its area lies in one
+       region to ignore.
+    3. With `allow_low_quality_matches` the anchors whose IoU with an object is the highest that any
+       anchor has with it (ties included) get an object too, however low that IoU is. It is the
+       object with which their own IoU is highest. The paper does not have this rule.
 
     Args:
         anchors: [A, 4] xyxy, input pixels.
@@ -47,62 +49,69 @@ def assign(
     Returns:
         [B, A] int64: index of the object in 0..N-1, BACKGROUND or IGNORED.
     """
-    if boxes.device.type == "cpu" and not torch.compiler.is_compiling() and counts.numel():
-        most_real = int(counts.max())  # up to half of the places are padding
-        boxes = boxes[:, :most_real]
-        ignored = None if ignored is None else ignored[:, :most_real]
+    boxes, ignored = _without_padding(boxes, ignored, counts)
     batch, most, _ = boxes.shape
     if most == 0:
         return torch.full((batch, len(anchors)), BACKGROUND, device=boxes.device)
     real = torch.arange(most, device=boxes.device) < counts[:, None]
-    objects = _without(boxes, ~real if ignored is None else ~real | ignored)
-    regions = None if ignored is None else _without(boxes, ~(real & ignored))
+    objects = _emptied(boxes, ~real if ignored is None else ~real | ignored)
+    regions = None if ignored is None else _emptied(boxes, ~(real & ignored))
 
-    # Results go into two tensors made beforehand: small ones, made between the blocks' large
-    # temporaries and kept, would leave no room to reuse, and the process would grow by each block.
+    # In blocks of anchors, since all pairs of a batch, [B, N, A], may be more than memory holds.
     matched, nearest = (boxes.new_empty(batch, len(anchors), dtype=torch.int64) for _ in range(2))
-    blocks = _blocks(len(anchors), _block_length(anchors, pairs_each=batch * most))
     best_of_object = torch.zeros(batch, most, device=boxes.device)
+    blocks = _blocks(anchors, pairs_each=batch * most)
     for block in blocks:
-        overlaps = _overlaps(objects, anchors[block])
-        best, nearest[:, block] = overlaps.max(dim=1)
-        state = torch.where(best < background_iou, BACKGROUND, IGNORED)
+        ious = _ious(objects, anchors[block])
+        best, nearest[:, block] = ious.max(dim=1)
+        unmatched = torch.where(best < background_iou, BACKGROUND, IGNORED)
         if regions is not None:
-            inside = intersections(regions[:, :, None], anchors[block]).amax(dim=1)
-            state = torch.where(inside >= ignored_overlap * areas(anchors[block]), IGNORED, state)
-        matched[:, block] = torch.where(best >= foreground_iou, nearest[:, block], state)
-        best_of_object = torch.maximum(best_of_object, overlaps.amax(dim=2))
+            inside = _lies_inside(regions, anchors[block], ignored_overlap)
+            unmatched = torch.where(inside, IGNORED, unmatched)
+        matched[:, block] = torch.where(best >= foreground_iou, nearest[:, block], unmatched)
+        best_of_object = torch.maximum(best_of_object, ious.amax(dim=2))
     if not allow_low_quality_matches:
         return matched
 
     # An object that touches no anchor has a best IoU of 0, which all anchors reach: it gets none.
-    sought = torch.where(best_of_object > 0, best_of_object, torch.inf)[:, :, None]
+    best_of_object = torch.where(best_of_object > 0, best_of_object, torch.inf)
     for block in blocks:
-        reaches = (_overlaps(objects, anchors[block]) >= sought).any(dim=1)
+        reaches = (_ious(objects, anchors[block]) >= best_of_object[:, :, None]).any(dim=1)
         matched[:, block] = torch.where(reaches, nearest[:, block], matched[:, block])
     return matched
 
 
-def _without(boxes: Tensor, left_out: Tensor) -> Tensor:
-    """The boxes with those left out made empty, so that they overlap nothing."""
-    return boxes.masked_fill(left_out[..., None], 0.0)
+def _without_padding(
+    boxes: Tensor, ignored: Tensor | None, counts: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Cut off what is padding in all images, where that waits for no device."""
+    if boxes.device.type != "cpu" or torch.compiler.is_compiling() or not counts.numel():
+        return boxes, ignored
+    most = int(counts.max())
+    return boxes[:, :most], None if ignored is None else ignored[:, :most]
 
 
-def _overlaps(objects: Tensor, block: Tensor) -> Tensor:
-    """IoU of all objects [B, N, 4] with a block of anchors [C, 4]: [B, N, C].
+def _emptied(boxes: Tensor, which: Tensor) -> Tensor:
+    """Boxes [B, N, 4] with some of them, [B, N], made empty, so that they overlap nothing."""
+    return boxes.masked_fill(which[..., None], 0.0)
 
-    Anchors run last: both maxima then run over memory in order. Written in place, since every
-    temporary here is as large as the block allows.
-    """
-    shared = intersections(objects[:, :, None], block)
-    union = (areas(objects)[:, :, None] + areas(block)).sub_(shared)
+
+def _ious(objects: Tensor, anchors: Tensor) -> Tensor:
+    """IoU of objects [B, N, 4] with anchors [C, 4]: [B, N, C]."""
+    shared = intersections(objects[:, :, None], anchors)
+    union = (areas(objects)[:, :, None] + areas(anchors)).sub_(shared)
     return shared.div_(union)
 
 
-def _blocks(count: int, length: int) -> list[slice]:
-    return [slice(start, min(start + length, count)) for start in range(0, count, length)]
+def _lies_inside(regions: Tensor, anchors: Tensor, fraction: float) -> Tensor:
+    """Whether a fraction of each anchor [C, 4] lies in one of the regions [B, N, 4]: [B, C]."""
+    shared = intersections(regions[:, :, None], anchors).amax(dim=1)
+    return shared >= fraction * areas(anchors)
 
 
-def _block_length(anchors: Tensor, pairs_each: int) -> int:
-    pairs = PAIRS_AT_ONCE if anchors.device.type == "cpu" else PAIRS_AT_ONCE_ON_DEVICE
-    return max(1, min(len(anchors), pairs // pairs_each))
+def _blocks(anchors: Tensor, *, pairs_each: int) -> list[slice]:
+    """Ranges of anchors, as many at once as `PAIRS_AT_ONCE` allows."""
+    on_cpu = anchors.device.type == "cpu"
+    pairs = PAIRS_AT_ONCE if on_cpu else PAIRS_AT_ONCE_ON_DEVICE
+    length = max(1, min(len(anchors), pairs // pairs_each))
+    return [slice(start, start + length) for start in range(0, len(anchors), length)]
