@@ -1,4 +1,4 @@
-"""From raw output and targets to the two losses: the one place that sums and divides."""
+"""The two losses of a batch (paper, sections 3 and 4): the one place that sums and divides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from foveal.structures import Batch, RawOutput
 
 
 class Losses(NamedTuple):
-    """What training minimizes, and how many anchors stood for objects.
+    """What training minimizes, and how many anchors were assigned to objects.
 
     Attributes:
         classification: scalar float32.
@@ -30,7 +30,7 @@ class Losses(NamedTuple):
 
     @property
     def total(self) -> Tensor:
-        """Their sum (paper, section 4)."""
+        """Their sum, a scalar (paper, section 4)."""
         return self.classification + self.box
 
 
@@ -38,15 +38,19 @@ class Losses(NamedTuple):
 class Criterion:
     """Assignment, focal loss and box loss for a whole batch at once.
 
+    Both losses are summed over the anchors and divided by the number of anchors that are assigned
+    to objects: the focal loss of all anchors but the ignored ones, over all classes; the box loss
+    of the assigned anchors alone.
+
     Attributes:
         foreground_iou, background_iou, allow_low_quality_matches, ignored_overlap: as `assign`.
         alpha: weight of objects in the classification loss; None leaves the balance out.
         gamma: focusing parameter; 0 is cross entropy.
         box: the box loss's kind; 'giou' compares decoded boxes, the others offsets.
-        beta: the bend of smooth L1, in offsets.
+        beta: of smooth L1: below it the loss is quadratic.
         box_weight: factor on the box loss.
-        divide_by: 'batch' divides by the assigned anchors of the batch over all processes,
-            'image' each image by its own, then takes the mean.
+        divide_by: 'batch' divides by the assigned anchors of the batch over all processes;
+            'image' divides each image's losses by its own, then takes the mean.
     """
 
     foreground_iou: float = 0.5
@@ -83,34 +87,35 @@ class Criterion:
                 ignored_overlap=self.ignored_overlap,
             )
             assigned = (matched >= 0).sum(dim=1)
-            shares = self._shares(assigned)
+            factors = self._factors(assigned)
         classification = anchors.new_zeros(len(matched))
         box = anchors.new_zeros(len(matched))
         start = 0
         for logits, deltas in zip(raw.logits, raw.deltas, strict=True):
             level = slice(start, start + logits.shape[1])
             start += logits.shape[1]
-            of_level = matched[:, level]
-            classification = classification + self._classification(logits, of_level, batch.labels)
-            box = box + self._box(deltas, anchors[level], of_level, batch.boxes)
+            classification = classification + self._classification(
+                logits, matched[:, level], batch.labels
+            )
+            box = box + self._box(deltas, anchors[level], matched[:, level], batch.boxes)
         return Losses(
-            (classification * shares).sum(),
-            (box * shares).sum() * self.box_weight,
+            (classification * factors).sum(),
+            (box * factors).sum() * self.box_weight,
             assigned.sum(),
         )
 
     def _classification(self, logits: Tensor, matched: Tensor, labels: Tensor) -> Tensor:
-        """Summed loss of each image [B]; anchors that are ignored have none."""
+        """The sum for each image [B]; anchors that are ignored have none."""
         if labels.shape[1]:
-            matched_labels = labels.gather(1, matched.clamp(min=0))
-            matched_labels = torch.where(matched >= 0, matched_labels, BACKGROUND)
+            anchor_labels = labels.gather(1, matched.clamp(min=0))
+            anchor_labels = torch.where(matched >= 0, anchor_labels, BACKGROUND)
         else:
-            matched_labels = matched
-        loss = focal_loss_of_labels(logits, matched_labels, gamma=self.gamma, alpha=self.alpha)
+            anchor_labels = matched  # no image has an object: all below 0, which is no class
+        loss = focal_loss_of_labels(logits, anchor_labels, gamma=self.gamma, alpha=self.alpha)
         return torch.where(matched == IGNORED, 0.0, loss).sum(dim=1)
 
     def _box(self, deltas: Tensor, anchors: Tensor, matched: Tensor, boxes: Tensor) -> Tensor:
-        """Summed loss of each image [B] over the anchors that stand for objects."""
+        """The sum for each image [B] over the anchors that are assigned to objects."""
         is_object = matched >= 0
         if boxes.shape[1] == 0:
             return (deltas.float() * 0.0).sum(dim=(1, 2))
@@ -124,8 +129,8 @@ class Criterion:
             loss = smooth_l1(deltas, encode_boxes(expected, anchors), beta=beta)
         return torch.where(is_object, loss, 0.0).sum(dim=1)
 
-    def _shares(self, assigned: Tensor) -> Tensor:
-        """What each image's sum is multiplied by: [B] float32."""
+    def _factors(self, assigned: Tensor) -> Tensor:
+        """What each image's sum is multiplied by, [B] float32: one over a number of anchors."""
         if self.divide_by == "image":
             return 1 / (assigned.clamp(min=1) * len(assigned))
         total = assigned.sum().float()

@@ -68,9 +68,9 @@ def decode(
         extents: [B, 4] xyxy, where each image lies in its input; boxes are cut off there. None
             leaves them as they are.
         score_threshold: scores must be above it.
-        top_per_level: most candidates of a level, over all classes.
-        nms_iou: a candidate that overlaps a better one of its class by more goes.
-        max_detections: most detections of an image.
+        top_per_level: how many candidates a level may have, over all classes.
+        nms_iou: NMS removes a candidate that overlaps a better one of its class by more.
+        max_detections: how many detections an image may have.
         class_agnostic: NMS over all classes together.
 
     Returns:

@@ -37,10 +37,13 @@ def decode_arrays(
     max_detections: int,
     class_agnostic: bool,
 ) -> PaddedDetections[NDArray[Any]]:
-    """Decode a batch, image by image; arguments as for `decoding.decode`.
+    """Decode a batch, image by image.
 
     Args:
+        raw: the network's output, logits [B, A_l, K] and deltas [B, A_l, 4].
+        anchors: [A, 4] xyxy, input pixels.
         threshold_logit: logits must be above it.
+        extents, top_per_level, nms_iou, max_detections, class_agnostic: as for `decoding.decode`.
     """
     batch = len(raw.logits[0])
     found: PaddedDetections[NDArray[Any]] = PaddedDetections(
@@ -83,12 +86,12 @@ def _candidates(
     best, labels, offsets, origins = [], [], [], []
     start = 0
     for level, level_deltas in zip(logits, deltas, strict=True):
-        count, classes = level.shape
+        count, num_classes = level.shape
         flat = np.asarray(level, np.float32).reshape(-1)
         pairs = _best_of_level(flat, limit=np.float32(threshold_logit), top=top_per_level)
-        anchor = pairs // classes
+        anchor = pairs // num_classes
         best.append(flat[pairs])
-        labels.append(pairs - anchor * classes)
+        labels.append(pairs - anchor * num_classes)
         offsets.append(np.asarray(level_deltas[anchor], np.float32))
         origins.append(anchors[start : start + count][anchor])
         start += count

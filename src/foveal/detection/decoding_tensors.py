@@ -22,10 +22,13 @@ def decode_tensors(
     max_detections: int,
     class_agnostic: bool,
 ) -> PaddedDetections[Tensor]:
-    """Decode a batch; arguments as for `decoding.decode`.
+    """Decode a batch.
 
     Args:
+        raw: the network's output, logits [B, A_l, K] and deltas [B, A_l, 4].
+        anchors: [A, 4] xyxy, input pixels.
         threshold_logit: logits must be above it.
+        extents, top_per_level, nms_iou, max_detections, class_agnostic: as for `decoding.decode`.
     """
     never = -torch.inf
     finite = tuple(level.nan_to_num(nan=never, posinf=never, neginf=never) for level in raw.logits)
@@ -57,7 +60,7 @@ def decode_tensors(
 def best_candidates(
     raw: RawOutput[Tensor], anchors: Tensor, *, threshold_logit: float, top_per_level: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The best pairs of anchor and class of each level, put together; what comes before NMS.
+    """The best pairs of an anchor and a class of each level, put together: what NMS is given.
 
     Shapes depend on the input's size only, not on its numbers, so this can be traced.
 
@@ -65,13 +68,13 @@ def best_candidates(
         raw: the network's output, without NaN.
         anchors: [A, 4] xyxy, input pixels.
         threshold_logit: what is not above it is no candidate.
-        top_per_level: most candidates of a level, over all classes.
+        top_per_level: how many candidates a level may have, over all classes.
 
     Returns:
         Best first, those that are no candidates last: logits [B, N], -inf for these; labels [B, N]
         int64; boxes [B, N, 4] in input pixels, not clipped.
     """
-    classes = raw.logits[0].shape[2]
+    num_classes = raw.logits[0].shape[2]
     levels = []
     start = 0
     for level in raw.logits:
@@ -82,7 +85,7 @@ def best_candidates(
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     logits = logits.masked_fill(logits <= threshold_logit, -torch.inf)
     # topk leaves open in which order equals come: here the first anchor and class is first.
-    order = (anchor * classes + labels).argsort(dim=1)
+    order = (anchor * num_classes + labels).argsort(dim=1)
     logits, by_score = logits.gather(1, order).sort(dim=1, descending=True, stable=True)
     order = order.gather(1, by_score)
     anchor = anchor.gather(1, order)
@@ -96,8 +99,8 @@ def _best_of_level(logits: Tensor, top: int) -> tuple[Tensor, Tensor, Tensor]:
     The best `top` pairs of anchor and class lie within the best `top` anchors by their best class,
     so that A numbers are sorted and not A * K.
     """
-    classes = logits.shape[2]
+    num_classes = logits.shape[2]
     _, anchor = logits.amax(dim=2).topk(torch.sym_min(top, logits.shape[1]), dim=1)
-    of_best = logits.gather(1, anchor[..., None].expand(-1, -1, classes)).flatten(1)
+    of_best = logits.gather(1, anchor[..., None].expand(-1, -1, num_classes)).flatten(1)
     best, pair = of_best.topk(torch.sym_min(top, of_best.shape[1]), dim=1)
-    return best, anchor.gather(1, pair // classes), pair % classes
+    return best, anchor.gather(1, pair // num_classes), pair % num_classes

@@ -1,12 +1,13 @@
-"""The focal loss of labels, without the matrix of targets: what training calls.
+"""The focal loss of equation 5, summed over an anchor's classes, in little memory.
 
-Of the K classes of an anchor all but one are background, so that with l the anchor's label
+Training calls this form. It equals `focal_loss` of one-hot targets: of the K classes of an anchor
+all but its label l are background, so that
 
     sum_k FL(x_k, y_k) = sum_k FL(x_k, 0) + FL(x_l, 1) - FL(x_l, 0).
 
-The sum on the right is one pass over the logits, which keeps nothing but them for the gradient;
-`focal_loss` as it is written in `losses` would make targets of the logits' size and keep four more
-such tensors. The rest has one number for each anchor.
+The last two terms are `focal_loss` itself, with one logit for each anchor. The sum before them
+takes all logits, and keeps only these for the gradient. `focal_loss` of all logits would need
+targets of their size and four more such tensors.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch.nn.functional import softplus
 from foveal.detection.losses import at_least_float32, focal_loss
 
 VALUES_AT_ONCE = 65_536
-"""On a CPU, for each core: a block and what is computed from it stay in its cache."""
+"""Logits in a block, for each core of a CPU: what is computed from a block stays in its cache."""
 
 
 def focal_loss_of_labels(
@@ -39,18 +40,17 @@ def focal_loss_of_labels(
     as_background: Tensor = _SummedBackgroundLoss.apply(logits, gamma)
     if alpha is not None:
         as_background = as_background * (1 - alpha)
-    own = logits.gather(-1, labels.clamp(min=0)[..., None]).squeeze(-1)
-    one, zero = torch.ones_like(own), torch.zeros_like(own)
-    change = focal_loss(own, one, gamma=gamma, alpha=alpha) - focal_loss(
-        own, zero, gamma=gamma, alpha=alpha
-    )
-    return torch.where(labels >= 0, as_background + change, as_background)
+    of_label = logits.gather(-1, labels.clamp(min=0)[..., None]).squeeze(-1)
+    one, zero = torch.ones_like(of_label), torch.zeros_like(of_label)
+    as_object = focal_loss(of_label, one, gamma=gamma, alpha=alpha)
+    instead_of = focal_loss(of_label, zero, gamma=gamma, alpha=alpha)
+    return torch.where(labels >= 0, as_background + (as_object - instead_of), as_background)
 
 
 class _SummedBackgroundLoss(torch.autograd.Function):
-    """sum_k sigmoid(x_k)^gamma softplus(x_k): the loss where no class is there, [..., K] to [...].
+    """sum_k FL(x_k, 0) without alpha: sum_k sigmoid(x_k)^gamma softplus(x_k), [..., K] to [...].
 
-    Its gradient is written out, sigmoid^gamma (gamma (1 - sigmoid) softplus + sigmoid).
+    Its gradient is written out: sigmoid^gamma (gamma (1 - sigmoid) softplus + sigmoid).
     """
 
     @staticmethod

@@ -20,9 +20,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, alpha: float | None = None
     Returns:
         [...] float32 (float64 for float64 logits).
     """
-    # p_t is p for an object and 1 - p for background (equation 2), so that -log(p_t) is the
-    # softplus of the logit that is positive where the network is wrong.
-    loss = softplus(_wrong_logits(logits, targets))
+    loss = softplus(-_logits_of_p_t(logits, targets))  # -log(sigmoid(x)) = softplus(-x)
     return loss if alpha is None else torch.where(targets > 0, alpha * loss, (1 - alpha) * loss)
 
 
@@ -38,17 +36,18 @@ def focal_loss(
     Returns:
         [...] float32 (float64 for float64 logits).
     """
-    # (1 - p_t)^gamma in this form has a finite gradient for every gamma and logit.
-    modulating_factor = torch.exp(-gamma * softplus(-_wrong_logits(logits, targets)))
+    # (1 - p_t)^gamma = exp(gamma log(1 - p_t)), and log(1 - sigmoid(x)) = -softplus(x). In this
+    # form its gradient is finite for every gamma and logit.
+    modulating_factor = torch.exp(-gamma * softplus(_logits_of_p_t(logits, targets)))
     return modulating_factor * cross_entropy(logits, targets, alpha=alpha)
 
 
 def smooth_l1(predicted: Tensor, expected: Tensor, *, beta: float) -> Tensor:
-    """Quadratic below beta, linear above (Fast R-CNN, equation 3, with the bend at beta).
+    """Smooth L1: quadratic below beta, linear above (Fast R-CNN, equation 3, where beta is 1).
 
     Args:
         predicted, expected: [..., 4] offsets.
-        beta: where the bend lies; 0 is plain L1.
+        beta: the distance at which one passes into the other; 0 is plain L1.
 
     Returns:
         [...] float32, summed over the four offsets.
@@ -59,11 +58,6 @@ def smooth_l1(predicted: Tensor, expected: Tensor, *, beta: float) -> Tensor:
             distance < beta, 0.5 * distance * distance / beta, distance - 0.5 * beta
         )
     return distance.sum(dim=-1)
-
-
-def l1(predicted: Tensor, expected: Tensor) -> Tensor:
-    """Absolute distance, summed over the four offsets; shapes as `smooth_l1`."""
-    return smooth_l1(predicted, expected, beta=0.0)
 
 
 def giou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
@@ -78,11 +72,11 @@ def giou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
     return 1 - generalized_iou(at_least_float32(predicted), expected)
 
 
-def _wrong_logits(logits: Tensor, targets: Tensor) -> Tensor:
-    """The logits of 1 - p_t: positive where the network is wrong."""
-    return torch.where(targets > 0, -at_least_float32(logits), at_least_float32(logits))
+def _logits_of_p_t(logits: Tensor, targets: Tensor) -> Tensor:
+    """The x of p_t = sigmoid(x): p_t is p for an object and 1 - p for background (equation 2)."""
+    return torch.where(targets > 0, at_least_float32(logits), -at_least_float32(logits))
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """The tensor in float32, or in float64 where it is that."""
+    """A tensor of any shape in float32, or in float64 where it is that."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

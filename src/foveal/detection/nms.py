@@ -1,7 +1,7 @@
-"""Greedy non-maximum suppression (NMS): the best box first, and what overlaps it goes.
+"""Greedy non-maximum suppression (NMS): keep the best box, remove what overlaps it, and so on.
 
-Two forms of one definition: candidates come best first; each is kept unless one of its group that
-was kept before overlaps it by more than `iou_threshold`. `nms` is for one image's numpy arrays,
+Two forms of one definition: candidates come best first; each is kept unless a better one of its
+group is kept and overlaps it by more than `iou_threshold`. `nms` is for one image's numpy arrays,
 `batched_nms` for a batch of tensors on any device. Only calling the second loads torch.
 """
 
@@ -43,7 +43,7 @@ def nms(
         boxes: [N, 4] xyxy, best first. A box with a NaN overlaps none.
         groups: [N] only candidates of one group suppress each other: classes, or zeros for NMS
             over all classes.
-        iou_threshold: IoU above which a candidate goes.
+        iou_threshold: IoU above which a candidate is removed.
         max_detections: how many may be kept.
 
     Returns:
@@ -69,11 +69,11 @@ def nms(
 
 def _greedy(close: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Greedy NMS where it is known which of n candidates overlap, best first: [n, n] to [n]."""
-    kept = np.ones(len(close), np.bool_)
+    keep = np.ones(len(close), np.bool_)
     for index in range(len(close)):
-        if kept[index]:
-            kept[index + 1 :] &= ~close[index, index + 1 :]
-    return kept
+        if keep[index]:
+            keep[index + 1 :] &= ~close[index, index + 1 :]
+    return keep
 
 
 def batched_nms(
@@ -91,7 +91,7 @@ def batched_nms(
         groups: [B, N] int64, only candidates of one group suppress each other: classes, or zeros
             for NMS over all classes.
         counts: [B] int64, so many of the N are candidates, the first ones.
-        iou_threshold: IoU above which a candidate goes.
+        iou_threshold: IoU above which a candidate is removed.
         max_detections: how many an image may keep.
 
     Returns:
@@ -145,8 +145,9 @@ def _nms_of_images(
 ) -> Tensor:
     """Like `batched_nms`, in one call of torchvision's operator.
 
-    Groups are kept apart by moving each far away from the others. In float64 that rounds no
-    coordinate that matters; in float32, as `torchvision.ops.batched_nms` does it, it would.
+    Candidates of different groups must not overlap: each group is moved far away from the others.
+    In float64 that rounds no coordinate that matters; in float32, as `torchvision.ops.batched_nms`
+    does it, it would.
     """
     import torch
     from torchvision.ops import nms as nms_of_all
@@ -157,9 +158,9 @@ def _nms_of_images(
     group = image * (groups.max() + 1) + groups[image, column]
     corners = boxes[image, column].double().clamp(-_LARGEST_COORDINATE, _LARGEST_COORDINATE)
     apart = corners + (group * (2 * _LARGEST_COORDINATE + 1))[:, None]
-    kept = nms_of_all(apart, -column.double(), iou_threshold).sort().values
-    image, column = image[kept], column[kept]
-    rank = torch.arange(len(kept), device=boxes.device) - torch.searchsorted(image, image)
+    best = nms_of_all(apart, -column.double(), iou_threshold).sort().values
+    image, column = image[best], column[best]
+    rank = torch.arange(len(best), device=boxes.device) - torch.searchsorted(image, image)
     # One column more than may be kept: what comes too late is written there and cut off.
     keep = groups.new_full((batch, max_detections + 1), -1)
     keep[image, rank.clamp(max=max_detections)] = column

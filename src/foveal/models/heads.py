@@ -22,7 +22,7 @@ class Head(nn.Module):
 
     Args:
         in_channels: of the pyramid.
-        anchors: how many stand at each place (A).
+        anchors: the number at each location (A).
         values: numbers for each anchor: K classes or 4 deltas.
         depth: number of hidden convolutions.
         channels: of the hidden convolutions; with group norm a multiple of 32.
@@ -64,10 +64,7 @@ class Head(nn.Module):
         nn.init.constant_(last.bias, 0.0 if prior is None else -math.log((1 - prior) / prior))
 
     def forward(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Map each level [B, C, H, W] to [B, H * W * anchors, values], row by row, place by place.
-
-        With channels_last memory the last step moves nothing.
-        """
+        """Map each level [B, C, H, W] to [B, H * W * anchors, values], in the anchors' order."""
         return tuple(self.by_anchor(self.output(self.tower(level))) for level in levels)
 
     def by_anchor(self, outputs: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from foveal.models.fpn import FeaturePyramid
 from foveal.models.heads import Head
 from foveal.structures import RawOutput
 
-MULTIPLE = 32
-"""Inputs are padded to a multiple of the coarsest stride of the backbone, at right and bottom."""
+COARSEST_STRIDE = 32
+"""The stride of C5, in input pixels; inputs are padded to multiples of it, right and bottom."""
 
 
 class RetinaNet(nn.Module):
@@ -23,7 +23,7 @@ class RetinaNet(nn.Module):
         backbone: gives C3, C4 and C5; C2 or C1 and C2 too where the grid begins finer.
         fpn: makes the pyramid of them.
         classification, box: the two subnets, with K and with 4 values an anchor.
-        grid: the anchors, as many levels and anchors a place as the pyramid and the subnets have.
+        grid: the anchors; its levels and anchors a location are those of pyramid and subnets.
         mean, std: of each band, in 0..1 of the range 0..255.
     """
 
@@ -78,8 +78,8 @@ class RetinaNet(nn.Module):
         mean, std = (255 * values[:, None, None] for values in (self.mean, self.std))
         height, width = images.shape[-2:]
         normalized = (images.to(mean.dtype) - mean) / std
-        if height % MULTIPLE or width % MULTIPLE:
-            normalized = F.pad(normalized, (0, _missing(width), 0, _missing(height)))
+        if height % COARSEST_STRIDE or width % COARSEST_STRIDE:
+            normalized = F.pad(normalized, (0, _padding(width), 0, _padding(height)))
         return normalized.contiguous(memory_format=torch.channels_last)
 
     def anchors(self, height: int, width: int) -> Tensor:
@@ -88,10 +88,10 @@ class RetinaNet(nn.Module):
         They are in the order of `forward`'s outputs, level after level; cached, not to be changed.
         """
         return self.grid.tensor(
-            height + _missing(height), width + _missing(width), device=self.mean.device
+            height + _padding(height), width + _padding(width), device=self.mean.device
         )
 
 
-def _missing(side: int) -> int:
+def _padding(side: int) -> int:
     """Pixels up to the next multiple; written without a negative number for torch.compile."""
-    return (MULTIPLE - side % MULTIPLE) % MULTIPLE
+    return (COARSEST_STRIDE - side % COARSEST_STRIDE) % COARSEST_STRIDE
