@@ -105,7 +105,7 @@ class Target:
         return isinstance(other, Target) and _equal(self, other, self.__slots__)
 
     def select(self, keep: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Target:
-        """The objects that a mask, an index array or a slice picks, in its order."""
+        """The objects that a mask [N], indices [n] or a slice picks, in its order."""
         areas = None if self.areas is None else self.areas[keep]
         return Target(self.boxes[keep], self.labels[keep], self.ignored[keep], areas)
 
@@ -401,7 +401,7 @@ class Detections:
         return [self.classes[label] for label in self.labels]
 
     def select(self, keep: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Detections:
-        """The detections that a mask, an index array or a slice picks, in its order."""
+        """The detections that a mask [N], indices [n] or a slice picks, in its order."""
         return replace(
             self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep]
         )

@@ -55,12 +55,12 @@ class Accelerated(nn.Module):
 
 
 def packing_pays(levels: tuple[Tensor, ...]) -> bool:
-    """Whether small levels cost more than their share: they do in bf16, hardly in float32."""
+    """Whether small levels [B, C, H_l, W_l] cost more than their share: in bf16, not in float32."""
     return levels[0].dtype is torch.bfloat16
 
 
 def can_accelerate(model: RetinaNet, images: Tensor) -> bool:
-    """Whether the faster ways apply: on a CPU, but not in a compiled or exported network."""
+    """Whether the faster ways apply to images [B, C, H, W]: on a CPU, not compiled or exported."""
     if torch.compiler.is_compiling():
         return False
     return model.mean.device.type == images.device.type == "cpu"

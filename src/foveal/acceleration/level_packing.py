@@ -44,7 +44,7 @@ class PackedLevels(NamedTuple):
 
 
 def can_pack(levels: tuple[Tensor, ...], *heads: Head) -> bool:
-    """Whether the levels find room, and no head has norms, which would see the padding."""
+    """Whether levels [B, C, H_l, W_l] find room, and no head's norms would see the padding."""
     if len(levels) < 2 or any(layer.norm is not None for head in heads for layer in layers(head)):
         return False
     finest, *others = _regions(levels)
@@ -87,7 +87,7 @@ def layers(head: Head) -> list[HiddenLayer]:
 
 
 def relu_between_padding(hidden: Tensor, padding: tuple[Region, ...]) -> Tensor:
-    """ReLU in place, and zero in the padding, also for the gradient.
+    """ReLU of [B, C, H, W] in place, and zero in the padding, also for the gradient.
 
     The zeros are written before ReLU and behind autograd's back, which is sound: no convolution
     needs its own output for its gradient, and ReLU passes none where its result is zero.

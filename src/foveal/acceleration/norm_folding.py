@@ -34,7 +34,7 @@ def find_pairs(module: nn.Module, example: Tensor) -> list[FoldedPair]:
 
     Args:
         module: is left as it was.
-        example: an input.
+        example: an input, [B, C, H, W].
     """
     training = [child for child in module.modules() if child.training]
     watch = _Watch(module)

@@ -93,7 +93,7 @@ def suits(
 ) -> bool:
     """Whether `convolve` can do the work of `torch.nn.functional.conv2d`, and faster.
 
-    The arguments are that function's.
+    The arguments are that function's: features [B, C, H, W], weight [D, C, kernel, kernel].
     """
     outputs, channels, *kernel = weight.shape
     return (

@@ -190,7 +190,7 @@ def best_threshold(scores: NDArray[np.float32], value: NDArray[np.float64]) -> f
 
 
 def mean_over_classes(values: NDArray[np.float64]) -> float:
-    """Mean of what is defined; NaN where nothing is."""
+    """Mean of what is defined of [K] values; NaN where nothing is."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else float("nan")
 

@@ -32,7 +32,7 @@ def draw_weights(images: int, *, draws: int, seed: int) -> NDArray[np.float32]:
 
 
 def interval(values: NDArray[np.float64]) -> Interval:
-    """The middle 95 % of the values that are defined."""
+    """The middle 95 % of those of [n] values that are defined."""
     defined = values[~np.isnan(values)]
     if defined.size == 0:
         return Interval(float("nan"), float("nan"))

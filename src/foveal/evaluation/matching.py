@@ -80,7 +80,7 @@ class MatchTable:
         return np.equal(self.labels[self.pair_detection], self.object_labels[self.pair_object])
 
     def of_class(self, label: int) -> NDArray[np.int64]:
-        """Indices of a class's detections from the best score down."""
+        """[n] indices of a class's detections, from the best score down."""
         return self.by_class[self.class_starts[label] : self.class_starts[label + 1]]
 
     def objects_of_class(self, counted: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -189,7 +189,7 @@ def match(
     """Look for each detection's likeness: the same class, and boxes that overlap by `SAME_IOU`.
 
     Args:
-        wanted: the detections.
+        wanted: the detections, boxes [B, M, 4].
         got: of the same images.
         max_detections: look only for the best so many of each image.
     """

@@ -159,7 +159,7 @@ def fold_norms(module: nn.Module, example: Tensor) -> int:
 
     Args:
         module: changed in place.
-        example: an input.
+        example: an input, [B, C, H, W].
 
     Returns:
         How many norms were folded.

@@ -75,7 +75,10 @@ def quantize_openvino(
 
 
 def quantize_onnx(proto: Any, calibration: Sequence[NDArray[np.uint8]], judgment: Judgment) -> Any:
-    """An `onnx.ModelProto` in 8 bits, some layers perhaps not; as `quantize_openvino`."""
+    """An `onnx.ModelProto` in 8 bits, some layers perhaps not; arguments as `quantize_openvino`.
+
+    The calibration is of images [B, C, H, W].
+    """
     from foveal.runtimes.onnx import ONNXRuntime
 
     nncf = import_nncf()

@@ -44,7 +44,11 @@ class OutputOrder:
     def collect(
         self, values: Sequence[NDArray[Any]]
     ) -> RawOutput[NDArray[np.float32]] | PaddedDetections[NDArray[Any]]:
-        """Make of a runtime's outputs what a `Runtime` gives; floating point becomes float32."""
+        """Make of a runtime's outputs what a `Runtime` gives; floating point becomes float32.
+
+        Args:
+            values: in the file's order, each [B, ...].
+        """
         ordered = [_as_float32(values[index]) for index in self.indices]
         if self.nms:
             return PaddedDetections(*ordered)

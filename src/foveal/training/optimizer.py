@@ -61,7 +61,7 @@ def weight_groups(
 
 
 def is_matrix(weight: Tensor) -> bool:
-    """True for the weights of convolutions and linear layers, False for biases and norms."""
+    """True for weights of convolutions and linear layers, False for biases and norms, [C]."""
     return weight.ndim > 1
 
 

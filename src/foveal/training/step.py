@@ -307,7 +307,7 @@ def memory_error(parts: Sequence[Batch], device: torch.device) -> DeviceMemoryEr
 
 
 def running_statistics(model: nn.Module) -> list[Tensor]:
-    """The buffers that a forward pass in training changes: those of live batch norms."""
+    """The buffers [C] that a forward pass in training changes: those of live batch norms."""
     return [
         buffer
         for module in model.modules()

@@ -58,7 +58,7 @@ class Objects:
         return self.boxes[:, 2:] - self.boxes[:, :2]
 
     def select(self, keep: NDArray[Any]) -> Objects:
-        """The objects that a mask or an index array picks."""
+        """The objects that a mask [N] or indices [n] pick."""
         return Objects(
             self.boxes[keep],
             self.labels[keep],
@@ -260,7 +260,7 @@ def assigned_anchors(
 
 
 def sample_images(objects: Objects, *, most: int, seed: int) -> NDArray[np.int64]:
-    """Indices of the objects in at most so many images, drawn by seed, rare classes first."""
+    """[n] indices of the objects in at most `most` images, drawn by seed, rare classes first."""
     images = np.unique(objects.images)
     if len(images) <= most:
         return np.arange(len(objects))

@@ -219,7 +219,7 @@ def draw_history(
 def draw_learning_rates(
     rates: NDArray[np.float64], losses: NDArray[np.float64], *, chosen: float | None
 ) -> Markup:
-    """The learning-rate finder's curve: loss (y) over learning rate (x, logarithmic)."""
+    """The learning-rate finder's curve: loss [n] (y) over learning rate [n] (x, logarithmic)."""
     axes = new_axes(5.2, 3.4, x="learning rate", y="loss")
     known = np.isfinite(losses) & (rates > 0)
     if known.any():

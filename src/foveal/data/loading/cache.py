@@ -57,7 +57,7 @@ class ImageCache:
         return place
 
     def put(self, index: int, image: NDArray[np.uint8]) -> None:
-        """Keep an image, if it has a place and the size that was said."""
+        """Keep an image [H, W, C], if there is room for it and it has the size that was said."""
         if index < self._count:
             place = self._place(index)
             if place.shape == image.shape:
