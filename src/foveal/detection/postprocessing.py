@@ -71,7 +71,8 @@ def postprocess(
     """Turn a batch's output into each image's detections.
 
     Args:
-        output: tensors, arrays, or detections in input pixels where the runtime decodes by itself.
+        output: logits [B, A_l, K] and deltas [B, A_l, 4] of each level, tensors or arrays; or
+            detections in input pixels where the runtime decodes by itself.
         grid: the network's anchors.
         origins: one for each image, at least one. The batch may hold more images, to be ignored.
         size: (height, width) of the inputs.
