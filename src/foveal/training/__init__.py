@@ -1,1 +1,1 @@
-"""The training run: loop, schedule, averaged weights, exact resume."""
+"""The training run: steps, schedule, averaged weights (EMA), validation, exact resume."""

@@ -78,7 +78,7 @@ class Checkpointer:
             self.folder.remove(self._made)
 
     def save_model(self, model: RetinaNet, summary: Mapping[str, Any], *, is_best: bool) -> None:
-        """Write the model as the last one, and as the best one if it is that.
+        """Write the last model, and the best one too where `is_best`.
 
         Raises:
             TrainingError: a file can't be written; the one before is still there.

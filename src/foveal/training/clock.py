@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 
 WINDOW = 30
-"""Steps that the shown speed is a mean of."""
+"""The speed that is shown is the mean over so many steps."""
 
 
 class Clock:

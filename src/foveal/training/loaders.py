@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class RunBatches:
-    """This process's batches, each in as many parts as are computed one after the other.
+    """This process's batches, each in the parts of gradient accumulation.
 
     Attributes:
         steps: batches an epoch.

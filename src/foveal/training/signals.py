@@ -1,4 +1,4 @@
-"""Stopping when asked: SIGINT and SIGTERM end the step under way, not the program."""
+"""SIGINT and SIGTERM stop a run after the step under way, so that its state can be saved."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StoppedError(Exception):
-    """Raised in the middle of work that may be broken off, where a signal arrives."""
+    """Raised by a signal in the middle of work that can be done again."""
 
 
 class SignalHandler:
@@ -45,7 +45,7 @@ class SignalHandler:
 
     @contextlib.contextmanager
     def stopping_at_once(self) -> Iterator[None]:
-        """Inside, a signal raises StoppedError at once: for work that can be done again."""
+        """Inside, a signal raises StoppedError at once."""
         self._at_once = True
         try:
             if self.stop_requested:

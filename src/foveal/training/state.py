@@ -1,4 +1,4 @@
-"""The state of a run on disk, so that a killed run goes on as if it had never been killed.
+"""The state of a run on disk, from which a killed run goes on bit for bit.
 
 One safetensors file holds it all: tensors (weights, averages, optimizer) and, as JSON in its
 header, where the run was. There is no pickle. Random states are no part of it because none lives

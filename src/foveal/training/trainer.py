@@ -1,4 +1,4 @@
-"""Training (paper, section 5.1): epochs of steps, each followed by a look at held-out images."""
+"""Training (paper, section 5.1): epochs of steps, each followed by a validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trying a model out without changing it: for the learning-rate and batch-size finders."""
+"""Training steps on a copy of a model: for the learning-rate and batch-size finders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Trial:
-    """A copy of a model that is trained for a few steps, while the model stays as it is.
+    """Trains a copy of a model for a few steps; the model itself stays as it is.
 
     Used as a context, it ends the processes that load images.
 
