@@ -118,7 +118,7 @@ def test_equals_the_definition(form, count, seed, spread, whole, iou_threshold, 
 
 @pytest.mark.parametrize(("front", "together"), [(1024, 2048), (50, 130), (1, 1)])
 def test_each_image_of_a_batch_is_on_its_own(front, together, monkeypatch):
-    monkeypatch.setattr(nms_module, "_FRONT", front)
+    monkeypatch.setattr(nms_module, "_USUALLY_ENOUGH", front)
     monkeypatch.setattr(nms_module, "_LARGEST_CALL", together)
     counts = [300, 0, 7, 300, 120, 1]
     boxes = np.stack([candidates(300, seed, 60.0) for seed in range(len(counts))])

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _FIRST_BLOCK, _LARGEST_BLOCK = 64, 512
 """Candidates that are compared at once. Most objects' best boxes are among the first few, and what
 these leave of the others is little; more at once would not fit the processor's cache."""
-_FRONT = 1024
-"""Candidates of an image among which there usually are as many as may be kept."""
+_USUALLY_ENOUGH = 1024
+"""Candidates of an image of which NMS usually keeps as many as an image may keep."""
 _LARGEST_CALL = 2048
 """Candidates in one call of torchvision's NMS, whose time grows with their square."""
 _LARGEST_COORDINATE = 2.0**20
@@ -107,11 +107,11 @@ def batched_nms(
         ).to(boxes.device)
     keep = groups.new_full((len(boxes), max_detections), -1)
     lengths = counts.tolist()
-    waiting = list(range(len(lengths)))
+    unfinished = list(range(len(lengths)))
     # What greedy NMS keeps of the first candidates does not depend on those that follow.
-    for longest in (_FRONT, max(lengths, default=0)):
+    for longest in (_USUALLY_ENOUGH, max(lengths, default=0)):
         considered = counts.clamp(max=longest)
-        for images in _calls(waiting, [min(length, longest) for length in lengths]):
+        for images in _calls(unfinished, [min(length, longest) for length in lengths]):
             keep[images] = _nms_of_images(
                 boxes[images, :longest],
                 groups[images, :longest],
@@ -119,10 +119,10 @@ def batched_nms(
                 iou_threshold=iou_threshold,
                 max_detections=max_detections,
             )
-        waiting = [image for image in waiting if lengths[image] > longest]
-        if waiting:
-            full = (keep[:, -1] >= 0).tolist()
-            waiting = [image for image in waiting if not full[image]]
+        unfinished = [image for image in unfinished if lengths[image] > longest]
+        if unfinished:
+            is_full = (keep[:, -1] >= 0).tolist()
+            unfinished = [image for image in unfinished if not is_full[image]]
     return keep
 
 
