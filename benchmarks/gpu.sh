@@ -38,7 +38,7 @@ run() {
     fi
 }
 
-run packages 30 "$PYTHON" benchmarks/packages.py --gpu
+run packages 30 "$PYTHON" -m benchmarks.lib.packages --gpu
 if [[ ${failed[*]} == *"exit code 3"* ]]; then
     echo "Without a GPU there is nothing to run."
     exit 1
@@ -52,19 +52,19 @@ options=()
     options=(-o addopts=--import-mode=importlib -W ignore::pytest.PytestConfigWarning)
 run "parity tests" 90 "$PYTHON" -m pytest -q -m gpu "${options[@]}" "${files[@]}"
 
-run "training step" 240 "$PYTHON" benchmarks/training_step.py --device cuda --repeat 3 --warmup 2 \
+run "training step" 240 "$PYTHON" -m benchmarks.speed.training_step --device cuda --repeat 3 --warmup 2 \
     --out "$OUT"
-run prediction 120 "$PYTHON" benchmarks/runtimes.py --model resnet50 --device cuda --rounds 5 \
+run prediction 120 "$PYTHON" -m benchmarks.speed.runtimes --model resnet50 --device cuda --rounds 5 \
     --contestants pytorch-float32 pytorch-bf16 torchvision-float32 torchvision-bf16 --out "$OUT"
-run "training step at 800 x 800" 90 "$PYTHON" benchmarks/training_step.py --device cuda \
+run "training step at 800 x 800" 90 "$PYTHON" -m benchmarks.speed.training_step --device cuda \
     --size 800x800 --objects 15 --memory-objects --repeat 3 --warmup 2 --out "$OUT"
-run parts 60 "$PYTHON" benchmarks/parts.py --device cuda --rounds 3 --out "$OUT"
-run assignment 45 "$PYTHON" benchmarks/assignment.py --rounds 3 --out "$OUT"
-run growth 75 "$PYTHON" benchmarks/growth.py --device cuda --curves objects size --out "$OUT"
+run parts 60 "$PYTHON" -m benchmarks.speed.parts --device cuda --rounds 3 --out "$OUT"
+run assignment 45 "$PYTHON" -m benchmarks.speed.assignment --rounds 3 --out "$OUT"
+run growth 75 "$PYTHON" -m benchmarks.speed.growth --device cuda --curves objects size --out "$OUT"
 # Stops where the exported file's detections on the GPU are not PyTorch's.
 on_cuda='import onnxruntime; assert "CUDAExecutionProvider" in onnxruntime.get_available_providers()'
 if "$PYTHON" -c "$on_cuda" >/dev/null 2>&1; then
-    run "export to ONNX" 90 "$PYTHON" benchmarks/runtimes.py --model light --device cuda \
+    run "export to ONNX" 90 "$PYTHON" -m benchmarks.speed.runtimes --model light --device cuda \
         --contestants pytorch-float32 onnx-float32 --rounds 3 --out "$OUT"
 else
     printf '\n== export to ONNX: left out, there is no ONNX Runtime for CUDA (onnxruntime-gpu)\n'

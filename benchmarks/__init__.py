@@ -1,0 +1,1 @@
+"""Programs that measure foveal; see README.md beside this file."""

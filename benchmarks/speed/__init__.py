@@ -1,0 +1,1 @@
+"""How fast foveal is, and how much memory it takes."""

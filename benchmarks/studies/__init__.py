@@ -1,0 +1,1 @@
+"""How good foveal is, by training."""

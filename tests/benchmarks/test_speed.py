@@ -1,0 +1,236 @@
+"""Every program that measures speed runs, on the smallest input; no time is asserted."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.benchmarks.conftest import run
+
+from benchmarks.lib import contestants, roofline
+from benchmarks.speed import (
+    annotations,
+    assignment,
+    evaluation,
+    growth,
+    main_job,
+    parts,
+    pipeline,
+    postprocessing,
+    runtimes,
+    training_step,
+)
+from foveal.exporting.export import export_model
+
+PROGRAMS = (
+    annotations, assignment, evaluation, growth, main_job, parts, pipeline, postprocessing,
+    runtimes, training_step,
+)  # fmt: skip
+TINY = ["--backbone", "resnet18", "--classes", "3", "--size", "64x96", "--rounds", "1"]
+
+
+def test_training_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--batch", "1", "--objects", "0", "3", "--memory-objects", "--warmup", "0"]
+    arguments += ["--torchvision-precision", "float32"]
+    content = run(training_step, [*TINY, *arguments, "--precision", "float32"], tmp_path)
+    assert [row["objects"] for row in content["rows"]] == [0, 3]
+    for row in content["rows"]:
+        assert row["same precision"] == row["torchvision's default"] > 0
+    assert content["precision"] == "float32"
+    assert "torchvision float32 images/s" in capsys.readouterr().out
+
+
+def test_training_step_wants_the_same_loss_of_both() -> None:
+    training_step.check_losses(
+        {"foveal": 1.0, "torchvision float32": 1.0004}, "float32", ["float32"]
+    )
+    with pytest.raises(SystemExit, match="losses differ"):
+        training_step.check_losses(
+            {"foveal": 1.0, "torchvision float32": 1.01}, "float32", ["float32"]
+        )
+
+
+def test_runtimes_beside_torchvision(tmp_path: Path) -> None:
+    arguments = ["--contestants", "pytorch-float32", "torchvision-float32", "--batch", "1", "2"]
+    content = run(runtimes, [*TINY, *arguments, "--warmup", "0"], tmp_path)
+    rows = content["rows"]
+    assert [(row["batch"], row["candidates"]) for row in rows[::2]] == [
+        (1, "few"),
+        (1, "many"),
+        (2, "few"),
+        (2, "many"),
+    ]
+    assert [row["by"] for row in rows[:2]] == ["PyTorch float32", "torchvision float32"]
+    assert content["same_as_torchvision"] > 0.95
+    assert not content["trained"]
+    for row in rows:
+        assert row["computes in"] == "float32"
+        assert row["found again"] > 0.95
+        assert row["ms"] > 0 < row["network ms"]
+    assert all(row["torchvision float32"] == 1 for row in rows[1::2])
+    assert [row["candidates"] for row in content["spans"]] == ["few", "many"]
+    for row in content["spans"]:
+        spans = [row[f"{part} ms"] for part in ("preparation", "network", "decoding, NMS")]
+        assert min(spans) > 0
+        assert max(spans) < row["whole ms"]
+
+
+def test_runtimes_of_a_trained_model(
+    small_model: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def in_float32(own: Any, kind: str, file: Path, **chosen: Any) -> Any:
+        """The export alone; what NNCF does is tested where it is called."""
+        made.append((kind, sorted(chosen)))
+        return export_model(own, kind, file)
+
+    monkeypatch.setattr(contestants, "export_model", in_float32)
+    names = ["openvino-float32", "openvino-int8"]
+    arguments = ["--model", "light", "--file", str(small_model), "--data", str(drawn)]
+    arguments += ["--size", "64", "--batch", "1", "--candidates", "few", "--images", "2"]
+    arguments += ["--rounds", "1", "--warmup", "0", "--contestants", *names]
+    content = run(runtimes, arguments, tmp_path / "out")
+    assert content["trained"]
+    assert [row["contestant"] for row in content["rows"]] == names
+    assert content["rows"][0]["found again"] == 1
+    assert all(0 <= row["AP"] <= 1 for row in content["rows"])
+    assert made == [("openvino", []), ("openvino", ["check", "int8"])]
+    assert set(content["exports"]) == {"openvino float32", "openvino int8"}
+    assert content["same_as_torchvision"] == "-", "other weights"
+
+
+def test_a_contestant_that_is_none_is_refused(tmp_path: Path) -> None:
+    arguments = ["--contestants", "openvino-int4", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit, match="openvino-int4 can't be measured on cpu"):
+        runtimes.main([*TINY, *arguments])
+
+
+def test_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roofline, "PRODUCT", {"cpu": 256})
+    monkeypatch.setattr(roofline, "COPIED", {"cpu": 2**22})
+    content = run(parts, [*TINY, "--batch", "1", "--objects", "2"], tmp_path)
+    training = {row["part"]: row for row in content["rows"]}
+    assert {"backbone", "FPN", "heads", "assignment", "losses", "optimizer"} <= set(training)
+    assert all(row["ms"] > 0 for row in content["rows"])
+    for part in ("backbone", "FPN", "heads"):
+        forward, backward = training[part], training[f"{part}, backward"]
+        assert forward["GFLOP"] > 0
+        # The gradients of inputs and of weights each take as much; the images need none.
+        assert backward["GFLOP"] == pytest.approx(2 * forward["GFLOP"], rel=0.15)
+    marked = [
+        row for row in content["rows"] if "whole" not in row["part"] and "beside" not in row["part"]
+    ]
+    assert sum(row["% of whole"] for row in marked) == pytest.approx(100)
+    for rows in content["predictions"].values():
+        assert {"backbone", "decoding", "NMS"} <= {row["part"] for row in rows}
+    assert [row["candidates"] for row in content["target"]] == ["few", "many"]
+
+
+def test_growth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    curves = {
+        "objects": growth.Curve((0, 2), {"side": 64, "batch": 1, "classes": 2}),
+        "size": growth.Curve((64, 128), {"batch": 1, "classes": 2, "objects": 1}),
+    }
+    monkeypatch.setattr(growth, "CURVES", curves)
+    arguments = ["--curves", "objects", "size", "--rounds", "1", "--no-memory"]
+    arguments += ["--backbone", "test_resnet"]
+    content = run(growth, arguments, tmp_path)
+    rows = content["rows"]
+    assert [row["curve"] for row in rows] == ["objects"] * 2 + ["size"] * 2
+    assert all(row["losses ms"] > 0 for row in rows)
+    assert rows[1]["exponents"]["losses ms"] is None, "nothing can be said of growth from 0"
+    assert "growth with size" in capsys.readouterr().out
+
+
+def test_growth_is_measured_between_neighbors() -> None:
+    rows = [{"size": 10, "losses ms": 5.0}, {"size": 20, "losses ms": 40.0}]
+    assert growth.exponents(rows, power=1)[1] == {"losses ms": pytest.approx(3)}
+    powers = growth.exponents(rows, power=2)
+    assert powers[1] == {"losses ms": pytest.approx(1.5)}
+    assert growth.with_exponents(rows, powers)[1]["losses ms"] == "40 (1.50)!"
+    assert growth.worse_than_linear(rows, powers) == ["size 10 to 20: losses ms, exponent 1.50"]
+    linear = [{"size": 10, "losses ms": 5.0}, {"size": 20, "losses ms": 10.0}]
+    assert not growth.worse_than_linear(linear, growth.exponents(linear, power=1))
+
+
+def test_main_job(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from foveal import cli
+
+    def in_this_process(arguments: list[str]) -> None:
+        monkeypatch.setattr(sys, "argv", ["foveal", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+
+    monkeypatch.setattr(main_job, "run_foveal", in_this_process)
+    arguments = ["--data", str(drawn), "--weights", "none", "--backbone", "test_resnet"]
+    arguments += ["--size", "64", "--epochs", "1", "--batch", "4", "--ignore"]
+    arguments += ["--set", "training.workers=0", "--set", "training.export=false"]
+    content = run(main_job, arguments, tmp_path)
+    assert [row["epoch"] for row in content["rows"]] == [1]
+    assert 0 <= content["waiting"] <= 1
+    assert 0 < content["training_seconds"] < content["wall_seconds"]
+    assert content["options"]["data"] == drawn.name
+
+
+def test_waiting_is_a_fraction_of_all_epochs() -> None:
+    rows = [{"seconds": 30.0, "waiting %": 10.0}, {"seconds": 10.0, "waiting %": 2.0}]
+    assert main_job.waiting_fraction(rows) == pytest.approx(3.2 / 40)
+
+
+def test_assignment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assignment, "HEIGHT", 64)
+    monkeypatch.setattr(assignment, "WIDTH", 96)
+    monkeypatch.setattr(assignment, "peak_megabytes", lambda make, objects: (8.0, make(objects)))
+    (row,) = run(assignment, ["--objects", "5", "--rounds", "1"], tmp_path)["rows"]
+    assert row["foveal s"] > 0 < row["torchvision s"]
+    assert row["times as fast"] > 0
+
+
+def test_evaluation(tmp_path: Path) -> None:
+    arguments = ["--images", "6", "--classes", "2", "--rounds", "1"]
+    rows = run(evaluation, arguments, tmp_path)["rows"]
+    assert [row["contestant"] for row in rows][2:] == ["faster-coco-eval", "pycocotools"]
+    assert all(row["seconds"] > 0 for row in rows)
+
+
+def test_evaluation_wants_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "other", lambda *_: [0.5] * 12)
+    with pytest.raises(SystemExit, match="faster-coco-eval gives other numbers"):
+        evaluation.main(["--images", "6", "--classes", "2"])
+
+
+@pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
+def test_pipeline(tmp_path: Path) -> None:
+    arguments = ["--images", "4", "--width", "64", "--height", "48", "--side", "64"]
+    rows = run(pipeline, [*arguments, "--rounds", "1"], tmp_path)["rows"]
+    assert [row["steps"].split(" + ")[-1] for row in rows] == list(pipeline.STEPS)
+    assert all(row["foveal images/s"] > 0 < row["torchvision images/s"] for row in rows)
+
+
+def test_postprocessing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postprocessing, "NETWORKS", {"light": (64, 3)})
+    arguments = ["--networks", "light", "--batches", "1", "--threads", "1", "--rounds", "1"]
+    content = run(postprocessing, arguments, tmp_path)
+    assert [row["kind"] for row in content["rows"]] == ["few", "many"]
+    assert all(row["numpy"] > 0 < row["torch"] for row in content["rows"])
+    assert all(row["candidates"] > 0 < row["OpenCV"] for row in content["nms"])
+
+
+def test_annotations(tmp_path: Path) -> None:
+    content = run(annotations, ["--images", "3", "--rounds", "1"], tmp_path)
+    assert content["images"] == 3
+    assert [row["work"] for row in content["rows"]][1] == "foveal.read"
+
+
+def test_every_program_is_tested_and_in_the_table() -> None:
+    folder = Path(runtimes.__file__).parent
+    programs = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert programs == {module.__name__.rpartition(".")[2] for module in PROGRAMS}
+    table = (folder.parent / "README.md").read_text()
+    assert [name for name in programs if f"`speed.{name}`" not in table] == []

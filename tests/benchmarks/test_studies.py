@@ -1,0 +1,102 @@
+"""Studies train for minutes: here they parse their arguments and make their plans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.studies import (
+    ablation,
+    anchors_on_small_objects,
+    speed_accuracy,
+    versus_torchvision,
+)
+
+PROGRAMS = (ablation, anchors_on_small_objects, speed_accuracy, versus_torchvision)
+
+
+def test_ablation_tries_every_loss_with_every_prior() -> None:
+    trials = ablation.plan(ablation.parse(["--epochs", "3", "--set", "training.seed=7"]))
+    assert len(trials) == len(ablation.LOSSES) * 2
+    assert len({(trial.loss, trial.prior) for trial in trials}) == len(trials)
+    first, last = trials[0].settings, trials[-1].settings
+    assert (first.loss.gamma, first.loss.alpha, first.model.prior) == (0, None, 0.01)
+    assert (last.loss.gamma, last.loss.alpha, last.model.prior) == (5, 0.25, 0.5)
+    for trial in trials:
+        assert trial.settings.training.epochs == trial.settings.training.evaluate_every == 3
+        assert trial.settings.training.seed == 7
+
+
+def test_ablation_draws_what_diverged_as_nothing() -> None:
+    rows = [
+        {"loss": loss, "prior": prior, "AP50": float("nan") if prior > 0.1 else 0.5}
+        for loss in ablation.LOSSES
+        for prior in ablation.PRIORS
+    ]
+    picture = ablation.draw(rows)
+    assert picture.startswith("<svg")
+    assert "prior 0.01" in picture
+
+
+def test_anchors_are_the_only_difference() -> None:
+    plan = anchors_on_small_objects.plan(anchors_on_small_objects.parse(["--size", "320"]))
+    assert list(plan) == ["default", "fitted"]
+    default, fitted = plan.values()
+    assert default.anchors.ratios == (0.5, 1.0, 2.0)
+    assert {"scales", "ratios"} <= default.anchors.model_fields_set
+    assert not {"scales", "ratios"} & fitted.anchors.model_fields_set, "they are fitted"
+    assert default.model_copy(update={"anchors": fitted.anchors}) == fitted
+    assert fitted.preparation.shorter == 320
+
+
+def test_both_libraries_train_alike() -> None:
+    options = versus_torchvision.parse(["--epochs", "2", "--batch", "4", "--precision", "float32"])
+    settings, asked = versus_torchvision.plan(options)
+    assert asked is not None
+    assert settings.training.epochs == asked.epochs == 2
+    assert settings.training.batch == asked.batch == 4
+    assert asked.rate == pytest.approx(0.0025), "0.01 for 16 images"
+    assert settings.augmentation.flip_horizontal
+    assert settings.augmentation.flip_vertical
+    alone = versus_torchvision.parse(["--only-foveal"])
+    assert versus_torchvision.plan(alone)[1] is None
+
+
+def test_the_models_of_time_against_accuracy() -> None:
+    options = speed_accuracy.parse(
+        ["--model", "ours=best.safetensors", "--untrained", "R50=standard,model.backbone=resnet50"]
+    )
+    assert options.model == [("ours", "best.safetensors")]
+    (name, text), *_ = options.untrained
+    settings = speed_accuracy.untrained_settings(text, size=416)
+    assert (name, settings.model.backbone, settings.preparation.shorter) == ("R50", "resnet50", 416)
+    assert speed_accuracy.read_lines(None) == [speed_accuracy.DEFAULT_TORCHVISION]
+    with pytest.raises(SystemExit):
+        speed_accuracy.parse(["--model", "best.safetensors"])
+
+
+def test_a_picture_of_time_against_accuracy() -> None:
+    rows = [
+        {"name": "ours", "by": "foveal", "AP": 0.5, "ms": 10.0},
+        {"name": "theirs", "by": "torchvision", "AP": speed_accuracy.MISSING, "ms": 90.0},
+    ]
+    picture = speed_accuracy.draw(rows, data="bccd")
+    assert picture.startswith("<svg")
+    assert "theirs, no AP" in picture
+    assert "ours" in picture
+
+
+def test_a_line_that_names_no_network_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "lines.jsonl"
+    file.write_text('{"name": "theirs"}\n')
+    with pytest.raises(SystemExit, match=r"lines.jsonl, line 1: KeyError\('backbone'\)"):
+        speed_accuracy.read_lines(file)
+
+
+def test_every_study_is_tested_and_in_the_table() -> None:
+    folder = Path(ablation.__file__).parent
+    programs = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert programs == {module.__name__.rpartition(".")[2] for module in PROGRAMS}
+    table = (folder.parent / "README.md").read_text()
+    assert [name for name in programs if f"`studies.{name}`" not in table] == []
