@@ -1,8 +1,8 @@
 """torchvision's RetinaNet with random weights, foveal's with the same ones, and images for both.
 
 The weights reach foveal through `foveal import`'s function. Norms are set so that activations keep
-their size and the outputs are scaled, so that scores and boxes differ from place to place as those
-of a trained network do.
+their size on rough and on smooth images, and the outputs are scaled: scores differ from place to
+place and boxes stay near their anchors, as those of a trained network do.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ from foveal.acceleration import allocator
 from foveal.acceleration.precision import NAMES, Precision, choose_precision
 from foveal.checkpoints.model_file import LoadedModel
 from foveal.checkpoints.torchvision import import_torchvision
+from foveal.data.synthetic import draw_smear
 from foveal.data.transforms.preparation import Preparation
 
 LONGER = 5 / 3
 """The longest side that both allow, in shortest ones, as in the usual 800 and 1333."""
-SPREAD = 0.5
+LOGIT_SPREAD = 1.0
 """Standard deviation of the logits around their bias."""
+DELTA_SPREAD = 0.1
+"""Standard deviation of the box deltas: anchors of 800 pixels move by some 80."""
 THRESHOLD = 0.05
 MOBILENET_LEVELS = {"6": "0", "13": "1", "17": "2"}
 """MobileNetV2's last blocks at strides 8, 16 and 32, with 32, 96 and 320 channels."""
@@ -242,8 +245,19 @@ def torchvision_network(task: Task) -> RetinaNet:
 
 
 def _example(task: Task) -> Tensor:
-    """A part of two of the task's images as the network sees them, [2, 3, H, W]."""
-    images = torch.stack(to_tensors(draw_images(task, 2)))[..., :EXAMPLE, :EXAMPLE] / 255
+    """A part of two of the task's images and two drawn smears, as the network sees them.
+
+    Normed on rough detail alone, activations would grow some twenty times on smooth ground: no
+    score between 0 and 1 is left then, and rounding decides what is a detection.
+
+    Returns:
+        [4, 3, H, W] float32.
+    """
+    height, width = min(task.height, EXAMPLE), min(task.width, EXAMPLE)
+    generator = np.random.default_rng(task.seed)
+    smears = [draw_smear(generator, size=EXAMPLE).image for _ in range(2)]
+    pictures = [image[:height, :width] for image in [*draw_images(task, 2), *smears]]
+    images = torch.stack(to_tensors(pictures)) / 255
     mean, std = (torch.tensor(part)[:, None, None] for part in (MEAN, STD))
     height, width = images.shape[-2:]
     return nn.functional.pad((images - mean) / std, (0, -width % 32, 0, -height % 32))
@@ -277,8 +291,8 @@ def _spread_outputs(model: RetinaNet, example: Tensor) -> None:
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     features = list(model.eval().backbone(example).values())
     logits = classification(features)
-    classification.cls_logits.weight.mul_(SPREAD / logits.std())
-    box.bbox_reg.weight.mul_(0.2 / box(features).std())
+    classification.cls_logits.weight.mul_(LOGIT_SPREAD / logits.std())
+    box.bbox_reg.weight.mul_(DELTA_SPREAD / box(features).std())
 
 
 def _set_candidates(model: RetinaNet, task: Task, candidates: int) -> None:
