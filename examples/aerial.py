@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     for size in evaluation.by_size:
         if size.objects:
             print(f"  {size.name}: {size.objects} objects, AP {size.ap:.3f}")
-    print(f"{options.out / 'evaluation' / 'report.html'}: curves, kinds of errors, pictures")
+    print(f"{options.out / 'evaluation' / 'report.html'}: curves, error types, pictures")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+from tests.journeys.conftest import TINY_SETS
 
 import foveal as library
 from foveal.data import formats
@@ -83,6 +86,36 @@ def test_a_table_of_ones_own(smears, tmp_path, capsys):
     assert (tmp_path / "out" / "detector.safetensors").is_file()
 
 
+@pytest.mark.parametrize("augment", ["function", "torchvision", "albumentations"])
+def test_an_augmentation_of_ones_own(augment, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["--augment", augment, "--images", "4", "--out", str(out), *SMALL]
+    load("own_augmentation").main(arguments)
+    said = capsys.readouterr().out
+    assert f"trained with {augment}: AP50 " in said
+    before, after = re.search(r"pixels: (\d+), dimmed (\d+)", said).groups()
+    assert int(after) < int(before)
+    run = (out / "run" / "config.toml").read_text()
+    assert {"function": ":dim", "torchvision": ":Compose", "albumentations": ":list"}[
+        augment
+    ] in run
+
+
+@pytest.mark.parametrize("name", ["dim", "FLIPS", "TURNS"])
+def test_an_augmentation_of_ones_own_on_the_command_line(
+    foveal, name, smears, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(EXAMPLES)
+    augment = f"own_augmentation:{name}"
+    data = (smears / "train.json", "--valid", smears / "valid.json", "--out", tmp_path / "run")
+    try:
+        code, _, error = foveal("train", *data, "--augment", augment, *TINY_SETS)
+    finally:
+        sys.modules.pop("own_augmentation", None)
+    assert code == 0, error
+    assert f'custom = "{augment}"' in (tmp_path / "run" / "config.toml").read_text()
+
+
 def test_every_example_is_tested():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"cells", "aerial", "own_csv"}
+    assert names == {"aerial", "cells", "own_augmentation", "own_csv"}
