@@ -511,7 +511,7 @@ class _Job:
                 max_detections=self.settings.decoding.max_detections,
             )
 
-        judgment = Judgment(detect, score, len(judged), seconds)
+        judgment = Judgment(detect, score, len(judged))
         inputs = prepare(self.calibration, self.description, self.sizes)
         quantized = quantize(model, inputs, judgment)
         network = self._network_ap

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from foveal.runtimes.openvino import CompiledRuntime
+from foveal.runtimes.openvino import CompiledRuntime, OpenVINORuntime
 from foveal.runtimes.openvino_core import only_shared_core
 from foveal.runtimes.signature import INPUT
 from foveal.runtimes.telemetry import import_nncf
@@ -29,7 +30,10 @@ _AIMED_DROP = 0.0015
 """What the search aims at: it measures with another compiled model, which rounds differently."""
 
 _SEARCH_SECONDS = 60.0
-"""About what ranking the layers may take, and about what taking them back one by one may take."""
+"""About what ranking the layers may take, and about what taking them back one by one may take.
+
+What one candidate takes is measured once: to open a model is often more than to run it.
+"""
 _FEWEST_RANKED, _MOST_RANKED = 2, 16
 """Images on which each layer's share in the loss is looked at."""
 _FEWEST_REVERTED, _MOST_REVERTED = 3, 30
@@ -48,13 +52,11 @@ class Judgment:
         detect: what a runtime finds in the images with these indices.
         score: the average precision of that, NaN where these images have no objects.
         images: how many images there are.
-        seconds: what one image takes, about.
     """
 
     detect: Callable[[Runtime, Sequence[int]], list[Detections]]
     score: Callable[[Sequence[Detections], Sequence[int]], float]
     images: int
-    seconds: float
 
 
 def quantize_openvino(
@@ -71,7 +73,14 @@ def quantize_openvino(
         MissingExtraError: NNCF is not installed.
     """
     layers = sum("Convolution" in node.get_type_name() for node in model.get_ops())
-    return _quantize(model, list(calibration), judgment, layers=layers, as_runtime=CompiledRuntime)
+    return _quantize(
+        model,
+        list(calibration),
+        judgment,
+        layers=layers,
+        open_model=OpenVINORuntime,
+        as_runtime=CompiledRuntime,  # NNCF compiles its candidates itself
+    )
 
 
 def quantize_onnx(proto: Any, calibration: Sequence[NDArray[np.uint8]], judgment: Judgment) -> Any:
@@ -82,6 +91,10 @@ def quantize_onnx(proto: Any, calibration: Sequence[NDArray[np.uint8]], judgment
     from foveal.runtimes.onnx import ONNXRuntime
 
     nncf = import_nncf()
+
+    def as_runtime(part: Any) -> ONNXRuntime:
+        return ONNXRuntime(part.SerializeToString(), device="cpu", opens_quickly=True)
+
     # ONNX Runtime's integer convolution takes one scale for all channels of its input.
     whole = nncf.quantization.advanced_parameters.QuantizationParameters(per_channel=False)
     return _quantize(
@@ -89,7 +102,8 @@ def quantize_onnx(proto: Any, calibration: Sequence[NDArray[np.uint8]], judgment
         [{INPUT: images} for images in calibration],
         judgment,
         layers=sum(node.op_type == "Conv" for node in proto.graph.node),
-        as_runtime=lambda part: ONNXRuntime(part.SerializeToString(), device="cpu"),
+        open_model=as_runtime,
+        as_runtime=as_runtime,
         activations_quantization_params=whole,
     )
 
@@ -123,6 +137,7 @@ def _quantize(
     judgment: Judgment,
     *,
     layers: int,
+    open_model: Callable[[Any], Runtime],
     as_runtime: Callable[[Any], Runtime],
     **advanced: Any,
 ) -> Any:
@@ -131,21 +146,23 @@ def _quantize(
 
     known: list[Any] = [None, None]  # a candidate and its runtime: it is asked image by image
 
-    def validate(candidate: Any, items: Any) -> tuple[float, list[float]]:
+    def validate(candidate: Any, items: Any) -> tuple[float, list[float] | None]:
         if known[0] is not candidate:
             known[:] = candidate, as_runtime(candidate)
         indices = list(items)
-        found = judgment.detect(known[1], indices)
+        detections = judgment.detect(known[1], indices)
+        if len(indices) < judgment.images:
+            # Layers are ranked by the whole; nobody asks for each image's own.
+            return _or_zero(judgment.score(detections, indices)), None
         each = [
-            judgment.score([detections], [index])
-            for detections, index in zip(found, indices, strict=True)
+            _or_zero(judgment.score([found], [index]))
+            for found, index in zip(detections, indices, strict=True)
         ]
-        # Images without objects have no average precision, and nothing can be lost on them.
-        each = [0.0 if math.isnan(value) else value for value in each]
-        return (each[0] if len(each) == 1 else judgment.score(found, indices)), each
+        return _or_zero(judgment.score(detections, indices)), each
 
-    ranked = round(_SEARCH_SECONDS / (max(layers, 1) * judgment.seconds))
-    reverted = round(_SEARCH_SECONDS / (judgment.images * judgment.seconds))
+    opening, image = _seconds_of_a_candidate(lambda: open_model(model), judgment)
+    ranked = round((_SEARCH_SECONDS / max(layers, 1) - opening) / image)
+    reverted = round(_SEARCH_SECONDS / (opening + judgment.images * image))
     with only_shared_core(), _quietly():
         return nncf.quantize_with_accuracy_control(
             model,
@@ -166,6 +183,24 @@ def _quantize(
                 num_ranking_workers=1,
             ),
         )
+
+
+def _or_zero(average_precision: float) -> float:
+    """Images without objects have no average precision, and nothing can be lost on them."""
+    return 0.0 if math.isnan(average_precision) else average_precision
+
+
+def _seconds_of_a_candidate(
+    open_runtime: Callable[[], Runtime], judgment: Judgment
+) -> tuple[float, float]:
+    """What opening a model takes, and what finding and scoring the objects of an image takes."""
+    began = time.perf_counter()
+    runtime = open_runtime()
+    judgment.detect(runtime, [0])  # some of the work of opening is done by the first image
+    opened = time.perf_counter()
+    judgment.score(judgment.detect(runtime, [0]), [0])
+    image = time.perf_counter() - opened
+    return max(opened - began - image, 0.0), max(image, 1e-6)
 
 
 def _is_quantized(convolution: Any) -> bool:

@@ -31,6 +31,8 @@ class ONNXRuntime:
         model: the file, or what it holds.
         device: 'cpu', 'cuda', 'cuda:1' ...; 'auto' takes a GPU where ONNX Runtime has one.
         where: the file, for messages.
+        opens_quickly: for a model that sees few images: without the optimizations that take longer
+            than they gain there, and without threads that wait busily for the next one.
 
     Raises:
         ModelFileError: the file is cut short, is something else, or is no exported model.
@@ -41,10 +43,17 @@ class ONNXRuntime:
     name = "ONNX Runtime"
 
     def __init__(
-        self, model: Path | bytes, *, device: str = "auto", where: object = "the ONNX model"
+        self,
+        model: Path | bytes,
+        *,
+        device: str = "auto",
+        where: object = "the ONNX model",
+        opens_quickly: bool = False,
     ) -> None:
         self._where = where
-        self._session = _open_session(model, device=device, where=where)
+        self._session = _open_session(
+            model, device=device, where=where, opens_quickly=opens_quickly
+        )
         inputs = self._session.get_inputs()
         names = [[output.name] for output in self._session.get_outputs()]
         self._order = order_outputs(names, where=where)
@@ -115,7 +124,7 @@ def open_onnx(
     return runtime, description
 
 
-def _open_session(model: Path | bytes, *, device: str, where: object) -> Any:
+def _open_session(model: Path | bytes, *, device: str, where: object, opens_quickly: bool) -> Any:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
@@ -128,6 +137,10 @@ def _open_session(model: Path | bytes, *, device: str, where: object) -> Any:
     providers = _choose_providers(onnxruntime.get_available_providers(), device)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ONLY_ERRORS
+    if opens_quickly:
+        # The last level lays the memory of convolutions out anew: half of the time to open.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = model if isinstance(model, bytes) else str(model)
     try:
         session = onnxruntime.InferenceSession(source, options, providers=providers)
