@@ -1,7 +1,7 @@
 """Run, kill and resume tiny runs; started by test_state.py as a process of its own.
 
-It forks for every run, so that the slow imports are paid for once, and prints for each place of
-death in what the resumed run differs from the one that was never killed.
+It forks for every run, so that what is slow at first is paid for once, and prints for each place
+of death in what the resumed run differs from the one that was never killed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from foveal.checkpoints import model_file
 from foveal.data.synthetic import draw_dataset
 from foveal.models.build import build_model
 from foveal.training import metrics_log, trainer
+from foveal.training.setup import make_accelerator
 from foveal.training.step import TrainStep
 
 SETTINGS = tiny_settings(
@@ -152,6 +153,8 @@ def lines_of(folder: Path) -> list[dict]:
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     data = draw_dataset(folder / "data", splits={"train": 11}, size=64)["train"]
+    build_model(SETTINGS, len(data.classes))
+    make_accelerator()
     whole = folder / "whole"
     assert in_child(data, whole) == 0
     results = {}

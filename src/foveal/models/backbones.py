@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +183,12 @@ def _wake_residual_branches(body: nn.Module) -> None:
             nn.init.constant_(module.weight, 0.5)
 
 
+@cache
 def _find_strides(name: str, strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Indices of the feature maps at these strides, and the modules that end the stages."""
+    """Indices of the feature maps at these strides, and the modules that end the stages.
+
+    Remembered: a run builds its network when it starts and when it loads the best weights.
+    """
     try:
         with torch.device("meta"):
             body: Any = timm.create_model(name, features_only=True, **_options(name))
