@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,34 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip(f"needs the data in {SHARED} (set FOVEAL_SHARED to another folder)")
     return SHARED
+
+
+@pytest.fixture
+def empty_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports be written with empty charts: a tiny run spends most of its time on drawing.
+
+    For tests that ask nothing of the charts; tests/reports and tests/visualization draw them.
+    """
+    from markupsafe import Markup
+
+    from foveal.visualization import charts
+
+    monkeypatch.setattr(charts, "to_svg", lambda axes: Markup("<svg></svg>"))
+
+
+@pytest.fixture
+def short_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweep the learning rate in 30 steps, for tests of what is done with the curve."""
+    from foveal.tuning import learning_rate
+
+    sweep = partial(learning_rate.find_learning_rate, steps=30)
+    monkeypatch.setattr(learning_rate, "find_learning_rate", sweep)
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: the garbage collector need not go through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

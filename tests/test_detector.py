@@ -16,6 +16,8 @@ from foveal.evaluation.evaluate import choose_threshold
 from foveal.inference.opening import Opened
 from foveal.inference.predictor import Predictor
 
+pytestmark = pytest.mark.usefixtures("empty_charts")
+
 TINY = (
     "model.backbone=test_resnet",
     "model.weights=none",
@@ -190,7 +192,7 @@ def test_the_best_epochs_validation_is_not_done_again(drawn, tmp_path, monkeypat
     monkeypatch.undo()
     again = foveal.load(tmp_path / "run" / "best.safetensors")
     found = again.detect_many((r.path for r in drawn["valid"]), score_threshold=0.05)
-    assert again.score_threshold == choose_threshold(found, targets, detector.classes, by="f1")
+    assert again.score_threshold == choose_threshold(found, targets, detector.classes)
     # A run that is only read again has nothing at hand.
     monkeypatch.setattr(Predictor, "detect_many", detect_many)
     other = foveal.Detector(drawn["train"], settings=settings)
@@ -246,7 +248,7 @@ def test_training_starts_from_another_model(run, drawn):
         detector.fit(valid=drawn["valid"], start=out / "missing.safetensors")
 
 
-def test_learning_rate_finder_changes_nothing(drawn):
+def test_learning_rate_finder_changes_nothing(drawn, short_sweep):
     detector = foveal.Detector(drawn["train"], settings=tiny())
     before = {key: value.clone() for key, value in detector.model.state_dict().items()}
     curve = detector.lr_find()

@@ -108,7 +108,7 @@ def test_results_against_a_small_data_set(data, results, tmp_path, monkeypatch, 
     assert "<html" in (out / "report.html").read_text().lower()
 
 
-def test_nothing_found(data, tmp_path, monkeypatch, capsys):
+def test_nothing_found(data, tmp_path, monkeypatch, capsys, empty_charts):
     (tmp_path / "none.json").write_text("[]")
     out = tmp_path / "out"
     assert (
@@ -135,8 +135,7 @@ def test_an_out_that_is_a_file(data, results, tmp_path, monkeypatch, capsys):
     assert "can't be written" in capsys.readouterr().err
 
 
-def test_a_model_file(data, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("foveal.detector")
+def test_a_model_file(data, tmp_path, monkeypatch, capsys, empty_charts):
     import torch
 
     from foveal.checkpoints import model_file

@@ -62,7 +62,7 @@ def test_a_missing_image_leaves_no_run_behind(data, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_train_stop_resume(data, tmp_path, monkeypatch):
+def test_train_stop_resume(data, tmp_path, monkeypatch, empty_charts):
     arguments = (data / "train.json", "--valid", data / "valid.json", *SETS)
     whole = run(*arguments, "--out", tmp_path / "whole")
     assert whole.exit_code == 0
@@ -126,7 +126,7 @@ def test_the_command_to_go_on_with_is_the_one_that_was_typed(
     assert sys.argv[1:] == (["demo"] if ran_by_another else arguments)
 
 
-def test_find_learning_rate(data, tmp_path):
+def test_find_learning_rate(data, tmp_path, short_sweep):
     out = tmp_path / "run"
     result = run(data / "train.json", "--find-learning-rate", "--out", out, *SETS)
     assert "--set training.learning_rate=" in result.stdout

@@ -10,6 +10,8 @@ from PIL import Image
 
 from foveal.config import make_settings
 
+pytestmark = pytest.mark.usefixtures("empty_charts")
+
 demo = import_module("foveal.cli.demo")  # foveal.cli.demo is the verb itself
 SMALL = ("--images", "13", "--epochs", "1", "--seed", "1")
 

@@ -15,6 +15,8 @@ from tests.journeys.conftest import TINY_SETS
 import foveal as library
 from foveal.data import formats
 
+pytestmark = pytest.mark.usefixtures("empty_charts")
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ("--backbone", "test_resnet", "--weights", "none", "--size", "64", "--epochs", "1")
 

@@ -17,6 +17,8 @@ from foveal.checkpoints import finding
 from foveal.config import make_settings
 from foveal.errors import ModelFileError, TrainingError
 
+pytestmark = pytest.mark.usefixtures("empty_charts")
+
 FIXED = ("training.epochs=1", "training.export=true", "training.int8=false")
 
 

@@ -12,6 +12,8 @@ import foveal as library
 from foveal.config import make_settings
 from foveal.errors import SettingsError
 
+pytestmark = pytest.mark.usefixtures("empty_charts")
+
 OWN = """
 import numpy as np
 import foveal

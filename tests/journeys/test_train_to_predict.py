@@ -33,7 +33,7 @@ def wait_for_steps(path, count: int, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.005)
 
 
-def test_train_is_killed_and_goes_on_to_the_same_weights(foveal, smears, home):
+def test_train_is_killed_and_goes_on_to_the_same_weights(foveal, smears, home, empty_charts):
     data = ("--valid", smears / "valid.json", *TINY_SETS, *SIZES)
     data = (smears / "train.json", *data, "--set", "training.epochs=3")
     process = subprocess.Popen(
