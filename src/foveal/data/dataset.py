@@ -243,10 +243,6 @@ class Dataset:
             name=" + ".join(name for name in (self.name, other.name) if name),
         )
 
-    def without_flags(self) -> Dataset:
-        """The data set without its further columns, which training does not need."""
-        return replace(self, records=tuple(replace(record, flags={}) for record in self))
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle columns instead of thousands of small arrays, so that workers start sooner."""
         return _unpack, (_pack(self.records), self.classes, self.root, self.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,17 +25,14 @@ def choose_threshold(
     targets: Sequence[Target],
     classes: Sequence[str],
     *,
-    by: Literal["f1", "count"] = "f1",
     max_detections: int = 100,
 ) -> float:
-    """The score from which detections should count, chosen on validation data.
+    """The score threshold with the best F1 of all classes together at the IoU 0.5.
 
     Args:
         detections: one for each image, with low scores still in; original pixels.
         targets: one for each image, original pixels.
         classes: the K class names.
-        by: "f1" for the best F1 of all classes together at the IoU 0.5; "count" for the least mean
-            absolute error of the counts of each class in each image.
         max_detections: how many detections of each image and class take part.
 
     Returns:
@@ -46,37 +43,15 @@ def choose_threshold(
         DataError: detections and targets do not fit together.
     """
     pool = make_pool(detections, targets, classes=len(classes), max_detections=max_detections)
-    return threshold_of(pool, match(pool, ious=(0.5,)), by=by)
+    return threshold_of(pool, match(pool, ious=(0.5,)))
 
 
-def threshold_of(pool: MatchTable, matches: Matches, *, by: Literal["f1", "count"]) -> float:
+def threshold_of(pool: MatchTable, matches: Matches) -> float:
     """Like `choose_threshold`, from matches whose first threshold is the IoU 0.5."""
     counted = np.flatnonzero(~matches.ignored[0])
     order = counted[np.argsort(-pool.scores[counted], kind="stable")]
-    if by == "f1":
-        value = f1_after(matches.true_positives[0][order], int(matches.counted.sum()))
-    else:
-        value = -_count_errors(pool, matches, order)
-    return best_threshold(pool.scores[order], value)
-
-
-def _count_errors(
-    pool: MatchTable, matches: Matches, order: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Sum of |predicted - true| over images and classes when the 0, 1, ... D best count, [D + 1].
-
-    A detection lessens the error by one while its image and class still lack some, and adds one
-    afterwards.
-    """
-    groups = pool.images * pool.classes
-    own = pool.object_image * pool.classes + pool.object_labels
-    true = np.bincount(own[matches.counted], minlength=groups)
-    group = (pool.image * pool.classes + pool.labels)[order]
-    by_group = np.argsort(group, kind="stable")
-    place = np.empty(len(order), np.int64)
-    place[by_group] = np.arange(len(order)) - np.searchsorted(group[by_group], group[by_group])
-    change = np.where(place < true[group], -1.0, 1.0)
-    return np.asarray(true.sum() + np.append(0.0, np.cumsum(change)))
+    f1 = f1_after(matches.true_positives[0][order], int(matches.counted.sum()))
+    return best_threshold(pool.scores[order], f1)
 
 
 def count_table(

@@ -108,7 +108,7 @@ def evaluate(
     means, numbers = coco_numbers(pool, **ranges)
     chosen_here = score_threshold is None
     if score_threshold is None:
-        score_threshold = threshold_of(pool, matches, by="f1")
+        score_threshold = threshold_of(pool, matches)
     weights = draw_weights(pool.images, draws=resamples, seed=seed)
     draws = weighted_class_aps(pool, matches, weights)
     vocs = class_voc_aps(pool)

@@ -83,7 +83,7 @@ class Validation:
 
     def choose_threshold(self, detections: Sequence[Detections]) -> float:
         """The score threshold of the best F1, for each image's detections."""
-        return choose_threshold(detections, self._targets, self._classes, by="f1")
+        return choose_threshold(detections, self._targets, self._classes)
 
     def evaluate(self, detections: Sequence[Detections], *, score_threshold: float) -> Evaluation:
         """Measure each image's detections in full, where those of such a score count."""

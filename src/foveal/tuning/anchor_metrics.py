@@ -93,14 +93,12 @@ class AnchorQuality:
 
     Attributes:
         total: over all objects.
-        shape_recall: the recall with an anchor of each shape centered on each object.
         positives_by_level: anchors of each level assigned, per object.
         by_class: one group for each class, in the classes' order.
         by_size: four groups by the root of the area at the input size.
     """
 
     total: GroupQuality
-    shape_recall: float
     positives_by_level: tuple[float, ...]
     by_class: tuple[GroupQuality, ...]
     by_size: tuple[GroupQuality, ...]
@@ -161,7 +159,6 @@ def measure_anchors(
     sizes = size_groups(objects)
     return AnchorQuality(
         total=group("all", np.ones(len(objects), bool)),
-        shape_recall=_shape_recall(objects, settings, foreground_iou),
         positives_by_level=tuple((counts.sum(axis=0) / (len(counted) or np.nan)).tolist()),
         by_class=tuple(
             group(name, objects.labels == label) for label, name in enumerate(objects.classes)
@@ -274,11 +271,3 @@ def sample_images(objects: Objects, *, most: int, seed: int) -> NDArray[np.int64
     rare = shuffled[np.argsort(-weight[shuffled], kind="stable")][: most // 4]
     rest = shuffled[~np.isin(shuffled, rare)][: most - len(rare)]
     return np.flatnonzero(np.isin(objects.images, np.concatenate([rare, rest])))
-
-
-def _shape_recall(objects: Objects, settings: AnchorSettings, iou: float) -> float:
-    if not len(objects):
-        return float("nan")
-    shapes = anchor_sides(settings).reshape(-1, 2)
-    best = iou_apart(objects.sides[:, None], shapes, gaps=np.zeros((1, 1, 2))).max(axis=1)
-    return float((best >= iou).mean())

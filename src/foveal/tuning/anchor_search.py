@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from foveal.config import AnchorSettings
 
-MOST_ANCHORS = 9
-"""Anchors at a location, as in the paper; each one more costs memory and time everywhere."""
 SEARCHED_OBJECTS = 4000
 MOST_REPAIRED = 200_000
 """Up to so many objects, classes that lost outside the sample are repaired on all of them."""
