@@ -140,10 +140,10 @@ def make_curve(
         return Curve(nothing, nothing, nothing, nothing, nothing, nothing, undefined, undefined)
     sampled = precision_at_recalls(true_positives[None], false_positives[None], objects)[0]
     counts = true_positives | false_positives
-    kept = np.searchsorted(-scores[counts], -THRESHOLDS.astype(np.float32), side="right")
-    hits = np.append(0, np.cumsum(true_positives[counts]))[kept].astype(np.float64)
-    precision = np.divide(hits, kept, out=np.full(len(kept), np.nan), where=kept > 0)
-    f1 = 2 * hits / (kept + objects)
+    passing = np.searchsorted(-scores[counts], -THRESHOLDS.astype(np.float32), side="right")
+    hits = np.append(0, np.cumsum(true_positives[counts]))[passing].astype(np.float64)
+    precision = np.divide(hits, passing, out=np.full(len(passing), np.nan), where=passing > 0)
+    f1 = 2 * hits / (passing + objects)
     every_f1 = f1_after(true_positives[counts], objects)
     return Curve(
         recall=RECALLS.copy(),
@@ -181,10 +181,10 @@ def best_threshold(scores: NDArray[np.float32], value: NDArray[np.float64]) -> f
     scores = scores.astype(np.float64)
     # Detections of equal score are kept together or not at all.
     possible = np.append(True, np.append(scores[1:] < scores[:-1], True))
-    kept = int(np.argmax(np.where(possible, value, -np.inf)))
-    above = scores[kept - 1] if kept else max(1.0, float(scores[0]))
-    below = scores[kept] if kept < len(scores) else 0.0
-    if kept == 0 and above == below:
+    count = int(np.argmax(np.where(possible, value, -np.inf)))
+    above = scores[count - 1] if count else max(1.0, float(scores[0]))
+    below = scores[count] if count < len(scores) else 0.0
+    if count == 0 and above == below:
         return float(np.nextafter(np.float32(below), np.float32(2)))
     return float((above + below) / 2)
 

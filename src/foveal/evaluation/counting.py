@@ -64,13 +64,13 @@ def count_table(
         matches: at the IoU 0.5 first, all areas.
         score_threshold: the score from which detections count.
     """
-    kept = ~matches.ignored[0] & (pool.scores >= np.float32(score_threshold))
+    keep = ~matches.ignored[0] & (pool.scores >= np.float32(score_threshold))
     shape = (pool.classes, pool.images)
     size = pool.classes * pool.images
     own = pool.object_labels * pool.images + pool.object_image
-    found = pool.labels * pool.images + pool.image
+    detected = pool.labels * pool.images + pool.image
     true = np.bincount(own[matches.counted], minlength=size).reshape(shape)
-    return true, np.bincount(found[kept], minlength=size).reshape(shape)
+    return true, np.bincount(detected[keep], minlength=size).reshape(shape)
 
 
 def summarize_counts(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foveal.evaluation.average_precision import mean_over_classes, precision_at_recalls
-from foveal.evaluation.matching import LEAST_IOU, match_any_class
+from foveal.evaluation.matching import MIN_IOU, match_any_class
 from foveal.evaluation.results import Confusion, Errors, ErrorType
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from foveal.evaluation.matching import Matches, MatchTable
 
-FOUND_IOU = 0.5
+MATCH_IOU = 0.5
 """From which overlap on a detection has an object."""
 
 
@@ -56,8 +56,8 @@ def find_errors(pool: MatchTable, matches: Matches, *, score_threshold: float) -
         score_threshold: the score from which detections count in `number_at_threshold`.
     """
     everything = np.ones(len(pool.scores), np.bool_)
-    verdict = _judge(pool, matches, everything)
-    above = _judge(pool, matches, pool.scores >= np.float32(score_threshold))
+    verdict = _name_errors(pool, matches, everything)
+    above = _name_errors(pool, matches, pool.scores >= np.float32(score_threshold))
     true_positives, false_positives = matches.true_positives[0], matches.false_positives[0]
     ap50 = _mean_ap(pool, pool.labels, true_positives, false_positives, matches.counted)
 
@@ -104,23 +104,23 @@ def find_errors(pool: MatchTable, matches: Matches, *, score_threshold: float) -
     )
 
 
-def _judge(pool: MatchTable, matches: Matches, kept: NDArray[np.bool_]) -> _Verdict:
-    """Name the error of each kept detection; the first kind that fits, in TIDE's order."""
+def _name_errors(pool: MatchTable, matches: Matches, keep: NDArray[np.bool_]) -> _Verdict:
+    """Name the error of each detection to keep; the first kind that fits, in TIDE's order."""
     true_positives, false_positives = (
-        matches.true_positives[0] & kept,
-        matches.false_positives[0] & kept,
+        matches.true_positives[0] & keep,
+        matches.false_positives[0] & keep,
     )
     real = matches.counted[pool.pair_object]
     same = pool.same_class
     own_object, own = _best_pair(pool, real & same)
     other_object, other = _best_pair(pool, real & ~same)
-    near_own, near_other = own >= LEAST_IOU, other >= LEAST_IOU
+    near_own, near_other = own >= MIN_IOU, other >= MIN_IOU
     kinds = np.select(
         [
             ~false_positives,
-            near_own & (own < FOUND_IOU),
-            other >= FOUND_IOU,
-            own >= FOUND_IOU,
+            near_own & (own < MATCH_IOU),
+            other >= MATCH_IOU,
+            own >= MATCH_IOU,
             ~near_own & ~near_other,
         ],
         [Kind.NONE, Kind.LOCALIZATION, Kind.WRONG_CLASS, Kind.DUPLICATE, Kind.BACKGROUND],
@@ -216,14 +216,14 @@ def find_confusion(
         classes: the K class names.
         score_threshold: the score from which detections count.
     """
-    kept = pool.scores >= np.float32(score_threshold)
+    keep = pool.scores >= np.float32(score_threshold)
     true_positives, false_positives = (
-        matches.true_positives[0] & kept,
-        matches.false_positives[0] & kept,
+        matches.true_positives[0] & keep,
+        matches.false_positives[0] & keep,
     )
     free = matches.counted.copy()
     free[matches.found[0][true_positives]] = False
-    other = match_any_class(pool, false_positives, free, iou=FOUND_IOU)
+    other = match_any_class(pool, false_positives, free, iou=MATCH_IOU)
     confused = other >= 0
     free[other[confused]] = False
     background = len(classes)

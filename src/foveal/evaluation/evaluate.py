@@ -116,7 +116,7 @@ def evaluate(
     true_positives = int(
         (matches.true_positives[0] & (pool.scores >= np.float32(score_threshold))).sum()
     )
-    precision, recall, f1 = _shares(true_positives, int(predicted.sum()), int(true.sum()))
+    precision, recall, f1 = _precision_recall(true_positives, int(predicted.sum()), int(true.sum()))
     return Evaluation(
         classes=names,
         images=pool.images,
@@ -190,7 +190,7 @@ def _class_results(
         scores = pool.scores[order]
         objects, found = int(true[label].sum()), int(predicted[label].sum())
         hits = int((true_positives[order] & (scores >= np.float32(score_threshold))).sum())
-        precision, recall, f1 = _shares(hits, found, objects)
+        precision, recall, f1 = _precision_recall(hits, found, objects)
         results.append(
             ClassResult(
                 name=name,
@@ -302,7 +302,7 @@ def _mean_of_draws(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.where(number > 0, sums / np.maximum(number, 1), np.nan))
 
 
-def _shares(true_positives: int, found: int, objects: int) -> tuple[float, float, float]:
+def _precision_recall(true_positives: int, found: int, objects: int) -> tuple[float, float, float]:
     """Precision, recall and F1; NaN without detections, without objects, without objects."""
     undefined = float("nan")
     return (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from foveal.structures import Detections, Target
 
-LEAST_IOU = 0.1
+MIN_IOU = 0.1
 """Pairs that overlap less are not kept; TIDE calls a detection without a better one background."""
 MOSTLY_INSIDE = 0.5
 """A detection with this share of its area in a region to ignore counts neither way."""
@@ -142,10 +142,10 @@ def make_pool(
     for index, (found, target) in enumerate(zip(detections, targets, strict=True)):
         _check_labels(found.labels, classes, f"image {index}, detections")
         _check_labels(target.labels, classes, f"image {index}, annotations")
-    kept = [_best(found, max_detections) for found in detections]
-    boxes = [found.boxes[order] for found, (order, _) in zip(detections, kept, strict=True)]
-    scores = [found.scores[order] for found, (order, _) in zip(detections, kept, strict=True)]
-    labels = [found.labels[order] for found, (order, _) in zip(detections, kept, strict=True)]
+    best = [_best(image, max_detections) for image in detections]
+    boxes = [image.boxes[order] for image, (order, _) in zip(detections, best, strict=True)]
+    scores = [image.scores[order] for image, (order, _) in zip(detections, best, strict=True)]
+    labels = [image.labels[order] for image, (order, _) in zip(detections, best, strict=True)]
     all_scores, all_labels = _join(scores, (0,), np.float32), _join(labels, (0,), np.int64)
     pair_detection, pair_object, pair_iou, pair_inside = _find_pairs(boxes, targets)
     numbers = np.arange(len(targets))
@@ -156,8 +156,8 @@ def make_pool(
         boxes=_join(boxes, (0, 4), np.float32),
         scores=all_scores,
         labels=all_labels,
-        image=np.repeat(numbers, [len(rank) for _, rank in kept]),
-        rank=_join([rank for _, rank in kept], (0,), np.int64),
+        image=np.repeat(numbers, [len(rank) for _, rank in best]),
+        rank=_join([rank for _, rank in best], (0,), np.int64),
         by_class=np.lexsort((-all_scores, all_labels)),
         class_starts=np.append(0, np.cumsum(sizes)),
         object_boxes=_join([target.boxes for target in targets], (0, 4), np.float32),
@@ -293,7 +293,7 @@ def _find_pairs(
         if len(found) and len(target):
             ours, theirs = found.astype(np.float64), target.boxes.astype(np.float64)
             overlap = arrays.iou(ours[:, None], theirs)
-            keep = overlap >= LEAST_IOU
+            keep = overlap >= MIN_IOU
             regions = np.flatnonzero(target.ignored)
             if len(regions):
                 keep[:, regions] |= arrays.coverage(ours[:, None], theirs[regions]) >= MOSTLY_INSIDE
