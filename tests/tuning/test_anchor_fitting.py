@@ -302,11 +302,11 @@ def test_enlarged_objects_keep_their_shape() -> None:
 def test_a_sample_of_images_holds_the_rare_class() -> None:
     objects = make_objects([[0, 0, 10, 10]] * 100, labels=[0] * 99 + [1], images=list(range(100)))
 
-    drawn = sample_images(objects, most=20, seed=0)
+    drawn = sample_images(objects, max_images=20, seed=0)
 
     assert len(drawn) == 20
     assert 99 in drawn
-    assert drawn.tolist() == sample_images(objects, most=20, seed=0).tolist()
+    assert drawn.tolist() == sample_images(objects, max_images=20, seed=0).tolist()
 
 
 def make_dataset(boxes: list[list[float]], *, ignored: list[bool] | None = None) -> Dataset:

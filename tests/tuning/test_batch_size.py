@@ -14,7 +14,7 @@ def test_doubles_until_it_no_longer_fits(room, start, expected):
         tried.append(images)
         return images <= room
 
-    assert find_batch_size(fits, start=start, most=64) == expected
+    assert find_batch_size(fits, start=start, max_batch=64) == expected
     assert tried == sorted(set(tried))
 
 

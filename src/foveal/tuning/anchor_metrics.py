@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SIZE_LIMITS = (16.0, 32.0, 96.0)
 SIZE_NAMES = ("under 16 px", "16 - 32 px", "32 - 96 px", "96 px or more")
-MOST_ASSIGNED_IMAGES = 60
+MAX_ASSIGNED_IMAGES = 60
 """In how many images, drawn by seed, anchors are assigned to count the positives."""
 
 
@@ -131,11 +131,11 @@ def measure_anchors(
         foreground_iou: from which IoU an anchor is an object's.
         allow_low_quality_matches: whether each object is also given its best anchors.
         count_positives: assign anchors too, which takes most of the time; else positives are NaN.
-        seed: draws the MOST_ASSIGNED_IMAGES whose positives are counted.
+        seed: draws the MAX_ASSIGNED_IMAGES whose positives are counted.
     """
     best = best_ious(objects, settings).max(axis=(1, 2), initial=0.0)
-    most = MOST_ASSIGNED_IMAGES if count_positives else 0
-    drawn = sample_images(objects, most=most, seed=seed)
+    max_images = MAX_ASSIGNED_IMAGES if count_positives else 0
+    drawn = sample_images(objects, max_images=max_images, seed=seed)
     counted = objects.select(drawn)
     counts = assigned_anchors(
         counted,
@@ -256,18 +256,18 @@ def assigned_anchors(
     return counts
 
 
-def sample_images(objects: Objects, *, most: int, seed: int) -> NDArray[np.int64]:
-    """[n] indices of the objects in at most `most` images, drawn by seed, rare classes first."""
+def sample_images(objects: Objects, *, max_images: int, seed: int) -> NDArray[np.int64]:
+    """[n] indices of the objects in at most so many images, drawn by seed, rare classes first."""
     images = np.unique(objects.images)
-    if len(images) <= most:
+    if len(images) <= max_images:
         return np.arange(len(objects))
-    if most == 0:
+    if max_images == 0:
         return np.zeros(0, np.int64)
     rng = np.random.default_rng(seed)
     frequency = np.bincount(objects.labels, minlength=max(len(objects.classes), 1))
     weight = np.zeros(int(objects.images.max()) + 1)
     np.maximum.at(weight, objects.images, 1 / frequency[objects.labels])
     shuffled = rng.permutation(images)
-    rare = shuffled[np.argsort(-weight[shuffled], kind="stable")][: most // 4]
-    rest = shuffled[~np.isin(shuffled, rare)][: most - len(rare)]
+    rare = shuffled[np.argsort(-weight[shuffled], kind="stable")][: max_images // 4]
+    rest = shuffled[~np.isin(shuffled, rare)][: max_images - len(rare)]
     return np.flatnonzero(np.isin(objects.images, np.concatenate([rare, rest])))

@@ -74,13 +74,13 @@ def rule_of_thumb(objects: Objects, settings: AnchorSettings) -> AnchorSettings:
     return settings.model_copy(
         update={
             "sizes": base_sizes,
-            "scales": _merged([shape.scale for shape in shapes], weights, most=3),
-            "ratios": _merged([shape.ratio for shape in shapes], weights, most=3),
+            "scales": _merged([shape.scale for shape in shapes], weights, max_values=3),
+            "ratios": _merged([shape.ratio for shape in shapes], weights, max_values=3),
         }
     )
 
 
-def _merged(values: list[float], weights: list[int], *, most: int) -> tuple[float, ...]:
+def _merged(values: list[float], weights: list[int], *, max_values: int) -> tuple[float, ...]:
     """Values merged on a logarithmic scale, nearest first, until few are left and they differ."""
     order = np.argsort(values)
     logs = [float(np.log(values[i])) for i in order]
@@ -88,7 +88,7 @@ def _merged(values: list[float], weights: list[int], *, most: int) -> tuple[floa
     while len(logs) > 1:
         gaps = np.diff(logs)
         nearest = int(gaps.argmin())
-        if len(logs) <= most and gaps[nearest] > 0.05:
+        if len(logs) <= max_values and gaps[nearest] > 0.05:
             break
         pair = slice(nearest, nearest + 2)
         merged = float(np.average(logs[pair], weights=mass[pair]))

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from foveal.config import AnchorSettings
 
 SEARCHED_OBJECTS = 4000
-MOST_REPAIRED = 200_000
+MAX_REPAIRED_OBJECTS = 200_000
 """Up to so many objects, classes that lost outside the sample are repaired on all of them."""
-LEAST_OF_CLASS = 200
+MIN_OF_CLASS = 200
 """Objects of each class that the sample keeps, where there are so many."""
 SMALLEST_IN_STRIDES = 1.0
 """A level's smallest anchor, in strides: smaller ones lie between their own level's locations."""
@@ -146,7 +146,7 @@ def search_anchors(
     coarse.sort(key=lambda found: -found[0])
     refined = [_climb(land, point, FINE_STEPS, sweeps=8)[1] for _, point in coarse[:3]]
     best = max(refined, key=land.rank)
-    if len(land.weights) < len(objects) <= MOST_REPAIRED:
+    if len(land.weights) < len(objects) <= MAX_REPAIRED_OBJECTS:
         whole = _Landscape(objects, settings, iou=foreground_iou, chosen=np.arange(len(objects)))
         if whole.rank(best)[0] < 0:
             best = _climb(whole, best, FINE_STEPS, sweeps=1)[1]
@@ -227,7 +227,7 @@ def _sample(objects: Objects, *, seed: int) -> tuple[NDArray[np.int64], NDArray[
     chosen, weights = [], []
     for label in np.unique(objects.labels):
         members = np.flatnonzero(objects.labels == label)
-        wanted = max(SEARCHED_OBJECTS * len(members) // total, min(LEAST_OF_CLASS, len(members)))
+        wanted = max(SEARCHED_OBJECTS * len(members) // total, min(MIN_OF_CLASS, len(members)))
         chosen.append(np.sort(rng.choice(members, wanted, replace=False)))
         weights.append(np.full(wanted, len(members) / wanted / total))
     return np.concatenate(chosen), np.concatenate(weights)

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from foveal.errors import TrainingError
 
-MOST = 1024
+MAX_BATCH = 1024
 
 
-def find_batch_size(fits: Callable[[int], bool], *, start: int = 1, most: int = MOST) -> int:
+def find_batch_size(
+    fits: Callable[[int], bool], *, start: int = 1, max_batch: int = MAX_BATCH
+) -> int:
     """The largest batch that fits among `start`, twice that, four times that and so on.
 
     Powers of two leave some memory free, which images with more objects need.
@@ -17,7 +19,7 @@ def find_batch_size(fits: Callable[[int], bool], *, start: int = 1, most: int = 
     Args:
         fits: trains one step on so many images; False where the memory is too small.
         start: the first batch tried; the other ones are multiples of it.
-        most: no larger batch is tried.
+        max_batch: no larger batch is tried.
 
     Raises:
         TrainingError: not even `start` images fit.
@@ -28,6 +30,6 @@ def find_batch_size(fits: Callable[[int], bool], *, start: int = 1, most: int = 
             "preparation.longer, or choose a smaller model.backbone."
         )
     size = start
-    while 2 * size <= most and fits(2 * size):
+    while 2 * size <= max_batch and fits(2 * size):
         size *= 2
     return size

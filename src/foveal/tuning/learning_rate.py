@@ -18,8 +18,8 @@ SMOOTHING = 0.9
 DIVERGENCE = 4.0
 """The sweep ends where the smoothed loss is so many times its lowest value."""
 
-SHARE_OF_LOWEST = 0.1
-LEAST_FALL = 0.02
+FRACTION_OF_LOWEST = 0.1
+MIN_FALL = 0.02
 """A loss that falls by less than this share has not been trained at all."""
 
 
@@ -124,14 +124,14 @@ def suggest(learning_rates: Sequence[float], smoothed: Sequence[float]) -> tuple
     """
     values = np.asarray(smoothed)
     bottom = int(values.argmin()) if len(values) else 0
-    if len(values) < 3 or values[bottom] > (1 - LEAST_FALL) * values[0]:
+    if len(values) < 3 or values[bottom] > (1 - MIN_FALL) * values[0]:
         raise TrainingError(
             "No learning rate lowered the loss, so none can be suggested. Look at the data "
             "(foveal data check), or sweep over more steps."
         )
     slopes = np.gradient(values, np.log(learning_rates))[: bottom + 1]
     steepest = learning_rates[int(slopes.argmin())]
-    tenth = SHARE_OF_LOWEST * learning_rates[bottom]
+    tenth = FRACTION_OF_LOWEST * learning_rates[bottom]
     if tenth < steepest:
         return tenth, learning_rates[bottom], "a tenth of where the loss is lowest"
     return steepest, learning_rates[bottom], "where the loss falls steepest"
