@@ -71,7 +71,7 @@ def test_other_boxes() -> None:
 
 def test_moved_too_far_is_not_found_again() -> None:
     moved = agreement(CLEAR, raw(2, 4, -5, -5, -5, -5, shift=0.5))
-    assert (moved.found, moved.detections, moved.share) == (0, 2, 0)
+    assert (moved.found, moved.detections, moved.fraction) == (0, 2, 0)
     assert any("0 of 2 detections" in each for each in moved.problems(LIMITS["float32"]))
 
 

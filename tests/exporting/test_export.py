@@ -71,7 +71,7 @@ def test_detections_of_a_batch_with_different_contents(target: ExportTarget) -> 
         grid=small_model().model.grid,
         decoding=small_model().settings.decoding,
     )
-    assert (alone.is_clear, alone.share) == (True, 1)
+    assert (alone.is_clear, alone.fraction) == (True, 1)
     assert alone.boxes < 0.05
     assert found.counts[0] > 0
     assert found.counts[1] == 0

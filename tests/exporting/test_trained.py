@@ -30,7 +30,7 @@ def test_the_same_detections(
     for row in exact:
         assert row.is_clear
         assert row.problems(LIMITS["float32"]) == []
-        assert (row.logits < 1e-3, row.boxes < 0.05, row.share) == (True, True, 1)
+        assert (row.logits < 1e-3, row.boxes < 0.05, row.fraction) == (True, True, 1)
     assert report.average_precision is not None
     assert report.average_precision.network > 0.5
     # bf16, where it is OpenVINO's own choice, changes a little.

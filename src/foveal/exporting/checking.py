@@ -44,7 +44,7 @@ class Limits:
         logits: largest difference of a logit (of a score where NMS is inside), relative to the
             largest logit.
         boxes: largest difference of a box, input pixels.
-        found: the share of detections that must be found again.
+        found: the fraction of detections that must be found again.
     """
 
     logits: float
@@ -85,8 +85,8 @@ class Agreement:
     is_clear: bool
 
     @property
-    def share(self) -> float:
-        """The share of detections that is found again; 1 where there are none."""
+    def fraction(self) -> float:
+        """The fraction of detections that is found again; 1 where there are none."""
         return self.found / self.detections if self.detections else 1.0
 
     def problems(self, limits: Limits) -> list[str]:
@@ -98,7 +98,7 @@ class Agreement:
             beyond.append(f"{where}: logits differ by {self.logits:.2g}, limit {limits.logits:g}")
         if not self.boxes <= limits.boxes:
             beyond.append(f"{where}: boxes differ by {self.boxes:.2g} px, limit {limits.boxes:g}")
-        if self.is_clear and not self.share >= limits.found:
+        if self.is_clear and not self.fraction >= limits.found:
             beyond.append(
                 f"{where}: {self.found} of {self.detections} detections are found again, "
                 f"limit {limits.found:.1%}"

@@ -69,7 +69,7 @@ CALIBRATION_IMAGES = 100
 _PICTURES = 4
 """Images on which outputs are compared."""
 _JUDGING_SECONDS = 90.0
-_FEWEST_JUDGED, _MOST_JUDGED = 20, 200
+_FEWEST_JUDGED, _MAX_VALIDATION_IMAGES = 20, 200
 """While layers are tried one by one, the average precision is that of so many images at most."""
 _QUANTIZED = Limits(logits=math.inf, boxes=math.inf, found=0.9)
 """For 8 bits where no image has an object, so that there is no average precision."""
@@ -498,7 +498,7 @@ class _Job:
         )
         judged = spread(
             self.judged,
-            min(max(round(_JUDGING_SECONDS / seconds), _FEWEST_JUDGED), _MOST_JUDGED),
+            min(max(round(_JUDGING_SECONDS / seconds), _FEWEST_JUDGED), _MAX_VALIDATION_IMAGES),
         )
 
         def detect(candidate: Runtime, indices: Sequence[int]) -> list[Detections]:

@@ -41,9 +41,9 @@ def align(dataset: Dataset, card: ModelCard) -> Dataset:
     return aligned
 
 
-def spread(dataset: Dataset, most: int) -> Dataset:
+def spread(dataset: Dataset, max_images: int) -> Dataset:
     """At most so many images of a data set, evenly spread over it."""
-    count = min(most, len(dataset))
+    count = min(max_images, len(dataset))
     return dataset.take(np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist())
 
 

@@ -188,6 +188,6 @@ def _keep(boxes: Tensor, logits: Tensor, groups: Tensor, *, iou_threshold: float
     Groups are moved apart, in float64, which rounds no coordinate that matters.
     """
     apart = boxes.double() + (groups * _APART)[:, None]
-    kept = nms(apart, logits.double(), iou_threshold)
-    marked = torch.zeros_like(logits, dtype=torch.bool).index_fill(0, kept, True)
+    keep = nms(apart, logits.double(), iou_threshold)
+    marked = torch.zeros_like(logits, dtype=torch.bool).index_fill(0, keep, True)
     return marked & (logits > -torch.inf)
