@@ -137,7 +137,7 @@ def test_splits_by_hand() -> None:
     assert [len(part) for part in data[:1].split(0.5)] == [1, 0]
     assert [len(part) for part in data[:0].split(0.5)] == [0, 0]
     for share in (0, 1, -0.1, 2):
-        with pytest.raises(DataError, match="0 < share < 1"):
+        with pytest.raises(DataError, match="0 < fraction < 1"):
             data.split(share)
 
 

@@ -16,8 +16,8 @@ def relu6(features: Tensor) -> Tensor:
     """
     if not (features.requires_grad and torch.is_grad_enabled()):
         return F.hardtanh(features, 0, 6, inplace=True)
-    kept: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda _: kept, lambda saved: saved[0]):
+    saved_output: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda _: saved_output, lambda saved: saved[0]):
         output = F.hardtanh(features, 0, 6)
-    kept.append(output.detach())  # detached, as the output's own history leads here
+    saved_output.append(output.detach())  # detached, as the output's own history leads here
     return output

@@ -24,9 +24,9 @@ TILE = 4
 WINDOW = TILE + 2
 POINTS = (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2), -math.sqrt(2))
 
-LEAST_CHANNELS = 80
+MIN_CHANNELS = 80
 """Below, moving the windows costs about as much as the products save."""
-LEAST_TILES = 64
+MIN_TILES = 64
 """Below, bringing the kernels to the other space costs more than the products save."""
 TILES_AT_ONCE = 160
 """Few enough for a block to stay in the cache, enough for products at full speed."""
@@ -102,11 +102,11 @@ def suits(
         and _is_pair(stride, 1)
         and _is_pair(padding, 1)
         and _is_pair(dilation, 1)
-        and min(channels, outputs) >= LEAST_CHANNELS
+        and min(channels, outputs) >= MIN_CHANNELS
         and features.ndim == 4
         and features.device.type == "cpu"
         and features.dtype is weight.dtype is torch.float32
-        and len(features) * _tiles(features.shape[2]) * _tiles(features.shape[3]) >= LEAST_TILES
+        and len(features) * _tiles(features.shape[2]) * _tiles(features.shape[3]) >= MIN_TILES
         and not torch.is_autocast_enabled("cpu")
     )
 

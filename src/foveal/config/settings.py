@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
 
@@ -76,7 +76,7 @@ class AnchorSettings(Section):
     scales: tuple[Positive, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
     ratios: tuple[Positive, ...] = (0.5, 1.0, 2.0)
     """Height / width."""
-    compat: Literal["none", "torchvision"] | tuple[Share, bool, bool] = "none"
+    compat: Literal["none", "torchvision"] | tuple[Fraction, bool, bool] = "none"
     """'torchvision' makes anchors as torchvision does: detection/anchor_compat.py says what differs
     and what the three values mean, which models of the first edition may have."""
 
@@ -101,11 +101,11 @@ class AnchorSettings(Section):
 class AssignmentSettings(Section):
     """Which anchors are objects, which background."""
 
-    foreground_iou: Share = 0.5
-    background_iou: Share = 0.4
+    foreground_iou: Fraction = 0.5
+    background_iou: Fraction = 0.4
     allow_low_quality_matches: bool = True
     """Give every object its best anchors, however low their IoU."""
-    ignored_overlap: Share = 0.5
+    ignored_overlap: Fraction = 0.5
     """An unassigned anchor with this share of its area in a region to ignore is ignored."""
 
 
@@ -126,9 +126,9 @@ class LossSettings(Section):
 class DecodingSettings(Section):
     """From raw output to detections."""
 
-    score_threshold: Share = 0.05
+    score_threshold: Fraction = 0.05
     top_per_level: PositiveCount = 1000
-    nms_iou: Share = 0.5
+    nms_iou: Fraction = 0.5
     max_detections: PositiveCount = 100
     class_agnostic: bool = False
 
@@ -167,17 +167,17 @@ class AugmentationSettings(Section):
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Degrees, either way."""
     shear: Annotated[float, Field(ge=0, le=45)] = 0.0
-    brightness: Share = 0.0
-    contrast: Share = 0.0
-    saturation: Share = 0.0
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Fraction = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    blur: Share = 0.0
-    """Share of images blurred."""
+    blur: Fraction = 0.0
+    """Fraction of images blurred."""
     noise: Annotated[float, Field(ge=0)] = 0.0
     """Standard deviation, gray levels."""
-    mosaic: Share = 0.0
-    """Share of samples made of four images."""
-    min_visibility: Share = 0.25
+    mosaic: Fraction = 0.0
+    """Fraction of samples made of four images."""
+    min_visibility: Fraction = 0.25
     """Boxes with less of their area left in the picture are dropped."""
     rotated_boxes: Literal["corners", "ellipse"] = "corners"
     """A rotated box encloses its corners, or the ellipse within it (tighter for round things)."""
@@ -195,7 +195,7 @@ class TrainingSettings(Section):
     optimizer: Literal["sgd", "adamw"] = "adamw"
     learning_rate: Positive | None = None
     """For a batch of 16 (linear rule for sgd, square root for adamw); None: 0.01 or 1e-3."""
-    momentum: Share = 0.9
+    momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     """None: 1e-4 (sgd) or 0.05 (adamw)."""
     decay_norms: bool = True
@@ -203,7 +203,7 @@ class TrainingSettings(Section):
     """Factor on the backbone's learning rate."""
     schedule: Literal["steps", "cosine", "one_cycle", "constant"] = "cosine"
     warmup_steps: Count = 100
-    warmup_factor: Share = 0.001
+    warmup_factor: Fraction = 0.001
     step_epochs: tuple[Positive, ...] = (0.667, 0.889)
     """Where 'steps' divides the learning rate by 10, as shares of the run."""
     clip_gradient: Annotated[float, Field(ge=0)] = 10.0
@@ -226,7 +226,7 @@ class TrainingSettings(Section):
     patience: Count = 0
     """Stop after so many evaluations without a better AP; 0: never."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    """Share held out where no validation data is given."""
+    """Fraction held out where no validation data is given."""
     max_nonfinite_steps: PositiveCount = 20
     """Stop after so many steps in a row whose loss is not finite."""
     log_every: PositiveCount = 10

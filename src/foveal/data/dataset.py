@@ -136,22 +136,22 @@ class Dataset:
         """The data set of the images at these indices, in their order."""
         return replace(self, records=tuple(self.records[i] for i in indices))
 
-    def split(self, share: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Hold out a share of the images: (the rest, the share held out).
+    def split(self, fraction: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Hold out a fraction of the images: (the rest, the fraction held out).
 
         Which images are held out follows from the seed and each image's path below the root, not
         from their order: the same folder gives the same split on every machine. Both parts keep
         the order, and neither is empty when there are two images or more.
 
         Raises:
-            DataError: the share is not between 0 and 1.
+            DataError: the fraction is not between 0 and 1.
         """
-        if not 0 < share < 1:
+        if not 0 < fraction < 1:
             raise DataError(
-                f"A share to hold out of {share} makes no split. Expected 0 < share < 1."
+                f"A fraction to hold out of {fraction} makes no split. Expected 0 < fraction < 1."
             )
         count = len(self)
-        held = min(max(round(share * count), 1), count - 1) if count > 1 else 0
+        held = min(max(round(fraction * count), 1), count - 1) if count > 1 else 0
         keys = [blake2b(f"{seed}/{self._key(r)}".encode(), digest_size=8).digest() for r in self]
         chosen = set(sorted(range(count), key=lambda i: (keys[i], i))[:held])
         rest = self.take([i for i in range(count) if i not in chosen])

@@ -38,8 +38,8 @@ _STAIN = {
 _PARASITE = np.asarray((0.95, 1.05, 0.42), np.float32)
 _DEBRIS = np.asarray((0.40, 0.38, 0.34), np.float32)
 _OUTLINE_POINTS = 128
-_EMPTY_SHARE = 0.06
-_LEAST_SIZE = 48
+_EMPTY_FRACTION = 0.06
+_MIN_SIZE = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,8 @@ def draw_dataset(
     unknown = [name for name in classes if name not in CLASSES]
     if unknown or not classes:
         raise DataError(f"classes {unknown}: can't be drawn. Expected some of {list(CLASSES)}.")
-    if size < _LEAST_SIZE:
-        raise DataError(f"size {size} is too small for a smear. Expected {_LEAST_SIZE} or more.")
+    if size < _MIN_SIZE:
+        raise DataError(f"size {size} is too small for a smear. Expected {_MIN_SIZE} or more.")
     records: list[Record] = []
     indices = {}
     with TemporaryDirectory() as scratch:
@@ -125,7 +125,7 @@ def draw_smear(
     density = np.zeros((size, size, 3), np.float32)
     _add_debris(density, generator)
     boxes, labels = [], []
-    if generator.random() >= _EMPTY_SHARE:
+    if generator.random() >= _EMPTY_FRACTION:
         for kind, shape in _place(generator, size, classes):
             _add_object(density, kind, shape, generator)
             boxes.append(np.clip(shape.box(), 0, size))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foveal.data.loading.plan import image_generator, plan_training, share_of
+from foveal.data.loading.plan import image_generator, part_of_process, plan_training
 from foveal.data.transforms.preparation import Preparation
 from foveal.errors import SettingsError
 
@@ -74,7 +74,7 @@ def test_no_images_no_batches():
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_processes_together_make_the_same_batches(processes):
     plan = plan_training(sizes_of([9, 9, 9, 9]), PREPARATION, batch=8, seed=0, epoch=0)
-    shares = [share_of(plan, batch=8, rank=r, processes=processes) for r in range(processes)]
+    shares = [part_of_process(plan, batch=8, rank=r, processes=processes) for r in range(processes)]
     for step, task in enumerate(plan):
         parts = [share[step] for share in shares]
         assert sum((part.indices for part in parts), ()) == task.indices
@@ -83,7 +83,7 @@ def test_processes_together_make_the_same_batches(processes):
 
 def test_batch_that_can_not_be_divided_is_refused():
     with pytest.raises(SettingsError, match=r"training\.batch = 6 .* multiple of 4"):
-        share_of([], batch=6, rank=0, processes=4)
+        part_of_process([], batch=6, rank=0, processes=4)
 
 
 def test_shorter_sides_are_drawn_for_whole_batches():

@@ -81,9 +81,9 @@ def _other_convention(dataset: Dataset, objects: StackedObjects) -> list[Finding
 
 
 def _nearly_identical(dataset: Dataset, objects: StackedObjects) -> list[Finding]:
-    kept = ~objects.ignored & np.isfinite(objects.boxes).all(axis=1)
-    kept &= (objects.boxes[:, 2:] > objects.boxes[:, :2]).all(axis=1) & (objects.labels >= 0)
-    index = np.flatnonzero(kept)
+    valid = ~objects.ignored & np.isfinite(objects.boxes).all(axis=1)
+    valid &= (objects.boxes[:, 2:] > objects.boxes[:, :2]).all(axis=1) & (objects.labels >= 0)
+    index = np.flatnonzero(valid)
     order = index[np.lexsort((objects.boxes[index, 0], objects.images[index]))]
     boxes = objects.boxes[order].astype(np.float64)
     images = objects.images[order]

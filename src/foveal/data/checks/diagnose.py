@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from foveal.data.transforms.preparation import Preparation
     from foveal.geometry.placement import Placement
 
-_TOLD: dict[Kind, tuple[str, str]] = {
+_EXPLANATIONS: dict[Kind, tuple[str, str]] = {
     "box without area": (
         "{n} box{es} without area",
         "Correct or remove them; reading leaves them out.",
@@ -135,7 +135,7 @@ def diagnose(
                 offset=grid.offset,
                 foreground_iou=grid.foreground_iou,
             )
-        findings += _told_apart(found, reading, among=readings)
+        findings += _tell_apart(found, reading, among=readings)
     if images:
         findings += open_images(parts, workers=workers, progress=progress)
     return Diagnosis(
@@ -154,14 +154,14 @@ def _from_reading(reading: Reading) -> list[Finding]:
     for kind, _, problems in count_by_kind(list(reading.problems)):
         if kind == "image not readable":
             problems = [p for p in problems if p.image is None or p.image.is_file()]
-        what, advice = _TOLD.get(problems[0].kind, _UNTOLD) if problems else _UNTOLD
+        what, advice = _EXPLANATIONS.get(problems[0].kind, _UNTOLD) if problems else _UNTOLD
         findings += make_finding(
             kind, "fault", what, [str(problem) for problem in problems], advice=advice
         )
     return findings
 
 
-def _told_apart(
+def _tell_apart(
     findings: list[Finding], reading: Reading, *, among: Sequence[Reading]
 ) -> list[Finding]:
     """With two data sets, say of which one each finding is."""

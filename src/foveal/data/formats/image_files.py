@@ -26,7 +26,7 @@ ANNOTATION_FOLDERS = frozenset({"annotations", "labels", "label_2", "imagesets",
 _LONGEST = 4096
 """Characters of a path; no file system takes more."""
 
-_MOST_FOLDERS = 20
+_MAX_FOLDERS = 20
 
 _DRIVE = re.compile(r"^[A-Za-z]:[/\\]")
 
@@ -149,7 +149,7 @@ class ImageFinder:
         tops = (self.root, self.root / "images")
         found = [path for top in tops if top.is_dir() for path in top.iterdir() if path.is_dir()]
         called = [path for path in found if path.name in self._stem]
-        return sorted(called) + sorted(set(found) - set(called))[:_MOST_FOLDERS]
+        return sorted(called) + sorted(set(found) - set(called))[:_MAX_FOLDERS]
 
     @property
     def bases(self) -> list[str]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LARGEST_SHARE = 2.0
+_LARGEST_FRACTION = 2.0
 """A coordinate above it is no share of the image's size gone astray but a number of pixels."""
 
 
@@ -230,7 +230,7 @@ def _fault(values: list[float]) -> str:
             "of a polygon."
         )
     largest = max(map(abs, values))
-    if _LARGEST_SHARE < largest < math.inf:
+    if _LARGEST_FRACTION < largest < math.inf:
         return (
             f"{largest:g} is not a share of the image's size. Expected numbers from 0 to 1; "
             "divide pixels by width and height."

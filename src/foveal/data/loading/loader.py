@@ -9,7 +9,7 @@ import numpy as np
 
 from foveal.data.loading.batches import BadImages, BatchMaker, open_source
 from foveal.data.loading.cache import ImageCache
-from foveal.data.loading.plan import BatchTask, plan_training, share_of
+from foveal.data.loading.plan import BatchTask, part_of_process, plan_training
 from foveal.data.loading.workers import WorkerPool, choose_workers, workers_that_fit
 from foveal.data.transforms.augmentation import Augmentation
 from foveal.data.transforms.user import Change
@@ -106,7 +106,7 @@ def training_batches(
     usable = np.flatnonzero(source.sizes.all(axis=1))
     if not len(usable):
         raise ImageError(f"{dataset.name or dataset.root}: has no image to train with.")
-    share_of([], batch=batch, rank=rank, processes=processes)
+    part_of_process([], batch=batch, rank=rank, processes=processes)
     largest = preparation.with_shorter(max(sizes, default=preparation.shorter))
     workers = workers_that_fit(
         choose_workers(workers, processes=processes),
@@ -135,7 +135,7 @@ def training_batches(
             shorter_sides=tuple(sizes),
         )
         tasks = [replace(t, indices=tuple(int(usable[i]) for i in t.indices)) for t in tasks]
-        return share_of(tasks, batch=batch, rank=rank, processes=processes)
+        return part_of_process(tasks, batch=batch, rank=rank, processes=processes)
 
     pool = WorkerPool(maker, workers=workers, prefetch=prefetch, pin_memory=pin_memory)
     return TrainingBatches(pool, plan, steps=-(-len(usable) // batch))

@@ -103,7 +103,7 @@ def plan_training(
     return tasks
 
 
-def share_of(
+def part_of_process(
     tasks: Sequence[BatchTask], *, batch: int, rank: int, processes: int
 ) -> list[BatchTask]:
     """One process's part of every batch.

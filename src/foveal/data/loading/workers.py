@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MOST_WORKERS = 8
+_MAX_WORKERS = 8
 _SHARED_MEMORY_TO_USE = 0.8
 
 
@@ -34,7 +34,7 @@ class WorkerPool:
     def __init__(self, maker: BatchMaker, *, workers: int, prefetch: int, pin_memory: bool) -> None:
         """Take a maker; workers start with the first batch wanted."""
         self._tasks = _Tasks()
-        self._told: set[int] = set()
+        self._logged: set[int] = set()
         self._loader: DataLoader[Any] = DataLoader(
             maker,  # type: ignore[arg-type]
             batch_size=None,
@@ -57,11 +57,11 @@ class WorkerPool:
         self._tasks.tasks = list(tasks)
         with warnings.catch_warnings():  # workers fork before they do anything else
             warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
-            made_ones = iter(self._loader)
-        for made in made_ones:
+            loaded = iter(self._loader)
+        for made in loaded:
             for index, reason in made.skipped:
-                if index not in self._told:
-                    self._told.add(index)
+                if index not in self._logged:
+                    self._logged.add(index)
                     logger.warning("Skipped: %s", reason)
             if made.error is not None:
                 raise made.error
@@ -83,7 +83,7 @@ def choose_workers(workers: int | None, *, processes: int = 1) -> int:
     """
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     if workers is None:
-        return min(_MOST_WORKERS, max(0, cores - processes) // processes)
+        return min(_MAX_WORKERS, max(0, cores - processes) // processes)
     if workers > cores:
         logger.warning("training.workers = %d is more than the %d cores: %d start.",
                        workers, cores, cores)  # fmt: skip
