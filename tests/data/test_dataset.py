@@ -207,7 +207,8 @@ def test_aligned_takes_a_models_classes_and_refuses_others(tmp_path):
 
 
 def test_a_sample_has_all_bands_of_its_image(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
+    import tifffile
+
     bands = np.arange(5 * 6 * 4, dtype=np.uint8).reshape(5, 6, 4)
     tifffile.imwrite(
         tmp_path / "a.tif", bands, photometric="minisblack", extrasamples=["unspecified"] * 3

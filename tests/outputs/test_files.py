@@ -134,7 +134,6 @@ def test_a_place_that_can_not_be_written_is_named(found, tmp_path, write):
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_supervision_takes_them(found, index):
-    pytest.importorskip("supervision")
     taken = to_supervision(found[index])
     assert len(taken) == len(found[index])
     np.testing.assert_array_equal(taken.xyxy, found[index].boxes)

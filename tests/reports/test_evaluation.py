@@ -225,7 +225,8 @@ def test_history_is_read_up_to_a_line_that_was_cut(tmp_path: Path) -> None:
 
 
 def test_images_of_four_bands_are_drawn(tmp_path: Path) -> None:
-    tifffile = pytest.importorskip("tifffile")
+    import tifffile
+
     dataset = made_up.smears(tmp_path / "images", classes=CLASSES, images=3)
     evaluation = made_up.evaluated_smears(dataset)
     records = []

@@ -58,7 +58,6 @@ def test_trackers_need_a_folder(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard_gets_the_numbers(tmp_path, fake_data, monkeypatch):
-    pytest.importorskip("tensorboard", reason="needs the extra foveal[tensorboard]")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     monkeypatch.setattr(trainer, "make_batches", lambda *_, **__: FakeBatches(2))

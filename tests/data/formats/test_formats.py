@@ -302,7 +302,8 @@ def test_pycocotools_reads_what_we_write(
 
 
 def test_supervision_reads_what_we_write(make_dataset: Callable, tmp_path: Path) -> None:
-    supervision = pytest.importorskip("supervision")
+    import supervision
+
     data = make_dataset([ROWS[0], ROWS[3]])
     for name in ("voc", "yolo"):
         write(data, tmp_path / name, name)

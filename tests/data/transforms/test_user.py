@@ -27,7 +27,8 @@ BOXES = ((0, 0, 10, 10), (50, 30, 60, 40), (20, 10, 30, 30))
 
 
 def albumentations_of(*names: str, **options: object):
-    a = pytest.importorskip("albumentations")
+    import albumentations as a
+
     return from_albumentations([getattr(a, name)(**options) for name in names])
 
 
