@@ -117,19 +117,6 @@ def test_autocast_keeps_the_anchors_float32(small: Small) -> None:
     assert model.anchors(64, 64).dtype == torch.float32
 
 
-def test_compiles_as_one_graph_with_the_same_gradients() -> None:
-    model, _ = make_small("model.norm=frozen")
-    images = pictures(2, 3, 64, 64)
-    compiled = torch.compile(model.train(), fullgraph=True, dynamic=False, backend="aot_eager")
-    gradients = []
-    for network in (model, compiled):
-        model.zero_grad()
-        sum(leaf.float().square().mean() for leaf in tree_leaves(network(images))).backward()
-        gradients.append([value.grad.clone() for value in model.parameters()])
-    for ours, theirs in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
-
-
 @pytest.mark.slow
 def test_compiles_with_inductor(small: Small) -> None:
     model, _ = small
