@@ -77,6 +77,13 @@ def _exported(target: ExportTarget, nms: bool) -> ExportReport:
     return export_model(small_model(), target, path, nms=nms, **fixed)
 
 
+@cache
+def exported_for_one_size(target: ExportTarget) -> ExportReport:
+    """The small network's export for two images of 64 x 96, in half precision."""
+    path = Path(_FOLDER.name) / ("fixed.xml" if target == "openvino" else "fixed.onnx")
+    return export_model(small_model(), target, path, half=True, size=(64, 96), batch=2)
+
+
 def noise(batch: int, height: int = 64, width: int = 96, *, seed: int = 0) -> np.ndarray:
     """[B, 3, H, W] uint8 of blotches."""
     generator = np.random.default_rng(seed)

@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.exporting.models import CLASSES, exported, noise, small_model
+from tests.exporting.models import (
+    CLASSES,
+    exported,
+    exported_for_one_size,
+    noise,
+    small_model,
+)
 
 from foveal.checkpoints.description import Export, from_json
 from foveal.data.dataset import Dataset
@@ -173,11 +179,10 @@ def test_triton_gets_a_folder_in_place_of_an_older_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", FILES)
-def test_a_fixed_size_refuses_others(target: ExportTarget, tmp_path: Path) -> None:
-    path = tmp_path / ("fixed.xml" if target == "openvino" else "fixed.onnx")
-    report = export_model(small_model(), target, path, size=(64, 96), batch=2)
-    assert [(row.height, row.width, row.batch) for row in report.agreements] == [(64, 96, 2)]
-    opened = open_model(path, device="cpu")
+def test_a_fixed_size_refuses_others(target: ExportTarget) -> None:
+    report = exported_for_one_size(target)
+    assert {(row.height, row.width, row.batch) for row in report.agreements} == {(64, 96, 2)}
+    opened = open_model(report.path, device="cpu")
     assert opened.runtime.sizes == InputSizes(height=64, width=96, batch=2)
     assert opened.runtime(noise(2)).logits[0].shape == (2, 864, 3)
     with pytest.raises(SettingsError, match="96 x 64 pixels only"):
@@ -190,9 +195,9 @@ def test_a_fixed_size_refuses_others(target: ExportTarget, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("target", FILES)
-def test_half_of_the_size(target: ExportTarget, tmp_path: Path) -> None:
-    path = tmp_path / ("half.xml" if target == "openvino" else "half.onnx")
-    report = export_model(small_model(), target, path, half=True, size=(64, 96))
+def test_half_of_the_size(target: ExportTarget) -> None:
+    report = exported_for_one_size(target)
+    path = report.path
     assert report.is_written
     assert report.export.precision == "float16"
     weights = path.with_suffix(".bin") if target == "openvino" else path
