@@ -126,7 +126,7 @@ def test_the_command_to_go_on_with_is_the_one_that_was_typed(
     assert sys.argv[1:] == (["demo"] if ran_by_another else arguments)
 
 
-def test_find_learning_rate(data, tmp_path, short_sweep):
+def test_find_learning_rate(data, tmp_path):
     out = tmp_path / "run"
     result = run(data / "train.json", "--find-learning-rate", "--out", out, *SETS)
     assert "--set training.learning_rate=" in result.stdout

@@ -36,7 +36,7 @@ What one candidate takes is measured once: to open a model is often more than to
 """
 _MIN_RANKED, _MAX_RANKED = 2, 16
 """Images on which each layer's share in the loss is looked at."""
-_FEWEST_REVERTED, _MAX_REVERTED = 3, 30
+_MIN_REVERTED, _MAX_REVERTED = 3, 30
 """Groups of layers that are taken back at most."""
 
 
@@ -178,7 +178,7 @@ def _quantize(
                 overflow_fix=parameters.OverflowFix.ENABLE, **advanced
             ),
             advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-                max_num_iterations=min(max(reverted, _FEWEST_REVERTED), _MAX_REVERTED),
+                max_num_iterations=min(max(reverted, _MIN_REVERTED), _MAX_REVERTED),
                 ranking_subset_size=min(max(ranked, _MIN_RANKED), _MAX_RANKED),
                 num_ranking_workers=1,
             ),
