@@ -51,7 +51,7 @@ model = network_to_openvino(
     ExportedNetwork(small_model().model), torch.from_numpy(noise(1)), InputSizes()
 )
 images = [noise(1, seed=seed) for seed in range(2)]
-judgment = Judgment(lambda runtime, indices: [0] * len(indices), lambda found, indices: 1.0, 2, 1.0)
+judgment = Judgment(lambda runtime, indices: [0] * len(indices), lambda found, indices: 1.0, 2)
 quantized = quantize_openvino(model, images, judgment)
 write_openvino(quantized, Path("model.xml"), "{}", half=False)
 runtime = OpenVINORuntime(quantized)
