@@ -158,7 +158,9 @@ def torchvision_prediction(
     """torchvision's network on batches of the task's size, its labels as they are."""
     model = for_torchvision(foreign, task.device, precision).eval()
     tensors = to_tensors(images)
-    classes = tuple(f"class {number}" for number in range(task.classes))
+    # It may have more classes than the task: one more is its background.
+    channels = foreign.head.classification_head.num_classes
+    classes = tuple(f"class {number}" for number in range(channels))
 
     @memory_without_foveal()
     def work() -> list[Detections]:
