@@ -432,5 +432,5 @@ class Detections:
 
     def counts(self) -> dict[str, int]:
         """How many were found of each class, zeros included."""
-        found = np.bincount(self.labels, minlength=len(self.classes))
-        return {name: int(found[label]) for label, name in enumerate(self.classes)}
+        numbers = np.bincount(self.labels, minlength=len(self.classes))
+        return {name: int(numbers[label]) for label, name in enumerate(self.classes)}

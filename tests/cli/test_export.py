@@ -47,7 +47,7 @@ def test_a_run_becomes_a_file(
 def test_beyond_the_limits_the_exit_code_is_1(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    limits = checking.Limits(logits=1.0, boxes=-1.0, found=0.9)
+    limits = checking.Limits(logits=1.0, boxes=-1.0, fraction=0.9)
     monkeypatch.setitem(checking.LIMITS, "float32", limits)
     out = tmp_path / "cells.xml"
     options = ("--to", "openvino", "--out", out, "--size", "64x96", "--nms", "--batch", 1)

@@ -18,7 +18,7 @@ def test_the_better_score_takes_the_object(found, shown):
     assert pool.scores.tolist() == pytest.approx([0.9, 0.5])
     matches = match(pool, ious=(0.5, 0.9))
     # At the IoU 0.9 the better score does not fit, and leaves the object to the other.
-    assert matches.found.tolist() == [[0, -1], [-1, 0]]
+    assert matches.matched.tolist() == [[0, -1], [-1, 0]]
     assert matches.true_positives.tolist() == [[True, False], [False, True]]
     assert matches.false_positives.tolist() == [[False, True], [True, False]]
 
@@ -26,7 +26,7 @@ def test_the_better_score_takes_the_object(found, shown):
 def test_the_largest_overlap_is_chosen_and_classes_stay_apart(found, shown):
     target = shown((NEAR, 0), (BOX, 0), (BOX, 1))
     pool = pool_of([found((BOX, 0.9, 0), (BOX, 0.8, 1), (BOX, 0.7, 0))], [target])
-    assert match(pool, ious=(0.5,)).found.tolist() == [[1, 2, 0]]
+    assert match(pool, ious=(0.5,)).matched.tolist() == [[1, 2, 0]]
 
 
 def test_images_stay_apart(found, shown):
@@ -35,7 +35,7 @@ def test_images_stay_apart(found, shown):
         [shown((FAR, 0)), shown(), shown((BOX, 0))],
     )
     assert pool.image.tolist() == [0, 2]
-    assert match(pool, ious=(0.5,)).found.tolist() == [[-1, 1]]
+    assert match(pool, ious=(0.5,)).matched.tolist() == [[-1, 1]]
 
 
 def test_a_region_to_ignore_takes_what_lies_in_it(found, shown):
@@ -91,7 +91,7 @@ def test_match_any_class_crosses_classes_and_uses_each_object_once(found, shown)
 def test_boxes_without_area_match_nothing_and_warn_of_nothing(found, shown):
     point = [5, 5, 5, 5]
     pool = pool_of([found((point, 0.9, 0))], [shown((point, 0), (BOX, 0, True))])
-    assert match(pool, ious=(0.5,)).found.tolist() == [[-1]]
+    assert match(pool, ious=(0.5,)).matched.tolist() == [[-1]]
 
 
 def test_another_number_of_images_is_an_error(found, shown):

@@ -48,7 +48,7 @@ CLEAR = raw(2, 4, -5, -5, -5, -5)
 def test_the_same() -> None:
     same = agreement(CLEAR, CLEAR)
     assert (same.height, same.width, same.batch) == (64, 96, 1)
-    assert (same.logits, same.boxes, same.found, same.detections) == (0, 0, 2, 2)
+    assert (same.logits, same.boxes, same.matched, same.detections) == (0, 0, 2, 2)
     assert same.is_clear
     assert same.problems(LIMITS["float32"]) == []
 
@@ -63,7 +63,7 @@ def test_other_logits() -> None:
 def test_other_boxes() -> None:
     moved = agreement(CLEAR, raw(2, 4, -5, -5, -5, -5, shift=0.01))
     assert moved.boxes == pytest.approx(0.16, rel=1e-3)
-    assert moved.found == 2
+    assert moved.matched == 2
     assert ["boxes differ by 0.16 px" in each for each in moved.problems(LIMITS["float32"])] == [
         True
     ]
@@ -71,7 +71,7 @@ def test_other_boxes() -> None:
 
 def test_moved_too_far_is_not_found_again() -> None:
     moved = agreement(CLEAR, raw(2, 4, -5, -5, -5, -5, shift=0.5))
-    assert (moved.found, moved.detections, moved.fraction) == (0, 2, 0)
+    assert (moved.matched, moved.detections, moved.fraction) == (0, 2, 0)
     assert any("0 of 2 detections" in each for each in moved.problems(LIMITS["float32"]))
 
 
@@ -82,7 +82,7 @@ def test_what_is_not_a_number_is_a_problem() -> None:
 def test_outputs_of_another_shape_are_a_problem() -> None:
     fewer = RawOutput(tuple(part[:, :3] for part in CLEAR.logits), CLEAR.deltas)
     other = agreement(CLEAR, fewer)
-    assert (other.found, other.detections) == (0, 2)
+    assert (other.matched, other.detections) == (0, 2)
     assert len(other.problems(LIMITS["float32"])) == 3
 
 
@@ -90,9 +90,9 @@ def test_without_clear_detections_the_best_are_looked_for() -> None:
     vague = raw(-2, -3, -4, -5, -6, -7)
     same = agreement(vague, vague)
     assert not same.is_clear
-    assert (same.found, same.detections) == (6, 6)
+    assert (same.matched, same.detections) == (6, 6)
     worse = agreement(vague, raw(-2, -3, -4, -5, -6, -7, shift=0.5))
-    assert worse.found == 0
+    assert worse.matched == 0
     assert not any("found again" in each for each in worse.problems(LIMITS["float32"]))
 
 
@@ -114,25 +114,25 @@ def detections(
 def test_match_by_hand() -> None:
     wanted = detections([[0, 0, 10, 10], [20, 20, 40, 40]], [0, 1], [0.9, 0.8])
     other_class = detections([[0, 0, 10, 10], [20, 20, 40, 40]], [0, 2], [0.9, 0.8])
-    assert match(wanted, other_class).found == 1
+    assert match(wanted, other_class).matched == 1
     nearly = detections([[20, 20, 40, 41], [0, 0, 10, 10]], [1, 0], [0.7, 0.9])
     pairs = match(wanted, nearly)
-    assert (pairs.found, pairs.detections) == (2, 2)
+    assert (pairs.matched, pairs.detections) == (2, 2)
     assert (pairs.scores, pairs.boxes) == pytest.approx((0.1, 1.0))
     assert match(wanted, nearly, max_detections=1).detections == 1
 
 
 def test_match_of_nothing() -> None:
     nothing, one = detections([], [], []), detections([[0, 0, 9, 9]], [0], [0.5])
-    assert (match(nothing, one).detections, match(nothing, one).found) == (0, 0)
-    assert (match(one, nothing).detections, match(one, nothing).found) == (1, 0)
+    assert (match(nothing, one).detections, match(nothing, one).matched) == (0, 0)
+    assert (match(one, nothing).detections, match(one, nothing).matched) == (1, 0)
 
 
 def test_detections_in_place_of_raw_output() -> None:
     # Cells 0 and 1 have anchors around (16, 16) and (48, 16).
     found = detections([[40, 8, 56, 24], [8, 8, 24, 24]], [0, 0], [0.982, 0.8808])
     same = agreement(CLEAR, found)
-    assert (same.found, same.detections) == (2, 2)
+    assert (same.matched, same.detections) == (2, 2)
     assert same.logits < 1e-4
     assert same.boxes == 0
 

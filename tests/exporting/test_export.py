@@ -212,7 +212,7 @@ def test_beyond_the_limits_nothing_is_written(
     path = tmp_path / "model.xml"
     for older in (path, path.with_suffix(".bin")):
         older.write_text("older")
-    limits = checking.Limits(logits=-1.0, boxes=1.0, found=0.9)
+    limits = checking.Limits(logits=-1.0, boxes=1.0, fraction=0.9)
     monkeypatch.setitem(checking.LIMITS, "float32", limits)
     report = export_model(small_model(), "openvino", path)
     assert not report.is_written

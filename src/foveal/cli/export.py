@@ -188,6 +188,6 @@ def _agreement_table(report: ExportReport) -> Table:
             row.precision,
             f"{row.logits:.1e}",
             f"{row.boxes:.1e} px",
-            f"{row.found} of {row.detections}{best}",
+            f"{row.matched} of {row.detections}{best}",
         )
     return table

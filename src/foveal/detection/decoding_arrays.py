@@ -46,7 +46,7 @@ def decode_arrays(
         extents, top_per_level, nms_iou, max_detections, class_agnostic: as for `decoding.decode`.
     """
     batch = len(raw.logits[0])
-    found: PaddedDetections[NDArray[Any]] = PaddedDetections(
+    padded: PaddedDetections[NDArray[Any]] = PaddedDetections(
         np.zeros((batch, max_detections, 4), np.float32),
         np.zeros((batch, max_detections), np.float32),
         np.zeros((batch, max_detections), np.int64),
@@ -67,11 +67,11 @@ def decode_arrays(
             groups = np.zeros_like(labels) if class_agnostic else labels
             keep = nms(boxes, groups, iou_threshold=nms_iou, max_detections=max_detections)
             count = len(keep)
-            found.boxes[image, :count] = boxes[keep]
-            found.scores[image, :count] = _sigmoid(logits[keep])
-            found.labels[image, :count] = labels[keep]
-            found.counts[image] = count
-    return found
+            padded.boxes[image, :count] = boxes[keep]
+            padded.scores[image, :count] = _sigmoid(logits[keep])
+            padded.labels[image, :count] = labels[keep]
+            padded.counts[image] = count
+    return padded
 
 
 def _candidates(

@@ -73,8 +73,8 @@ def find_errors(pool: MatchTable, matches: Matches, *, score_threshold: float) -
             int((above.kinds == which).sum()),
         )
 
-    found = np.zeros(len(pool.ignored), np.bool_)
-    found[matches.found[0][true_positives]] = True
+    is_matched = np.zeros(len(pool.ignored), np.bool_)
+    is_matched[matches.matched[0][true_positives]] = True
     wanted = matches.counted & ~verdict.missed
     missed = ErrorType(
         gain(
@@ -98,7 +98,9 @@ def find_errors(pool: MatchTable, matches: Matches, *, score_threshold: float) -
             )
         ),
         false_negative=gain(
-            _mean_ap(pool, pool.labels, true_positives, false_positives, found, was=matches.counted)
+            _mean_ap(
+                pool, pool.labels, true_positives, false_positives, is_matched, was=matches.counted
+            )
         ),
         ap50=ap50,
     )
@@ -130,7 +132,7 @@ def _name_errors(pool: MatchTable, matches: Matches, keep: NDArray[np.bool_]) ->
     for kind, objects in ((Kind.LOCALIZATION, own_object), (Kind.WRONG_CLASS, other_object)):
         stands_for[kinds == kind] = objects[kinds == kind]
     missed = matches.counted.copy()
-    missed[matches.found[0][true_positives]] = False
+    missed[matches.matched[0][true_positives]] = False
     missed[stands_for[stands_for >= 0]] = False
     return _Verdict(kinds, stands_for, missed)
 
@@ -158,7 +160,7 @@ def _mend(
     """
     labels, fixed = pool.labels.copy(), np.zeros(len(pool.labels), np.bool_)
     taken = np.zeros(len(pool.ignored), np.bool_)
-    taken[matches.found[0][matches.true_positives[0]]] = True
+    taken[matches.matched[0][matches.true_positives[0]]] = True
     able = np.flatnonzero((verdict.kinds == kind) & (verdict.stands_for >= 0))
     able = able[~taken[verdict.stands_for[able]]]
     able = able[np.argsort(-pool.scores[able], kind="stable")]
@@ -222,7 +224,7 @@ def find_confusion(
         matches.false_positives[0] & keep,
     )
     free = matches.counted.copy()
-    free[matches.found[0][true_positives]] = False
+    free[matches.matched[0][true_positives]] = False
     other = match_any_class(pool, false_positives, free, iou=MATCH_IOU)
     confused = other >= 0
     free[other[confused]] = False

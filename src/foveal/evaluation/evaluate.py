@@ -188,9 +188,9 @@ def _class_results(
     for label, name in enumerate(names):
         order = pool.of_class(label)
         scores = pool.scores[order]
-        objects, found = int(true[label].sum()), int(predicted[label].sum())
+        objects, detections = int(true[label].sum()), int(predicted[label].sum())
         hits = int((true_positives[order] & (scores >= np.float32(score_threshold))).sum())
-        precision, recall, f1 = _precision_recall(hits, found, objects)
+        precision, recall, f1 = _precision_recall(hits, detections, objects)
         results.append(
             ClassResult(
                 name=name,
@@ -267,7 +267,7 @@ def _hardest(
     true_positives = matches.true_positives[0] & above
     false_positives = matches.false_positives[0] & above
     false_negatives = matches.counted.copy()
-    false_negatives[matches.found[0][true_positives]] = False
+    false_negatives[matches.matched[0][true_positives]] = False
     errors = np.bincount(pool.image[false_positives], minlength=pool.images)
     errors += np.bincount(pool.object_image[false_negatives], minlength=pool.images)
     worst = np.argsort(-errors, kind="stable")[:count]
@@ -302,11 +302,13 @@ def _mean_of_draws(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.where(number > 0, sums / np.maximum(number, 1), np.nan))
 
 
-def _precision_recall(true_positives: int, found: int, objects: int) -> tuple[float, float, float]:
+def _precision_recall(
+    true_positives: int, detections: int, objects: int
+) -> tuple[float, float, float]:
     """Precision, recall and F1; NaN without detections, without objects, without objects."""
     undefined = float("nan")
     return (
-        true_positives / found if found else undefined,
+        true_positives / detections if detections else undefined,
         true_positives / objects if objects else undefined,
-        2 * true_positives / (found + objects) if objects else undefined,
+        2 * true_positives / (detections + objects) if objects else undefined,
     )

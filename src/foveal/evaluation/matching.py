@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MIN_IOU = 0.1
 """Pairs that overlap less are not kept; TIDE calls a detection without a better one background."""
 MOSTLY_INSIDE = 0.5
-"""A detection with this share of its area in a region to ignore counts neither way."""
+"""A detection with this fraction of its area in a region to ignore counts neither way."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +52,7 @@ class MatchTable:
         areas: [G] float64, square pixels, as annotated or else the box's.
         pair_detection, pair_object: [P] int64.
         pair_iou: [P] float64, intersection over union.
-        pair_inside: [P] float64, share of the detection's area inside the object.
+        pair_inside: [P] float64, fraction of the detection's area inside the object.
     """
 
     images: int
@@ -94,25 +94,25 @@ class Matches:
 
     Attributes:
         ious: the T thresholds.
-        found: [T, D] int64, the object (or region to ignore) of each detection, -1 for none.
+        matched: [T, D] int64, the object (or region to ignore) of each detection, -1 for none.
         ignored: [T, D] bool, detections that are neither true nor false positives.
         counted: [G] bool, objects that count: no region to ignore, area in the range.
     """
 
     ious: tuple[float, ...]
-    found: NDArray[np.int64]
+    matched: NDArray[np.int64]
     ignored: NDArray[np.bool_]
     counted: NDArray[np.bool_]
 
     @property
     def true_positives(self) -> NDArray[np.bool_]:
         """[T, D] detections that found an object that counts."""
-        return (self.found >= 0) & ~self.ignored
+        return (self.matched >= 0) & ~self.ignored
 
     @property
     def false_positives(self) -> NDArray[np.bool_]:
         """[T, D] detections that count and found nothing."""
-        return (self.found < 0) & ~self.ignored
+        return (self.matched < 0) & ~self.ignored
 
 
 def make_pool(
@@ -139,8 +139,8 @@ def make_pool(
             f"There are detections of {len(detections)} images and annotations of {len(targets)}. "
             "Expected one of each for every image, in the same order."
         )
-    for index, (found, target) in enumerate(zip(detections, targets, strict=True)):
-        _check_labels(found.labels, classes, f"image {index}, detections")
+    for index, (image, target) in enumerate(zip(detections, targets, strict=True)):
+        _check_labels(image.labels, classes, f"image {index}, detections")
         _check_labels(target.labels, classes, f"image {index}, annotations")
     best = [_best(image, max_detections) for image in detections]
     boxes = [image.boxes[order] for image, (order, _) in zip(detections, best, strict=True)]
@@ -179,7 +179,7 @@ def match(
 
     An object that does not count (a region to ignore, or an area out of range) is taken only where
     no object that counts fits; its detection is skipped. A region to ignore takes any number of
-    detections, by the share of their area inside it.
+    detections, by the fraction of their area inside it.
 
     Args:
         pool: all images.
@@ -190,7 +190,7 @@ def match(
     counted = ~pool.ignored & (pool.areas >= low) & (pool.areas <= high)
     overlap = np.where(pool.ignored[pool.pair_object], pool.pair_inside, pool.pair_iou)
     use = np.flatnonzero(pool.same_class & (overlap >= min(ious)))
-    found = _match_greedily(
+    matched = _match_greedily(
         pool.pair_detection[use],
         pool.pair_object[use],
         overlap[use],
@@ -203,7 +203,7 @@ def match(
     outside = (areas < low) | (areas > high)
     # Index -1 reads the False at the end: a detection without an object found no object to skip.
     uncounted = np.append(~counted, False)
-    return Matches(tuple(ious), found, uncounted[found] | ((found < 0) & outside), counted)
+    return Matches(tuple(ious), matched, uncounted[matched] | ((matched < 0) & outside), counted)
 
 
 def _match_greedily(
@@ -220,7 +220,7 @@ def _match_greedily(
 
     No two detections of one rank may want the same object that is not `shared`.
     """
-    found = np.full((len(ious), len(rank)), -1, np.int64)
+    matched = np.full((len(ious), len(rank)), -1, np.int64)
     taken = np.zeros((len(ious), len(counted)), np.bool_)
     # The last pair of a detection is the one it wants most; later objects win ties, as in COCO.
     order = np.lexsort((target, overlap, counted[target], detection, rank[detection]))
@@ -236,9 +236,9 @@ def _match_greedily(
         best = np.maximum.reduceat(place, first, axis=1)
         level, column = np.nonzero(best >= 0)
         pair = best[level, column]
-        found[level, detection[pair]] = target[pair]
+        matched[level, detection[pair]] = target[pair]
         taken[level, target[pair]] = True
-    return found
+    return matched
 
 
 def match_any_class(
@@ -259,7 +259,7 @@ def match_any_class(
         detections[pool.pair_detection] & objects[pool.pair_object] & (pool.pair_iou >= iou)
     )
     first = np.searchsorted(pool.image, pool.image)
-    found = _match_greedily(
+    matched = _match_greedily(
         pool.pair_detection[use],
         pool.pair_object[use],
         pool.pair_iou[use],
@@ -268,13 +268,13 @@ def match_any_class(
         shared=np.zeros(len(pool.ignored), np.bool_),
         ious=(iou,),
     )
-    return np.asarray(found[0])
+    return np.asarray(matched[0])
 
 
-def _best(found: Detections, max_detections: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _best(image: Detections, max_detections: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Order of the detections that take part, best first, and their ranks within their class."""
-    order: NDArray[np.int64] = np.argsort(-found.scores, kind="stable")
-    labels = found.labels[order]
+    order: NDArray[np.int64] = np.argsort(-image.scores, kind="stable")
+    labels = image.labels[order]
     by_class = np.argsort(labels, kind="stable")
     starts = np.searchsorted(labels[by_class], labels[by_class])
     rank = np.empty(len(order), np.int64)
@@ -286,12 +286,12 @@ def _best(found: Detections, max_detections: int) -> tuple[NDArray[np.int64], ND
 def _find_pairs(
     boxes: Sequence[NDArray[np.float32]], targets: Sequence[Target]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Detection, object, IoU and share inside of all pairs that overlap enough to matter."""
+    """Detection, object, IoU and fraction inside of all pairs that overlap enough to matter."""
     rows, columns, ious, insides = [], [], [], []
     first_detection = first_object = 0
-    for found, target in zip(boxes, targets, strict=True):
-        if len(found) and len(target):
-            ours, theirs = found.astype(np.float64), target.boxes.astype(np.float64)
+    for detected, target in zip(boxes, targets, strict=True):
+        if len(detected) and len(target):
+            ours, theirs = detected.astype(np.float64), target.boxes.astype(np.float64)
             overlap = arrays.iou(ours[:, None], theirs)
             keep = overlap >= MIN_IOU
             regions = np.flatnonzero(target.ignored)
@@ -302,7 +302,7 @@ def _find_pairs(
             columns.append(column + first_object)
             ious.append(overlap[row, column])
             insides.append(arrays.coverage(ours[row], theirs[column]))
-        first_detection += len(found)
+        first_detection += len(detected)
         first_object += len(target)
     return (
         _join(rows, (0,), np.int64),

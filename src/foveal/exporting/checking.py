@@ -44,17 +44,17 @@ class Limits:
         logits: largest difference of a logit (of a score where NMS is inside), relative to the
             largest logit.
         boxes: largest difference of a box, input pixels.
-        found: the fraction of detections that must be found again.
+        fraction: the fraction of detections that must be found again.
     """
 
     logits: float
     boxes: float
-    found: float
+    fraction: float
 
 
 LIMITS = {
-    "float32": Limits(logits=1e-3, boxes=0.05, found=0.995),
-    "float16": Limits(logits=0.02, boxes=1.0, found=0.98),
+    "float32": Limits(logits=1e-3, boxes=0.05, fraction=0.995),
+    "float16": Limits(logits=0.02, boxes=1.0, fraction=0.98),
 }
 """For 8 bits the rule is the average precision."""
 
@@ -70,7 +70,7 @@ class Agreement:
             were found again where NMS is inside.
         boxes: largest difference, input pixels: of the best anchors' boxes, or of the detections
             that were found again.
-        found, detections: how many of the network's detections the export finds again.
+        matched, detections: how many of the network's detections the export finds again.
         is_clear: whether these have a clear score; else they are the best there are.
     """
 
@@ -80,14 +80,14 @@ class Agreement:
     batch: int
     logits: float
     boxes: float
-    found: int
+    matched: int
     detections: int
     is_clear: bool
 
     @property
     def fraction(self) -> float:
         """The fraction of detections that is found again; 1 where there are none."""
-        return self.found / self.detections if self.detections else 1.0
+        return self.matched / self.detections if self.detections else 1.0
 
     def problems(self, limits: Limits) -> list[str]:
         """What is beyond the limits, in words."""
@@ -98,10 +98,10 @@ class Agreement:
             beyond.append(f"{where}: logits differ by {self.logits:.2g}, limit {limits.logits:g}")
         if not self.boxes <= limits.boxes:
             beyond.append(f"{where}: boxes differ by {self.boxes:.2g} px, limit {limits.boxes:g}")
-        if self.is_clear and not self.fraction >= limits.found:
+        if self.is_clear and not self.fraction >= limits.fraction:
             beyond.append(
-                f"{where}: {self.found} of {self.detections} detections are found again, "
-                f"limit {limits.found:.1%}"
+                f"{where}: {self.matched} of {self.detections} detections are found again, "
+                f"limit {limits.fraction:.1%}"
             )
         return beyond
 
@@ -127,27 +127,27 @@ def compare(
     anchors = grid.boxes(height, width)
     extents = np.tile(np.array([0, 0, width, height], np.float32), (len(images), 1))
 
-    def found(raw: RawOutput[Any], score_threshold: float) -> PaddedDetections[NDArray[Any]]:
+    def decoded(raw: RawOutput[Any], score_threshold: float) -> PaddedDetections[NDArray[Any]]:
         settings = decoding.model_copy(update={"score_threshold": score_threshold})
         return decode(raw, anchors, extents=extents, **settings.model_dump())
 
     wanted, got = _on_host(reference(images)), _on_host(export(images))
     assert isinstance(wanted, RawOutput)
-    clear = found(wanted, max(CLEAR_SCORE, decoding.score_threshold))
+    clear = decoded(wanted, max(CLEAR_SCORE, decoding.score_threshold))
     is_clear = bool(clear.counts.sum())
     if isinstance(got, PaddedDetections):
-        best = clear if is_clear else found(wanted, decoding.score_threshold)
+        best = clear if is_clear else decoded(wanted, decoding.score_threshold)
         pairs = match(best, got, max_detections=None if is_clear else _BEST_DETECTIONS)
         logits, boxes = pairs.scores, pairs.boxes
     else:
         # Without clear detections, whatever has any score.
         score_threshold = decoding.score_threshold if is_clear else 0.0
-        best = clear if is_clear else found(wanted, score_threshold)
+        best = clear if is_clear else decoded(wanted, score_threshold)
         if [part.shape for level in wanted for part in level] == [
             part.shape for level in got for part in level
         ]:
             logits, boxes = _raw_differences(wanted, got, anchors, extents)
-            others = found(got, score_threshold)
+            others = decoded(got, score_threshold)
             pairs = match(best, others, max_detections=None if is_clear else _BEST_DETECTIONS)
         else:
             logits = boxes = float("inf")
@@ -159,7 +159,7 @@ def compare(
         batch=len(images),
         logits=logits,
         boxes=boxes,
-        found=pairs.found,
+        matched=pairs.matched,
         detections=pairs.detections,
         is_clear=is_clear,
     )
@@ -170,12 +170,12 @@ class Pairs:
     """What became of some detections elsewhere.
 
     Attributes:
-        detections, found: how many there are, and how many of them are found again.
+        detections, matched: how many there are, and how many of them are found again.
         scores, boxes: largest difference among those found again, 0 where there are none.
     """
 
     detections: int
-    found: int
+    matched: int
     scores: float
     boxes: float
 
@@ -193,7 +193,7 @@ def match(
         got: of the same images.
         max_detections: look only for the best so many of each image.
     """
-    detections = found = 0
+    detections = matched = 0
     scores = boxes = 0.0
     for row in range(len(wanted.counts)):
         count = (
@@ -209,13 +209,13 @@ def match(
         overlap = overlap * (wanted.labels[row, :count, None] == got.labels[row, None, others])
         best = overlap.argmax(axis=1)
         again = overlap.max(axis=1) >= SAME_IOU
-        found += int(again.sum())
+        matched += int(again.sum())
         if again.any():
             mine, theirs = np.flatnonzero(again), best[again]
             score_gaps = np.abs(wanted.scores[row, mine] - got.scores[row, theirs])
             box_gaps = np.abs(wanted.boxes[row, mine] - got.boxes[row, theirs])
             scores, boxes = max(scores, float(score_gaps.max())), max(boxes, float(box_gaps.max()))
-    return Pairs(detections, found, scores, boxes)
+    return Pairs(detections, matched, scores, boxes)
 
 
 def seconds_an_image(

@@ -71,9 +71,9 @@ _PICTURES = 4
 _JUDGING_SECONDS = 90.0
 _FEWEST_JUDGED, _MAX_VALIDATION_IMAGES = 20, 200
 """While layers are tried one by one, the average precision is that of so many images at most."""
-_QUANTIZED = Limits(logits=math.inf, boxes=math.inf, found=0.9)
+_QUANTIZED = Limits(logits=math.inf, boxes=math.inf, fraction=0.9)
 """For 8 bits where no image has an object, so that there is no average precision."""
-_DEFAULT = Limits(logits=math.inf, boxes=math.inf, found=0.0)
+_DEFAULT = Limits(logits=math.inf, boxes=math.inf, fraction=0.0)
 """For whatever the runtime computes in by itself: it is told, and up to who asks for float32."""
 
 
@@ -504,9 +504,9 @@ class _Job:
         def detect(candidate: Runtime, indices: Sequence[int]) -> list[Detections]:
             return self._detect(candidate, judged.take(list(indices)))
 
-        def score(found: Sequence[Detections], indices: Sequence[int]) -> float:
+        def score(detections: Sequence[Detections], indices: Sequence[int]) -> float:
             return _score(
-                found,
+                detections,
                 judged.take(list(indices)),
                 max_detections=self.settings.decoding.max_detections,
             )
@@ -596,8 +596,8 @@ class _Job:
 
     def _ap(self, runtime: Runtime, export: Export | None = None) -> float:
         assert self.judged is not None
-        found = self._detect(runtime, self.judged, export)
-        return _score(found, self.judged, max_detections=self.settings.decoding.max_detections)
+        detections = self._detect(runtime, self.judged, export)
+        return _score(detections, self.judged, max_detections=self.settings.decoding.max_detections)
 
     def _detect(
         self, runtime: Runtime, dataset: Dataset, export: Export | None = None
@@ -617,10 +617,10 @@ _NAMES: dict[ExportTarget, str] = {
 }
 
 
-def _score(found: Sequence[Detections], dataset: Dataset, *, max_detections: int) -> float:
-    return quick_numbers(found, dataset.targets, dataset.classes, max_detections=max_detections)[
-        "AP"
-    ]
+def _score(detections: Sequence[Detections], dataset: Dataset, *, max_detections: int) -> float:
+    return quick_numbers(
+        detections, dataset.targets, dataset.classes, max_detections=max_detections
+    )["AP"]
 
 
 def _other_sizes(usual: tuple[int, int], least: int) -> list[tuple[int, int]]:

@@ -44,7 +44,7 @@ def append_postprocessing(
     names = raw_outputs(len(grid.strides))
     logits, deltas = names[: len(grid.strides)], names[len(grid.strides) :]
     builder = _Builder(graph)
-    found = _postprocess(
+    outputs = _postprocess(
         builder,
         values[INPUT],
         [values[name] for name in logits],
@@ -58,9 +58,9 @@ def append_postprocessing(
     max_detections = decoding.max_detections
     shapes = ([batch, max_detections, 4], [batch, max_detections], [batch, max_detections], [batch])
     types = (ir.DataType.FLOAT, ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.INT64)
-    for value, name, sides, kind in zip(found, DETECTIONS, shapes, types, strict=True):
+    for value, name, sides, kind in zip(outputs, DETECTIONS, shapes, types, strict=True):
         value.name, value.shape, value.dtype = name, ir.Shape(sides), kind
-    graph.outputs[:] = found
+    graph.outputs[:] = outputs
 
 
 def postprocessing_model(
@@ -159,9 +159,11 @@ def _postprocess(
     scored = op("Where", op("Greater", scored, limit), scored, never)
     boxes = _clip(build, _decode(build, offsets, origins), height, width)
     keep = _nms(build, boxes, scored, labels, never, decoding=decoding, num_classes=num_classes)
-    kept = op("Where", keep, scored, never)
+    remaining = op("Where", keep, scored, never)
     count = min(decoding.max_detections, len(logits) * decoding.top_per_level)
-    return _best(build, boxes, kept, labels, count=count, max_detections=decoding.max_detections)
+    return _best(
+        build, boxes, remaining, labels, count=count, max_detections=decoding.max_detections
+    )
 
 
 def _best_of_level(
@@ -275,17 +277,17 @@ def _best(
     op = build.op
     scored, index = build.top(scored, count)
     real = op("Greater", scored, build.float_(-math.inf))
-    found = [
+    outputs = [
         op("Where", build.unsqueeze(real, 2), build.rows(boxes, index), build.float_(0)),
         op("Where", real, op("Sigmoid", scored), build.float_(0)),
         op("Where", real, op("GatherElements", labels, index, axis=1), build.int_(0)),
     ]
     if count < max_detections:
         missing = max_detections - count
-        found[0] = op("Pad", found[0], build.ints(0, 0, 0, 0, missing, 0))
-        found[1:] = [op("Pad", part, build.ints(0, 0, 0, missing)) for part in found[1:]]
+        outputs[0] = op("Pad", outputs[0], build.ints(0, 0, 0, 0, missing, 0))
+        outputs[1:] = [op("Pad", part, build.ints(0, 0, 0, missing)) for part in outputs[1:]]
     number = op("Cast", real, to=int(ir.DataType.INT64))
-    return [*found, op("ReduceSum", number, build.ints(1), keepdims=0)]
+    return [*outputs, op("ReduceSum", number, build.ints(1), keepdims=0)]
 
 
 def _logit(score_threshold: float) -> float:

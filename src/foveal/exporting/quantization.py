@@ -35,7 +35,7 @@ _SEARCH_SECONDS = 60.0
 What one candidate takes is measured once: to open a model is often more than to run it.
 """
 _MIN_RANKED, _MAX_RANKED = 2, 16
-"""Images on which each layer's share in the loss is looked at."""
+"""Images on which each layer's part in the loss is looked at."""
 _MIN_REVERTED, _MAX_REVERTED = 3, 30
 """Groups of layers that are taken back at most."""
 
@@ -155,8 +155,8 @@ def _quantize(
             # Layers are ranked by the whole; nobody asks for each image's own.
             return _or_zero(judgment.score(detections, indices)), None
         each = [
-            _or_zero(judgment.score([found], [index]))
-            for found, index in zip(detections, indices, strict=True)
+            _or_zero(judgment.score([image], [index]))
+            for image, index in zip(detections, indices, strict=True)
         ]
         return _or_zero(judgment.score(detections, indices)), each
 

@@ -185,10 +185,10 @@ def _by_image(
     order = np.lexsort((-scores, image))
     order = order[label[order] != LEFT_OUT]
     ends = np.searchsorted(image[order], np.arange(len(data) + 1))
-    found = []
+    detections = []
     for number, record in enumerate(data):
         own = order[ends[number] : ends[number + 1]]
-        found.append(
+        detections.append(
             Detections(
                 boxes[own],
                 scores[own],
@@ -199,4 +199,4 @@ def _by_image(
                 path=record.path,
             )
         )
-    return found
+    return detections
