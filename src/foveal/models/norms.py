@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Literal
 
 import torch
@@ -14,6 +15,9 @@ GROUPS = 32
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 """Every batch norm is one of these or made from one, timm's too."""
+
+_LEAST_EPS = sys.float_info.min
+"""Some versions of torch refuse an eps of 0; this adds nothing to any float32 variance."""
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
@@ -49,7 +53,7 @@ class FrozenBatchNorm(nn.Module):
             self.weight,
             self.bias,
             training=False,
-            eps=self.eps,
+            eps=max(self.eps, _LEAST_EPS),
         )
         return normalized if self.activation is None else self.activation(normalized)
 
