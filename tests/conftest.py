@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,10 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: more threads only wait
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
-os.environ.setdefault("FOVEAL_CACHE", tempfile.mkdtemp(prefix="foveal-"))
+if "FOVEAL_TESTS" not in os.environ:  # the run's first process; the others inherit its folder
+    os.environ["FOVEAL_TESTS"] = tempfile.mkdtemp(prefix="foveal-tests-")
+    atexit.register(shutil.rmtree, os.environ["FOVEAL_TESTS"], ignore_errors=True)
+os.environ["FOVEAL_CACHE"] = os.environ["FOVEAL_TESTS"]
 
 SHARED = Path(os.environ.get("FOVEAL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

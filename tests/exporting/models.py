@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
+import pickle
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from foveal.checkpoints.model_file import LoadedModel
 from foveal.config import Settings, parse_settings
@@ -18,7 +21,8 @@ from foveal.structures import ModelCard
 CLASSES = ("normal", "infected", "plättchen <1 µm> \"&'")
 """The last has all that XML, JSON and Triton's text might trip over."""
 
-_FOLDER = tempfile.TemporaryDirectory(prefix="foveal-exports-")
+_FOLDER = Path(os.environ["FOVEAL_TESTS"]) / "exports"
+"""All processes of a test run have the same."""
 
 
 def small_settings(**decoding: object) -> Settings:
@@ -72,16 +76,27 @@ def exported(target: ExportTarget, *, nms: bool = False) -> ExportReport:
 @cache
 def _exported(target: ExportTarget, nms: bool) -> ExportReport:
     endings = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2", "triton": ""}
-    path = Path(_FOLDER.name) / f"{target}-{nms}{endings[target]}"
+    path = _FOLDER / f"{target}-{nms}{endings[target]}"
     fixed = {"size": (64, 96), "batch": 3} if target == "pt2" and nms else {}
-    return export_model(small_model(), target, path, nms=nms, **fixed)
+    return _made_once(path, lambda: export_model(small_model(), target, path, nms=nms, **fixed))
 
 
 @cache
 def exported_for_one_size(target: ExportTarget) -> ExportReport:
     """The small network's export for two images of 64 x 96, in half precision."""
-    path = Path(_FOLDER.name) / ("fixed.xml" if target == "openvino" else "fixed.onnx")
-    return export_model(small_model(), target, path, half=True, size=(64, 96), batch=2)
+    path = _FOLDER / ("fixed.xml" if target == "openvino" else "fixed.onnx")
+    fixed = {"half": True, "size": (64, 96), "batch": 2}
+    return _made_once(path, lambda: export_model(small_model(), target, path, **fixed))
+
+
+def _made_once(path: Path, make: Callable[[], ExportReport]) -> ExportReport:
+    """What is made at `path`, by whichever of the run's processes needs it first."""
+    _FOLDER.mkdir(parents=True, exist_ok=True)
+    report = path.with_name(f"{path.name}.report")
+    with FileLock(f"{path}.lock"):
+        if not report.exists():
+            report.write_bytes(pickle.dumps(make()))
+        return pickle.loads(report.read_bytes())
 
 
 def noise(batch: int, height: int = 64, width: int = 96, *, seed: int = 0) -> np.ndarray:

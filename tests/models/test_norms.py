@@ -69,6 +69,13 @@ def test_group_norm_keeps_the_activation() -> None:
     assert block(torch.randn(2, 32, 4, 4)).min() == 0
 
 
+def test_live_with_an_eps_of_0_trains() -> None:
+    block = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    set_norm(block, norm="live", eps=0.0)
+    output = block.train()(torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    assert output.var(dim=(0, 2, 3), correction=0).tolist() == pytest.approx([1, 1], rel=1e-4)
+
+
 def test_live_changes_only_eps() -> None:
     block = nn.Sequential(nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm2d(4)))
     set_norm(block, norm="live", eps=0.25)

@@ -17,7 +17,7 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 """Every batch norm is one of these or made from one, timm's too."""
 
 _LEAST_EPS = sys.float_info.min
-"""Some versions of torch refuse an eps of 0; this adds nothing to any float32 variance."""
+"""torch refuses an eps of 0, some versions only in training; this adds nothing to a variance."""
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
@@ -95,7 +95,7 @@ def set_norm(module: nn.Module, *, norm: Norm, eps: float | None = None) -> None
     for name, child in module.named_children():
         if isinstance(child, BATCH_NORMS):
             if eps is not None:
-                child.eps = eps
+                child.eps = max(eps, _LEAST_EPS) if norm == "live" else eps
             if norm != "live":
                 setattr(module, name, _replaced(child, norm))
         else:

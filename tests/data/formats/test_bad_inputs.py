@@ -256,7 +256,7 @@ CASES: dict[str, tuple[dict[str, str | bytes], str, list[str]]] = {
         "data.yaml",
         ["data.yaml, line 1", "tags"],
     ),
-    "yolo: nested deeply": ({"data.yaml": "[" * 50000}, "data.yaml", ["nested too deeply"]),
+    "yolo: nested deeply": ({"data.yaml": "[" * 50000}, "data.yaml", ["data.yaml", "nest"]),
     "yolo: a large header": ({"data.yaml": "#" * 2**21}, "data.yaml", ["bytes", "at most"]),
     "yolo: not YAML": ({"data.yaml": "names: [a\nb: }"}, "data.yaml", ["data.yaml, line 2"]),
     "yolo: no names": ({"data.yaml": "train: images\n"}, "data.yaml", ["names", "a list"]),
