@@ -62,15 +62,17 @@ def test_only_where_a_cpu_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told
 
 
-def test_it_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_told_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[dict[int, int]] = []
     monkeypatch.setattr(allocator, "tell_libc", lambda values: told.append(values) or True)
     for name in [name for name in os.environ if name.startswith("MALLOC_")]:
         monkeypatch.delenv(name)
     allocator._keep.cache_clear()
     try:
+        assert not allocator.keeps_freed_memory()
         allocator.keep_freed_memory(torch.device("cpu"))
         allocator.keep_freed_memory(torch.device("cpu"))
+        assert allocator.keeps_freed_memory()
         assert told == [allocator.KEEPING]
     finally:
         allocator._keep.cache_clear()

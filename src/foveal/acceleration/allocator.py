@@ -32,6 +32,11 @@ def keep_freed_memory(device: torch.device) -> None:
         _keep()
 
 
+def keeps_freed_memory() -> bool:
+    """Whether `keep_freed_memory` has told the allocator so in this process."""
+    return _keep.cache_info().currsize > 0 and _keep()
+
+
 @cache
 def _keep() -> bool:
     return tell_libc(KEEPING)
