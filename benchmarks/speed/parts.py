@@ -166,33 +166,24 @@ def table(
 ) -> list[dict[str, Any]]:
     """One row a part, in the order in which they run, and one for the whole without marks."""
     total = sum(seconds.values())
-    rows = []
-    for part, value in seconds.items():
-        work, size = counted.get(part, 0.0), moved.get(part, 0.0)
-        rows.append(
-            {
-                "part": part,
-                "ms": 1000 * value,
-                "% of whole": 100 * value / total,
-                "GFLOP": work / 1e9,
-                "of arithmetic %": 100 * work / value / roofline.operations,
-                "GB": size / 1e9,
-                "of bandwidth %": 100 * size / value / roofline.bandwidth,
-            }
-        )
-    work, size = sum(counted.values()), sum(moved.values())
-    rows.append(
-        {
-            "part": "whole, without marks",
-            "ms": 1000 * whole,
-            "% of whole": 100 * whole / total,
+
+    def row(part: str, value: float, work: float, size: float) -> dict[str, Any]:
+        return {
+            "part": part,
+            "ms": 1000 * value,
+            "% of whole": 100 * value / total,
             "GFLOP": work / 1e9,
-            "of arithmetic %": 100 * work / whole / roofline.operations,
+            "of arithmetic %": 100 * work / value / roofline.operations,
             "GB": size / 1e9,
-            "of bandwidth %": 100 * size / whole / roofline.bandwidth,
+            "of bandwidth %": 100 * size / value / roofline.bandwidth,
         }
-    )
-    return rows
+
+    rows = [
+        row(part, value, counted.get(part, 0.0), moved.get(part, 0.0))
+        for part, value in seconds.items()
+    ]
+    work, size = sum(counted.values()), sum(moved.values())
+    return [*rows, row("whole, without marks", whole, work, size)]
 
 
 def median_seconds(work: Callable[[], object], rounds: int) -> float:

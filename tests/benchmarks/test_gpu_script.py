@@ -11,18 +11,23 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-def test_gpu_script_goes_on_after_a_failure(tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    python.write_text('#!/bin/sh\necho "ran $*"\ncase "$*" in *speed.runtimes*) exit 3;; esac\n')
-    python.chmod(0o755)
-    environment = {**os.environ, "PYTHON": str(python), "OUT": str(tmp_path / "out")}
+def run_script(tmp_path: Path, python: str) -> subprocess.CompletedProcess[str]:
+    """Run gpu.sh with a shell script in the place of Python."""
+    fake = tmp_path / "python"
+    fake.write_text(f"#!/bin/sh\n{python}\n")
+    fake.chmod(0o755)
+    environment = {**os.environ, "PYTHON": str(fake), "OUT": str(tmp_path / "out")}
     call = [str(FOLDER / "gpu.sh")]
-    found = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=60)
-    assert not found.stderr
-    ran = [line.split()[1:] for line in found.stdout.splitlines() if line.startswith("ran ")]
-    assert found.returncode == 1
+    return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_gpu_script_goes_on_after_a_failure(tmp_path: Path) -> None:
+    done = run_script(tmp_path, 'echo "ran $*"\ncase "$*" in *speed.runtimes*) exit 3;; esac')
+    assert not done.stderr
+    ran = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("ran ")]
+    assert done.returncode == 1
     end = "FAILED: prediction (exit code 3)\nFAILED: export to ONNX (exit code 3)\n"
-    assert found.stdout.endswith(end)
+    assert done.stdout.endswith(end)
     assert ran[1][:5] == ["-m", "pytest", "-q", "-m", "gpu"]
     assert "tests/models/test_parity.py" in ran[1]
     programs = [call[1] for call in ran if call[1].startswith("benchmarks.")]
@@ -31,14 +36,9 @@ def test_gpu_script_goes_on_after_a_failure(tmp_path: Path) -> None:
 
 
 def test_gpu_script_ends_at_once_without_a_gpu(tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\nexit 3\n")
-    python.chmod(0o755)
-    environment = {**os.environ, "PYTHON": str(python), "OUT": str(tmp_path / "out")}
-    call = [str(FOLDER / "gpu.sh")]
-    found = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=60)
-    assert found.returncode == 1
-    assert found.stdout.endswith("Without a GPU there is nothing to run.\n")
+    done = run_script(tmp_path, "exit 3")
+    assert done.returncode == 1
+    assert done.stdout.endswith("Without a GPU there is nothing to run.\n")
 
 
 def test_gpu_scripts_options_are_those_of_the_benchmarks() -> None:
