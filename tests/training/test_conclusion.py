@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from foveal.checkpoints import model_file
 from foveal.data.dataset import Dataset, Record
 from foveal.models.build import build_model
 from foveal.structures import Detections, ModelCard
-from foveal.training.conclusion import conclude
+from foveal.training.conclusion import Conclusion, conclude
 from foveal.training.trainer import TrainingResult
 from foveal.training.validation import Validation
 
@@ -38,15 +39,20 @@ def validation(
     return Validation(Dataset(records, CARD.classes, folder), detect, max_detections=100)
 
 
+def concluded(folder: Path, result: TrainingResult, **changes: Any) -> Conclusion:
+    """The end of a tiny model's run; the changes are `validation`'s."""
+    settings = tiny_settings()
+    model, seen = build_model(settings, 2), validation(folder, **changes)
+    return conclude(model, settings, card=CARD, result=result, validation=seen)
+
+
 @pytest.fixture
 def result(tmp_path: Path) -> TrainingResult:
     return TrainingResult((), best_epoch=3, best={"AP": 0.9}, folder=tmp_path / "run")
 
 
 def test_the_card_and_the_file_get_the_threshold(tmp_path, result):
-    settings = tiny_settings()
-    model = build_model(settings, 2)
-    end = conclude(model, settings, card=CARD, result=result, validation=validation(tmp_path))
+    end = concluded(tmp_path, result)
     assert 0.25 < end.card.score_threshold <= 0.75
     assert end.card.threshold_is_chosen
     assert (end.card.metrics, end.card.epoch) == ({"AP": 0.9}, 3)
@@ -59,28 +65,14 @@ def test_the_card_and_the_file_get_the_threshold(tmp_path, result):
 
 @pytest.mark.parametrize("change", [{"folder": None}, {"is_main": False}])
 def test_only_the_process_that_writes_files_does(tmp_path, result, change):
-    settings = tiny_settings()
-    end = conclude(
-        build_model(settings, 2),
-        settings,
-        card=CARD,
-        result=replace(result, **change),
-        validation=validation(tmp_path),
-    )
+    end = concluded(tmp_path, replace(result, **change))
     assert end.card.threshold_is_chosen
     assert end.evaluation is None
     assert not (tmp_path / "run").exists()
 
 
 def test_no_validation_image(tmp_path, result):
-    settings = tiny_settings()
-    end = conclude(
-        build_model(settings, 2),
-        settings,
-        card=CARD,
-        result=result,
-        validation=validation(tmp_path, images=0),
-    )
+    end = concluded(tmp_path, result, images=0)
     assert 0 <= end.card.score_threshold <= 1
     assert end.evaluation is not None
     assert end.evaluation.images == 0
@@ -88,13 +80,6 @@ def test_no_validation_image(tmp_path, result):
 
 def test_a_model_that_is_sure_of_what_is_not_there(tmp_path, result):
     """No score leaves all false alarms out, 1 being one; the run ends as any other."""
-    settings = tiny_settings()
-    end = conclude(
-        build_model(settings, 2),
-        settings,
-        card=CARD,
-        result=result,
-        validation=validation(tmp_path, score=1.0, shift=200),
-    )
+    end = concluded(tmp_path, result, score=1.0, shift=200)
     assert end.card.score_threshold == 1
     assert model_file.load(tmp_path / "run" / "best.safetensors").card.score_threshold == 1
