@@ -9,6 +9,8 @@ from typing import Any
 UNDEFINED = "–"
 _LONGEST_NAME = 40
 """Letters of a name in a sentence."""
+LONGEST_LAYER = 200
+"""Letters of a network's layer: what is cut off could not be looked up."""
 
 
 def counted(count: int, noun: str) -> str:
@@ -51,9 +53,15 @@ def shorten(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def listed(names: Sequence[str], limit: int) -> str:
-    """The first names, and how many more there are: a, b and 3 more."""
-    shown = ", ".join(shorten(name, _LONGEST_NAME) for name in names[:limit])
+def listed(names: Sequence[str], limit: int, *, longest: int = _LONGEST_NAME) -> str:
+    """The first names, and how many more there are: a, b and 3 more.
+
+    Args:
+        names: all of them.
+        limit: how many are named.
+        longest: letters of a name; the rest is cut off.
+    """
+    shown = ", ".join(shorten(name, longest) for name in names[:limit])
     return f"{shown} and {len(names) - limit:,} more" if len(names) > limit else shown
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli.progress import progress_bar
-from foveal.text import counted
+from foveal.text import counted, listed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -123,15 +123,14 @@ def _print_statistics(console: Console, statistics: Statistics) -> None:
     names = ", ".join(f"{c.name} {c.objects:,}" for c in most[:12])
     more = f", and {len(most) - 12} more" if len(most) > 12 else ""
     console.print(f"  {escape(names)}{more}", soft_wrap=True)
-    sizes = ", ".join(
-        f"{width} x {height}" if width else "unknown"
-        for width, height, _ in statistics.image_sizes[:3]
-    )
-    more = f" and {len(statistics.image_sizes) - 3} more" if len(statistics.image_sizes) > 3 else ""
+    sizes = [
+        f"{width} x {height}" if width else "unknown" for width, height, _ in statistics.image_sizes
+    ]
     if statistics.sides:
         low, _, middle, _, high = statistics.sides
         console.print(
-            f"  images {sizes}{more}; objects {low:.0f} to {high:.0f} px (middle {middle:.0f}), "
+            f"  images {listed(sizes, 3)}; "
+            f"objects {low:.0f} to {high:.0f} px (middle {middle:.0f}), "
             f"{statistics.objects_per_image:.1f} an image, at most {statistics.most_objects:,}",
             soft_wrap=True,
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.errors import SettingsError
-from foveal.text import counted
+from foveal.text import LONGEST_LAYER, counted, listed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from foveal.exporting.export import ExportReport
 
-_MOST_NAMES = 5
+_MAX_NAMES = 5
 """Of longer lists of layers the beginning is told."""
 
 
@@ -169,9 +169,8 @@ def _show(console: Console, report: ExportReport) -> None:
 def _float_layers(names: tuple[str, ...]) -> str:
     if not names:
         return "All convolutions are in 8 bits."
-    some = ", ".join(names[:_MOST_NAMES])
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return f"In float32 stay {counted(len(names), 'convolution')}: {some}{more}."
+    some = listed(names, _MAX_NAMES, longest=LONGEST_LAYER)
+    return f"In float32 stay {counted(len(names), 'convolution')}: {some}."
 
 
 def _agreement_table(report: ExportReport) -> Table:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.errors import FovealError
+from foveal.text import LONGEST_LAYER, listed
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
@@ -107,7 +108,7 @@ def describe(report: ExportReport) -> str:
         )
     layers = report.export.float_layers
     if layers:
-        named = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
+        named = listed(layers, 3, longest=LONGEST_LAYER)
         sentences.append(f"In float32 for AP's sake: {named}.")
     return " ".join([*sentences, *report.notes])
 

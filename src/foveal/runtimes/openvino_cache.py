@@ -1,9 +1,9 @@
 """What OpenVINO has compiled, remembered for the next process.
 
 Compiling takes most of the time of a command for one image, half a second for a small model in
-8 bits; reading what was compiled before takes a third of that. OpenVINO finds it by the model's
-content, the settings, the processor and its own version. What is cut short or of another version it
-compiles anew.
+8 bits; reading what was compiled before takes half of that or less. OpenVINO finds it by the
+model's content, the settings, the processor and its own version. What is cut short or of another
+version it compiles anew.
 """
 
 from __future__ import annotations
