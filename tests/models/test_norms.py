@@ -7,7 +7,13 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from foveal.models.norms import ActivatedGroupNorm, FrozenBatchNorm, set_norm
+from foveal.models.norms import (
+    ActivatedGroupNorm,
+    FrozenBatchNorm,
+    GroupNorm,
+    LiveBatchNorm,
+    set_norm,
+)
 
 
 def random_block(norm: type[nn.Module]) -> nn.Sequential:
@@ -79,5 +85,49 @@ def test_live_with_an_eps_of_0_trains() -> None:
 def test_live_changes_only_eps() -> None:
     block = nn.Sequential(nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm2d(4)))
     set_norm(block, norm="live", eps=0.25)
-    assert [type(block[0]), type(block[1][0])] == [nn.BatchNorm2d] * 2
+    assert [type(block[0]), type(block[1][0])] == [LiveBatchNorm] * 2
     assert (block[0].eps, block[1][0].eps) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize("images", [0, 1, 2])
+def test_group_norm_of_one_value_a_group_leaves_the_bias(images: int) -> None:
+    layer = GroupNorm(32, 32)
+    nn.init.normal_(layer.bias)
+    found = layer(torch.randn(images, 32, 1, 1, requires_grad=True))
+    torch.testing.assert_close(found[..., 0, 0], layer.bias.expand(images, -1), atol=1e-4, rtol=0)
+    found.sum().backward()
+    assert layer.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 1, 1), (1, 32, 2, 3), (3, 96, 5, 4)])
+def test_group_norm_equals_torchs_where_that_computes(shape: tuple[int, ...]) -> None:
+    features = torch.randn(shape)
+    ours, theirs = GroupNorm(32, shape[1]), nn.GroupNorm(32, shape[1])
+    assert torch.equal(ours(features), theirs(features))
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, BatchNormAct2d])
+def test_live_equals_batch_norm_in_training(kind: type[nn.Module]) -> None:
+    block, expected = random_block(kind).train(), random_block(kind).train()
+    set_norm(block, norm="live")
+    assert isinstance(block[1], LiveBatchNorm)
+    assert block.state_dict().keys() == expected.state_dict().keys()
+    images = torch.randn(2, 3, 9, 9)
+    assert torch.equal(block(images), expected(images))
+    for name, value in expected.state_dict().items():
+        assert torch.equal(block.state_dict()[name], value), name
+    assert torch.equal(block.eval()(images), expected.eval()(images))
+
+
+def test_live_with_one_value_a_channel_takes_the_running_statistics() -> None:
+    block = random_block(nn.BatchNorm2d)
+    set_norm(block, norm="live")
+    before = {name: value.clone() for name, value in block.state_dict().items()}
+    one = torch.randn(1, 3, 3, 3)
+    expected = block(one)
+    found = block.train()(one)
+    assert torch.equal(found, expected)
+    found.sum().backward()
+    assert block[1].weight.grad.isfinite().all()
+    for name, value in before.items():
+        assert torch.equal(block.state_dict()[name], value), name

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.models.convolutions import conv3x3
-from foveal.models.norms import GROUPS
+from foveal.models.norms import GROUPS, GroupNorm
 
 HeadNorm = Literal["none", "group"]
 
@@ -78,7 +78,7 @@ class HiddenLayer(nn.Module):
     def __init__(self, in_channels: int, channels: int, *, norm: HeadNorm, depthwise: bool) -> None:
         super().__init__()
         self.conv = conv3x3(in_channels, channels, depthwise=depthwise, bias=norm == "none")
-        self.norm = nn.GroupNorm(GROUPS, channels) if norm == "group" else None
+        self.norm = GroupNorm(GROUPS, channels) if norm == "group" else None
         for module in self.conv.modules():
             if isinstance(module, nn.Conv2d):
                 _initialize(module, gaussian=not depthwise)

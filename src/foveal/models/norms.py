@@ -67,7 +67,20 @@ class FrozenBatchNorm(nn.Module):
         return f"{len(self.weight)}, eps={self.eps}"
 
 
-class ActivatedGroupNorm(nn.GroupNorm):
+class GroupNorm(nn.GroupNorm):
+    """Group norm for maps of any size and any number of images.
+
+    torch's module refuses a single image in whose groups there is one value each: one channel a
+    group on a map of 1 x 1. Such a value equals its mean, so that the bias is left, as it is in
+    a batch of several such images.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalize [B, C, H, W]."""
+        return torch.group_norm(features, self.num_groups, self.weight, self.bias, self.eps)
+
+
+class ActivatedGroupNorm(GroupNorm):
     """Group norm followed by the activation of the batch norm that it replaces."""
 
     def __init__(self, channels: int, *, eps: float, activation: nn.Module | None = None) -> None:
@@ -77,6 +90,35 @@ class ActivatedGroupNorm(nn.GroupNorm):
     def forward(self, features: Tensor) -> Tensor:
         """Normalize [B, C, H, W], then apply the activation where there is one."""
         normalized = super().forward(features)
+        return normalized if self.activation is None else self.activation(normalized)
+
+
+class LiveBatchNorm(nn.BatchNorm2d):
+    """Batch norm for maps of any size and any number of images, with the activation behind it.
+
+    One value a channel (one image, a map of 1 x 1) has no variance, which torch refuses in
+    training. Such a map is normalized by the running statistics, and adds nothing to them.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        activation: nn.Module | None = None,
+    ) -> None:
+        super().__init__(channels, eps=eps, momentum=momentum)
+        self.activation = activation
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalize [B, C, H, W], then apply the activation where there is one."""
+        if self.training and features.numel() == features.shape[1]:
+            normalized = nn.functional.batch_norm(
+                features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        else:
+            normalized = super().forward(features)
         return normalized if self.activation is None else self.activation(normalized)
 
 
@@ -98,6 +140,8 @@ def set_norm(module: nn.Module, *, norm: Norm, eps: float | None = None) -> None
                 child.eps = max(eps, _LEAST_EPS) if norm == "live" else eps
             if norm != "live":
                 setattr(module, name, _replaced(child, norm))
+            elif isinstance(child, nn.BatchNorm2d) and child.affine and child.track_running_stats:
+                setattr(module, name, _live(child))
         else:
             set_norm(child, norm=norm, eps=eps)
 
@@ -119,9 +163,23 @@ def _replaced(batch_norm: BatchNorm, norm: Norm) -> nn.Module:
     return replacement
 
 
+def _live(batch_norm: nn.BatchNorm2d) -> LiveBatchNorm:
+    """The same norm for maps of any size; its weights and statistics are the same tensors."""
+    live = LiveBatchNorm(
+        batch_norm.num_features,
+        eps=batch_norm.eps,
+        momentum=batch_norm.momentum,
+        activation=_activation_of(batch_norm),
+    )
+    live.weight, live.bias = batch_norm.weight, batch_norm.bias
+    live.running_mean, live.running_var = batch_norm.running_mean, batch_norm.running_var
+    live.num_batches_tracked = batch_norm.num_batches_tracked
+    return live.train(batch_norm.training)
+
+
 def _activation_of(batch_norm: nn.Module) -> nn.Module | None:
-    """What follows the norm inside timm's BatchNormAct2d: a dropout and an activation."""
-    parts = [getattr(batch_norm, name, None) for name in ("drop", "act")]
+    """What follows the norm: ours, or in timm's BatchNormAct2d a dropout and an activation."""
+    parts = [getattr(batch_norm, name, None) for name in ("drop", "act", "activation")]
     modules = [part for part in parts if part is not None and not isinstance(part, nn.Identity)]
     if not modules:
         return None
