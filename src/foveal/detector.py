@@ -20,6 +20,7 @@ from foveal.errors import TrainingError
 from foveal.inference.opening import Opened, open_model, open_network
 from foveal.structures import ModelCard
 from foveal.tuning.data_defaults import fit_to_data
+from foveal.tuning.limits import limit_in_words
 
 if TYPE_CHECKING:
     from foveal.checkpoints.model_file import LoadedModel
@@ -184,6 +185,8 @@ class Detector:
         change = None if augment is None or isinstance(augment, str) else as_change(augment)
         with reporting_to(reporter, progress=progress) as listener:
             training, held_out = self._split(settings, valid, listener)
+            if told := limit_in_words(settings.decoding, self._data):
+                listener.say(told)
             if start is not None and not resume:
                 load_weights_into(self.model, network_file(start), self.classes)
             validation = self._validation(settings, held_out)

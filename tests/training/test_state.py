@@ -138,6 +138,14 @@ def test_what_comes_after_the_training_may_change(fake_data, what):
     assert getattr(make_settings().training, name) is (value == "false"), "nothing was changed"
 
 
+def test_how_many_detections_there_may_be_does_not_matter(fake_data):
+    """Neither in runs of before, which wrote it down, nor in those of today."""
+    before, now = print_of(fake_data), print_of(fake_data, "decoding.max_detections=400")
+    check_same_run(before, now, where=Path("run"))
+    before["settings"]["decoding"] = {"most": 100, "nms_iou": 0.5}
+    check_same_run(before, now, where=Path("run"))
+
+
 def test_a_run_of_the_first_edition_goes_on(fake_data):
     before = print_of(fake_data, "training.ema_decay=0.9")
     for (section, old), new in RENAMED.items():

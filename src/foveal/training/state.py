@@ -54,6 +54,9 @@ FREE_TO_CHANGE = frozenset(
 )
 """Settings under [training] that change nothing in the weights: a resumed run may have others."""
 
+_OF_PREDICTION = "decoding"
+"""The section that changes nothing in the weights. Runs of before were written with it."""
+
 
 @dataclass(slots=True)
 class RunState:
@@ -189,7 +192,7 @@ def fingerprint_of(
 
     Folders may move: of a path only the file's name counts.
     """
-    values = settings.model_dump(mode="json")
+    values = settings.model_dump(mode="json", exclude={_OF_PREDICTION})
     values["training"] = {
         name: value for name, value in values["training"].items() if name not in FREE_TO_CHANGE
     }
@@ -215,8 +218,8 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], *, where: 
     Raises:
         TrainingError: they differ; the message has each difference.
     """
-    settings_before = _flat(rename_settings(before["settings"]))
-    settings_now = _flat(now["settings"])
+    settings_before = _flat(rename_settings(_without_prediction(before["settings"])))
+    settings_now = _flat(_without_prediction(now["settings"]))
     lines = [
         f"{name} was {settings_before.get(name)!r} and is now {settings_now.get(name)!r}"
         for name in sorted(settings_before.keys() | settings_now.keys())
@@ -267,6 +270,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _without_prediction(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in settings.items() if name != _OF_PREDICTION}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

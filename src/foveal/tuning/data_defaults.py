@@ -1,4 +1,4 @@
-"""Settings that the data decides where nobody has: bands, band limits, normalization, anchors."""
+"""Settings that the data decides where nobody has: bands, their limits, anchors, how many detections."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from foveal.errors import DataError
 from foveal.tuning.images import follow_images
+from foveal.tuning.limits import follow_objects
 
 if TYPE_CHECKING:
     from foveal.config import Settings
@@ -36,7 +37,7 @@ def fit_to_data(settings: Settings, data: Dataset) -> tuple[Settings, AnchorFit 
             f"{data.name or data.root} has no classes. Expected at least one "
             "labeled object; foveal data check says what was read."
         )
-    settings = follow_images(settings, data)
+    settings = follow_objects(follow_images(settings, data), data)
     if settings.anchors.model_fields_set & ANCHOR_SHAPES:
         return settings, None
     from foveal.tuning.anchor_fitting import fit_anchors

@@ -1,0 +1,70 @@
+"""How many detections an image may have: a multiple of the objects that the training images have.
+
+COCO's custom of 100 detections an image, and the paper's 1000 candidates a level, suit COCO's
+images. Where images hold hundreds of objects they would cut counts off, so both follow the data.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foveal.config import DecodingSettings, Settings, change_settings
+from foveal.text import counted
+
+if TYPE_CHECKING:
+    from foveal.data.dataset import Dataset
+
+_DETECTIONS_AN_OBJECT = 2
+"""So many detections for each object of the fullest image: new images may be fuller."""
+_CANDIDATES_A_DETECTION = 10
+"""So many candidates of a level for each of them, all on one level. An object has many anchors, and
+the best objects' would use up a smaller number before the others' turn comes."""
+
+
+def follow_objects(settings: Settings, data: Dataset) -> Settings:
+    """Raise the limits of decoding to what the data needs; those that were set stay as they are.
+
+    Args:
+        settings: all of them; `decoding.max_detections` and `decoding.top_per_level` may change.
+        data: the training images. Regions to ignore are no objects.
+    """
+    decoding = settings.decoding
+    needed = _needed_detections(data)
+    wanted = {
+        "max_detections": needed,
+        "top_per_level": _CANDIDATES_A_DETECTION * needed,
+    }
+    changes: dict[str, Any] = {
+        name: number
+        for name, number in wanted.items()
+        if name not in decoding.model_fields_set and number > getattr(decoding, name)
+    }
+    return change_settings(settings, {"decoding": changes}) if changes else settings
+
+
+def limit_in_words(decoding: DecodingSettings, data: Dataset) -> str:
+    """What there is to tell of the limit of detections; "" where the usual one does.
+
+    Args:
+        decoding: the effective settings.
+        data: the training images.
+    """
+    needed, limit = _needed_detections(data), decoding.max_detections
+    most = needed // _DETECTIONS_AN_OBJECT
+    objects = f"the fullest training image has {counted(most, 'object')}"
+    if limit < most:
+        return (
+            f"decoding.max_detections = {limit} is set, but {objects}: what is found beyond "
+            f"{limit:,} will be left out, and counts will be too low. "
+            f"Expected more: --set decoding.max_detections={needed}"
+        )
+    if limit == needed > DecodingSettings().max_detections:
+        return f"At most {limit:,} detections an image, since {objects}."
+    return ""
+
+
+def _needed_detections(data: Dataset) -> int:
+    most = max((np.count_nonzero(~record.ignored) for record in data), default=0)
+    return _DETECTIONS_AN_OBJECT * int(most)
