@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foveal.data.formats.image_urls import is_address, names_in
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class ImageFinder:
             direct = f"{self._last}/{name}"
             if os.path.lexists(direct):
                 return Path(direct)
+        if is_address(name):
+            return self._find_address(name, file, place)
         return self._search(name, file, place)
 
     def find_called(self, stem: str, *, ending: str, file: Path, place: str) -> Path:
@@ -100,6 +103,18 @@ class ImageFinder:
             if path.is_file():
                 return path
         return self.find(stem + ending, file=file, place=place)
+
+    def _find_address(self, address: str, file: Path, place: str) -> Path:
+        """The image that an address of the web or of a tool means."""
+        names = names_in(address)
+        for name in names:
+            try:
+                path = self._search(name, file, place)
+            except DataError:  # the address itself may lead anywhere; the names in it can't
+                continue
+            if path.is_file():
+                return path
+        return self._search(names[min(1, len(names) - 1)], file, place)
 
     def _search(self, name: str, file: Path, place: str) -> Path:
         text = name.replace("\\", "/")
