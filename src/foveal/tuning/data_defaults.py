@@ -1,4 +1,4 @@
-"""Settings that the data decides where nobody has: bands, their limits, anchors, how many detections."""
+"""Settings that the data decides where nobody has: bands, their limits, anchors, detections."""
 
 from __future__ import annotations
 
