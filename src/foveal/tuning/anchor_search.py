@@ -78,7 +78,8 @@ class _Landscape:
         self.objects = objects.select(chosen)
         self.weights = np.full(len(chosen), 1 / len(chosen)) if weights is None else weights
         self.sides = self.objects.sides.astype(np.float32)
-        self.gaps = object_gaps(self.objects, settings).astype(np.float32)
+        gaps = object_gaps(self.objects, settings).astype(np.float32)
+        self.gaps = np.ascontiguousarray(gaps.swapaxes(0, 1))
         self.strides = np.array(settings.strides, np.float64)
         self.iou = iou
         self.members = [self.objects.labels == label for label in np.unique(self.objects.labels)]
@@ -97,15 +98,16 @@ class _Landscape:
 
     def table(self, point: _Point) -> NDArray[np.float32]:
         """[L, S, R, N]: IoU of each shape at its best location."""
-        return np.stack([self.level(point, level) for level in range(len(point.sizes))])
+        return self.levels(point, slice(None))
 
-    def level(self, point: _Point, level: int) -> NDArray[np.float32]:
-        """[S, R, N] of one level."""
-        sizes = np.exp(point.sizes[level] + point.scales)[:, None]
+    def levels(self, point: _Point, chosen: slice) -> NDArray[np.float32]:
+        """[L, S, R, N] of the chosen levels."""
+        sizes = np.exp(point.sizes[chosen, None, None] + point.scales[:, None])
         roots = np.exp(point.ratios / 2)
         shapes = np.stack([sizes / roots, sizes * roots], axis=-1).astype(np.float32)
-        found = iou_apart(shapes.reshape(-1, 1, 2), self.sides, gaps=self.gaps[:, level])
-        return found.reshape(*shapes.shape[:2], -1).astype(np.float32, copy=False)
+        gaps = self.gaps[chosen, None, None]
+        ious = iou_apart(shapes[..., None, :], self.sides, gaps=gaps)
+        return ious.astype(np.float32, copy=False)
 
     def score(self, best: NDArray[np.float32]) -> float:
         """The softened recall, the mean and the price of classes that lost."""
@@ -183,7 +185,8 @@ def _changed(
     """The table after one coordinate moved; only what depends on it is computed."""
     changed = table.copy()
     if axis == 0:
-        changed[index] = land.level(point, index)
+        chosen = slice(index, index + 1)
+        changed[chosen] = land.levels(point, chosen)
         return changed
     scales, ratios = point.scales, point.ratios
     part = _Point(
