@@ -75,6 +75,6 @@ def test_mistakes_end_in_one_line_and_code_2(
     assert "train.csv, line 2: box (5, 5, 5, 9) has no area" in error
     assert run("data", "convert", f"{boxes}:test", dest, "--to", "coco") == 2
     assert "expected test.csv" in capsys.readouterr().err
-    assert run(*words, "--from", "voc") == 2
+    assert run(*words, "--format", "voc") == 2
     assert "no VOC annotations" in capsys.readouterr().err
     assert not Path(dest).exists()

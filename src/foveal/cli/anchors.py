@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.errors import DataError
 from foveal.files import write_file
 from foveal.text import counted, percent, plain_number, sentence
@@ -17,14 +18,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from foveal.config import PreparationSettings
+    from foveal.data.opening import DataOptions
     from foveal.tuning.anchor_fitting import AnchorFit, AnchorOption
     from foveal.tuning.anchor_metrics import GroupQuality
 
 
+@takes_data
 def anchors(
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="Annotations, with splits after a colon.")
-    ],
+    data: Annotated[str, typer.Argument(metavar="DATA", help=f"Annotations: {ADDRESS}.")],
+    options: DataOptions,
     size: Annotated[
         str | None,
         typer.Option(help="Shorter side of the network's input, or 'native' for unscaled images."),
@@ -36,23 +38,16 @@ def anchors(
         Path | None,
         typer.Option(help="Write a picture (.svg, .png); with --out it is beside it by default."),
     ] = None,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(help="A class that marks regions to ignore; may be given several times."),
-    ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings to start from, TOML.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="section.name=value; several times.")
-    ] = None,
-    data_format: Annotated[
-        str | None, typer.Option("--format", help="The data's format, where looking can't tell.")
     ] = None,
 ) -> None:
     """Fit anchors to a data set and say how many objects they reach."""
     from rich.console import Console
 
     from foveal.config import make_settings
-    from foveal.data.formats import read
+    from foveal.data.opening import open_data
     from foveal.tuning.anchor_chart import check_ending
     from foveal.tuning.anchor_fitting import fit_anchors, fit_finer
 
@@ -61,9 +56,7 @@ def anchors(
     picture = picture or (out and out.with_suffix(".svg"))
     if picture is not None:
         check_ending(picture)
-    dataset = read(data, data_format)
-    if ignore:
-        dataset = dataset.ignoring(ignore)
+    dataset = open_data(data, options)
     fit = fit_anchors(
         dataset,
         anchors=settings.anchors,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from foveal.cli.data_check import check
+from foveal.cli.data_check import CheckCommand, check
 from foveal.cli.data_convert import convert
 
 data_app = typer.Typer(
     name="data", help="Check, convert and look at data sets.", no_args_is_help=True
 )
 
-data_app.command("check")(check)
+data_app.command("check", cls=CheckCommand)(check)
 data_app.command("convert")(convert)

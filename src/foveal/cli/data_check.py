@@ -5,45 +5,64 @@ from __future__ import annotations
 import json
 import os
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Annotated
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+from foveal.cli.data_options import ADDRESS, ValidImages, takes_data, with_valid
 from foveal.cli.progress import progress_bar
 from foveal.text import counted, listed
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from foveal.data.checks.diagnose import Reading
     from foveal.data.checks.findings import Diagnosis, Finding
+    from foveal.data.opening import DataOptions
     from foveal.data.statistics import Statistics
     from foveal.data.transforms.preparation import Preparation
 
 _MARKS = {"fault": "[bold red]✗[/]", "doubt": "[yellow]?[/]", "information": "[blue]i[/]"}
 
 
+class CheckCommand(TyperCommand):
+    """Takes a bare --images as --decode: with a folder after it, it says where the images are."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of the command line."""
+        words = _with_decode(args)
+        try:
+            return super().parse_args(ctx, list(words))
+        except typer.BadParameter:
+            # --images DATA: without another word that could be DATA, it is that and no folder.
+            without = ["--decode" if word == "--images" else word for word in words]
+            if without == words:
+                raise
+            return super().parse_args(ctx, without)
+
+
+@takes_data
 def check(
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="Annotations, with splits after a colon.")
-    ],
+    data: Annotated[str, typer.Argument(metavar="DATA", help=f"Annotations: {ADDRESS}.")],
+    options: DataOptions,
     valid: Annotated[
         str | None, typer.Option(help="The validation data that belongs to it.")
     ] = None,
+    valid_images: ValidImages = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-    images: Annotated[
-        bool, typer.Option("--images", help="Open every image too: broken, of another size.")
+    decode: Annotated[
+        bool,
+        typer.Option(
+            "--decode",
+            help="Open every image too: broken, of another size. Also said by --images alone, "
+            "without a folder.",
+        ),
     ] = False,
     size: Annotated[
         str, typer.Option(help="Shorter side of the network's input, or 'native'.")
     ] = "640",
     strict: Annotated[bool, typer.Option("--strict", help="Let doubts count as faults.")] = False,
-    ignore: Annotated[
-        list[str] | None, typer.Option(help="A class that marks regions to ignore; several times.")
-    ] = None,
-    data_format: Annotated[
-        str | None, typer.Option("--format", help="The data's format, where looking can't tell.")
-    ] = None,
 ) -> None:
     """Find what is wrong with a data set before training does.
 
@@ -51,22 +70,17 @@ def check(
     """
     from rich.console import Console
 
-    from foveal.data.checks.diagnose import InputGrid, diagnose, read_for_doctor
+    from foveal.data.checks.diagnose import InputGrid, diagnose
+    from foveal.data.opening import read_for_doctor
 
     grid = InputGrid(_preparation(size))
-    read = _ignoring(read_for_doctor(data, data_format), ignore or [])
-    read_valid = None
-    if valid is not None:
-        read_valid = read_for_doctor(valid, data_format)
-        classes = read_valid.dataset.classes
-        read_valid = _ignoring(read_valid, [name for name in ignore or [] if name in classes])
-    total = len(read.dataset) + (len(read_valid.dataset) if read_valid else 0)
-    with progress_bar(total) if images else nullcontext() as bar:
+    readings = read_for_doctor(with_valid(data, options, valid=valid, valid_images=valid_images))
+    total = sum(len(reading.dataset) for reading in readings)
+    with progress_bar(total) if decode else nullcontext() as bar:
         diagnosis = diagnose(
-            read,
-            read_valid,
+            *readings,
             grid=grid,
-            images=images,
+            images=decode,
             workers=min(os.cpu_count() or 1, 16) if total >= 64 else 0,
             progress=bar.update if bar else None,
         )
@@ -78,10 +92,12 @@ def check(
         raise typer.Exit(1)
 
 
-def _ignoring(reading: Reading, names: list[str]) -> Reading:
-    from dataclasses import replace
-
-    return replace(reading, dataset=reading.dataset.ignoring(names)) if names else reading
+def _with_decode(words: list[str]) -> list[str]:
+    """A bare --images, which no folder follows, is --decode."""
+    return [
+        "--decode" if word == "--images" and after.startswith("-") else word
+        for word, after in pairwise([*words, "-"])
+    ]
 
 
 def _preparation(size: str) -> Preparation | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.cli.predict import Precision
 from foveal.cli.progress import progress_bar
 from foveal.evaluation.story import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from foveal.data.dataset import Dataset
+    from foveal.data.opening import DataOptions
     from foveal.evaluation.results import Evaluation
 
 _COCO_MAX_DETECTIONS = 100
@@ -34,6 +36,7 @@ _MAX_CLASSES = 30
 _LONGEST_NAME = 40
 
 
+@takes_data
 def evaluate(
     model: Annotated[
         Path,
@@ -42,8 +45,9 @@ def evaluate(
             "run, or COCO results (.json)."
         ),
     ],
-    data: Annotated[str, typer.Argument(help="Labeled images: PATH or PATH:SPLIT.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help=f"Labeled images: {ADDRESS}.")],
     out: Annotated[Path, typer.Option(help="The folder for metrics.json and report.html.")],
+    options: DataOptions,
     score_threshold: Annotated[
         float | None,
         typer.Option(
@@ -67,30 +71,22 @@ def evaluate(
     precision: Annotated[
         Precision, typer.Option(help="How to compute (models); as for foveal predict.")
     ] = "auto",
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(help="A class that marks regions to ignore; may be given several times."),
-    ] = None,
-    data_format: Annotated[
-        str | None, typer.Option("--format", help="The data's format, where looking can't tell.")
-    ] = None,
 ) -> None:
     """Measure a detector: COCO's numbers, counts, error types, and a report to look at."""
     from rich.console import Console
 
-    from foveal.data.formats import read
+    from foveal.data.opening import open_data
     from foveal.errors import FovealError
 
     if not model.exists():
         raise FovealError(f"{model} does not exist. Expected a model or COCO results (.json).")
-    dataset = _ordered(read(data, data_format))
-    if ignore:
-        dataset = dataset.ignoring(ignore)
+    dataset = _ordered(open_data(data, options))
     if model.suffix.lower() == ".json":
         evaluation = _evaluate_results(
             model,
             data,
             dataset,
+            options=options,
             out=out,
             score_threshold=score_threshold,
             max_detections=max_detections or _COCO_MAX_DETECTIONS,
@@ -125,19 +121,19 @@ def _evaluate_results(
     address: str,
     dataset: Dataset,
     *,
+    options: DataOptions,
     out: Path,
     score_threshold: float | None,
     max_detections: int,
 ) -> Evaluation:
-    from foveal.data.formats import split_address
     from foveal.data.formats.coco_results import category_labels, read_results
     from foveal.evaluation.evaluate import evaluate as evaluate_detections
     from foveal.evaluation.metrics_file import write_metrics
     from foveal.reports.evaluation import write_evaluation_report
 
-    labels = category_labels(*split_address(address), dataset.classes)
+    labels = category_labels(address, dataset.classes, options)
     evaluation = evaluate_detections(
-        read_results(path, dataset, labels=labels),
+        read_results(path, dataset, labels=labels, options=options),
         dataset.targets,
         dataset.classes,
         max_detections=max_detections,

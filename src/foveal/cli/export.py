@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.errors import SettingsError
 from foveal.text import LONGEST_LAYER, counted, listed
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from foveal.data.opening import DataOptions
     from foveal.exporting.export import ExportReport
 
 _MAX_NAMES = 5
@@ -32,6 +34,7 @@ class Destination(StrEnum):
     TORCHVISION = "torchvision"
 
 
+@takes_data
 def export(
     model: Annotated[
         Path,
@@ -55,6 +58,7 @@ def export(
             show_default=False,
         ),
     ],
+    options: DataOptions,
     size: Annotated[
         str | None,
         typer.Option(
@@ -80,8 +84,8 @@ def export(
         str | None,
         typer.Option(
             metavar="DATA",
-            help="Labeled images like those of use: go to 8 bits if AP stays within 0.002 "
-            "(openvino, onnx, triton).",
+            help=f"Labeled images like those of use, {ADDRESS}: go to 8 bits if AP stays within "
+            "0.002 (openvino, onnx, triton).",
             show_default=False,
         ),
     ] = None,
@@ -111,10 +115,13 @@ def export(
 
     from foveal.checkpoints.finding import network_file
     from foveal.checkpoints.model_file import load
-    from foveal.data.formats import read
+    from foveal.data.opening import open_together
     from foveal.exporting.export import export_model
 
     console = Console(highlight=False, emoji=False, markup=False)
+    given = {name: address for name, address in (("int8", int8), ("check", check)) if address}
+    datasets = open_together([(address, options) for address in given.values()])
+    data = dict(zip(given, datasets, strict=True))
     report = export_model(
         load(network_file(model)),
         destination.value,
@@ -123,8 +130,8 @@ def export(
         batch=batch,
         nms=nms,
         half=half,
-        int8=None if int8 is None else read(int8),
-        check=None if check is None else read(check),
+        int8=data.get("int8"),
+        check=data.get("check"),
         say=lambda line: typer.echo(line, err=True),
     )
     _show(console, report)

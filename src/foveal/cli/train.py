@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.data_options import ADDRESS, ValidImages, takes_data, with_valid
 from foveal.distributed import is_first_process
 from foveal.files import write_file
 from foveal.text import counted, listed, without_nan
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from foveal.data.dataset import Dataset
+    from foveal.data.opening import DataOptions
     from foveal.detector import Detector
     from foveal.tuning.learning_rate import LearningRateCurve
 
@@ -29,15 +32,18 @@ CURVE_ROWS = 12
 _MAX_NAMES = 8
 
 
+@takes_data
 def train(
     context: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
-            help="The training images: PATH or PATH:SPLIT; the format is found by looking.",
+            metavar="DATA",
+            help=f"The training images with their annotations: {ADDRESS}.",
             show_default=False,
         ),
     ],
+    options: DataOptions,
     out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default=False)] = None,
     valid: Annotated[
         str | None,
@@ -46,6 +52,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    valid_images: ValidImages = None,
     preset: Annotated[
         str, typer.Option(help="Where the settings begin: standard, light, paper, ...")
     ] = "standard",
@@ -59,12 +66,6 @@ def train(
             "--set",
             help="section.name=value, on top of both; several times.",
             show_default=False,
-        ),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A class whose boxes mark regions to ignore; several times.", show_default=False
         ),
     ] = None,
     start: Annotated[
@@ -110,7 +111,7 @@ def train(
     from rich.console import Console
 
     from foveal.config import change_settings, make_settings, to_toml
-    from foveal.data.formats import read
+    from foveal.data.opening import open_together
     from foveal.data.transforms.user import load_augmentation
     from foveal.detector import Detector
     from foveal.errors import SettingsError
@@ -119,8 +120,13 @@ def train(
     if augment is not None:
         load_augmentation(augment)
         settings = change_settings(settings, {"augmentation": {"custom": augment}})
-    dataset = read(data)
-    detector = Detector(dataset, settings=settings, ignore=ignore or ())
+    dataset, *others = open_together(
+        with_valid(data, options, valid=valid, valid_images=valid_images)
+    )
+    # Before anchors are fitted, which takes its time:
+    validation = others[0].aligned(dataset.classes) if others else None
+    detector = Detector(dataset, settings=settings)
+    detector.card = replace(detector.card, ignored_classes=options.ignore)
     console = Console(highlight=False, emoji=False)
     if show:
         if is_first_process():
@@ -139,7 +145,7 @@ def train(
     _fit(
         detector,
         console,
-        valid=valid,
+        valid=validation,
         out=out,
         resume=resume,
         overwrite=overwrite,
@@ -176,7 +182,7 @@ def _fit(
     detector: Detector,
     console: Console,
     *,
-    valid: str | None,
+    valid: Dataset | None,
     out: Path,
     resume: bool,
     overwrite: bool,

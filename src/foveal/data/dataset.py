@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -209,12 +211,11 @@ class Dataset:
         if self.classes == names:
             return self
         labels = {label for record in self for label in set(record.labels.tolist()) if label >= 0}
-        strange = ", ".join(sorted({self.classes[label] for label in labels} - set(names)))
+        strange = sorted({self.classes[label] for label in labels} - set(names))
         if strange:
             raise DataError(
-                f"{self.name or self.root} has objects of {strange}, the model knows "
-                f"{', '.join(names)}. Expected no others: rename them (Dataset.rename), leave them "
-                "out (Dataset.only) or ignore them (Dataset.ignoring)."
+                f"{self.name or self.root} has objects of {', '.join(strange)}, the model knows "
+                f"{', '.join(names)}. Expected no others. {_advise(strange, names)}"
             )
         return self._relabel(
             [names.index(name) if name in names else None for name in self.classes], names
@@ -340,6 +341,34 @@ def _for_every_class(
     first = np.repeat(np.cumsum(repeats) - repeats, repeats)
     numbers = np.arange(len(order)) - first
     return order, np.where(labels[order] == ANY_CLASS, numbers, labels[order])
+
+
+_ADVISED = 6
+"""Classes for which an option is written out."""
+
+
+def _advise(strange: Sequence[str], known: Sequence[str]) -> str:
+    """What to do about classes that a model does not know: the options, then the methods."""
+    folded = {name.casefold(): name for name in known}
+    renames = []
+    for name in strange:
+        near = get_close_matches(name.casefold(), folded, 1)
+        renames.append(shlex.quote(f"{name}={folded[near[0]] if near else 'CLASS'}"))
+    rename, ignore, only = (
+        " ".join(f"{option} {word}" for word in words)
+        if len(words) <= _ADVISED
+        else f"{option} {words[0]} and so on"
+        for option, words in (
+            ("--rename", renames),
+            ("--ignore", [shlex.quote(name) for name in strange]),
+            ("--only", [shlex.quote(name) for name in known]),
+        )
+    )
+    return (
+        f"Give them a name that it knows: {rename} (in Python dataset.rename(...)); make them "
+        f"regions to ignore: {ignore} (dataset.ignoring(...)); or leave them out: {only} "
+        "(dataset.only(...))."
+    )
 
 
 def _common_root(first: Path, second: Path) -> Path:

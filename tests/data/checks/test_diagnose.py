@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveal.data.checks.diagnose import InputGrid, Reading, diagnose, read_for_doctor
+from foveal.data.checks.diagnose import InputGrid, diagnose
 from foveal.data.checks.findings import Diagnosis, Finding
 from foveal.data.dataset import Dataset, Record
 from foveal.data.formats.issues import AnnotationIssue, Kind
+from foveal.data.opening import AS_FOUND, Reading, read_for_doctor
 from foveal.data.transforms.preparation import Preparation
 
 
@@ -312,7 +313,7 @@ def test_faults_come_first_and_json_holds_all(tmp_path: Path) -> None:
 
 
 def test_degenerate_boxes_of_real_data_are_reported(shared: Path) -> None:
-    diagnosis = diagnose(read_for_doctor(f"{shared / 'data' / 'bccd'}:trainval"))
+    diagnosis = diagnose(*read_for_doctor([(f"{shared / 'data' / 'bccd'}:trainval", AS_FOUND)]))
 
     found = find(diagnosis, "box without area")
     assert found.count == 2
@@ -323,6 +324,6 @@ def test_degenerate_boxes_of_real_data_are_reported(shared: Path) -> None:
 
 @pytest.mark.parametrize("name", ["coco_format_v1", "yolo_format", "pascalvoc_format"])
 def test_healthy_real_data_is_found_healthy(shared: Path, name: str) -> None:
-    diagnosis = diagnose(read_for_doctor(str(shared / "data" / "formats" / name)))
+    diagnosis = diagnose(*read_for_doctor([(shared / "data" / "formats" / name, AS_FOUND)]))
 
     assert not diagnosis.has_faults

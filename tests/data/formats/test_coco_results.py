@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from foveal.data.dataset import Dataset, Record
-from foveal.data.formats import read, split_address
+from foveal.data.formats import read
 from foveal.data.formats.coco_results import LEFT_OUT, category_labels, read_results
+from foveal.data.opening import DataOptions, open_data
 from foveal.errors import DataError
 
 GOOD = {"image_id": 20, "category_id": 9, "bbox": [1, 2, 3, 4], "score": 0.5}
@@ -38,7 +39,7 @@ def write(folder: Path, value: object) -> Path:
 
 def load(truth: Path, value: object):
     data = read(truth)
-    labels = category_labels(*split_address(truth), data.classes)
+    labels = category_labels(truth, data.classes)
     return read_results(write(truth.parent, value), data, labels=labels)
 
 
@@ -72,7 +73,7 @@ def test_no_results_at_all(truth):
 
 def test_categories_that_are_left_out_are_dropped(truth):
     data = read(truth).ignoring(["dot"])
-    labels = category_labels(*split_address(truth), data.classes)
+    labels = category_labels(truth, data.classes)
     assert labels == {9: 0, 4: LEFT_OUT}
     path = write(truth.parent, [GOOD, {**GOOD, "category_id": 4}])
     assert [len(found) for found in read_results(path, data, labels=labels)] == [1, 0]
@@ -80,7 +81,7 @@ def test_categories_that_are_left_out_are_dropped(truth):
 
 def test_other_formats_have_ids_from_one(tmp_path):
     (tmp_path / "boxes.csv").write_text("image,xmin,ymin,xmax,ymax,label\na.jpg,1,1,5,5,cell\n")
-    assert category_labels(tmp_path / "boxes.csv", [None], ["cell", "dot"]) == {1: 0, 2: 1}
+    assert category_labels(tmp_path / "boxes.csv", ["cell", "dot"]) == {1: 0, 2: 1}
     empty = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool)
     records = tuple(Record(tmp_path / name, 9, 9, *empty) for name in ("a.jpg", "b.jpg"))
     path = write(tmp_path, [{**GOOD, "image_id": 2, "category_id": 1}])
@@ -100,6 +101,24 @@ def test_what_predict_writes_is_matched_by_name(truth):
     for one, other in zip(detections, again, strict=True):
         np.testing.assert_array_equal(one.boxes, other.boxes)
         np.testing.assert_array_equal(one.labels, other.labels)
+
+
+@pytest.mark.parametrize(
+    ("options", "labels"),
+    [
+        (DataOptions(rename={"cell": "dot"}), {9: 0, 4: 0}),
+        (DataOptions(rename={"cell": "spot"}, only=("spot",)), {9: 0, 4: LEFT_OUT}),
+        (DataOptions(rename={"cell": "spot"}, ignore=("spot",)), {9: LEFT_OUT, 4: 0}),
+    ],
+)
+def test_categories_are_renamed_and_chosen_as_the_data_sets_classes_were(truth, options, labels):
+    data = open_data(truth, options)
+    assert category_labels(truth, data.classes, options) == labels
+    document = json.loads(truth.read_text())
+    document["annotations"] = [{**GOOD, "category_id": number} for number in (9, 4)]
+    path = write(truth.parent, document)  # names its own classes
+    found = read_results(path, data, labels={}, options=options)
+    assert found[0].labels.tolist() == [label for label in labels.values() if label != LEFT_OUT]
 
 
 @pytest.mark.parametrize(

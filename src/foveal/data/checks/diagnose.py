@@ -15,8 +15,8 @@ from foveal.data.statistics import measure_dataset
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from foveal.data.dataset import Dataset
-    from foveal.data.formats.issues import AnnotationIssue, Kind
+    from foveal.data.formats.issues import Kind
+    from foveal.data.opening import Reading
     from foveal.data.transforms.preparation import Preparation
     from foveal.geometry.placement import Placement
 
@@ -62,19 +62,6 @@ _UNTOLD = ("{n} mistake{s} of another kind in the annotations", "Correct them.")
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """A data set as it was read, for the doctor.
-
-    Attributes:
-        dataset: read with bad_boxes="keep".
-        problems: what reading collected.
-    """
-
-    dataset: Dataset
-    problems: tuple[AnnotationIssue, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class InputGrid:
     """How the network would see the images: what the doctor needs of it.
 
@@ -88,19 +75,6 @@ class InputGrid:
     strides: tuple[int, ...] = (8, 16, 32, 64, 128)
     offset: float = 0.5
     foreground_iou: float = 0.5
-
-
-def read_for_doctor(address: str, format: str | None = None) -> Reading:  # noqa: A002
-    """Read a data set with every problem collected and bad boxes kept as they are.
-
-    Raises:
-        DataError: the annotations as a whole can't be read.
-    """
-    from foveal.data.formats import read
-
-    problems: list[AnnotationIssue] = []
-    dataset = read(address, format, bad_boxes="keep", problems=problems)
-    return Reading(dataset, tuple(problems))
 
 
 def diagnose(

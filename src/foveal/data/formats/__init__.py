@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foveal.data.formats.detect import FORMATS, find_format, load_format
+from foveal.data.format_names import FORMATS
+from foveal.data.formats.detect import find_format, load_format
 from foveal.errors import DataError
 from foveal.files import writing
 

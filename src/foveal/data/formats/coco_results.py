@@ -10,54 +10,67 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.data.formats import coco
+from foveal.data.formats import coco, split_address
 from foveal.data.formats.detect import find_format
 from foveal.data.formats.parsing import read_json
+from foveal.data.opening import AS_FOUND
 from foveal.errors import DataError
 from foveal.structures import Detections
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from foveal.data.dataset import Dataset
+    from foveal.data.opening import DataOptions
 
 LEFT_OUT = -1
 """Label of a category that the data set knows but was told to leave out."""
 
 
 def category_labels(
-    path: Path, splits: Sequence[str | None], classes: Sequence[str]
+    address: str | os.PathLike[str], classes: Sequence[str], options: DataOptions = AS_FOUND
 ) -> dict[Any, int]:
     """The label of each category id of a COCO data set; of any other, 1..K in the classes' order.
 
     Args:
-        path, splits: of the data set, as `split_address` gives them.
+        address: of the data set.
         classes: the K class names; categories that are not among them get LEFT_OUT.
+        options: how the data set was opened.
 
     Raises:
         DataError: the file can't be read.
     """
-    if find_format(path) != "coco":
+    path, splits = split_address(address)
+    if (options.format or find_format(path)) != "coco":
         return {label + 1: label for label in range(len(classes))}
     known = {name: label for label, name in enumerate(classes)}
     labels: dict[Any, int] = {}
     for split in splits:
         document = read_json(coco.annotation_file(path, split))
         for category in document["categories"]:
-            labels[category["id"]] = known.get(category["name"], LEFT_OUT)
+            labels[category["id"]] = known.get(options.new_name(category["name"]), LEFT_OUT)
     return labels
 
 
-def read_results(path: Path, data: Dataset, *, labels: Mapping[Any, int]) -> list[Detections]:
+def read_results(
+    path: Path,
+    data: Dataset,
+    *,
+    labels: Mapping[Any, int],
+    options: DataOptions = AS_FOUND,
+) -> list[Detections]:
     """Read what a detector found in the images of a data set.
 
     Args:
         path: the results.
         data: the images, with the ids that the results use; 1, 2, 3 ... where they have none.
         labels: of each category id, as `category_labels` gives them.
+        options: how the data set was opened; classes that a file names itself are renamed and left
+            out as those of the data set were.
 
     Returns:
         One for each image of the data set, in its order, original pixels, best first.
@@ -70,7 +83,7 @@ def read_results(path: Path, data: Dataset, *, labels: Mapping[Any, int]) -> lis
         images: Mapping[Any, int] = _image_ids(data)
         entries = document
     elif isinstance(document, dict) and isinstance(document.get("annotations"), list):
-        images, labels = _own_names(document, path, data)
+        images, labels = _own_names(document, path, data, options)
         entries = document["annotations"]
     else:
         raise DataError(
@@ -92,7 +105,7 @@ def _image_ids(data: Dataset) -> dict[Any, int]:
 
 
 def _own_names(
-    document: dict[str, Any], path: Path, data: Dataset
+    document: dict[str, Any], path: Path, data: Dataset, options: DataOptions
 ) -> tuple[dict[Any, int], dict[Any, int]]:
     """Which image and which class each id of a file means that lists both, by their names."""
     by_path = {record.path.resolve(): number for number, record in enumerate(data)}
@@ -109,8 +122,11 @@ def _own_names(
             if number is not None:
                 images[image["id"]] = number
         for category in document["categories"]:
-            if category["name"] in classes:
-                labels[category["id"]] = classes[category["name"]]
+            name = options.new_name(category["name"])
+            if name in classes:
+                labels[category["id"]] = classes[name]
+            elif options.only or name in options.ignore:
+                labels[category["id"]] = LEFT_OUT
     except (KeyError, TypeError):
         raise DataError(
             f"{path}: its images or categories can't be read. Expected images with id and "

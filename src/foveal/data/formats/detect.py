@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
+from foveal.data.format_names import FORMATS
 from foveal.data.formats import kitti
 from foveal.errors import DataError
 
@@ -22,8 +23,6 @@ _LOOKED_AT = 8
 
 _BESIDE = ("classes.csv", "class_mapping.csv", "class-descriptions-boxable.csv", "images.csv")
 """Files beside annotations that hold none."""
-
-FORMATS = ("coco", "voc", "yolo", "csv", "kitti", "labelme", "openimages", "cvat")
 
 
 class Format(Protocol):

@@ -1,0 +1,6 @@
+"""The names of the formats, apart from their modules, so that a command's help loads none."""
+
+from __future__ import annotations
+
+FORMATS = ("coco", "voc", "yolo", "csv", "kitti", "labelme", "openimages", "cvat")
+"""Each is a module in `data/formats` with `read` and `write`."""
