@@ -165,3 +165,135 @@ def test_boxes_that_leave_the_image_are_clipped(
     assert "1 x box leaves image. Clipped to the image. First: a.json, annotation 2" in caplog.text
     kept = coco.read(tmp_path / "a.json", bad_boxes="keep")
     assert kept.records[0].boxes.tolist() == [[-0.5, 2, 9.5, 12], [60, 40, 74, 58]]
+
+
+def test_a_box_that_cvat_turned_is_read_as_its_extent(
+    tmp_path: Path, picture: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture(tmp_path / "b.png", 160, 120)
+    image = [{"id": 50, "file_name": "b.png", "width": 160, "height": 120}]
+    box = {"image_id": 50, "category_id": 3, "bbox": [20, 30, 60, 20], "area": 1200}
+    turns = [{"rotation": 45.0, "occluded": False}, {"rotation": "90"}, {"rotation": 0.0}, {}]
+    annotations = [{"id": i, **box, "attributes": turn} for i, turn in enumerate(turns, 1)]
+    annotations += [{"id": 9, **box, "attributes": {"rotation": "upright"}}]
+    annotations += [
+        {"id": 8, **box, "attributes": {"rotation": 30}, "segmentation": [[5, 6, 70, 8, 9, 90]]}
+    ]
+    data = coco.read(lay(tmp_path / "a.json", annotations, images=image))
+    half = 40 / np.sqrt(2)
+    expected = [
+        [50 - half, 40 - half, 50 + half, 40 + half],
+        [40, 10, 60, 70],
+        [20, 30, 80, 50],
+        [20, 30, 80, 50],
+        [20, 30, 80, 50],
+        [5, 6, 70, 90],
+    ]
+    np.testing.assert_allclose(data.records[0].boxes, expected, atol=1e-5)
+    assert data.records[0].areas is not None
+    assert data.records[0].areas.tolist() == [1200] * 6
+    assert (
+        caplog.text.count("the extent of each is its box (3 x, first: a.json, annotation 1)") == 1
+    )
+    (tmp_path / "out").mkdir()
+    coco.write(data, tmp_path / "out")
+    again = coco.read(tmp_path / "out")
+    np.testing.assert_array_equal(again.records[0].boxes, data.records[0].boxes)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "box"),
+    [
+        ([[20, 30, 60, 30, 60, 40]], [20, 30, 60, 40]),
+        ([20, 30, 60, 30, 60, 40], [20, 30, 60, 40]),
+        ({"counts": [5, 3], "size": [48, 64]}, [0, 5, 1, 8]),
+        ({"counts": [5, 3]}, [0, 5, 1, 8]),
+        ({"counts": "53", "size": [48, 64]}, [0, 5, 1, 8]),
+    ],
+)
+@pytest.mark.parametrize("bbox", [{}, {"bbox": []}, {"bbox": None}])
+def test_without_a_bbox_the_segmentation_gives_the_box(
+    segmentation: Any, box: list, bbox: dict, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    annotation = {"id": 1, "image_id": 50, "category_id": 3, "segmentation": segmentation}
+    data = coco.read(lay(tmp_path / "a.json", [annotation | bbox]))
+    assert data.records[0].boxes.tolist() == [box]
+    assert "Objects without a bbox have a segmentation" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"bbox": []}, "bbox is [] and no segmentation"),
+        ({"bbox": None, "segmentation": []}, "bbox is None and no segmentation"),
+        ({"keypoints": [1, 2, 2]}, "only keypoints"),
+        ({"segmentation": [[1, 2, 3]]}, "no outline and no mask"),
+    ],
+)
+def test_an_object_without_a_box_is_told_and_the_others_stay(
+    fields: dict, why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = {"id": 1, "image_id": 50, "category_id": 3, "bbox": [1, 2, 3, 4]}
+    bad = {"id": 2, "image_id": 50, "category_id": 3, **fields}
+    file = lay(tmp_path / "a.json", [sound, bad])
+    data = coco.read(file)
+    assert data.records[0].boxes.tolist() == [[1, 2, 4, 6]]
+    assert "1 x no box. Left out. First: a.json, annotation 2" in caplog.text
+    assert why in caplog.text
+    problems: list = []
+    assert len(coco.read(file, problems=problems).records[0]) == 1
+    assert [problem.kind for problem in problems] == ["no box"]
+    with pytest.raises(DataError, match="annotation 2"):
+        coco.read(file, bad_boxes="stop")
+
+
+def test_ids_and_numbers_as_text_are_matched_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = {"image_id": "50", "category_id": "3", "bbox": ["1", "2.5", "3", "4"], "area": "12"}
+    annotations = [{"id": 1, **box}, {"id": 2, **box}, {"id": 3, **box, "image_id": 2.0}]
+    data = coco.read(lay(tmp_path / "a.json", annotations))
+    assert [len(record) for record in data] == [2, 1, 0]
+    assert data.records[0].boxes.tolist() == [[1, 2.5, 4, 6.5]] * 2
+    assert "image_id is written otherwise" in caplog.text
+    assert "than the id that it means (2 x, first: a.json, annotation 1)" in caplog.text
+    assert len(caplog.records) == 3
+    numbers = [{"id": "50", "file_name": "b.png", "width": "64", "height": "48"}]
+    sound = {"id": 1, "image_id": 50, "category_id": 3, "bbox": [1, 2, 3, 4]}
+    data = coco.read(lay(tmp_path / "a.json", [sound], images=numbers))
+    assert (data.records[0].width, len(data.records[0])) == (64, 1)
+
+
+def test_an_id_that_two_entries_could_mean_is_not_guessed(tmp_path: Path) -> None:
+    images = [
+        {"id": key, "file_name": f"{key!r}.png", "width": 64, "height": 48} for key in (1, "1")
+    ]
+    sound = {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4]}
+    other = {"image_id": "1", "category_id": 3, "bbox": [5, 6, 7, 8]}
+    data = coco.read(lay(tmp_path / "a.json", [sound, other], images=images))
+    assert [record.boxes.tolist() for record in data] == [[[1, 2, 4, 6]], [[5, 6, 12, 14]]]
+    with pytest.raises(DataError, match=r"image_id ' 1' is not the id .*\(the first are: 1, '1'\)"):
+        coco.read(lay(tmp_path / "a.json", [other | {"image_id": " 1"}], images=images))
+
+
+def test_lists_may_be_objects_keyed_by_id(tmp_path: Path) -> None:
+    document = {
+        "images": {"7": {"file_name": "a.png", "width": 64, "height": 48}},
+        "categories": {"10": "late", "9": {"name": "early", "supercategory": "time"}},
+        "annotations": {"x": {"image_id": 7, "category_id": 9, "bbox": [1, 2, 3, 4]}},
+    }
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    data = coco.read(tmp_path / "a.json")
+    assert data.classes == ("early", "late")
+    assert data.records[0].labels.tolist() == [0]
+
+
+@pytest.mark.parametrize("field", ["coco_url", "flickr_url", "path", "url"])
+def test_an_image_without_file_name_is_found_by_another_field(
+    field: str, tmp_path: Path, picture: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = picture(tmp_path / "images/000000001.png")
+    entry = {"id": 1, field: "http://images.example.org/train2017/000000001.png"}
+    data = coco.read(lay(tmp_path / "a.json", [], images=[entry]))
+    assert data.paths == [image]
+    assert f'are found by their "{field}" (1 x' in caplog.text

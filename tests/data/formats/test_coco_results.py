@@ -145,3 +145,27 @@ def test_categories_are_renamed_and_chosen_as_the_data_sets_classes_were(truth, 
 def test_faults_are_named(truth, value, message):
     with pytest.raises(DataError, match=message):
         load(truth, value)
+
+
+def test_ids_and_numbers_may_be_text(truth, caplog):
+    text = {"image_id": "20", "category_id": "9", "bbox": ["1", "2", "3", "4"], "score": "0.5"}
+    first, second = load(truth, [text, GOOD])
+    assert first.boxes.tolist() == [[1, 2, 4, 6]] * 2
+    assert len(second) == 0
+    assert "written as text (1 x)" in caplog.text
+
+
+def test_a_mask_alone_gives_its_extent(truth, caplog):
+    entry = {k: v for k, v in GOOD.items() if k != "bbox"}
+    outlines = [[[1, 2, 4, 2, 4, 6]], {"counts": [82, 4, 76, 4, 76, 4, 74], "size": [80, 4]}]
+    first, _ = load(truth, [entry | {"segmentation": outline} for outline in outlines])
+    assert first.boxes.tolist() == [[1, 2, 4, 6]] * 2
+    assert "the extent of the segmentation is the box (2 x)" in caplog.text
+
+
+def test_images_may_be_named_by_their_files_if_all_are(truth, caplog):
+    named = [{**GOOD, "image_id": name} for name in ("20.jpg", "10.jpg")]
+    assert [len(found) for found in load(truth, named)] == [1, 1]
+    assert "image_id is the name of the image's file" in caplog.text
+    with pytest.raises(DataError, match=r"entry 1: image_id '20\.jpg' is not in the data set"):
+        load(truth, [*named, {**GOOD, "image_id": "30.jpg"}])

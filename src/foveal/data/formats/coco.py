@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from foveal.data.dataset import ANY_CLASS, Dataset
+from foveal.data.formats.extents import box_of_segmentation, turned_box
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
-from foveal.data.formats.parsing import expect, read_json
+from foveal.data.formats.parsing import as_number, expect, read_json
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.writing import image_names, parts, place_images, tidy
@@ -41,7 +43,9 @@ def read(
     """Read a COCO file, or the file of a folder that holds the split.
 
     Classes are the categories in the order of their ids, gaps closed. Crowd regions, and objects
-    with `"ignore": 1`, become regions to ignore. Kept as flags: `segmentation` and `crowd`.
+    with `"ignore": 1`, become regions to ignore. Kept as flags: `segmentation` and `crowd`. Of an
+    object without a bbox the extent of its segmentation is read, and of one that CVAT says is
+    turned (`attributes.rotation`, in degrees) the extent of the turned box.
 
     Raises:
         DataError: the file is not COCO, or names an image or category that it does not list.
@@ -51,7 +55,7 @@ def read(
     document = expect(read_json(file), dict, file=file, place="top level", what="the file")
     rows, image_index = _images(document, file, ImageFinder(file, images=images), policy)
     classes, class_index = _categories(document, file, policy)
-    columns = _annotations(document, file, image_index, class_index, policy)
+    columns = _annotations(document, file, rows, image_index, class_index, policy)
     records = assemble(measured(rows), columns, policy)
     policy.close()
     root = images or ImageFinder(file).root
@@ -175,40 +179,74 @@ def _images(
 ) -> tuple[list[ImageRow], dict[Any, int]]:
     rows: list[ImageRow] = []
     index: dict[Any, int] = {}
-    listed = expect(document.get("images"), list, file=file, place="images", what='"images"')
-    for number, image in enumerate(listed, 1):
+    for number, image in enumerate(entries_of(document, "images", file), 1):
         place = f"image {number}"
         expect(image, dict, file=file, place=place, what="the entry")
-        key = expect(image.get("id"), (int, str), file=file, place=place, what='"id"')
+        key = id_of(image, file, place)
         if key in index:
             _report(policy, "id twice", file, f"image {key}", "the id is given to two images.")
             continue
-        width, height = (
-            expect(image.get(side, 0) or 0, (int, float), file=file, place=place, what=f'"{side}"')
-            for side in ("width", "height")
-        )
-        if not (0 <= width < 2**31 and 0 <= height < 2**31):
-            raise DataError(
-                f"{file}, {place}: size {width} x {height}. Expected pixels of 0 or more."
-            )
+        width, height = (_size(image.get(side), file, place, side) for side in ("width", "height"))
         index[key] = len(rows)
-        path = finder.find(image.get("file_name"), file=file, place=place)
-        rows.append(ImageRow(path, int(width), int(height), key))
+        called = image.get("file_name")
+        if called is None:
+            field = next((name for name in _NAMES if image.get(name)), "file_name")
+            called = image.get(field)
+            if called is not None:
+                policy.note(
+                    f'Images have no "file_name" and are found by their "{field}"',
+                    file=file,
+                    place=place,
+                )
+        path = finder.find(called, file=file, place=place)
+        rows.append(ImageRow(path, width, height, key))
     return rows, index
+
+
+_NAMES = ("coco_url", "path", "flickr_url", "url", "name", "filename")
+"""What names an image that has no `file_name`: LVIS's coco_url, COCO Annotator's path."""
+
+
+def entries_of(document: dict[str, Any], name: str, file: Path) -> list[Any]:
+    """The entries of a list; of an object, its values, each with its key as its id."""
+    value = document.get(name)
+    if isinstance(value, dict):
+        return [
+            {"id": key, **(entry if isinstance(entry, dict) else {"name": entry})}
+            for key, entry in value.items()
+        ]
+    return expect(value, list, file=file, place=name, what=f'"{name}"')  # type: ignore[no-any-return]
+
+
+def id_of(entry: dict[str, Any], file: Path, place: str) -> int | str:
+    """The id of an image or category; tools that write tables make 1.0 of 1."""
+    key = entry.get("id")
+    if isinstance(key, float) and key.is_integer():
+        return int(key)
+    return expect(key, (int, str), file=file, place=place, what='"id"')  # type: ignore[no-any-return]
+
+
+def _size(value: Any, file: Path, place: str, side: str) -> int:
+    """A side of an image in pixels, 0 where it is not said."""
+    if value in (None, ""):
+        return 0
+    number = as_number(value)
+    if number is None:
+        expect(value, (int, float), file=file, place=place, what=f'"{side}"')
+    if number is None or not 0 <= number < 2**31:
+        raise DataError(f"{file}, {place}: {side} is {value}. Expected pixels of 0 or more.")
+    return int(number)
 
 
 def _categories(
     document: dict[str, Any], file: Path, policy: IssuePolicy
 ) -> tuple[tuple[str, ...], dict[Any, int]]:
     """The class names in the order of their ids, and the label of each id."""
-    listed = expect(
-        document.get("categories"), list, file=file, place="categories", what='"categories"'
-    )
     names: dict[Any, str] = {}
-    for number, category in enumerate(listed, 1):
+    for number, category in enumerate(entries_of(document, "categories", file), 1):
         place = f"category {number}"
         expect(category, dict, file=file, place=place, what="the entry")
-        key = expect(category.get("id"), (int, str), file=file, place=place, what='"id"')
+        key = id_of(category, file, place)
         name = expect(category.get("name"), str, file=file, place=place, what='"name"')
         if not name.strip():
             raise DataError(f"{file}, {place}: the name is empty. Expected a class name.")
@@ -218,26 +256,70 @@ def _categories(
             )
             continue
         names[key] = name
-    ordered = sorted(names, key=lambda key: (isinstance(key, str), key))
+    ordered = sorted(names, key=_in_order)
     classes = tuple(dict.fromkeys(names[key] for key in ordered))
     return classes, {key: classes.index(name) for key, name in names.items()}
+
+
+def _in_order(key: int | str) -> tuple[bool, float, str]:
+    """Ids as numbers, also those written as text; then the others."""
+    number = as_number(key)
+    return (True, 0.0, str(key)) if number is None else (False, number, "")
 
 
 def _annotations(
     document: dict[str, Any],
     file: Path,
+    rows: Sequence[ImageRow],
     images: dict[Any, int],
     classes: dict[Any, int],
     policy: IssuePolicy,
 ) -> ObjectTable:
-    listed = expect(
-        document.get("annotations"), list, file=file, place="annotations", what='"annotations"'
-    )
+    listed = entries_of(document, "annotations", file)
     try:
-        return _columns(listed, file, images, classes)
+        table = _columns(listed, file, images, classes)
     except _FAULTS:
-        sound = _sound(listed, file, images, classes, policy)
-        return _columns(sound, file, images, classes, checked=True)
+        sound = _sound(listed, file, rows, images, classes, policy)
+        table = _columns(sound, file, images, classes, checked=True)
+    _turn(table, file, policy)
+    return table
+
+
+def _turn(table: ObjectTable, file: Path, policy: IssuePolicy) -> None:
+    """Take the extent of boxes that are turned; their areas stay those of the boxes."""
+    attributes = list(table.flags.get("attributes", ()))
+    outlines = table.flags.get("segmentation")
+    turned = [i for i, found in enumerate(attributes) if rotation_of(found)]
+    if not turned:
+        return
+    boxes = np.asarray(table.boxes, np.float64)
+    if table.areas is None:
+        table.areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    for i in turned:
+        boxes[i] = extent_of(boxes[i], attributes[i], outlines[i] if outlines else None)
+        attributes[i] = {k: v for k, v in attributes[i].items() if k != "rotation"} or None
+    table.boxes = boxes
+    table.flags["attributes"] = attributes
+    policy.note(
+        "Boxes with attributes.rotation are turned: the extent of each is its box",
+        file=file,
+        place=f"annotation {table.numbers[turned[0]]}",
+        count=len(turned),
+    )
+
+
+def rotation_of(attributes: Any) -> float:
+    """The angle in degrees that CVAT states for a box, 0 where there is none."""
+    if not isinstance(attributes, dict) or "rotation" not in attributes:
+        return 0.0
+    angle = as_number(attributes["rotation"])
+    return 0.0 if angle is None or not math.isfinite(angle) else angle
+
+
+def extent_of(box: Sequence[float], attributes: Any, outline: Any) -> Sequence[float]:
+    """The extent of a box xyxy turned as its attributes say; of its outline where it has one."""
+    drawn = box_of_segmentation(outline) if outline else None
+    return turned_box(box, rotation_of(attributes)) if drawn is None else drawn
 
 
 def _columns(
@@ -292,21 +374,86 @@ def _areas(listed: list[dict[str, Any]], boxes: NDArray[np.float64]) -> NDArray[
 def _sound(
     listed: list[Any],
     file: Path,
+    rows: Sequence[ImageRow],
     images: dict[Any, int],
     classes: dict[Any, int],
     policy: IssuePolicy,
 ) -> list[dict[str, Any]]:
-    """The annotations without fault; each fault is reported (and so raised, unless collected)."""
+    """The annotations without fault, all written alike.
+
+    Each fault is reported (and so raised, unless it is let pass or collected).
+    """
     sound: list[dict[str, Any]] = []
     ids: set[Any] = set()
+    image_keys, class_keys = agreeing_ids(images), agreeing_ids(classes)
     for number, item in enumerate(listed, 1):
-        fault = _fault(item, images, classes, ids)
-        if fault is None:
-            sound.append(item)
-            continue
         key = item.get("id", number) if isinstance(item, dict) else number
-        _report(policy, fault[0], file, f"annotation {key}", fault[1])
+        place = f"annotation {number if key is None else key}"
+        alike = item
+        if isinstance(item, dict):
+            alike, notes = _alike(item, images, classes, rows, image_keys, class_keys)
+            for note in notes:
+                policy.note(note, file=file, place=place)
+        fault = _fault(alike, images, classes, ids)
+        if fault is None:
+            sound.append({**alike, "id": number} if key is None else alike)
+            continue
+        _report(policy, fault[0], file, place, fault[1])
     return sound
+
+
+def agreeing_ids(known: Mapping[Any, int]) -> dict[str, Any]:
+    """The id that each text writes, where it is only one: "1" for 1."""
+    found: dict[str, Any] = {}
+    for key in known:
+        found[str(key)] = None if str(key) in found else key
+    return {text: key for text, key in found.items() if key is not None}
+
+
+def agreeing_id(key: Any, known: Mapping[Any, int], texts: Mapping[str, Any]) -> Any:
+    """The id itself if it is known, else the one that is written alike, else the id itself."""
+    if not isinstance(key, (int, float, str)):
+        return key
+    whole = int(key) if isinstance(key, float) and key.is_integer() else key
+    return whole if whole in known else texts.get(str(whole).strip(), key)
+
+
+def _alike(
+    item: dict[str, Any],
+    images: Mapping[Any, int],
+    classes: Mapping[Any, int],
+    rows: Sequence[ImageRow],
+    image_keys: Mapping[str, Any],
+    class_keys: Mapping[str, Any],
+) -> tuple[dict[str, Any], list[str]]:
+    """An annotation as COCO writes it, of one as tools write it; and what was changed."""
+    alike, notes = dict(item), []
+    for field, known, texts in (
+        ("image_id", images, image_keys),
+        ("category_id", classes, class_keys),
+    ):
+        key = item.get(field)
+        alike[field] = agreeing_id(key, known, texts)
+        if alike[field] is not key and alike[field] != key:
+            notes.append(f"{field} is written otherwise (text or number) than the id that it means")
+    box = item.get("bbox")
+    if isinstance(box, list) and any(isinstance(value, str) for value in box):
+        numbers = [as_number(value) for value in box]
+        if None not in numbers:
+            alike["bbox"] = numbers
+            notes.append("Numbers of a bbox are written as text")
+    if isinstance(item.get("area"), str):
+        area = as_number(item["area"]) if item["area"].strip() else math.nan
+        alike["area"] = item["area"] if area is None else area
+    if not box:
+        known_image = isinstance(alike["image_id"], (int, str)) and alike["image_id"] in images
+        height = rows[images[alike["image_id"]]].height if known_image else 0
+        drawn = box_of_segmentation(item.get("segmentation"), height)
+        if drawn is not None:
+            left, top, right, bottom = drawn
+            alike["bbox"] = [left, top, right - left, bottom - top]
+            notes.append("Objects without a bbox have a segmentation, whose extent is the box")
+    return alike, notes
 
 
 def _fault(
@@ -322,13 +469,18 @@ def _fault(
         ids.add(key)
     image, category, box = (item.get(k) for k in ("image_id", "category_id", "bbox"))
     if not isinstance(image, (int, str)) or image not in images:
-        return "unknown image", f'image_id {image!r} is not the id of an entry of "images".'
+        listed = ", ".join(map(repr, list(images)[:5])) or "none"
+        return "unknown image", (
+            f'image_id {image!r} is not the id of an entry of "images" (the first are: {listed}).'
+        )
     if not isinstance(category, (int, str)) or category not in classes:
         listed = ", ".join(map(str, list(classes)[:20])) or "none"
         return "unknown class", (
             f"category_id {category!r} has no name. Expected one of the ids in "
             f'"categories": {listed}.'
         )
+    if not box and not isinstance(box, (str, bool, int, float)):
+        return "no box", _without_box(item)
     if isinstance(box, list) and len(box) == 5:
         return "not a box", "bbox has five numbers: rotated boxes are not read here."
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
@@ -338,10 +490,18 @@ def _fault(
     return None
 
 
+def _without_box(item: dict[str, Any]) -> str:
+    """Why an annotation has no box."""
+    said = f"bbox is {item['bbox']}" if "bbox" in item else "there is no bbox"
+    if item.get("segmentation"):
+        return f"{said} and the segmentation is no outline and no mask. Expected a bbox."
+    if item.get("keypoints"):
+        return f"{said}, only keypoints, which have no extent. Expected a bbox."
+    return f"{said} and no segmentation. Expected a bbox."
+
+
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return abs(value) < 2**63 or isinstance(value, float)
+    return not isinstance(value, str) and as_number(value) is not None
 
 
 def _report(policy: IssuePolicy, kind: Kind, file: Path, place: str, message: str) -> None:

@@ -6,13 +6,16 @@ says itself which image and class is which, so that ids need not agree.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from foveal.data.formats import coco, split_address
+from foveal.data.formats.coco import agreeing_id, agreeing_ids
 from foveal.data.formats.detect import find_format
-from foveal.data.formats.parsing import read_json
+from foveal.data.formats.extents import box_of_segmentation
+from foveal.data.formats.parsing import as_number, read_json
 from foveal.data.opening import AS_FOUND
 from foveal.errors import DataError
 from foveal.structures import Detections
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 
     from foveal.data.dataset import Dataset
     from foveal.data.opening import DataOptions
+
+log = logging.getLogger(__name__)
+
+_FAULTS = (KeyError, TypeError, ValueError, OverflowError)
 
 LEFT_OUT = -1
 """Label of a category that the data set knows but was told to leave out."""
@@ -51,7 +58,7 @@ def category_labels(
     labels: dict[Any, int] = {}
     for split in splits:
         document = read_json(coco.annotation_file(path, split))
-        for category in document["categories"]:
+        for category in coco.entries_of(document, "categories", path):
             labels[category["id"]] = known.get(options.new_name(category["name"]), LEFT_OUT)
     return labels
 
@@ -92,9 +99,83 @@ def read_results(
         )
     try:
         columns = _columns(entries, images, labels)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise DataError(_first_fault(entries, path, images, labels)) from None
+    except _FAULTS:
+        images = _images_by_name(entries, images, data, path)
+        entries = _alike(entries, images, labels, data, path)
+        try:
+            columns = _columns(entries, images, labels)
+        except _FAULTS:
+            raise DataError(_first_fault(entries, path, images, labels)) from None
     return _by_image(*columns, data)
+
+
+def _images_by_name(
+    entries: list[Any], images: Mapping[Any, int], data: Dataset, path: Path
+) -> Mapping[Any, int]:
+    """The images by the names of their files, where all entries name them so, not by their ids."""
+    used = {e["image_id"] for e in entries if isinstance(e, dict) and _is_id(e.get("image_id"))}
+    texts = agreeing_ids(images)
+    if all(agreeing_id(key, images, texts) in images for key in used):
+        return images
+    names: dict[str, int] = {}
+    for number, record in enumerate(data):
+        for name in {record.path.name, record.path.stem, record.path.stem.lstrip("0") or "0"}:
+            names[name] = -1 if name in names else number
+    found = {key: names.get(str(key), -1) for key in used}
+    if any(number < 0 for number in found.values()):
+        return images
+    log.warning("%s: image_id is the name of the image's file, not its id.", path.name)
+    return found
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, float, str)) and not isinstance(value, bool)
+
+
+def _alike(
+    entries: list[Any],
+    images: Mapping[Any, int],
+    labels: Mapping[Any, int],
+    data: Dataset,
+    path: Path,
+) -> list[Any]:
+    """The entries as COCO writes results, of entries as tools write them; says what differs."""
+    image_keys, label_keys = agreeing_ids(images), agreeing_ids(labels)
+    heights = {key: data.records[number].height for key, number in images.items()}
+    alike: list[Any] = []
+    texts = outlines = 0
+    for entry in entries:
+        if not isinstance(entry, dict):
+            alike.append(entry)
+            continue
+        new = dict(entry)
+        for field, known, keys in (
+            ("image_id", images, image_keys),
+            ("category_id", labels, label_keys),
+        ):
+            if field in entry:
+                new[field] = agreeing_id(entry[field], known, keys)
+        box, score = entry.get("bbox"), entry.get("score")
+        if isinstance(box, list) and any(isinstance(value, str) for value in box):
+            numbers = [as_number(value) for value in box]
+            new["bbox"] = box if None in numbers else numbers
+        if isinstance(score, str) and as_number(score) is not None:
+            new["score"] = as_number(score)
+        texts += any(new[field] is not entry[field] for field in entry)
+        key = new.get("image_id")
+        drawn = box_of_segmentation(
+            entry.get("segmentation"), heights.get(key, 0) if _is_id(key) else 0
+        )
+        if not box and drawn is not None:
+            left, top, right, bottom = drawn
+            new["bbox"] = [left, top, right - left, bottom - top]
+            outlines += 1
+        alike.append(new)
+    if texts:
+        log.warning("%s: ids or numbers are written as text (%d x).", path.name, texts)
+    if outlines:
+        log.warning("%s: the extent of the segmentation is the box (%d x).", path.name, outlines)
+    return alike
 
 
 def _image_ids(data: Dataset) -> dict[Any, int]:
@@ -164,7 +245,7 @@ def _first_fault(
     for number, entry in enumerate(entries, 1):
         try:
             _columns([entry], images, labels)
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except _FAULTS:
             where = f"{path}, entry {number}"
             if not isinstance(entry, dict):
                 return f"{where}: is {entry!r:.80}. Expected image_id, category_id, bbox and score."

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import Labels, found_classes
+from foveal.data.formats.extents import ellipse_box, turned_box
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_xml
@@ -204,13 +204,13 @@ def _box(shape: Element) -> tuple[float, ...] | None:
     if shape.tag == "box":
         corners = _numbers(shape, *_CORNERS)
         angle = parse_number(shape.get("rotation", "0"))
-        return None if corners is None or angle is None else _turned(corners, angle)
+        return None if corners is None or angle is None else turned_box(corners, angle)
     if shape.tag == "ellipse":
         values = _numbers(shape, "cx", "cy", "rx", "ry")
         if values is None:
             return None
         x, y, rx, ry = values
-        return x - rx, y - ry, x + rx, y + ry
+        return ellipse_box(x, y, rx, ry, parse_number(shape.get("rotation", "0")) or 0.0)
     if shape.tag == "mask":
         values = _numbers(shape, "left", "top", "width", "height")
         if values is None:
@@ -222,15 +222,3 @@ def _box(shape: Element) -> tuple[float, ...] | None:
     if len(points) < 3 or len(values) != 2 * len(points):
         return None
     return min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
-
-
-def _turned(corners: list[float], degrees: float) -> tuple[float, ...]:
-    """The extent of a box turned about its center."""
-    if not degrees or not math.isfinite(degrees):
-        return tuple(corners)
-    left, top, right, bottom = corners
-    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
-    half_x = ((right - left) * cos + (bottom - top) * sin) / 2
-    half_y = ((right - left) * sin + (bottom - top) * cos) / 2
-    x, y = (left + right) / 2, (top + bottom) / 2
-    return x - half_x, y - half_y, x + half_x, y + half_y

@@ -86,6 +86,7 @@ class IssuePolicy:
     bad_boxes: BadBoxes = "drop"
     problems: list[AnnotationIssue] | None = None
     _seen: dict[str, list[AnnotationIssue]] = field(default_factory=dict)
+    _notes: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.bad_boxes not in ("drop", "stop", "keep"):
@@ -105,8 +106,22 @@ class IssuePolicy:
         else:
             self._seen.setdefault(problem.kind, []).append(problem)
 
+    def note(self, what: str, *, file: Path, place: str, count: int = 1) -> None:
+        """Take note of a choice that reading made, no mistake; `close` says each once.
+
+        Args:
+            what: what was read in which way, a sentence without its full stop.
+            file, place: where.
+            count: how often, where it is said once for several.
+        """
+        seen, first = self._notes.get(what, (0, f"{file.name}, {place}"))
+        self._notes[what] = (seen + count, first)
+
     def close(self) -> None:
-        """Log one line for each kind of problem that was let pass."""
+        """Log one line for each kind of problem that was let pass and for each choice made."""
+        for what, (count, first) in self._notes.items():
+            log.warning("%s (%d x, first: %s).", what, count, first)
+        self._notes.clear()
         done = {"drop": "Left out", "keep": "Kept as it is"}
         for kind, problems in self._seen.items():
             what = done[self.bad_boxes]
@@ -114,6 +129,8 @@ class IssuePolicy:
                 what = "Clipped to the image"
             elif kind == "image twice":
                 what = done["keep"]
+            elif kind == "no box":
+                what = done["drop"]
             log.warning(_SEEN, len(problems), kind, what, problems[0])
         self._seen.clear()
 

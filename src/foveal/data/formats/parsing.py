@@ -198,6 +198,15 @@ def parse_number(text: str | None) -> float | None:
         return None
 
 
+def as_number(value: object) -> float | None:
+    """The number that a JSON value is, or writes as text; None if it is none, or too large."""
+    if isinstance(value, str):
+        return parse_number(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if isinstance(value, float) or abs(value) < 2**63 else None
+
+
 def _opening(yaml: Any) -> tuple[type, ...]:
     return (
         yaml.FlowSequenceStartToken,
