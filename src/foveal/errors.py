@@ -42,4 +42,17 @@ class TrainingInterrupted(TrainingError):  # noqa: N818
 
 
 class MissingExtraError(FovealError):
-    """An optional package is needed; the message is the line that installs it."""
+    """An optional package is needed; the message ends in the line that installs it.
+
+    Attributes:
+        line: what is missing and the line that installs it: the same for all that lack it.
+        needed_by: the file that needs it; nothing where no file does.
+    """
+
+    def __init__(self, line: str, needed_by: str = "") -> None:
+        super().__init__(line, needed_by)  # both, so that it can be pickled
+        self.line = line
+        self.needed_by = needed_by
+
+    def __str__(self) -> str:
+        return f"{self.needed_by}: {self.line}" if self.needed_by else self.line

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from tests.cli.conftest import foveal, small_settings
@@ -211,3 +213,31 @@ def test_a_folder_that_can_not_be_made_is_explained(monkeypatch, capsys, model, 
     out = smears / "a.png" / "found"
     assert foveal(monkeypatch, "predict", model, smears, "--out", out) == 2
     assert "can't be written" in capsys.readouterr().err
+
+
+def test_what_a_folder_holds_beside_images_is_counted(monkeypatch, capsys, model, smears, tmp_path):
+    for name in ("a.txt", "b.txt", "clip.mov", "._a.png", "Thumbs.db"):
+        (smears / name).write_bytes(b"x")
+    assert foveal(monkeypatch, "predict", model, smears, "--out", tmp_path / "found") == 0
+    shown = capsys.readouterr()
+    assert "3 files passed over, no images: 2 .txt, 1 .mov." in shown.out
+    assert shown.err.count("skipped") == 0
+
+
+def test_a_missing_package_is_said_once(monkeypatch, capsys, model, smears, tmp_path):
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    for name in ("x.HEIC", "y.heic"):
+        (smears / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(90))
+    pixels = np.zeros((48, 64, 3), np.uint16)
+    for name in ("x.tif", "y.tif"):
+        tifffile.imwrite(smears / name, pixels, photometric="rgb", planarconfig="separate")
+    out = tmp_path / "found"
+    assert foveal(monkeypatch, "predict", model, smears, "--out", out) == 1
+    shown = capsys.readouterr().err
+    assert shown.count("pip install 'foveal[images]'") == 1
+    assert shown.count("pip install 'foveal[tiff]'") == 1
+    assert "2 images can't be read, the first of them" in shown
+    assert "x.HEIC" in shown
+    assert "4 of 7 images can't be read" in shown
+    assert len(json.loads((out / "detections.json").read_text())["images"]) == 3

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from foveal.errors import DataError
-from foveal.inference.image_paths import ImageFile, find_images, picture_names
+from foveal.inference.image_paths import FoundImages, find_images, picture_names
 
 
 @pytest.fixture
@@ -19,11 +20,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def paths(found: list[ImageFile]) -> list[Path]:
-    return [each.path for each in found]
+def paths(found: FoundImages) -> list[Path]:
+    return [each.path for each in found.images]
 
 
-def names(found: list[ImageFile], folder: Path) -> list[str]:
+def names(found: FoundImages, folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in paths(found)]
 
 
@@ -33,7 +34,7 @@ def test_a_folder_gives_its_images_sorted(folder):
 
 
 def test_our_own_pictures_are_left_out_of_folders_only(folder):
-    assert len(find_images([str(folder)])) == 4
+    assert len(find_images([str(folder)]).images) == 4
     ours = folder / "out/pictures/a.jpg"
     assert paths(find_images([str(ours)], leave_out=folder / "out")) == [ours]
 
@@ -63,11 +64,15 @@ def test_each_image_once_in_the_order_of_the_names(folder):
     [
         ("absent", "absent: no such file or folder"),
         ("*.webp", "matches no image"),
-        ("empty", "no image in this folder"),
+        ("empty", r"no image in this folder\."),
+        ("texts", r"no image in this folder: 1 \.txt\. Expected"),
+        ("*.txt", r"matches no image: 1 \.txt\. Expected"),
     ],
 )
 def test_a_name_without_an_image_is_an_error(folder, name, message):
     (folder / "empty").mkdir()
+    (folder / "texts").mkdir()
+    (folder / "texts/a.txt").write_bytes(b"x")
     with pytest.raises(DataError, match=message):
         find_images([str(folder / name)])
 
@@ -87,4 +92,26 @@ def test_pictures_keep_their_folders_and_never_collide():
 
 def test_found_images_know_the_names_of_their_pictures(folder):
     found = find_images([str(folder)], leave_out=folder / "out")
-    assert [each.picture.as_posix() for each in found] == ["a.jpg", "b.jpg", "deep/c.jpg"]
+    assert [each.picture.as_posix() for each in found.images] == ["a.jpg", "b.jpg", "deep/c.jpg"]
+
+
+def test_what_is_no_image_is_counted_and_an_image_by_content_is_taken(folder):
+    Image.new("RGB", (4, 3)).save(folder / "scan.JPG_large", "JPEG")
+    for name in ("clip.MOV", "raw.cr2", "e.jfif", "f.jpe", "photo.HEIC", "more.txt"):
+        (folder / name).write_bytes(b"x")
+    for name in ("Thumbs.db", "desktop.ini", "._a.jpg", ".cache/x.jpg", "out/detections.json"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    for name in (str(folder), f"{folder}/**/*"):
+        found = find_images([name], leave_out=folder / "out")
+        assert {path.name for path in paths(found)} >= {"scan.JPG_large", "e.jfif", "f.jpe"}
+        assert len(found.images) == 7
+        said = "4 files passed over, no images: 2 .txt, 1 .MOV, 1 .cr2."
+        assert found.describe_passed_over() == said
+    assert find_images([f"{folder}/*.jpg"]).describe_passed_over() == ""
+
+
+def test_a_file_that_is_named_is_not_passed_over(folder):
+    found = find_images([str(folder), str(folder / "notes.txt")], leave_out=folder / "out")
+    assert found.passed_over == []
+    assert len(found.images) == 4

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from foveal.cli.progress import progress_bar
-from foveal.errors import SettingsError
+from foveal.errors import MissingExtraError, SettingsError
 from foveal.files import writing
 from foveal.text import counted
 
 if TYPE_CHECKING:
+    from foveal.data.images.missing import MissingExtras
     from foveal.errors import ImageError
     from foveal.inference.image_paths import ImageFile
     from foveal.inference.predictor import Predictor
@@ -78,10 +79,14 @@ def predict(
 
     An image that can't be read is named and left out; then the exit code is 1.
     """
+    from foveal.data.images.missing import MissingExtras
     from foveal.inference.explain import explain_nothing
     from foveal.inference.image_paths import find_images
 
-    files = find_images(images, leave_out=out)
+    found = find_images(images, leave_out=out)
+    files = found.images
+    if found.passed_over:
+        typer.echo(found.describe_passed_over())
     with writing(out, advice=_ANOTHER):
         out.mkdir(parents=True, exist_ok=True)
     predictor = _predictor(
@@ -96,7 +101,11 @@ def predict(
         scales=_parse_scales(scales),
         precision=precision,
     )
-    detections = _detect(predictor, files, pictures=out / "pictures" if pictures else None)
+    missing = MissingExtras()
+    folder = out / "pictures" if pictures else None
+    detections = _detect(predictor, files, pictures=folder, missing=missing)
+    for line in missing.sentences():
+        typer.echo(line, err=True)
     _write(detections, out)
     _summarize(detections, out, pictures=pictures)
     if detections and not any(map(len, detections)):
@@ -153,7 +162,11 @@ def _parse_scales(text: str) -> tuple[float, ...]:
 
 
 def _detect(
-    predictor: Predictor, files: list[ImageFile], *, pictures: Path | None
+    predictor: Predictor,
+    files: list[ImageFile],
+    *,
+    pictures: Path | None,
+    missing: MissingExtras,
 ) -> list[Detections]:
     """What was found in each image that can be read, in the files' order; draws it too."""
     from foveal.outputs.pictures import write_picture
@@ -161,8 +174,11 @@ def _detect(
     detections: dict[int, Detections] = {}
     with progress_bar(len(files)) as bar:
 
-        def skip(_index: int, error: ImageError) -> None:
-            bar.say(f"skipped: {error}")
+        def skip(_index: int, error: ImageError | MissingExtraError) -> None:
+            if isinstance(error, MissingExtraError):
+                missing.add(error)
+            else:
+                bar.say(f"skipped: {error}")
             bar.advance()
 
         paths = [file.path for file in files]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from foveal.data.images.inputs import ImageLike
-    from foveal.errors import ImageError
+    from foveal.errors import ImageError, MissingExtraError
     from foveal.inference.predictor import Predictor
     from foveal.structures import Detections
 
@@ -38,7 +38,7 @@ def explain_nothing(
     """
     probe = replace(predictor, score_threshold=0.0, flip=False, scales=(1.0,), max_detections=100)
 
-    def ignore(index: int, error: ImageError) -> None:
+    def ignore(index: int, error: ImageError | MissingExtraError) -> None:
         """Broken images are reported where they were first met."""
 
     predictions = islice(probe.stream(images, on_error=ignore), max_images)

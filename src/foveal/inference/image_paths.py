@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foveal.data.images.kinds import describe_endings, is_image_file
 from foveal.errors import DataError
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_ENDINGS = (
-    ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tga",
-    ".jp2", ".avif", ".mpo", ".dib",
-)  # fmt: skip
+_SYSTEMS = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
+"""Files that a system writes into folders of images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,33 @@ class ImageFile:
     picture: Path
 
 
-def find_images(named: Iterable[str], *, leave_out: Path | None = None) -> list[ImageFile]:
+@dataclass(frozen=True, slots=True)
+class FoundImages:
+    """What names stand for.
+
+    Attributes:
+        images: each once, in the order of the names.
+        passed_over: files of folders and globs that are no images, hidden ones left out.
+    """
+
+    images: list[ImageFile]
+    passed_over: list[Path]
+
+    def describe_passed_over(self) -> str:
+        """What was passed over, by endings: 3 files passed over: 2 .mov, 1 .txt."""
+        count = len(self.passed_over)
+        if not count:
+            return ""
+        files = counted(count, "file")
+        return f"{files} passed over, no images: {describe_endings(self.passed_over)}."
+
+
+def find_images(named: Iterable[str], *, leave_out: Path | None = None) -> FoundImages:
     """The images that paths, folders and globs name, each once, in the order of the names.
 
     Of a folder, and of what a glob matches below folders, files are taken that have an image's
-    ending; a file that is named is taken whatever its ending. `**` reaches into all folders.
+    ending, or none that is known and an image's content; a file that is named is taken whatever it
+    is. `**` reaches into all folders.
 
     Args:
         named: paths of files or folders, or globs.
@@ -46,17 +68,20 @@ def find_images(named: Iterable[str], *, leave_out: Path | None = None) -> list[
         DataError: a name stands for no image.
     """
     files: dict[str, Path] = {}
+    others: dict[str, Path] = {}
     for name in named:
-        paths = _expand(name, leave_out.resolve() if leave_out else None)
+        paths, passed = _expand(name, os.path.realpath(leave_out) if leave_out else None)
+        others |= {os.path.realpath(path): path for path in passed}
         if not paths:
             raise DataError(
-                f"{name}: {_what_is_wrong(name)} Expected an image, a folder of images or a glob "
-                "such as 'smears/*.jpg'."
+                f"{name}: {_what_is_wrong(name, passed)} Expected an image, a folder of images or "
+                "a glob such as 'smears/*.jpg'."
             )
         for path in paths:
             files.setdefault(os.path.realpath(path), path)
     paths = list(files.values())
-    return [ImageFile(*each) for each in zip(paths, picture_names(paths), strict=True)]
+    images = [ImageFile(*each) for each in zip(paths, picture_names(paths), strict=True)]
+    return FoundImages(images, [path for real, path in others.items() if real not in files])
 
 
 def picture_names(paths: Sequence[Path]) -> list[Path]:
@@ -80,43 +105,49 @@ def picture_names(paths: Sequence[Path]) -> list[Path]:
     return names
 
 
-def _expand(name: str, leave_out: Path | None) -> list[Path]:
+def _expand(name: str, leave_out: str | None) -> tuple[list[Path], list[Path]]:
+    """The images that a name stands for, and the other files that it would stand for."""
     path = Path(name).expanduser()
     if path.is_dir():
-        return _inside(path, leave_out)
+        return _sorted_out(_inside(path), leave_out)
     if path.exists() or not glob.has_magic(name):
-        return [path] if path.exists() else []
-    matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 takes absolute globs
-    paths = []
-    for match in map(Path, matches):
-        if match.is_dir():
+        return ([path] if path.exists() else []), []
+    return _sorted_out(sorted(glob.glob(str(path), recursive=True)), leave_out)  # noqa: PTH207
+
+
+def _inside(folder: Path) -> list[str]:
+    """All files of a folder and the folders below it, but for what is hidden."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.join(parent, name) for name in names]  # noqa: PTH118
+    return [str(path) for path in sorted(map(Path, found))]
+
+
+def _sorted_out(paths: Iterable[str], leave_out: str | None) -> tuple[list[Path], list[Path]]:
+    """Images, and other files; without folders, hidden files, systems' own and ours."""
+    images: list[Path] = []
+    others: list[Path] = []
+    for text in paths:
+        path = Path(text)
+        if path.name.startswith(".") or path.name.lower() in _SYSTEMS or _is_below(text, leave_out):
             continue
-        if match.suffix.lower() in _ENDINGS and not _is_below(match, leave_out):
-            paths.append(match)
-    return paths
+        if path.is_file():
+            (images if is_image_file(text) else others).append(path)
+    return images, others
 
 
-def _inside(folder: Path, leave_out: Path | None) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in _ENDINGS
-        and not path.name.startswith(".")
-        and path.is_file()
-        and not _is_below(path, leave_out)
-    )
+def _is_below(path: str, folder: str | None) -> bool:
+    return folder is not None and os.path.realpath(path).startswith(folder + os.sep)
 
 
-def _is_below(path: Path, folder: Path | None) -> bool:
-    return folder is not None and folder in path.resolve().parents
-
-
-def _what_is_wrong(name: str) -> str:
+def _what_is_wrong(name: str, passed: Sequence[Path]) -> str:
     path = Path(name).expanduser()
+    other = f": {describe_endings(passed)}." if passed else "."
     if path.is_dir():
-        return "no image in this folder."
+        return f"no image in this folder{other}"
     if glob.has_magic(name):
-        return "matches no image."
+        return f"matches no image{other}"
     return "no such file or folder."
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from foveal.data.images.inputs import ImageLike
     from foveal.data.transforms.preparation import Preparation
     from foveal.detection.anchors import AnchorGrid
-    from foveal.errors import ImageError
+    from foveal.errors import ImageError, MissingExtraError
     from foveal.runtimes.base import Runtime
 
 _BATCHES_WAITING = 8
@@ -125,7 +125,7 @@ class Predictor:
         images: Iterable[ImageLike],
         *,
         keep_pixels: bool = False,
-        on_error: Callable[[int, ImageError], None] | None = None,
+        on_error: Callable[[int, ImageError | MissingExtraError], None] | None = None,
     ) -> Iterator[Prediction]:
         """Yield what was found in each image as soon as it is known.
 
@@ -139,6 +139,7 @@ class Predictor:
 
         Raises:
             ImageError: an image can't be read, and there is no `on_error`.
+            MissingExtraError: what reads it is not installed, and there is no `on_error`.
         """
         views = self._views()
         reader = Reader(

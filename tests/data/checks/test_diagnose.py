@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -105,6 +106,21 @@ def test_broken_images_and_other_sizes_are_found_by_opening(tmp_path: Path) -> N
     assert "0.png" in find(opened, "broken image").places[0]
     assert "48 x 64, annotated as 64 x 48" in find(opened, "size disagrees").places[0]
     assert "turned" in find(opened, "size disagrees").places[0]
+
+
+def test_a_missing_package_is_one_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = healthy(tmp_path)
+    for record in records[:2]:
+        Image.new("I;16", (64, 48)).save(record.path, "TIFF")
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+
+    diagnosis = diagnose(make_reading(tmp_path, records), images=True, workers=0)
+
+    missing = find(diagnosis, "package missing")
+    assert missing.count == 2
+    assert missing.places[0] == str(records[0].path)
+    assert "pip install 'foveal[tiff]'" in missing.advice
+    assert kinds(diagnosis) == {"package missing", "duplicate image"}
 
 
 def test_images_are_opened_by_processes_too(tmp_path: Path) -> None:

@@ -113,3 +113,18 @@ def test_a_split_without_any_label_file_is_read_with_a_warning(
     folder = lay({"images/one/a": "0 .5 .5 .2 .2", "images/two/b": ""}, {"data.yaml": header})
     assert [len(record) for record in yolo.read(folder, "val")] == [0]
     assert "none of the 1 images has a label file" in caplog.text
+
+
+def test_images_of_any_ending_are_taken_and_other_files_told(
+    lay: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = "0 0.5 0.5 0.2 0.4\n"
+    folder = lay({"images/a": line, "images/b": ""}, {"data.yaml": "train: images\nnames: [x]"})
+    (folder / "images/a.png").rename(folder / "images/a.jfif")
+    (folder / "images/b.png").rename(folder / "images/b.JPG_large")
+    for name in ("images/raw.CR2", "images/notes.txt", "images/._a.jpg"):
+        (folder / name).write_bytes(b"x")
+    data = yolo.read(folder)
+    assert [record.path.name for record in data] == ["a.jfif", "b.JPG_large"]
+    assert [len(record) for record in data] == [1, 0]
+    assert "1 file passed over, no images: 1 .CR2." in caplog.text

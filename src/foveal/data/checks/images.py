@@ -11,7 +11,8 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from foveal.data.checks.findings import Finding, make_finding
-from foveal.errors import FovealError
+from foveal.data.images.missing import MissingExtras
+from foveal.errors import FovealError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -148,9 +149,13 @@ def open_images(
     records = {record.path: record for data in parts for record in data}
     there = [record for record in records.values() if _file_size(record.path)]
     asked = [(record.path, record.width, record.height) for record in there]
-    broken, sizes = [], []
+    broken: list[str] = []
+    sizes: list[str] = []
+    missing = MissingExtras()
     for done, (path, fault, sized) in enumerate(_opened(asked, workers), 1):
-        if fault:
+        if isinstance(fault, MissingExtraError):
+            missing.add(fault)
+        elif fault:
             broken.append(fault)
         if sized:
             sizes.append(f"{path}: {sized}")
@@ -161,6 +166,7 @@ def open_images(
             "broken image", "fault", "{n} image{s} that can't be read", broken,
             advice="Fetch them again, convert them, or remove them.",
         ),
+        *_describe_missing(missing),
         *make_finding(
             "size disagrees", "fault",
             "{n} image{s} of another size than the annotations say", sizes,
@@ -170,9 +176,20 @@ def open_images(
     ]  # fmt: skip
 
 
+def _describe_missing(missing: MissingExtras) -> list[Finding]:
+    """One finding for each package that images need and that is not installed."""
+    return [
+        finding
+        for line, files in missing
+        for finding in make_finding(
+            "package missing", "fault", "{n} image{s} not looked at", files, advice=f"{line}."
+        )
+    ]
+
+
 def _opened(
     asked: Sequence[tuple[Path, int, int]], workers: int
-) -> Iterator[tuple[Path, str, str]]:
+) -> Iterator[tuple[Path, str | MissingExtraError, str]]:
     if workers == 0 or len(asked) < 2:
         yield from map(_open, asked)
         return
@@ -181,7 +198,7 @@ def _opened(
         yield from pool.map(_open, asked, chunksize=chunk)
 
 
-def _open(asked: tuple[Path, int, int]) -> tuple[Path, str, str]:
+def _open(asked: tuple[Path, int, int]) -> tuple[Path, str | MissingExtraError, str]:
     """(path, why it can't be read, how its size disagrees), each empty where all is well."""
     from foveal.data.images.reading import image_info, read_image
     from foveal.structures import PixelRange
@@ -191,6 +208,8 @@ def _open(asked: tuple[Path, int, int]) -> tuple[Path, str, str]:
         info = image_info(path)
         low, high = ((0.0,), (2.0**info.bits - 1,)) if info.bits > 8 else ((), ())
         read_image(path, PixelRange(info.bands, low, high))
+    except MissingExtraError as error:
+        return path, error, ""
     except FovealError as error:
         return path, str(error), ""
     size = (info.width, info.height)

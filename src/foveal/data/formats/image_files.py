@@ -4,6 +4,7 @@
 # ruff: noqa: PTH100, PTH113, PTH118
 from __future__ import annotations
 
+import logging
 import os
 import posixpath
 import re
@@ -12,15 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.data.formats.image_urls import is_address, names_in
+from foveal.data.images.kinds import (
+    IMAGE_ENDINGS,
+    describe_endings,
+    is_image_file,
+    lies_beside_images,
+)
 from foveal.errors import DataError
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+log = logging.getLogger(__name__)
+
 IMAGE_FOLDERS = ("images", "JPEGImages", "image_2", "data", "imgs", "img")
 """Folders beside or above annotations in which people keep images."""
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 
 ANNOTATION_FOLDERS = frozenset({"annotations", "labels", "label_2", "imagesets", "annotation"})
 
@@ -183,9 +191,21 @@ class ImageFinder:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files of a folder and the folders below it, sorted."""
-    found = []
+    """The image files of a folder and the folders below it, sorted; others are told in the log.
+
+    Files of an ending that says nothing are images if their content is.
+    """
+    found, others = [], []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(parent, n) for n in names if n.lower().endswith(IMAGE_ENDINGS)]
+        for name in names:
+            if name.startswith("."):
+                continue
+            if is_image_file(f"{parent}/{name}"):
+                found.append(Path(parent, name))
+            elif not lies_beside_images(name):
+                others.append(Path(parent, name))
+    if others:
+        passed = counted(len(others), "file")
+        log.warning("%s: %s passed over, no images: %s.", folder, passed, describe_endings(others))
     return sorted(found)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import Labels, found_classes
 from foveal.data.formats.csv import annotation_file
-from foveal.data.formats.image_files import IMAGE_ENDINGS, ImageFinder
+from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_table, write_table
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured, report_unreadable
 from foveal.data.formats.writing import class_name, expect_sizes, image_names, parts, place_images
+from foveal.data.images.kinds import has_image_ending
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _image_names(
 def _find(name: str, finder: ImageFinder, file: Path, place: str) -> Path:
     """The image of an id, which has an ending or not."""
     path = finder.find(name, file=file, place=place)
-    if path.is_file() or name.lower().endswith(IMAGE_ENDINGS):
+    if path.is_file() or has_image_ending(name):
         return path
     return finder.find_called(name, ending=".jpg", file=file, place=place)
 

@@ -12,10 +12,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from foveal.data.images import tiff
-from foveal.errors import ImageError
+from foveal.data.images.kinds import kind_of
+from foveal.errors import ImageError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,7 +79,8 @@ def _tiff_bands(picture: Image.Image) -> tuple[int, int]:
 @cache
 def _formats() -> tuple[str, ...]:
     Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
+    known = [name for name in _FORMATS if name in Image.OPEN]
+    return tuple(name for name in known if name != "AVIF" or features.check("avif"))
 
 
 @contextmanager
@@ -112,10 +114,35 @@ def _open(file: IO[bytes], formats: Sequence[str]) -> Image.Image:
     raise UnidentifiedImageError("no format knows the file")
 
 
+def _open_heif(file: IO[bytes]) -> Image.Image | None:
+    """Read the header of HEIF, which Pillow does not know by itself; None for any other format.
+
+    Raises:
+        MissingExtraError: what reads it, or AVIF, is not installed.
+    """
+    file.seek(0)
+    kind = kind_of(file.read(32))
+    file.seek(0)
+    if kind == "AVIF" and "AVIF" not in _formats():
+        raise MissingExtraError(
+            "Reading AVIF needs a Pillow that does: pip install 'foveal[images]'"
+        )
+    if kind != "HEIF":
+        return None
+    try:
+        from pi_heif import HeifImageFile
+    except ImportError:
+        raise MissingExtraError(
+            "Reading HEIC and HEIF needs pi-heif: pip install 'foveal[images]'"
+        ) from None
+    picture: Image.Image = HeifImageFile(file, "")
+    return picture
+
+
 def open_picture(file: IO[bytes], *, path: Path) -> tuple[Image.Image, int]:
     """Read the header: the picture, not yet decoded, and the orientation still to be applied."""
     with _without_warnings():
-        picture = _open(file, _formats())
+        picture = _open_heif(file) or _open(file, _formats())
         if picture.format in _STILL and getattr(picture, "is_animated", False):
             raise ImageError(
                 f"{path}: is an animation. Expected a single picture. Save the frame that you mean."

@@ -18,10 +18,10 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from foveal.data.images import jpegxl, tiff
 from foveal.data.images import pillow as pictures
-from foveal.data.images import tiff
 from foveal.data.images.pixels import convert_bands, scale_to_bytes
-from foveal.errors import FovealError, ImageError
+from foveal.errors import FovealError, ImageError, MissingExtraError
 from foveal.structures import RGB, PixelRange
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def read_image(
     """Decode an image.
 
     Args:
-        path: a JPEG, PNG, TIFF, WebP, BMP, GIF, PPM, TGA, JPEG 2000 or AVIF file.
+        path: a JPEG, PNG, TIFF, WebP, BMP, GIF, PPM, TGA, JPEG 2000 or AVIF file; HEIC, HEIF and
+            JPEG XL with foveal[images].
         pixel_range: 3 bands give RGB, 1 gray; any other number must be the file's own. Values are
             scaled linearly between its limits and clipped.
         max_pixels: larger images are refused.
@@ -67,7 +68,7 @@ def read_image(
 
     Raises:
         ImageError: the file is missing, empty, broken, too large or of a kind that can't be read.
-        MissingExtraError: a multi-band TIFF, and tifffile is not installed.
+        MissingExtraError: what reads this kind of file is not installed; it is named.
     """
     path, deep = Path(path), bool(pixel_range.low)
     with _explained(path):
@@ -85,7 +86,7 @@ def read_for_display(path: Path | str) -> NDArray[np.uint8]:
 
     Raises:
         ImageError: as for `read_image`.
-        MissingExtraError: a multi-band TIFF, and tifffile is not installed.
+        MissingExtraError: what reads this kind of file is not installed; it is named.
     """
     path, info = Path(path), image_info(path)
     deep = info.bits > 8
@@ -100,7 +101,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
 
     Raises:
         ImageError: the file is missing, empty or no image.
-        MissingExtraError: a multi-band TIFF, and tifffile is not installed.
+        MissingExtraError: what reads this kind of file is not installed; it is named.
     """
     info = image_info(path)
     return info.width, info.height
@@ -111,10 +112,13 @@ def image_info(path: Path | str) -> ImageInfo:
 
     Raises:
         ImageError: the file is missing, empty or no image.
-        MissingExtraError: a multi-band TIFF, and tifffile is not installed.
+        MissingExtraError: what reads this kind of file is not installed; it is named.
     """
     path = Path(path)
     with _opened(path) as file, _explained(path):
+        if jpegxl.is_jpegxl(file):
+            height, width, bands, bits = jpegxl.read_shape(file, path=path, max_pixels=MAX_PIXELS)
+            return ImageInfo(width, height, bands, bits, "JPEG XL")
         if tiff.is_tiff(file) and not pictures.reads_tiff(file):
             height, width, bands, bits = tiff.read_shape(file, path=path)
             return ImageInfo(width, height, bands, bits, "TIFF")
@@ -176,7 +180,9 @@ def _percentiles(
 def _decode(path: Path, *, bands: int, deep: bool, max_pixels: int) -> NDArray[Any]:
     """The stored values [H, W, bands]; `deep` keeps what is deeper than 8 bits in color too."""
     with _opened(path) as file:
-        if tiff.is_tiff(file) and (deep or bands not in (1, 3) or not pictures.reads_tiff(file)):
+        if jpegxl.is_jpegxl(file):
+            values = jpegxl.read_jpegxl(file, path=path, max_pixels=max_pixels)
+        elif tiff.is_tiff(file) and (deep or bands not in (1, 3) or not pictures.reads_tiff(file)):
             values = tiff.read_tiff(file, path=path, max_pixels=max_pixels)
         else:
             values = pictures.read_picture(
@@ -211,6 +217,8 @@ def _explained(path: Path) -> Iterator[None]:
     """Turn whatever a decoder raises into an error that names the file."""
     try:
         yield
+    except MissingExtraError as error:
+        raise MissingExtraError(error.line, str(path)) from None
     except FovealError:
         raise
     except UnidentifiedImageError:

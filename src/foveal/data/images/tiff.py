@@ -112,7 +112,8 @@ def _tifffile() -> Any:
         import tifffile
     except ImportError:
         raise MissingExtraError(
-            "Reading a multi-band or deep TIFF needs tifffile: pip install 'foveal[tiff]'"
+            "Reading TIFF of many bands, or of more than 8 bits, needs tifffile: "
+            "pip install 'foveal[tiff]'"
         ) from None
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     return tifffile

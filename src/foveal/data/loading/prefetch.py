@@ -16,7 +16,7 @@ import numpy as np
 
 from foveal.data.images.inputs import describe, to_pixels
 from foveal.detection.postprocessing import Origin
-from foveal.errors import ImageError
+from foveal.errors import ImageError, MissingExtraError
 from foveal.structures import Sample, Target
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Reader:
     def read(
         self,
         images: Iterable[ImageLike],
-        on_error: Callable[[int, ImageError], None] | None,
+        on_error: Callable[[int, ImageError | MissingExtraError], None] | None,
     ) -> Iterator[list[Input]]:
         """Yield each image's inputs, in the images' order; a single image needs no thread.
 
@@ -99,6 +99,7 @@ class Reader:
 
         Raises:
             ImageError: an image can't be read, and there is no `on_error`.
+            MissingExtraError: what reads it is not installed, and there is no `on_error`.
         """
         numbered = enumerate(images)
         first = list(islice(numbered, 2))
@@ -110,7 +111,7 @@ class Reader:
             for index, result in made:
                 try:
                     inputs = result()
-                except ImageError as error:
+                except (ImageError, MissingExtraError) as error:
                     if on_error is None:
                         raise
                     on_error(index, error)
