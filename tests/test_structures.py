@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.training.conftest import make_fake_batch
@@ -39,6 +41,24 @@ def test_items_slices_and_masks():
     assert [each.name for each in FOUND] == FOUND.names
     with pytest.raises(IndexError):
         FOUND[4]
+
+
+def test_a_mark_of_what_was_left_out_is_carried():
+    assert not FOUND.capped
+    full = replace(FOUND, left_out_score=0.4)
+    assert full.capped
+    assert full != FOUND
+    assert full[:1].capped
+    assert full[full.scores > 0.6].capped
+    assert full.filter("normal").capped
+    assert Detections.concatenate([FOUND, full]).left_out_score == 0.4
+
+
+def test_above_what_was_left_out_nothing_is_missing():
+    full = replace(FOUND, left_out_score=0.4)
+    assert full.above(0.4).capped
+    assert not full.above(0.5).capped
+    assert not full.filter("normal", score_threshold=0.5).capped
 
 
 def test_equal_when_all_values_are():

@@ -85,7 +85,7 @@ def make_output(size: int, classes: int, batch: int, *, many: bool) -> RawOutput
 
 
 def make_candidates(raw: RawOutput, anchors: torch.Tensor) -> Candidates:
-    logits, labels, boxes = best_candidates(
+    logits, labels, boxes, _ = best_candidates(
         raw, anchors, threshold_logit=THRESHOLD_LOGIT, top_per_level=1000
     )
     counts = (logits > -torch.inf).sum(dim=1)

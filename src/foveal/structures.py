@@ -264,12 +264,15 @@ class PaddedDetections(NamedTuple, Generic[ArrayT]):
         scores: [B, M] float32, zero where padded.
         labels: [B, M] int64, zero where padded.
         counts: [B] int64, how many of the M are real.
+        left_out: [B] float32, the score that nothing is above of what a limit left out, 0 where
+            nothing was left out; None where that is not known, as from exported models.
     """
 
     boxes: ArrayT
     scores: ArrayT
     labels: ArrayT
     counts: ArrayT
+    left_out: ArrayT | None = None
 
 
 class Detection(NamedTuple):
@@ -302,6 +305,8 @@ class Detections:
         classes: the K class names.
         width, height: the original image's size in pixels, 0 where unknown.
         path: the image's file, where it came from one.
+        left_out_score: the score that nothing is above of what was left out, because a limit
+            (`max_detections`, `top_per_level`) was reached; 0 where nothing was left out.
     """
 
     boxes: NDArray[np.float32]
@@ -311,6 +316,7 @@ class Detections:
     width: int = 0
     height: int = 0
     path: Path | None = None
+    left_out_score: float = 0.0
 
     def __post_init__(self) -> None:
         boxes = np.asarray(self.boxes, np.float32)
@@ -392,8 +398,14 @@ class Detections:
             boxes=np.concatenate([part.boxes for part in parts]),
             scores=np.concatenate([part.scores for part in parts]),
             labels=np.concatenate([part.labels for part in parts]),
+            left_out_score=max(part.left_out_score for part in parts),
         )
         return joined.select(np.argsort(-joined.scores, kind="stable"))
+
+    @property
+    def capped(self) -> bool:
+        """Whether a limit was reached, so that objects may be missing and counts be too low."""
+        return self.left_out_score > 0
 
     @property
     def names(self) -> list[str]:
@@ -408,7 +420,7 @@ class Detections:
 
     def above(self, score_threshold: float) -> Detections:
         """The detections whose score is at least the threshold."""
-        return self.select(self.scores >= score_threshold)
+        return self._capped_from(score_threshold).select(self.scores >= score_threshold)
 
     def filter(self, *names: str, score_threshold: float = 0.0) -> Detections:
         """The detections of some classes.
@@ -428,7 +440,12 @@ class Detections:
         keep = self.scores >= score_threshold
         if names:
             keep &= np.isin(self.labels, [self.classes.index(name) for name in names])
-        return self.select(keep)
+        return self._capped_from(score_threshold).select(keep)
+
+    def _capped_from(self, score_threshold: float) -> Detections:
+        """The same, known to be complete where all that was left out is below the threshold."""
+        complete = self.left_out_score < score_threshold
+        return replace(self, left_out_score=0.0) if complete else self
 
     def counts(self) -> dict[str, int]:
         """How many were found of each class, zeros included."""

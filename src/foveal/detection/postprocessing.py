@@ -82,7 +82,8 @@ def postprocess(
             `foveal.detection.decoding.decode`.
 
     Returns:
-        Boxes in original pixels, inside the image, best first.
+        Boxes in original pixels, inside the image, best first. They are marked as capped where a
+        limit left something out whose score may reach the threshold.
     """
     if not isinstance(output, PaddedDetections):
         output = _decode(
@@ -102,6 +103,7 @@ def postprocess(
         boxes, scores = origin.to_original(output.boxes[row, real]), output.scores[row, real]
         keep = scores >= np.float32(score_threshold)
         keep &= (boxes[:, 2:] - boxes[:, :2] > _NO_SIDE).all(axis=1)
+        left_out = _left_out(output, row)
         detections.append(
             Detections(
                 boxes[keep],
@@ -111,9 +113,21 @@ def postprocess(
                 width=origin.placement.width,
                 height=origin.placement.height,
                 path=origin.path,
+                left_out_score=left_out if left_out >= np.float32(score_threshold) else 0.0,
             )
         )
     return detections
+
+
+def _left_out(output: PaddedDetections[NDArray[Any]], row: int) -> float:
+    """The score that nothing is above of what was left out of an image, 0 where nothing was.
+
+    Where a runtime decodes by itself and says nothing of it, a full row may have had more.
+    """
+    if output.left_out is not None:
+        return float(output.left_out[row])
+    most = output.scores.shape[1]
+    return float(output.scores[row, -1]) if int(output.counts[row]) == most else 0.0
 
 
 def _decode(
@@ -132,4 +146,4 @@ def _decode(
         return decode(raw, grid.boxes(*size), extents=extents, **settings)
     anchors = grid.tensor(*size, device=logits.device)
     padded = decode(raw, anchors, extents=anchors.new_tensor(extents), **settings)
-    return PaddedDetections(*(part.cpu().numpy() for part in padded))
+    return PaddedDetections(*(None if part is None else part.cpu().numpy() for part in padded))

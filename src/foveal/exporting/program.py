@@ -112,7 +112,7 @@ class DetectingNetwork(nn.Module):
         raw = self.network(images)
         levels, decoding = len(raw) // 2, self.decoding
         score_threshold = torch.tensor(decoding.score_threshold, dtype=torch.float64)
-        logits, labels, boxes = best_candidates(
+        logits, labels, boxes, _ = best_candidates(
             RawOutput(raw[:levels], raw[levels:]),
             self.anchors,
             threshold_logit=float(torch.logit(score_threshold)),

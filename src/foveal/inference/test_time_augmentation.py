@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,10 @@ def merge(
         together.boxes,
         np.zeros_like(together.labels) if class_agnostic else together.labels,
         iou_threshold=nms_iou,
-        max_detections=max_detections,
+        max_detections=max_detections + 1,  # one more tells whether any is left out
     )
-    return together.select(keep)
+    merged = together.select(keep[:max_detections])
+    if len(keep) > max_detections:
+        beyond = float(together.scores[keep[-1]])
+        return replace(merged, left_out_score=max(beyond, merged.left_out_score))
+    return merged

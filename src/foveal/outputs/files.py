@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+CAPPED = "capped"
+"""The column, or key of an image, that marks where a limit of detections was reached."""
 _HUNDREDTHS = 2
 """Decimals of a pixel that are written."""
 
@@ -62,7 +64,8 @@ def write_coco(
     """Write detections as a COCO data set with scores; boxes are [x, y, width, height].
 
     Args:
-        path: the file. Images are named relative to its folder.
+        path: the file. Images are named relative to its folder, and marked where a limit of
+            detections was reached.
         detections: one for each image, boxes in original pixels, all of the same classes.
         image_ids, category_ids: COCO's ids, where they are not 1, 2, 3 ...
 
@@ -96,6 +99,8 @@ def write_coco(
                 "file_name": _relative(each.path, path.parent) or f"image {number}",
                 "width": each.width,
                 "height": each.height,
+                CAPPED: each.capped,
+                **({"left_out_score": _score(each.left_out_score)} if each.capped else {}),
             }
             for number, (image_id, each) in enumerate(zip(image_ids, detections, strict=True))
         ],
@@ -110,7 +115,8 @@ def write_coco(
 def write_csv(path: Path, detections: Sequence[Detections]) -> None:
     """Write one line for each detection: image, corners in original pixels, class, score.
 
-    `foveal.read` and tools that read such annotations take it too.
+    `foveal.read` and tools that read such annotations take it too. The last column says whether the
+    image had more detections than the limit lets through.
 
     Args:
         path: the file. Images are named relative to its folder.
@@ -120,28 +126,31 @@ def write_csv(path: Path, detections: Sequence[Detections]) -> None:
         FovealError: the file can't be written.
     """
     lines: list[Sequence[Any]] = [
-        ("image", "xmin", "ymin", "xmax", "ymax", "label", "score", "width", "height")
+        ("image", "xmin", "ymin", "xmax", "ymax", "label", "score", "width", "height", CAPPED)
     ]
     for number, each in enumerate(detections):
         name = _relative(each.path, path.parent) or f"image {number}"
-        size = (each.width, each.height)
+        rest = (each.width, each.height, _word(each.capped))
         for box, score, label in _rows(each):
             corners = (f"{float(value):.{_HUNDREDTHS}f}" for value in box)
-            lines.append((name, *corners, each.classes[label], score, *size))
+            lines.append((name, *corners, each.classes[label], score, *rest))
     _write_lines(path, lines)
 
 
 def write_counts(path: Path, detections: Sequence[Detections]) -> None:
     """Write one line for each image: how many of each class were found, and of all.
 
+    The last column says whether the image had more detections than the limit lets through, so that
+    its counts may be too low.
+
     Raises:
         FovealError: the file can't be written.
     """
     classes = detections[0].classes if detections else ()
-    lines: list[Sequence[Any]] = [("image", *classes, "total")]
+    lines: list[Sequence[Any]] = [("image", *classes, "total", CAPPED)]
     for number, each in enumerate(detections):
         name = _relative(each.path, path.parent) or f"image {number}"
-        lines.append((name, *each.counts().values(), len(each)))
+        lines.append((name, *each.counts().values(), len(each), _word(each.capped)))
     _write_lines(path, lines)
 
 
@@ -168,11 +177,20 @@ def to_supervision(detections: Detections) -> Any:
 def _rows(detections: Detections) -> list[tuple[NDArray[np.float32], float, int]]:
     """Each detection's box, score and label; scores with the digits that a float32 has."""
     return [
-        (box, float(f"{float(score):.6g}"), int(label))
+        (box, _score(score), int(label))
         for box, score, label in zip(
             detections.boxes, detections.scores, detections.labels, strict=True
         )
     ]
+
+
+def _score(score: Any) -> float:
+    return float(f"{float(score):.6g}")
+
+
+def _word(value: bool) -> str:
+    """As JSON has it, and as spreadsheets and pandas read it."""
+    return "true" if value else "false"
 
 
 def _relative(image: Path | None, folder: Path) -> str:
