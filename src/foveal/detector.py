@@ -308,6 +308,7 @@ class Detector:
         self,
         *,
         score_threshold: float | None = None,
+        max_detections: int | None = None,
         device: str = "auto",
         precision: RuntimePrecision = "auto",
     ) -> Predictor:
@@ -315,13 +316,17 @@ class Detector:
 
         Args:
             score_threshold: the least score of a detection; None takes the card's.
+            max_detections: how many detections of an image at most; None takes the model's own.
             device: 'auto' takes CUDA, else MPS, else the CPU; or 'cpu', 'cuda', 'cuda:1', 'mps'.
             precision: 'auto' takes what is fastest here.
 
         Raises:
-            SettingsError: a device or precision that can't be had.
+            SettingsError: a device or precision that can't be had, or another limit of detections
+                than that inside an exported file.
         """
-        return self._open(device, precision).predictor(score_threshold=score_threshold)
+        return self._open(device, precision).predictor(
+            score_threshold=score_threshold, max_detections=max_detections
+        )
 
     def _open(self, device: str, precision: RuntimePrecision) -> Opened:
         """What computes; kept for the next time where nothing special is wanted."""

@@ -65,6 +65,7 @@ def test_a_folder_gives_pictures_and_tables(monkeypatch, capsys, model, smears, 
     ]
     assert document["annotations"]
     assert min(each["score"] for each in document["annotations"]) > 0.25
+    assert ("lets through" in shown.out) == any(image["capped"] for image in document["images"])
     with (out / "detections.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == len(document["annotations"])
     with (out / "counts.csv").open(newline="") as file:
@@ -113,7 +114,13 @@ def test_options_reach_the_network(monkeypatch, capsys, model, smears, tmp_path)
     assert len(document["images"]) == 2
     assert len(document["annotations"]) == 4
     assert not (out / "pictures").exists()
-    assert "Threshold" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Threshold" not in shown
+    assert "In 2 of 2 images more was found than the limit of 2 detections lets through" in shown
+    assert "(a.png, b.png)" in shown
+    assert [image["capped"] for image in document["images"]] == [True, True]
+    with (out / "counts.csv").open(newline="") as file:
+        assert [line["capped"] for line in csv.DictReader(file)] == ["true", "true"]
 
 
 @pytest.fixture

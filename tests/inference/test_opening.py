@@ -66,6 +66,12 @@ def test_what_is_decoded_inside_takes_its_own_values(inside: Opened) -> None:
     assert predictor.score_threshold == 0.5
 
 
+@pytest.mark.parametrize(("limit", "top"), [(None, 1000), (50, 1000), (400, 4000)])
+def test_candidates_follow_a_limit_above_the_models_own(loaded, limit, top) -> None:
+    predictor = open_network(loaded, device="cpu").predictor(max_detections=limit)
+    assert (predictor.max_detections, predictor.top_per_level) == (limit or 100, top)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

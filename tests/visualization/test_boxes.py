@@ -95,6 +95,14 @@ def test_a_label_is_written_where_there_is_room() -> None:
     assert (draw_detections(gray(300, 300), one, legend=False) != bare).sum() > 500
 
 
+def test_the_legend_says_where_a_limit_was_reached() -> None:
+    found = detections((100, 100, 140, 140))
+    both = (found, replace(found, left_out_score=0.5))
+    whole, capped = (draw_detections(gray(300, 300), each, labels=False) for each in both)
+    assert (whole != capped).sum() > 500
+    assert np.array_equal(*(draw_detections(gray(300, 300), each, legend=False) for each in both))
+
+
 def test_the_legend_takes_the_emptiest_corner() -> None:
     boxes = [(5.0 + 30 * i, 5.0, 25.0 + 30 * i, 25.0) for i in range(9)]
     boxes += [(5.0, 100.0 + 30 * i, 25.0, 120.0 + 30 * i) for i in range(6)]

@@ -167,12 +167,11 @@ def _evaluate_model(
     # Low scores too: the curves need them.
     predictor = detector.predictor(
         score_threshold=detector.settings.decoding.score_threshold,
+        max_detections=max_detections,
         device=device,
         precision=precision,
     )
-    predictor = replace(
-        predictor, batch=batch, max_detections=max_detections or predictor.max_detections
-    )
+    predictor = replace(predictor, batch=batch)
     with progress_bar(len(dataset)) as bar:
         return detector.evaluate(dataset, out=out, predictor=predictor, progress=bar.update)
 

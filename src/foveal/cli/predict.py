@@ -82,6 +82,7 @@ def predict(
     from foveal.data.images.missing import MissingExtras
     from foveal.inference.explain import explain_nothing
     from foveal.inference.image_paths import find_images
+    from foveal.outputs.capped import describe_capped
 
     found = find_images(images, leave_out=out)
     files = found.images
@@ -89,7 +90,7 @@ def predict(
         typer.echo(found.describe_passed_over())
     with writing(out, advice=_ANOTHER):
         out.mkdir(parents=True, exist_ok=True)
-    predictor = _predictor(
+    predictor, decodes_inside = _predictor(
         model,
         score_threshold=score_threshold,
         nms_iou=nms,
@@ -108,6 +109,11 @@ def predict(
         typer.echo(line, err=True)
     _write(detections, out)
     _summarize(detections, out, pictures=pictures)
+    capped = describe_capped(
+        detections, max_detections=predictor.max_detections, decodes_inside=decodes_inside
+    )
+    if capped:
+        typer.echo(capped)
     if detections and not any(map(len, detections)):
         typer.echo(explain_nothing(predictor, [str(each.path) for each in detections]))
     broken = len(files) - len(detections)
@@ -130,7 +136,8 @@ def _predictor(
     flip: bool,
     scales: tuple[float, ...],
     precision: Precision,
-) -> Predictor:
+) -> tuple[Predictor, bool]:
+    """What finds the objects, and whether decoding and NMS are inside the model's file."""
     from foveal.inference.opening import open_model
 
     opened = open_model(path, device=device, precision=precision)
@@ -146,7 +153,9 @@ def _predictor(
         max_detections=max_detections,
         class_agnostic=class_agnostic,
     )
-    return replace(predictor, batch=batch, flip=flip, scales=scales)
+    export = opened.description.export
+    decodes_inside = export is not None and export.nms
+    return replace(predictor, batch=batch, flip=flip, scales=scales), decodes_inside
 
 
 def _parse_scales(text: str) -> tuple[float, ...]:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
     from foveal.structures import PaddedDetections, RawOutput
 
+CANDIDATES_A_DETECTION = 10
+"""So many candidates of a level for each detection are enough, even if all objects are found on it.
+An object has many anchors; of fewer candidates the best objects' anchors would leave no room for
+the others."""
+
 
 @overload
 def decode(

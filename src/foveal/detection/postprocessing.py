@@ -146,4 +146,8 @@ def _decode(
         return decode(raw, grid.boxes(*size), extents=extents, **settings)
     anchors = grid.tensor(*size, device=logits.device)
     padded = decode(raw, anchors, extents=anchors.new_tensor(extents), **settings)
-    return PaddedDetections(*(None if part is None else part.cpu().numpy() for part in padded))
+    left_out = padded.left_out
+    boxes, scores, labels, counts = (part.cpu().numpy() for part in padded[:4])
+    return PaddedDetections(
+        boxes, scores, labels, counts, None if left_out is None else left_out.cpu().numpy()
+    )

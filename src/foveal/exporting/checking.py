@@ -279,5 +279,5 @@ def _on_host(
         return host
 
     if isinstance(output, PaddedDetections):
-        return PaddedDetections(*(None if part is None else array(part) for part in output))
+        return PaddedDetections(*(array(part) for part in output[:4]))
     return RawOutput(tuple(map(array, output.logits)), tuple(map(array, output.deltas)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from foveal.checkpoints.finding import NETWORK, ONNX, OPENVINO, prediction_file
 from foveal.data.transforms.preparation import make_pixel_range, make_preparation
 from foveal.detection.anchors import AnchorGrid
+from foveal.detection.decoding import CANDIDATES_A_DETECTION
 from foveal.errors import ModelFileError, SettingsError
 from foveal.inference.predictor import Predictor
 
@@ -51,7 +52,8 @@ class Opened:
 
         Args:
             score_threshold: the least score of a detection; None takes the card's.
-            nms_iou, max_detections, class_agnostic: None takes the model's own.
+            nms_iou, max_detections, class_agnostic: None takes the model's own. Where more
+                detections are wanted than the model's own limit, the candidates a level follow.
 
         Returns:
             The predictor; `dataclasses.replace` changes anything else in it.
@@ -67,6 +69,10 @@ class Opened:
                 max_detections=max_detections,
                 class_agnostic=class_agnostic,
             )
+        limit = decoding.max_detections if max_detections is None else max_detections
+        top = decoding.top_per_level
+        if limit > decoding.max_detections:
+            top = max(top, CANDIDATES_A_DETECTION * limit)
         return Predictor(
             self.runtime,
             AnchorGrid(**description.anchors.model_dump()),
@@ -76,9 +82,9 @@ class Opened:
             score_threshold=description.card.score_threshold
             if score_threshold is None
             else score_threshold,
-            top_per_level=decoding.top_per_level,
+            top_per_level=top,
             nms_iou=decoding.nms_iou if nms_iou is None else nms_iou,
-            max_detections=decoding.max_detections if max_detections is None else max_detections,
+            max_detections=limit,
             class_agnostic=decoding.class_agnostic if class_agnostic is None else class_agnostic,
         )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal.config import DecodingSettings, Settings, change_settings
+from foveal.detection.decoding import CANDIDATES_A_DETECTION
 from foveal.text import counted
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 _DETECTIONS_AN_OBJECT = 2
 """So many detections for each object of the fullest image: new images may be fuller."""
-_CANDIDATES_A_DETECTION = 10
-"""So many candidates of a level for each of them, all on one level. An object has many anchors, and
-the best objects' would use up a smaller number before the others' turn comes."""
 
 
 def follow_objects(settings: Settings, data: Dataset) -> Settings:
@@ -34,7 +32,7 @@ def follow_objects(settings: Settings, data: Dataset) -> Settings:
     needed = _needed_detections(data)
     wanted = {
         "max_detections": needed,
-        "top_per_level": _CANDIDATES_A_DETECTION * needed,
+        "top_per_level": CANDIDATES_A_DETECTION * needed,
     }
     changes: dict[str, Any] = {
         name: number

@@ -53,7 +53,8 @@ def draw_detections(
         image: [H, W] or [H, W, C] uint8; of more than three bands the first three are shown.
         detections: boxes in the image's pixels, best first.
         labels: write class and score beside the boxes, where there is room.
-        legend: write how many were found of each class.
+        legend: write how many were found of each class, and whether a limit of detections was
+            reached.
         min_side: enlarge a picture whose shorter side is below this by a whole factor, so that
             words fit into it; 0 keeps the size.
 
@@ -68,6 +69,8 @@ def draw_detections(
     boxes = detections.boxes * zoom
     drawn = [colors.class_color(int(label)) for label in detections.labels]
     rows = _class_rows(detections.labels, detections.classes) if legend else []
+    if rows and detections.capped:
+        rows.append(LegendRow("limit reached", len(detections), colors.IGNORED))
     return _draw(picture, boxes, drawn, ["solid"] * len(boxes), words, rows)
 
 
