@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foveal.data.folders import files_below, is_junk
 from foveal.data.images.kinds import describe_endings, is_image_file
 from foveal.errors import DataError
 from foveal.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-_SYSTEMS = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
-"""Files that a system writes into folders of images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,30 +107,21 @@ def _expand(name: str, leave_out: str | None) -> tuple[list[Path], list[Path]]:
     """The images that a name stands for, and the other files that it would stand for."""
     path = Path(name).expanduser()
     if path.is_dir():
-        return _sorted_out(_inside(path), leave_out)
+        return _sorted_out(map(str, files_below(path)), leave_out)
     if path.exists() or not glob.has_magic(name):
         return ([path] if path.exists() else []), []
-    return _sorted_out(sorted(glob.glob(str(path), recursive=True)), leave_out)  # noqa: PTH207
-
-
-def _inside(folder: Path) -> list[str]:
-    """All files of a folder and the folders below it, but for what is hidden."""
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(parent, name) for name in names]  # noqa: PTH118
-    return [str(path) for path in sorted(map(Path, found))]
+    matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 takes absolute globs
+    kept = [m for m in matches if not any(map(is_junk, set(Path(m).parts) - set(path.parts)))]
+    return _sorted_out(kept, leave_out)
 
 
 def _sorted_out(paths: Iterable[str], leave_out: str | None) -> tuple[list[Path], list[Path]]:
-    """Images, and other files; without folders, hidden files, systems' own and ours."""
+    """Images, and other files; without folders and ours."""
     images: list[Path] = []
     others: list[Path] = []
     for text in paths:
         path = Path(text)
-        if path.name.startswith(".") or path.name.lower() in _SYSTEMS or _is_below(text, leave_out):
-            continue
-        if path.is_file():
+        if path.is_file() and not _is_below(text, leave_out):
             (images if is_image_file(text) else others).append(path)
     return images, others
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from foveal.data.checks.boxes import check_boxes, check_classes, check_sizes
-from foveal.data.checks.findings import Diagnosis, Finding, in_order, make_finding
+from foveal.data.checks.findings import Diagnosis, Finding, Level, in_order, make_finding
 from foveal.data.checks.images import check_files, open_images
 from foveal.data.formats.issues import count_by_kind
 from foveal.data.statistics import measure_dataset
@@ -56,7 +56,13 @@ _EXPLANATIONS: dict[Kind, tuple[str, str]] = {
         "{n} image{s} whose size is needed and can't be read",
         "Fetch the images again or correct their paths.",
     ),
+    "encoding guessed": (
+        "{n} file{s} not UTF-8, whose encoding was guessed",
+        "Look at the names of the classes; save the files as UTF-8 where one is wrong.",
+    ),
 }
+_DOUBTS: frozenset[Kind] = frozenset({"encoding guessed"})
+"""Kinds that may be well; all others can't be right."""
 _UNTOLD = ("{n} mistake{s} of another kind in the annotations", "Correct them.")
 """What is said of each kind of problem that reading collects, and what to do about it."""
 
@@ -129,9 +135,8 @@ def _from_reading(reading: Reading) -> list[Finding]:
         if kind == "image not readable":
             problems = [p for p in problems if p.image is None or p.image.is_file()]
         what, advice = _EXPLANATIONS.get(problems[0].kind, _UNTOLD) if problems else _UNTOLD
-        findings += make_finding(
-            kind, "fault", what, [str(problem) for problem in problems], advice=advice
-        )
+        level: Level = "doubt" if kind in _DOUBTS else "fault"
+        findings += make_finding(kind, level, what, [str(p) for p in problems], advice=advice)
     return findings
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from foveal.data.format_names import FORMATS
 from foveal.data.formats.detect import find_format, load_format
+from foveal.data.formats.parsing import telling_encodings
 from foveal.errors import DataError
 from foveal.files import writing
 
@@ -63,13 +64,14 @@ def read_splits(
         reader = load_format(find_format(path) if format is None else format)
         if not path.exists():
             raise DataError(f"{path} does not exist. Expected annotations there.")
-        parts = [
-            replace(
-                reader.read(path, split, images=folder, bad_boxes=bad_boxes, problems=problems),
-                name=f"{path.name}:{split}",
-            )
-            for split in splits
-        ]
+        with telling_encodings(problems):
+            parts = [
+                replace(
+                    reader.read(path, split, images=folder, bad_boxes=bad_boxes, problems=problems),
+                    name=f"{path.name}:{split}",
+                )
+                for split in splits
+            ]
     except OSError as error:
         where = error.filename or os.fspath(address)
         raise DataError(f"{where} can't be read: {error.strerror or error}.") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal.data.dataset import ANY_CLASS, Dataset
+from foveal.data.folders import files_in, files_one_below
 from foveal.data.formats.extents import box_of_segmentation, turned_box
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
@@ -171,7 +172,7 @@ def annotation_file(path: Path, split: str | None) -> Path:
 
 def candidates(folder: Path) -> list[Path]:
     """The JSON files of a folder, its `annotations` and the folders one below, sorted."""
-    return sorted(set(folder.glob("*.json")) | set(folder.glob("*/*.json")))
+    return sorted([*files_in(folder, ".json"), *files_one_below(folder, ".json")])
 
 
 def _images(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foveal.data.dataset import Dataset
+from foveal.data.folders import files_in
 from foveal.data.formats.class_names import Labels, class_file, found_classes
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
@@ -35,6 +36,7 @@ _COLUMNS = {
 }
 _OPTIONAL = {"width": ("width",), "height": ("height",), "ignored": ("ignored", "difficult")}
 _PLAIN = {name: place for place, name in enumerate(_COLUMNS)}
+_ENDINGS = (".csv", ".tsv")
 _NO_DATA = ("classes.csv", "class_mapping.csv", "class-descriptions-boxable.csv", "images.csv")
 
 
@@ -121,7 +123,7 @@ def annotation_file(path: Path, split: str | None, *, no_data: tuple[str, ...] =
                 "the folder that holds it."
             )
         return path
-    found = sorted(file for file in path.glob("*.csv") if not file.name.endswith(no_data))
+    found = [f for f in files_in(path, *_ENDINGS) if not f.name.endswith(no_data)]
     chosen = found
     if split is not None:
         exact = [file for file in found if file.stem == split]

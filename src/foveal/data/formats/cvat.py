@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from foveal.data.dataset import Dataset
+from foveal.data.folders import files_in
 from foveal.data.formats.class_names import Labels, found_classes
 from foveal.data.formats.extents import ellipse_box, turned_box
 from foveal.data.formats.image_files import ImageFinder
@@ -124,7 +125,7 @@ def annotation_file(path: Path) -> Path:
     if path.is_file():
         return path
     found = [path / "annotations.xml"] if (path / "annotations.xml").is_file() else []
-    found = found or sorted(path.glob("*.xml"))
+    found = found or files_in(path, ".xml")
     if len(found) != 1:
         raise DataError(f"{path}: {len(found)} XML files. Expected annotations.xml.")
     return found[0]

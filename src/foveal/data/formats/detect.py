@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
+from foveal.data.folders import files_in, files_one_below, folders_in
 from foveal.data.format_names import FORMATS
 from foveal.data.formats import kitti
+from foveal.data.formats.parsing import head_text
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ _LOOKED_AT = 8
 
 _BESIDE = ("classes.csv", "class_mapping.csv", "class-descriptions-boxable.csv", "images.csv")
 """Files beside annotations that hold none."""
+_XML = "annotations"
+"""A folder of XML files two folders down, in lower case."""
 
 
 class Format(Protocol):
@@ -81,8 +86,8 @@ def find_format(path: Path) -> str:
         return found[0]
     if found:
         raise DataError(
-            f"{path} holds several formats: {', '.join(found)}. Say which with format=..., or "
-            "pass the annotation file's own path."
+            f"{path} holds several formats: {', '.join(found)}. Say which: "
+            f"--format {found[0]} (in Python format={found[0]!r}), or name the annotation file."
         )
     raise DataError(f"{path}: no annotations recognized. Looked for: {_LOOKED_FOR}")
 
@@ -93,16 +98,9 @@ _LOOKED_FOR = (
     "yolo: data.yaml or another .yaml with names, obj.data, or labels/*.txt with five numbers a "
     "line; csv: a .csv with or without header; kitti: label_2/*.txt or .txt files with 15 columns; "
     "labelme: .json files with shapes; openimages: a .csv with ImageID and XMin; "
-    "cvat: an .xml with <annotations>. Pass format=... to be told what is missing."
+    "cvat: an .xml with <annotations>. With --format NAME (in Python "
+    "format='NAME') you are told what is missing."
 )
-
-
-def _head(file: Path, size: int = 65536) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            return stream.read(size)
-    except OSError as error:
-        raise DataError(f"{file} can't be read: {error.strerror or error}.") from error
 
 
 _BY_ENDING = {
@@ -112,6 +110,7 @@ _BY_ENDING = {
     ".yml": "yolo",
     ".data": "yolo",
     ".csv": "csv",
+    ".tsv": "csv",
 }
 """What a file that was named itself is taken for where its content does not tell."""
 
@@ -122,13 +121,13 @@ def _in_file(file: Path) -> Iterator[str]:
     if ending == ".json":
         yield from _in_json(file)
     elif ending == ".xml":
-        head = _head(file)
-        if b"<annotation" in head:
-            yield "cvat" if b"<annotations" in head else "voc"
+        head = head_text(file)
+        if "<annotation" in head:
+            yield "cvat" if "<annotations" in head else "voc"
     elif ending in (".yaml", ".yml", ".data"):
-        if b"names" in _head(file, _LARGE):
+        if "names" in head_text(file, _LARGE):
             yield "yolo"
-    elif ending == ".csv":
+    elif ending in (".csv", ".tsv"):
         yield from _in_csv(file)
 
 
@@ -137,7 +136,7 @@ def _in_json(file: Path) -> Iterator[str]:
     with file.open("rb") as stream:
         before = b""
         while block := stream.read(_LARGE):
-            text = before + block
+            text = (before + block).replace(b"\0", b"")  # as UTF-16 has them
             if b'"annotations"' in text or b'"categories"' in text:
                 yield "coco"
                 return
@@ -148,34 +147,38 @@ def _in_json(file: Path) -> Iterator[str]:
 
 
 def _in_csv(file: Path) -> Iterator[str]:
-    line = _head(file).partition(b"\n")[0].lower()
-    cells = [cell.strip(b' \r"') for cell in line.replace(b";", b",").split(b",")]
-    if b"imageid" in cells and b"xmin" in cells:
+    line = head_text(file).partition("\n")[0].lower()
+    cells = [cell.strip(' \r"') for cell in re.split(r"[,;\t|]", line)]
+    if "imageid" in cells and "xmin" in cells:
         yield "openimages"
         return
-    header = {b"xmin", b"x1", b"left", b"x_min"} & set(cells)
+    header = {"xmin", "x1", "left", "x_min"} & set(cells)
     plain = len(cells) >= 6 and (not any(cells[1:]) or all(map(_is_number, cells[-5:-1])))
     if header or plain:
         yield "csv"
 
 
 def _in_folder(folder: Path) -> Iterator[str]:
-    for pattern in ("*.yaml", "*.yml", "*.data", "*.csv", "*.json", "*.xml"):
-        for file in sorted(folder.glob(pattern))[:_LOOKED_AT]:
-            if not file.name.endswith(_BESIDE):
-                yield from _in_file(file)
-    for pattern in ("[Aa]nnotations/*.xml", "*/[Aa]nnotations/*.xml", "*/*.xml", "*/*.json"):
-        for file in sorted(folder.glob(pattern))[:_LOOKED_AT]:
+    for endings in ((".yaml", ".yml", ".data"), (".csv", ".tsv"), (".json",), (".xml",)):
+        files = [f for f in files_in(folder, *endings) if not f.name.endswith(_BESIDE)]
+        for file in files[:_LOOKED_AT]:
             yield from _in_file(file)
-    folders = [folder / top / name for top in ("", "training") for name in kitti.LABEL_FOLDERS]
-    for place in (*folders, *folder.glob("labels/*/"), folder):
-        for file in sorted(place.glob("*.txt"))[:_LOOKED_AT]:
+    below = folders_in(folder)
+    deeper = [inner for outer in below for inner in folders_in(outer) if inner.name.lower() == _XML]
+    for place in (*below, *deeper):
+        for file in files_in(place, ".xml")[:_LOOKED_AT]:
+            yield from _in_file(file)
+    for file in files_one_below(folder, ".json")[:_LOOKED_AT]:
+        yield from _in_file(file)
+    labels = [folder / top / name for top in ("", "training") for name in kitti.LABEL_FOLDERS]
+    for place in (*labels, *folders_in(folder / "labels"), folder):
+        for file in files_in(place, ".txt")[:_LOOKED_AT]:
             yield from _in_label_file(file)
 
 
 def _in_label_file(file: Path) -> Iterator[str]:
     """YOLO's lines are all numbers; KITTI's begin with a name and go on with 14 numbers."""
-    words = _head(file).partition(b"\n")[0].split()
+    words = head_text(file).partition("\n")[0].split()
     numbers = [word for word in words if _is_number(word)]
     if len(words) >= 5 and len(numbers) == len(words):
         yield "yolo"
@@ -183,7 +186,7 @@ def _in_label_file(file: Path) -> Iterator[str]:
         yield "kitti"
 
 
-def _is_number(word: bytes) -> bool:
+def _is_number(word: str) -> bool:
     try:
         float(word)
     except ValueError:

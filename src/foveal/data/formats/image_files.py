@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foveal.data.folders import files_below, folders_in
 from foveal.data.formats.image_urls import is_address, names_in
 from foveal.data.images.kinds import (
     IMAGE_ENDINGS,
@@ -170,7 +171,7 @@ class ImageFinder:
         So `annotations/instances_val2017.json` finds its images in `val2017`.
         """
         tops = (self.root, self.root / "images")
-        found = [path for top in tops if top.is_dir() for path in top.iterdir() if path.is_dir()]
+        found = [path for top in tops for path in folders_in(top)]
         called = [path for path in found if path.name in self._stem]
         return sorted(called) + sorted(set(found) - set(called))[:_MAX_FOLDERS]
 
@@ -196,16 +197,12 @@ def images_in(folder: Path) -> list[Path]:
     Files of an ending that says nothing are images if their content is.
     """
     found, others = [], []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if name.startswith("."):
-                continue
-            if is_image_file(f"{parent}/{name}"):
-                found.append(Path(parent, name))
-            elif not lies_beside_images(name):
-                others.append(Path(parent, name))
+    for file in files_below(folder):
+        if is_image_file(str(file)):
+            found.append(file)
+        elif not lies_beside_images(file.name):
+            others.append(file)
     if others:
         passed = counted(len(others), "file")
         log.warning("%s: %s passed over, no images: %s.", folder, passed, describe_endings(others))
-    return sorted(found)
+    return found

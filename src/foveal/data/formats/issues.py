@@ -37,6 +37,7 @@ Kind = Literal[
     "not a box",
     "no box",
     "image not readable",
+    "encoding guessed",
 ]
 
 BOX_KINDS: frozenset[str] = frozenset(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.data.dataset import Dataset
+from foveal.data.folders import files_in
 from foveal.data.formats.class_names import IGNORE, Labels, class_file, found_classes
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
@@ -50,7 +51,7 @@ def read(
     """
     policy = IssuePolicy(bad_boxes, problems)
     folder = label_folder(path, split)
-    everything = sorted(folder.glob("*.txt"))
+    everything = files_in(folder, ".txt")
     files = _files_of_split(path, folder, everything, split)
     texts = {file: _split_lines(file) for file in dict.fromkeys([*files, *everything])}
     names = (words[0] for lines in texts.values() for _, words in lines)
@@ -124,7 +125,7 @@ def label_folder(path: Path, split: str | None = None) -> Path:
     tops += [path, path / "training"]
     for top in tops:
         for folder in (*(top / name for name in LABEL_FOLDERS), top):
-            if folder.is_dir() and any(folder.glob("*.txt")) and folder != path / "ImageSets":
+            if folder != path / "ImageSets" and files_in(folder, ".txt"):
                 return folder
     raise DataError(f"{path}: no KITTI labels. Expected .txt files in {path / 'label_2'}.")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.data.dataset import Dataset
+from foveal.data.folders import files_below
 from foveal.data.formats.class_names import Labels, class_file, found_classes
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
@@ -54,7 +55,7 @@ def read(
     """
     policy = IssuePolicy(bad_boxes, problems)
     root = path.parent if path.is_file() else path
-    everything = [path] if path.is_file() else sorted(root.rglob("*.json"))
+    everything = [path] if path.is_file() else files_below(root, ".json")
     files = everything
     if split is not None:
         files = [file for file in everything if (root / split) in file.parents]

@@ -5,14 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
+import re
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from foveal.data.formats.encodings import legacy_encoding, marked_encoding
+from foveal.data.formats.issues import AnnotationIssue
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
     from xml.etree.ElementTree import Element
+
+log = logging.getLogger(__name__)
 
 LARGEST_JSON = 4 * 1024**3
 LARGEST_TEXT = 1024**3
@@ -46,22 +54,90 @@ def read_bytes(path: Path, largest: int) -> bytes:
 
 
 def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark.
+    """The text of a file: UTF-8, or UTF-16 or UTF-32 with or without a byte order mark.
+
+    Text of before UTF-8 (GBK, Shift-JIS, Latin-1, ...) is read as what it looks like, and that is
+    told; see `telling_encodings`.
 
     Raises:
         DataError: as `read_bytes`, or it is not text.
     """
     content = read_bytes(path, largest)
+    return _decode(content, path)
+
+
+def _decode(content: bytes, path: Path) -> str:
+    encoding = marked_encoding(content) or "utf-8"
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}, byte {error.start}: it is not UTF-8 text. Expected a text file; "
-            "save it as UTF-8 if it is one."
-        ) from error
+        text = _decode_legacy(content, path, error)
     if "\0" in text:
         raise DataError(f"{path}, byte {text.index(chr(0))}: it is binary. Expected a text file.")
     return text
+
+
+def _decode_legacy(content: bytes, path: Path, error: UnicodeDecodeError) -> str:
+    legacy = legacy_encoding(content) if b"\0" not in content else None
+    if legacy is None:
+        raise DataError(
+            f"{path}, byte {error.start}: it is not {error.encoding.upper()} text. Expected a text "
+            "file; save it as UTF-8 if it is one."
+        ) from error
+    _note_guess(path, legacy)
+    return content.decode(legacy, errors="replace")
+
+
+_GUESSES: ContextVar[dict[Path, str] | None] = ContextVar("guesses", default=None)
+
+
+def _note_guess(path: Path, encoding: str) -> None:
+    guesses = _GUESSES.get()
+    if guesses is None:
+        log.warning("%s %s", path, _guessed("is", encoding))
+    else:
+        guesses[path] = encoding
+
+
+def _guessed(verb: str, encoding: str) -> str:
+    return f"{verb} not UTF-8 and read as {encoding}. Save as UTF-8 if names come out wrong."
+
+
+@contextmanager
+def telling_encodings(problems: list[AnnotationIssue] | None = None) -> Iterator[None]:
+    """Tell of encodings that were guessed while the block ran: a line for each, not for each file.
+
+    Args:
+        problems: where given, they are collected there instead.
+    """
+    guesses: dict[Path, str] = {}
+    token = _GUESSES.set(guesses)
+    try:
+        yield
+    finally:
+        _GUESSES.reset(token)
+        for encoding in dict.fromkeys(guesses.values()):
+            files = [path for path, other in guesses.items() if other == encoding]
+            if problems is not None:
+                message = _guessed("it is", encoding)
+                problems += [AnnotationIssue("encoding guessed", f, "text", message) for f in files]
+                continue
+            what = f"{len(files)} files are" if len(files) > 1 else "A file is"
+            log.warning("%s First: %s.", _guessed(what, encoding), files[0])
+
+
+def head_text(path: Path, size: int = 65536) -> str:
+    """The beginning of a file as text, whatever it is: signs that can't be read are replaced.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(size)
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror or error}.") from error
+    return content.decode(marked_encoding(content) or "utf-8", errors="replace").lstrip("\ufeff")
 
 
 def read_lines(path: Path) -> list[str]:
@@ -106,7 +182,14 @@ def read_xml(path: Path) -> Element:
 
     content = read_bytes(path, LARGEST_TEXT)
     try:
-        root: Element = fromstring(content)
+        try:
+            root: Element = fromstring(content)
+        except (ParseError, ValueError, LookupError):
+            # Expat knows neither GBK nor its like, and bytes may not be what they are said to be.
+            text = _decode_xml(content, path)
+            if text is None:
+                raise
+            root = fromstring(text)
     except ParseError as error:
         line, column = error.position
         raise DataError(
@@ -121,6 +204,37 @@ def read_xml(path: Path) -> Element:
     except (ValueError, LookupError, RecursionError) as error:
         raise DataError(f"{path}: it is not XML ({error}).") from error
     return root
+
+
+_DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
+_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "shift-jis": "cp932"}
+"""What programs write that name the narrower encoding."""
+
+
+def _decode_xml(content: bytes, path: Path) -> str | None:
+    """The text of an XML file without its declaration; None where that would change nothing.
+
+    It is in the encoding that its marks or its declaration say, unless its bytes say otherwise.
+    """
+    found = _DECLARED.match(content[:1024])
+    declared = found.group(1).decode().lower() if found else "utf-8"
+    names = [marked_encoding(content), _WIDER.get(declared, declared), "utf-8"]
+    if names[0] is None and declared.startswith(("utf-16", "utf-32", "utf16", "utf32")):
+        names[1] = None  # it has neither mark nor zeros: only the declaration came along
+    for name in filter(None, names):
+        try:
+            text = content.decode(name)
+        except (UnicodeError, LookupError):
+            continue
+        if name == declared == "utf-8":
+            return None
+        return _DECLARATION.sub("", text.lstrip("\ufeff"), count=1)
+    legacy = legacy_encoding(content) if b"\0" not in content else None
+    if legacy is None:
+        return None
+    _note_guess(path, legacy)
+    return _DECLARATION.sub("", content.decode(legacy, errors="replace"), count=1)
 
 
 def read_yaml(path: Path) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from foveal.data.dataset import Dataset
+from foveal.data.folders import files_below, files_in
 from foveal.data.formats.class_names import Labels, class_file, found_classes
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
@@ -67,7 +68,7 @@ def read(
     root = path.parent if path.is_file() else path
     folder = annotation_folder(root, split)
     files = [path] if path.is_file() else _files_of_split(root, folder, split)
-    everything = files if path.is_file() else sorted(folder.glob("*.xml"))
+    everything = files if path.is_file() else files_in(folder, ".xml")
     trees = {file: _annotation(file) for file in dict.fromkeys([*files, *everything])}
     names = (
         (item.findtext("name") or "").strip() for t in trees.values() for item in t.iter("object")
@@ -147,7 +148,7 @@ def annotation_folder(root: Path, split: str | None) -> Path:
     if split is not None:
         choices = [root / split / "Annotations", *choices, root / split]
     for folder in (*choices, root):
-        if folder.is_dir() and any(folder.glob("*.xml")):
+        if files_in(folder, ".xml"):
             return folder
     raise DataError(
         f"{root}: no VOC annotations. Expected XML files in {root / 'Annotations'} or in it."
@@ -156,11 +157,11 @@ def annotation_folder(root: Path, split: str | None) -> Path:
 
 def _files_of_split(root: Path, folder: Path, split: str | None) -> list[Path]:
     if split is None or split in (folder.name, folder.parent.name):
-        return sorted(folder.glob("*.xml"))
+        return files_in(folder, ".xml")
     lists = [root / "ImageSets" / "Main" / f"{split}.txt", root / "ImageSets" / f"{split}.txt"]
     found = next((file for file in (*lists, root / f"{split}.txt") if file.is_file()), None)
     if found is None:
-        there = sorted({f.stem for f in root.glob("ImageSets/**/*.txt")})
+        there = sorted({f.stem for f in files_below(root / "ImageSets", ".txt")})
         raise DataError(
             f"{root}: no split {split!r}. Expected {lists[0].relative_to(root)} or a folder "
             f"{split}. Splits there: {', '.join(there) or 'none'}."

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from foveal.data.dataset import Dataset
+from foveal.data.folders import files_in
 from foveal.data.formats.image_files import ImageFinder, images_in
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import read_lines
@@ -164,7 +165,7 @@ def _pairs_of_folder(folder: Path, finder: ImageFinder) -> Iterator[tuple[Path, 
     if not pictures and finder.images:
         labels = Path(_images_to_labels(str(folder) + os.sep))
         elsewhere = {image.stem: image for image in images_in(finder.images)}
-        for label in sorted((labels if labels.is_dir() else folder).glob("*.txt")):
+        for label in files_in(labels if labels.is_dir() else folder, ".txt"):
             if label.stem in elsewhere:
                 yield elsewhere[label.stem], label
 

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from foveal.data.folders import files_in
 from foveal.data.formats.class_names import class_file
 from foveal.data.formats.parsing import expect, read_lines, read_yaml
 from foveal.errors import DataError
@@ -29,7 +30,7 @@ def header_file(folder: Path) -> Path | None:
     for name in ("data.yaml", "data.yml", "dataset.yaml", "obj.data"):
         if (folder / name).is_file():
             return folder / name
-    others = [*folder.glob("*.yaml"), *folder.glob("*.yml"), *folder.glob("*.data")]
+    others = files_in(folder, ".yaml", ".yml", ".data")
     return others[0] if len(others) == 1 else None
 
 
