@@ -172,3 +172,35 @@ def test_what_is_given_stays_as_it_is(draw):
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
     assert all(isinstance(d, Detections) for d in detections)
+
+
+def test_cocos_limit_is_cocos_alone(found, shown):
+    """Two objects and three detections, of which COCO's numbers take the best one."""
+    detections = [found((ONE, 0.9, 0), (TWO, 0.8, 0), (AWAY, 0.7, 0)), found()]
+    targets = [shown((ONE, 0), (TWO, 0)), shown()]
+    limited, whole = (
+        evaluate(detections, targets, ["cell"], score_threshold=0.5, max_detections=limit)
+        for limit in (1, 3)
+    )
+    assert (limited.beyond_limit, limited.beyond_limit_images, limited.detections) == (2, 1, 3)
+    assert limited.coco.ar_max == limited.coco.ar_1 == 0.5
+    assert limited.ap50 < whole.ap50
+    assert limited.ap50_interval != whole.ap50_interval
+    assert (whole.beyond_limit, whole.beyond_limit_images) == (0, 0)
+    for one in (limited, whole):
+        assert one.counts.predicted.tolist() == [3, 0]
+        assert (one.recall, one.per_class[0].recall, one.voc2012) == (1, 1, 1)
+        assert one.hardest[0].false_positives.boxes.tolist() == [AWAY]
+
+
+def test_images_are_capped_where_what_was_left_out_would_count(found, shown):
+    detections = [
+        replace(found((ONE, 0.9, 0)), left_out_score=0.5, path=Path("a.jpg")),
+        replace(found((ONE, 0.9, 0)), left_out_score=0.4),
+        found(),
+    ]
+    targets = [shown((ONE, 0)), shown(), shown()]
+    result = evaluate(detections, targets, ["cell"], score_threshold=0.5, resamples=0)
+    assert [(image.index, image.name) for image in result.capped] == [(0, "a.jpg")]
+    result = evaluate(detections, targets, ["cell"], score_threshold=0.2, resamples=0)
+    assert [image.name for image in result.capped] == ["a.jpg", "image 1"]

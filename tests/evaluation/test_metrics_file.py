@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,18 @@ def test_recall_at_the_limit_has_its_own_name(draw):
     metrics = to_metrics(evaluate(*draw(1), resamples=0, max_detections=3))
     assert metrics["AR3"] == metrics["AR100"]
     assert metrics["max_detections"] == 3
+
+
+def test_what_limits_left_out_is_written(draw):
+    detections, *rest = draw(1)
+    assert to_metrics(evaluate(detections, *rest, resamples=0))["capped_images"] == []
+    detections = [replace(detections[0], left_out_score=0.9), *detections[1:]]
+    metrics = to_metrics(
+        evaluate(detections, *rest, resamples=0, score_threshold=0.5, max_detections=1)
+    )
+    assert metrics["capped_images"] == [{"index": 0, "image": "image 0"}]
+    assert 0 < metrics["beyond_limit"] < metrics["detections"]
+    assert 0 < metrics["beyond_limit_images"] <= metrics["images"]
 
 
 def test_a_failed_write_leaves_what_was_there(draw, tmp_path, monkeypatch):

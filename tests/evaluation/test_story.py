@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.reports import results as made_up
 
 from foveal.evaluation.evaluate import NAMES
-from foveal.evaluation.results import Errors, ErrorType
+from foveal.evaluation.results import CappedImage, Errors, ErrorType
 from foveal.evaluation.story import (
     ERROR_NAMES,
     benchmark_numbers,
@@ -49,6 +50,24 @@ def test_without_objects_nothing_is_promised() -> None:
     )
     false = made_up.evaluation(np.zeros((3, 1), int), np.ones((3, 1), int), ("cell",))
     assert overview(false).endswith("All that was found is false (3 detections).")
+
+
+def test_what_limits_left_out_is_told_even_without_objects() -> None:
+    path = Path("smears", "a.png")
+    for whole in (made_up.evaluation(TRUE, TRUE, ("a", "b")), made_up.nothing(images=3)):
+        assert not any("limit" in sentence or "COCO" in sentence for sentence in cautions(whole))
+        capped = replace(whole, images=3, capped=(CappedImage(0, path), CappedImage(2, None)))
+        assert cautions(capped)[0].startswith(
+            "In 2 of 3 images the detector's limit of detections was reached by detections that "
+            "count (a.png, image 2): counts and recall are too low there. Predict with a higher "
+            "limit: --max-detections N"
+        )
+        cut = replace(whole, detections=5000, beyond_limit=1234, beyond_limit_images=7)
+        assert cautions(cut)[0] == (
+            "COCO's numbers are made of the 100 best detections of an image and class: 1,234 of "
+            "5,000 detections, in 7 images, are left out of them (--max-detections N takes more). "
+            "Counts, recall, F1 and Pascal VOC's numbers take all."
+        )
 
 
 def test_every_error_type_has_a_name() -> None:

@@ -62,7 +62,7 @@ def evaluate(
         typer.Option(
             min=1,
             help="How many detections of an image at most (models; by default the model's own), or "
-            "of an image and class (COCO results; by default 100).",
+            "how many of an image and class COCO's numbers take (COCO results; by default 100).",
             show_default=False,
         ),
     ] = None,

@@ -25,7 +25,7 @@ def choose_threshold(
     targets: Sequence[Target],
     classes: Sequence[str],
     *,
-    max_detections: int = 100,
+    max_detections: int | None = None,
 ) -> float:
     """The score threshold with the best F1 of all classes together at the IoU 0.5.
 
@@ -33,7 +33,7 @@ def choose_threshold(
         detections: one for each image, with low scores still in; original pixels.
         targets: one for each image, original pixels.
         classes: the K class names.
-        max_detections: how many detections of each image and class take part.
+        max_detections: how many detections of each image and class take part; None: all.
 
     Returns:
         In 0..1 (just above 1 where no detection should count though some score 1); 0.5 where

@@ -23,9 +23,10 @@ from foveal.evaluation.counting import (
     threshold_of,
 )
 from foveal.evaluation.error_types import find_confusion, find_errors
-from foveal.evaluation.matching import make_pool
+from foveal.evaluation.matching import make_pool, match
 from foveal.evaluation.results import (
     Calibration,
+    CappedImage,
     ClassResult,
     CocoMetrics,
     Evaluation,
@@ -91,7 +92,9 @@ def evaluate(
         detections: one for each image, with low scores still in; original pixels.
         targets: one for each image, original pixels.
         classes: the K class names.
-        max_detections: how many detections of each image and class take part, the best ones.
+        max_detections: how many detections of each image and class COCO's numbers are made of, the
+            best ones. All others are made of all detections: counts, recall, F1, error types,
+            Pascal VOC's AP.
         score_threshold: the score from which detections count, chosen on other images; None
             chooses the one of the best F1 on these.
         seed: of the resampling.
@@ -102,15 +105,22 @@ def evaluate(
         DataError: not as many detections as targets, or a label outside 0..K-1.
     """
     names = tuple(classes)
-    pool = make_pool(detections, targets, classes=len(names), max_detections=max_detections)
-    ranges = _coco_ranges(pool)
-    matches = ranges["whole"].matches
-    means, numbers = coco_numbers(pool, **ranges)
+    pool = make_pool(detections, targets, classes=len(names), max_detections=None)
+    beyond = pool.rank >= max_detections
+    coco = (
+        make_pool(detections, targets, classes=len(names), max_detections=max_detections)
+        if beyond.any()
+        else pool
+    )
+    ranges = _coco_ranges(coco)
+    coco_matches = ranges["whole"].matches
+    matches = coco_matches if coco is pool else match(pool, ious=coco_matches.ious)
+    means, numbers = coco_numbers(coco, **ranges)
     chosen_here = score_threshold is None
     if score_threshold is None:
         score_threshold = threshold_of(pool, matches)
     weights = draw_weights(pool.images, draws=resamples, seed=seed)
-    draws = weighted_class_aps(pool, matches, weights)
+    draws = weighted_class_aps(coco, coco_matches, weights)
     vocs = class_voc_aps(pool)
     true, predicted = count_table(pool, matches, score_threshold=score_threshold)
     true_positives = int(
@@ -146,7 +156,7 @@ def evaluate(
             weights=weights,
             score_threshold=score_threshold,
         ),
-        by_size=_by_size(pool, ranges),
+        by_size=_by_size(coco, ranges),
         errors=find_errors(pool, matches, score_threshold=score_threshold),
         confusion=find_confusion(pool, matches, names, score_threshold=score_threshold),
         calibration=_calibrate(pool, matches),
@@ -157,6 +167,13 @@ def evaluate(
             classes=tuple(classes),
             score_threshold=score_threshold,
             count=hardest,
+        ),
+        beyond_limit=int(beyond.sum()),
+        beyond_limit_images=len(np.unique(pool.image[beyond])),
+        capped=tuple(
+            CappedImage(index, image.path)
+            for index, image in enumerate(detections)
+            if image.capped and np.float32(image.left_out_score) >= np.float32(score_threshold)
         ),
     )
 

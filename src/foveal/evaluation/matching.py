@@ -120,7 +120,7 @@ def make_pool(
     targets: Sequence[Target],
     *,
     classes: int,
-    max_detections: int,
+    max_detections: int | None,
 ) -> MatchTable:
     """Lay out all images as columns and find the pairs that overlap.
 
@@ -129,7 +129,7 @@ def make_pool(
         targets: one for each image, original pixels, the same order of images.
         classes: K.
         max_detections: how many detections of each image and class take part, the best ones
-            (COCO's maxDets).
+            (COCO's maxDets); None: all.
 
     Raises:
         DataError: not as many detections as targets, or a label outside 0..K-1.
@@ -271,7 +271,9 @@ def match_any_class(
     return np.asarray(matched[0])
 
 
-def _best(image: Detections, max_detections: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _best(
+    image: Detections, max_detections: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Order of the detections that take part, best first, and their ranks within their class."""
     order: NDArray[np.int64] = np.argsort(-image.scores, kind="stable")
     labels = image.labels[order]
@@ -279,6 +281,8 @@ def _best(image: Detections, max_detections: int) -> tuple[NDArray[np.int64], ND
     starts = np.searchsorted(labels[by_class], labels[by_class])
     rank = np.empty(len(order), np.int64)
     rank[by_class] = np.arange(len(order)) - starts
+    if max_detections is None:
+        return order, rank
     keep = rank < max_detections
     return order[keep], rank[keep]
 

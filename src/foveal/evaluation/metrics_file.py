@@ -52,6 +52,11 @@ def to_metrics(evaluation: Evaluation) -> dict[str, Any]:
         "objects": evaluation.objects,
         "detections": evaluation.detections,
         "max_detections": evaluation.max_detections,
+        "beyond_limit": evaluation.beyond_limit,
+        "beyond_limit_images": evaluation.beyond_limit_images,
+        "capped_images": [
+            {"index": image.index, "image": image.name} for image in evaluation.capped
+        ],
         "score_threshold": evaluation.score_threshold,
         "threshold_chosen_here": evaluation.threshold_chosen_here,
         "precision": evaluation.precision,

@@ -256,6 +256,24 @@ class ImageResult:
 
 
 @dataclass(frozen=True, slots=True)
+class CappedImage:
+    """An image where a limit left out detections that reach the threshold: counts are too low.
+
+    Attributes:
+        index: of the image in the data set.
+        path: its file, where the detections know it.
+    """
+
+    index: int
+    path: Path | None
+
+    @property
+    def name(self) -> str:
+        """What people call the image."""
+        return f"image {self.index}" if self.path is None else self.path.name
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """All that an evaluation says.
 
@@ -263,8 +281,8 @@ class Evaluation:
         classes: the K class names.
         images: how many images.
         objects: how many objects, regions to ignore left out.
-        detections: how many detections took part (the `max_detections` best of each image).
-        max_detections: the limit of detections an image.
+        detections: how many detections there are.
+        max_detections: how many detections of an image and class COCO's numbers are made of.
         coco: COCO's twelve numbers, the means over the classes that have objects.
         ap_interval, ap50_interval: 95 %, by resampling the images.
         voc2007, voc2012: Pascal VOC's mean AP at the IoU 0.5.
@@ -279,6 +297,10 @@ class Evaluation:
         confusion: which class is taken for which.
         calibration: whether scores are probabilities.
         hardest: the images with most errors, worst first; only images with an error.
+        beyond_limit: how many detections COCO's numbers leave out, because `max_detections` of
+            their image and class are better.
+        beyond_limit_images: in how many images.
+        capped: the images where the predictor's own limit left out detections that count.
     """
 
     classes: tuple[str, ...]
@@ -303,6 +325,9 @@ class Evaluation:
     confusion: Confusion
     calibration: Calibration
     hardest: tuple[ImageResult, ...]
+    beyond_limit: int = 0
+    beyond_limit_images: int = 0
+    capped: tuple[CappedImage, ...] = ()
 
     @property
     def ap(self) -> float:

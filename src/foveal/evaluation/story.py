@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _FEW_IMAGES = 30
 _MAX_NAMES = 12
+_MAX_CAPPED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +191,9 @@ def bias_in_words(counts: Counts) -> str:
 
 def cautions(evaluation: Evaluation) -> list[str]:
     """What the numbers must not be taken for."""
+    sentences = _limits(evaluation)
     if not evaluation.objects:
-        return []
-    sentences = []
+        return sentences
     if evaluation.images < _FEW_IMAGES:
         sentences.append(
             f"There {'is' if evaluation.images == 1 else 'are'} only "
@@ -207,6 +208,28 @@ def cautions(evaluation: Evaluation) -> list[str]:
     without = [one.name for one in evaluation.per_class if not one.objects]
     if without:
         sentences.append(f"No objects, and so no AP, of: {listed(without, _MAX_NAMES)}.")
+    return sentences
+
+
+def _limits(evaluation: Evaluation) -> list[str]:
+    """What limits left out: of what the detector gave, and of what COCO's numbers are made of."""
+    sentences = []
+    if evaluation.capped:
+        names = [image.name for image in evaluation.capped]
+        sentences.append(
+            f"In {len(names):,} of {counted(evaluation.images, 'image')} the detector's limit of "
+            "detections was reached by detections that count "
+            f"({listed(names, _MAX_CAPPED)}): counts and recall are too low there. Predict with a "
+            "higher limit: --max-detections N (in Python predictor(max_detections=N))."
+        )
+    if evaluation.beyond_limit:
+        limit = evaluation.max_detections
+        sentences.append(
+            f"COCO's numbers are made of the {limit:,} best detections of an image and class: "
+            f"{evaluation.beyond_limit:,} of {counted(evaluation.detections, 'detection')}, in "
+            f"{counted(evaluation.beyond_limit_images, 'image')}, are left out of them "
+            "(--max-detections N takes more). Counts, recall, F1 and Pascal VOC's numbers take all."
+        )
     return sentences
 
 
@@ -238,7 +261,7 @@ def benchmark_numbers(
         for field, (name, meaning) in _COCO.items()
     ]
     if max_detections not in (1, 10, 100):
-        meaning = f"recall with at most {max_detections:,} detections"
+        meaning = f"recall with at most {counted(max_detections, 'detection')}"
         numbers.append(BenchmarkNumber(f"AR{max_detections}", coco.ar_max, meaning))
     return [
         *numbers,

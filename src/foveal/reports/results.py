@@ -128,7 +128,8 @@ def numbers_section(evaluation: Evaluation) -> Section | None:
         for one in evaluation.per_class
     ]
     parts: list[Part] = [
-        f"At most {limit:,} detections an image. A dash: there are no such objects.",
+        f"COCO's numbers take at most {limit:,} detections of an image and class. A dash: there are "
+        "no such objects.",
         Table(("number", "meaning", "value"), rows, text_columns=2),
         Folded("Each class", Table(("class", *(number.name for number in numbers)), class_rows)),
     ]

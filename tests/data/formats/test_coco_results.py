@@ -93,6 +93,7 @@ def test_what_predict_writes_is_matched_by_name(truth):
     from foveal.outputs.files import write_coco
 
     detections = load(truth, [GOOD, {**GOOD, "image_id": 10, "category_id": 4}])
+    detections[0] = replace(detections[0], left_out_score=0.4)
     backwards = [replace(found, classes=("dot", "cell")) for found in reversed(detections)]
     path = truth.parent / "detections.json"
     write_coco(path, backwards)
@@ -101,6 +102,7 @@ def test_what_predict_writes_is_matched_by_name(truth):
     for one, other in zip(detections, again, strict=True):
         np.testing.assert_array_equal(one.boxes, other.boxes)
         np.testing.assert_array_equal(one.labels, other.labels)
+        assert one.left_out_score == other.left_out_score
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ says itself which image and class is which, so that ids need not agree.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,7 +107,10 @@ def read_results(
             columns = _columns(entries, images, labels)
         except _FAULTS:
             raise DataError(_first_fault(entries, path, images, labels)) from None
-    return _by_image(*columns, data)
+    detections = _by_image(*columns, data)
+    if isinstance(document, dict):
+        return _marked(detections, document["images"], images)
+    return detections
 
 
 def _images_by_name(
@@ -270,6 +274,17 @@ def _among(key: Any, known: Mapping[Any, int]) -> bool:
         return key in known
     except TypeError:
         return False
+
+
+def _marked(
+    detections: list[Detections], entries: list[Any], images: Mapping[Any, int]
+) -> list[Detections]:
+    """The detections with what `foveal predict` wrote of images where a limit left some out."""
+    for entry in entries:
+        score, number = entry.get("left_out_score"), images.get(entry["id"])
+        if number is not None and isinstance(score, int | float) and 0 < score <= 1:
+            detections[number] = replace(detections[number], left_out_score=float(score))
+    return detections
 
 
 def _by_image(
