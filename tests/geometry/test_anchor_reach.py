@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foveal.geometry.anchor_reach import center_gaps, level_locations, reachable_ious
+from foveal.geometry.anchor_reach import (
+    center_gaps,
+    level_locations,
+    reachable_ious,
+    within_reach,
+)
 
 
 def test_a_gap_is_the_distance_to_the_nearest_place() -> None:
@@ -56,3 +61,18 @@ def test_an_object_on_a_place_is_reached_whole() -> None:
 
 def test_without_objects_nothing_is_reached() -> None:
     assert reachable_ious(np.zeros((0, 2)), np.zeros((0, 1, 2))).shape == (0,)
+
+
+@pytest.mark.parametrize("iou", [0.0, 0.3, 0.5, 0.7, 1.0])
+def test_within_reach_is_what_the_search_says(iou: float) -> None:
+    rng = np.random.default_rng(0)
+    sides, gaps = rng.uniform(1, 40, (500, 2)), rng.uniform(0, 16, (500, 3, 2))
+    gaps[:20] = 0
+    expected = reachable_ious(sides, gaps) >= iou
+    assert within_reach(sides, gaps, iou=iou).tolist() == expected.tolist()
+    assert expected.any()
+
+
+def test_nothing_is_within_reach_of_no_level() -> None:
+    assert within_reach(np.ones((2, 2)), np.zeros((2, 0, 2)), iou=0.5).tolist() == [False, False]
+    assert within_reach(np.zeros((0, 2)), np.zeros((0, 1, 2)), iou=0.5).shape == (0,)

@@ -80,6 +80,9 @@ def measure_dataset(dataset: Dataset) -> Statistics:
         objects.images[kept],
     )
     per_image = np.bincount(images, minlength=len(dataset))
+    order = np.argsort(labels, kind="stable")
+    ends = np.cumsum(np.bincount(labels, minlength=len(dataset.classes)))
+    members = np.split(order, ends[:-1])
     sizes = Counter((record.width, record.height) for record in dataset)
     return Statistics(
         name=dataset.name,
@@ -89,8 +92,8 @@ def measure_dataset(dataset: Dataset) -> Statistics:
         ignored=int(objects.ignored.sum()),
         most_objects=int(per_image.max(initial=0)),
         classes=tuple(
-            _of_class(name, sides[labels == label], images[labels == label])
-            for label, name in enumerate(dataset.classes)
+            _of_class(name, sides[index], images[index])
+            for name, index in zip(dataset.classes, members, strict=bool(dataset.classes))
         ),
         sides=_quantiles(np.sqrt(sides.prod(axis=1))),
         ratios=_quantiles(sides[:, 1] / sides[:, 0]),

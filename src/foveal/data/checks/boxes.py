@@ -9,7 +9,7 @@ import numpy as np
 
 from foveal.data.checks.findings import EXPLAINS_OTHERS, Finding, make_finding
 from foveal.data.statistics import StackedObjects, stack_objects
-from foveal.geometry.anchor_reach import center_gaps, level_locations, reachable_ious
+from foveal.geometry.anchor_reach import center_gaps, level_locations, within_reach
 from foveal.geometry.arrays import iou
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ TELLING = 0.1
 CONVINCING = 0.98
 """Share of boxes that the other convention must make possible."""
 FEWEST_TELLING = 5
+_CHUNK = 1 << 16
+"""Objects that are compared with the grid at a time, which bounds the memory."""
 IGNORE_NAMES = frozenset({"dontcare", "ignore", "ignored", "crowd", "dontcareregion"})
 
 
@@ -58,7 +60,6 @@ def _other_convention(dataset: Dataset, objects: StackedObjects) -> list[Finding
     limits = limits[known] * 1.01 + 1
     if len(first) < FEWEST_TELLING:
         return []
-    where = [(int(objects.images[i]), int(objects.numbers[i])) for i in np.flatnonzero(known)]
 
     def possible(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.bool_]:
         inside = (low >= -1) & (high <= limits) & (high > low)
@@ -67,7 +68,10 @@ def _other_convention(dataset: Dataset, objects: StackedObjects) -> list[Finding
     now = possible(first, second.astype(np.float64))
     if (~now).sum() < FEWEST_TELLING or (~now).mean() < TELLING:
         return []
-    places = [place_name(dataset, *where[i]) for i in np.flatnonzero(~now)]
+    places = [
+        place_name(dataset, int(objects.images[i]), int(objects.numbers[i]))
+        for i in np.flatnonzero(known)[~now]
+    ]
     if possible(first, first + second).mean() >= CONVINCING:
         what = "{n} box{es} impossible as corners, but not as x, y, width, height"
         advice = "The file very likely holds x, y, width, height where corners are expected."
@@ -200,34 +204,58 @@ def check_sizes(
         strides, offset: where anchors stand.
         foreground_iou: from which IoU an anchor reaches an object.
     """
-    parts, inputs, where = [], [], []
-    for image, record in enumerate(dataset):
-        keep = ~record.ignored & np.isfinite(record.boxes).all(axis=1) & (record.labels >= 0)
-        keep &= (record.boxes[:, 2:] > record.boxes[:, :2]).all(axis=1)
-        if not keep.any() or not (record.width and record.height):
-            continue
-        placement, size = place(record.width, record.height)
-        numbers = np.flatnonzero(keep)
-        parts.append(placement.to_input(record.boxes[numbers]))
-        inputs += [size] * len(numbers)
-        where += [(image, int(number)) for number in numbers]
-    if not where:
+    objects = stack_objects(dataset)
+    sizes = np.array([(r.width, r.height) for r in dataset], np.int64).reshape(-1, 2)
+    keep = ~objects.ignored & (objects.labels >= 0) & np.isfinite(objects.boxes).all(axis=1)
+    keep &= (objects.boxes[:, 2:] > objects.boxes[:, :2]).all(axis=1)
+    keep &= (sizes[objects.images] > 0).all(axis=1)
+    chosen = np.flatnonzero(keep)
+    if not len(chosen):
         return []
-    boxes = np.concatenate(parts)
-    steps, counts = level_locations(np.array(inputs, np.int64), strides)
-    gaps = center_gaps(boxes, steps=steps, counts=counts, offset=offset)
+    boxes, inputs = _at_the_input(objects.boxes[chosen], objects.images[chosen], sizes, place)
     sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
-    small = np.flatnonzero(reachable_ious(sides, gaps) < foreground_iou)
+    reached = np.empty(len(chosen), np.bool_)
+    for start in range(0, len(chosen), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        steps, counts = level_locations(inputs[part], strides)
+        gaps = center_gaps(boxes[part], steps=steps, counts=counts, offset=offset)
+        reached[part] = within_reach(sides[part], gaps, iou=foreground_iou)
+    small = np.flatnonzero(~reached)
     places = [
-        f"{place_name(dataset, *where[i])}: {sides[i, 0]:.1f} x {sides[i, 1]:.1f} px at the input"
-        for i in small
+        f"{place_name(dataset, int(objects.images[i]), int(objects.numbers[i]))}: "
+        f"{width:.1f} x {height:.1f} px at the input"
+        for i, (width, height) in zip(chosen[small], sides[small].tolist(), strict=True)
     ]
-    labels = [dataset.classes[dataset.records[where[i][0]].labels[where[i][1]]] for i in small]
+    labels = [dataset.classes[label] for label in objects.labels[chosen[small]]]
     most = ", ".join(f"{name} {count:,}" for name, count in Counter(labels).most_common(4))
     return make_finding(
         "object too small", "doubt",
-        "{n} object{s}" f" of {len(where):,} too small for any anchor at this input size: "
+        "{n} object{s}" f" of {len(chosen):,} too small for any anchor at this input size: "
         + most.replace("{", "{{").replace("}", "}}"), places,
         advice="foveal anchors says which input size or which finer strides reach them; or cut the "
         "images into tiles.",
     )  # fmt: skip
+
+
+def _at_the_input(
+    boxes: NDArray[np.float32],
+    images: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    place: Callable[[int, int], tuple[Placement, tuple[int, int]]],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Boxes [N, 4] in input pixels, and the sizes [N, 2] of their inputs, pixels.
+
+    `images` says in which image a box lies, `sizes` how large each is.
+    """
+    different, of_image = np.unique(sizes, axis=0, return_inverse=True)
+    which = of_image[images]
+    order = np.argsort(which, kind="stable")
+    ends = np.cumsum(np.bincount(which, minlength=len(different)))
+    placed, inputs = np.empty_like(boxes), np.empty((len(boxes), 2), np.int64)
+    for (width, height), group in zip(different.tolist(), np.split(order, ends[:-1]), strict=True):
+        if not len(group):
+            continue
+        placement, size = place(width, height)
+        placed[group] = placement.to_input(boxes[group])
+        inputs[group] = size
+    return placed, inputs
