@@ -127,9 +127,9 @@ def numbers_section(evaluation: Evaluation) -> Section | None:
         )
         for one in evaluation.per_class
     ]
+    takes = f"COCO's numbers take at most {limit:,} detections of an image and class."
     parts: list[Part] = [
-        f"COCO's numbers take at most {limit:,} detections of an image and class. A dash: there are "
-        "no such objects.",
+        f"{takes} A dash: there are no such objects.",
         Table(("number", "meaning", "value"), rows, text_columns=2),
         Folded("Each class", Table(("class", *(number.name for number in numbers)), class_rows)),
     ]
