@@ -9,6 +9,8 @@ import pytest
 
 from foveal.data.dataset import Dataset
 from foveal.data.formats import read
+from foveal.data.formats.detect import find_format
+from foveal.errors import DataError
 
 
 @pytest.fixture
@@ -62,3 +64,122 @@ def test_a_column_marks_regions_to_ignore(read_text: Callable[..., Dataset]) -> 
 def test_an_image_that_is_gone_keeps_its_boxes(read_text: Callable[..., Dataset]) -> None:
     record = read_text("gone.png,1,2,11,14,dog\n").records[0]
     assert (record.width, record.height, len(record)) == (0, 0, 1)
+
+
+BOX = [[20, 30, 60, 40]]
+OTHERS = {
+    "tab": "image_path\txmin\tymin\txmax\tymax\tlabel\na.png\t20\t30\t60\t40\tdog\n",
+    "semicolon and decimal commas": "image;x1;y1;x2;y2;class\na.png;20,0;30,0;60,0;40,0;dog\n",
+    "no header, decimal commas": "a.png;20,0;30,0;60,0;40,0;dog\n",
+    "bar": "image|x1|y1|x2|y2|class\na.png|20|30|60|40|dog\n",
+    "Excel": "sep=;\nimage;x1;y1;x2;y2;class\na.png;20;30;60;40;dog\n",
+    "quoted, blanks, capitals": '" Image Path ", XMin ,YMIN,x max,"ymax",Label\n'
+    '"a.png", 20,30,60,40,"dog"\n',
+    "SKU-110K": "a.png,20,30,60,40,dog,64,48\n",
+    "makesense": "dog,20,30,40,10,a.png,64,48\n",
+    "VoTT": '"image","xmin","ymin","xmax","ymax","label"\n"a.png",20.0,30.0,60.0,40.0,"dog"\n',
+    "TensorFlow": "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,64,48,dog,20,30,60,40\n",
+    "DeepForest": ",image_path,label,geometry\n"
+    '0,a.png,dog,"POLYGON ((60 30, 60 40, 20 40, 20 30, 60 30))"\n',
+    "a polygon of holes": "image_path;label;geometry\n"
+    "a.png;dog;MULTIPOLYGON (((20 30, 60 30, 60 40, 20 30), (22 32, 23 33, 24 32, 22 32)))\n",
+    "scores": "image_path,xmin,ymin,xmax,ymax,label,score\na.png,20,30,60,40,dog,0.9\n",
+    "sides": "filename,x,y,w,h,width,height,label\na.png,20,30,40,10,64,48,dog\n",
+    "sides called width": "image,x,y,width,height,class\na.png,20,30,40,10,dog\n",
+    "left, top": "image,left,top,width,height,class\na.png,20,30,40,10,dog\n",
+    "bbox_x": "image_name,bbox_x,bbox_y,bbox_width,bbox_height,label_name,image_width\n"
+    "a.png,20,30,40,10,dog,64\n",
+    "center": "image,x_center,y_center,width,height,class\na.png,40,35,40,10,dog\n",
+    "bbox": 'image,label,bbox\na.png,dog,"[20.0, 30.0, 40.0, 10.0]"\n',
+    "an id without ending": "image_id,xmin,ymin,xmax,ymax,class\na,20,30,60,40,dog\n",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_tables_of_many_tools(name: str, read_text: Callable[..., Dataset], tmp_path: Path) -> None:
+    data = read_text(OTHERS[name])
+    assert data.classes == ("dog",)
+    assert data.records[0].boxes.tolist() == BOX
+    assert [(r.path.name, r.width, r.height) for r in data] == [("a.png", 64, 48)]
+    assert find_format(tmp_path) == "csv"
+
+
+WHEAT = {
+    "2020": 'image_id,width,height,bbox,source\na,64,48,"[20.0, 30.0, 40.0, 10.0]",x\nb,30,20,,\n',
+    "2021": "image_name,BoxesString,domain\na.png,20 30 60 40;1 2 3 4,u\nb.png,no_box,u\n",
+}
+
+
+@pytest.mark.parametrize("year", WHEAT)
+def test_a_table_of_one_class(
+    year: str, read_text: Callable[..., Dataset], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = read_text(WHEAT[year])
+    assert data.classes == ("object",)
+    assert [r.boxes.tolist() for r in data] == [BOX + [[1, 2, 3, 4]] * (year == "2021"), []]
+    assert "No column for the class: all are 'object'" in caplog.text
+
+
+@pytest.mark.parametrize("nothing", ["nan", "NaN", "None", "null", "NA", "<NA>", "", "-"])
+@pytest.mark.parametrize("header", ["image_path,xmin,ymin,xmax,ymax,label\n", ""])
+def test_rows_of_nothing_are_images_without_objects(
+    nothing: str, header: str, read_text: Callable[..., Dataset]
+) -> None:
+    empty = "b.png" + f",{nothing}" * 5
+    data = read_text(f"{header}{empty}\na.png,1,2,11,14,dog\n")
+    assert data.classes == ("dog",)
+    assert [(r.path.name, len(r)) for r in data] == [("b.png", 0), ("a.png", 1)]
+
+
+def test_a_class_may_be_called_none(read_text: Callable[..., Dataset]) -> None:
+    assert read_text("a.png,1,2,11,14,None\nb.png,None,None,None,None,None\n").classes == ("None",)
+    with pytest.raises(DataError, match="line 1: the object has no class"):
+        read_text("a.png,1,2,11,14,nan\n")
+
+
+def test_a_class_without_a_box_is_left_out_and_told(
+    read_text: Callable[..., Dataset], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = read_text("a.png,1,2,11,14,dog\nb.png,nan,nan,nan,nan,No finding\n")
+    assert data.classes == ("dog",)
+    assert [len(record) for record in data] == [1, 0]
+    assert "1 x no box" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image_path,x,y,label\na.png,20,30,dog\n",
+        "a.png,1,2,dog\n",
+        "file,foo,bar,baz,qux,quux\nx,y,z,x,y,z\n",
+        "image,xmin,ymin,xmax,ymax\na.png,1,2,3,4\n",
+        'image,bbox,damage\na.png,"[1, 2, 3, 4]",hail\n',
+    ],
+)
+def test_columns_that_cannot_be_told_apart(text: str, read_text: Callable[..., Dataset]) -> None:
+    with pytest.raises(DataError) as caught:
+        read_text(text)
+    assert text.partition("\n")[0].replace('"', "")[:9] in str(caught.value)
+    assert "Expected a header with image_path,xmin,ymin,xmax,ymax,label" in str(caught.value)
+
+
+def test_points_have_no_box(read_text: Callable[..., Dataset]) -> None:
+    with pytest.raises(DataError, match=r"line 2: box .*POINT.* Expected a POLYGON in WKT"):
+        read_text("image_path,label,geometry\na.png,dog,POINT (3 4)\n")
+
+
+def test_labels_may_be_the_ids_of_a_list(read_text: Callable[..., Dataset]) -> None:
+    data = read_text("a.png,1,2,11,14,1\na.png,3,4,5,6,0\n", classes="dog,1\nant,0\n")
+    assert data.classes == ("ant", "dog")
+    assert data.records[0].labels.tolist() == [1, 0]
+
+
+def test_numbers_are_sorted_by_their_value(read_text: Callable[..., Dataset]) -> None:
+    assert read_text("a.png,1,2,11,14,10\na.png,3,4,5,6,9\n").classes == ("9", "10")
+
+
+def test_the_list_of_another_table_is_named(read_text: Callable[..., Dataset]) -> None:
+    with pytest.raises(
+        DataError, match=r"not one of the classes in classes\.csv.*classes\.csv, or"
+    ):
+        read_text("a.png,1,2,11,14,dog\n", classes="ant,0\n")

@@ -24,32 +24,47 @@ def class_file(folder: Path) -> tuple[str, ...]:
     Raises:
         DataError: the file is not text.
     """
-    for name in ("labels.txt", "classes.txt"):
-        if (folder / name).is_file():
-            lines = read_lines(folder / name)
-            return tuple(dict.fromkeys(x for x in lines if x not in ("", IGNORE, "_background_")))
-    return ()
+    file = class_source(folder)
+    lines = [] if file is None else read_lines(file)
+    return tuple(dict.fromkeys(x for x in lines if x not in ("", IGNORE, "_background_")))
+
+
+def class_source(folder: Path) -> Path | None:
+    """The file that `class_file` reads, if there is one."""
+    files = (folder / name for name in ("labels.txt", "classes.txt"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def found_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """The different names among those of all objects, sorted."""
-    return tuple(sorted(set(names) - {"", IGNORE}))
+    """The different names among those of all objects, sorted; numbers by their value."""
+    found = set(names) - {"", IGNORE}
+    if all(name.isdecimal() for name in found):
+        return tuple(sorted(found, key=lambda name: (int(name), name)))
+    return tuple(sorted(found))
 
 
 class Labels:
     """Turns names into labels, and reports those that are not classes."""
 
-    def __init__(self, classes: tuple[str, ...], policy: IssuePolicy) -> None:
+    def __init__(
+        self, classes: tuple[str, ...], policy: IssuePolicy, *, source: Path | None = None
+    ) -> None:
+        """Labels of classes; `source` is the file that lists them, where one does."""
         self.classes = classes
         self._index = {name: label for label, name in enumerate(classes)} | {IGNORE: ANY_CLASS}
         self._judge = policy
+        self._of_source = f" in {source.name}" if source else ""
+        self._advice = f" Correct {source}, or move it away if it is another's." if source else ""
 
     def of(self, name: str, *, file: Path, place: str, image: Path | None = None) -> int | None:
         """The label of a name, ANY_CLASS for IGNORE; None, and a report, where it is no class."""
         label = self._index.get(name)
         if label is None:
             known = ", ".join(map(repr, self.classes[:20])) or "none"
-            message = f"class {name!r} is not one of the classes. Expected one of {known}."
+            message = (
+                f"class {name!r} is not one of the classes{self._of_source}. Expected one of "
+                f"{known}.{self._advice}"
+            )
             if not name:
                 message = "the object has no class. Expected the name of one."
             self._judge.report(AnnotationIssue("unknown class", file, place, message, image))

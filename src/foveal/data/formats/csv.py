@@ -1,4 +1,4 @@
-"""CSV: one line for each object, in the two customs in use.
+"""CSV: one line for each object, in the customs of many tools; see `table_columns`.
 
 Without a header: `path,x1,y1,x2,y2,class`. With one: `image_path,xmin,ymin,xmax,ymax,label` and its
 cousins, in any order of columns. A line with a path alone is an image without objects.
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from foveal.data.dataset import Dataset
 from foveal.data.folders import files_in
-from foveal.data.formats.class_names import Labels, class_file, found_classes
+from foveal.data.formats.class_names import Labels, class_file, class_source, found_classes
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_table, write_table
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
+from foveal.data.formats.table_columns import NO_CLASS, NOTHING, find_columns
 from foveal.data.formats.writing import class_name, image_names, parts, place_images, text_of
 from foveal.errors import DataError
 
@@ -24,18 +25,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.data.formats.issues import BadBoxes
+    from foveal.data.formats.table_columns import Columns, Rows
     from foveal.data.formats.writing import ImageMode
 
-_COLUMNS = {
-    "image": ("image_path", "image", "path", "filename", "file_name", "file", "img", "image_id"),
-    "xmin": ("xmin", "x1", "left", "x_min"),
-    "ymin": ("ymin", "y1", "top", "y_min"),
-    "xmax": ("xmax", "x2", "right", "x_max"),
-    "ymax": ("ymax", "y2", "bottom", "y_max"),
-    "label": ("label", "class", "class_name", "name", "category", "label_name"),
-}
-_OPTIONAL = {"width": ("width",), "height": ("height",), "ignored": ("ignored", "difficult")}
-_PLAIN = {name: place for place, name in enumerate(_COLUMNS)}
+ONLY_CLASS = "object"
+"""What objects are called in a table that has no column for their class."""
 _ENDINGS = (".csv", ".tsv")
 _NO_DATA = ("classes.csv", "class_mapping.csv", "class-descriptions-boxable.csv", "images.csv")
 
@@ -51,27 +45,57 @@ def read(
     """Read a CSV file, or the file of a folder that is called as the split.
 
     Corners are edges in continuous pixels. Classes are those of `classes.csv` (name,id),
-    `classes.txt` or `labels.txt` beside it, else the names found, sorted. Image sizes come from the
-    images' headers unless there are columns `width` and `height`; a column `ignored` marks regions
-    to ignore.
+    `classes.txt` or `labels.txt` beside it, else the names found, sorted; without a column for the
+    class, all are of the class `object`. A row without a box is an image without objects, and so
+    are `nan` and `None` in its place. Image sizes come from the images' headers unless there are
+    columns `width` and `height`; a column `ignored` marks regions to ignore.
 
     Raises:
         DataError: it is not such a file, or an object can't be right.
     """
     file = annotation_file(path, split)
     policy = IssuePolicy(bad_boxes, problems)
-    place, rows = _table(file)
+    columns, rows = find_columns(file, read_table(file))
     finder = ImageFinder(file, images=images)
-    index, pictures = _pictures(file, rows, place, finder)
-    names = [cells[place["label"]] for _, cells in rows if _holds_object(cells, place)]
-    classes = _class_csv(file.parent) or class_file(file.parent) or found_classes(names)
-    labels = Labels(classes, policy)
-    columns = ObjectTable("line")
-    for line, cells in rows:
-        if _holds_object(cells, place):
-            image = index[cells[place["image"]]]
-            _object(cells, place, image, pictures[image].path, file, line, columns, labels, policy)
-    records = assemble(measured(pictures), columns, policy)
+    index, pictures = _pictures(file, rows, columns, finder)
+    found = [columns.boxes(cells) for _, cells in rows]
+    names = [_class(cells, columns) for (_, cells), boxes in zip(rows, found, strict=True) if boxes]
+    listed, source = _class_csv(file.parent)
+    if set(names) <= set(listed.values()) - set(listed):
+        names = []  # the table has the ids
+    else:
+        listed = {name: name for name in listed}
+    classes = tuple(dict.fromkeys(listed)) or class_file(file.parent) or found_classes(names)
+    labels = Labels(classes, policy, source=source or class_source(file.parent))
+    by_id = {key: name for name, key in listed.items()}
+    table = ObjectTable("line", written=columns.written)
+    for (line, cells), boxes in zip(rows, found, strict=True):
+        image = index[cells[columns.image]]
+        path = pictures[image].path
+        where = f"line {line}"
+        if boxes is None:
+            shown = [cells[place] for place in columns.box]
+            message = f"box {shown}. Expected {columns.wanted}."
+            policy.report(AnnotationIssue("not a box", file, where, message, path))
+            continue
+        name = _class(cells, columns)
+        if not boxes:
+            if columns.label is not None and cells[columns.label].lower() not in NOTHING:
+                message = f"class {name!r} without a box. Expected {columns.wanted}."
+                policy.report(AnnotationIssue("no box", file, where, message, path))
+            continue
+        label = labels.of(by_id.get(name, name), file=file, place=where, image=path)
+        if label is None:
+            continue
+        marked = columns.others.get("ignored")
+        ignored = marked is not None and cells[marked].lower() in ("1", "true", "yes")
+        for box in boxes:
+            table.add(image, box, label, file=file, number=line, ignored=ignored or label < 0)
+    if columns.label is None:
+        policy.note(f"No column for the class: all are {ONLY_CLASS!r}", file=file, place="header")
+    if columns.cells == "bbox":
+        policy.note("bbox is read as x, y, width, height", file=file, place="header")
+    records = assemble(measured(pictures), table, policy)
     policy.close()
     return Dataset(records, classes, images or finder.root)
 
@@ -135,91 +159,47 @@ def annotation_file(path: Path, split: str | None, *, no_data: tuple[str, ...] =
     return chosen[0]
 
 
-def _table(file: Path) -> tuple[dict[str, int], list[tuple[int, list[str]]]]:
-    """The place of each column, and the rows below the header."""
-    rows = read_table(file)
-    header = [cell.lower() for cell in rows[0][1]] if rows else []
-    place = {}
-    for name, aliases in (_COLUMNS | _OPTIONAL).items():
-        found = [header.index(alias) for alias in aliases if alias in header]
-        if found:
-            place[name] = found[0]
-    if len({"xmin", "ymin", "xmax", "ymax"} & set(place)) > 1:
-        missing = [name for name in _COLUMNS if name not in place]
-        if missing:
-            raise DataError(
-                f"{file}, line {rows[0][0]}: no column for {', '.join(missing)} in {header}. "
-                "Expected image_path,xmin,ymin,xmax,ymax,label."
-            )
-        width = len(header)
-        rows = rows[1:]
-    else:
-        place, width = dict(_PLAIN), len(_PLAIN)
-    for line, cells in rows:
-        if len(cells) != width and any(cells[1:]):
-            raise DataError(
-                f"{file}, line {line}: {len(cells)} columns. Expected {width}: "
-                f"{','.join(sorted(place, key=lambda name: place[name]))}."
-            )
-    return place, [(line, cells + [""] * (width - len(cells))) for line, cells in rows]
+def _class(cells: list[str], columns: Columns) -> str:
+    """The class that a row names, "" where it names none."""
+    if columns.label is None:
+        return ONLY_CLASS
+    name = cells[columns.label]
+    return "" if name.lower() in NO_CLASS else name
 
 
 def _pictures(
-    file: Path, rows: list[tuple[int, list[str]]], place: dict[str, int], finder: ImageFinder
+    file: Path, rows: Rows, columns: Columns, finder: ImageFinder
 ) -> tuple[dict[str, int], list[ImageRow]]:
     """The index of each image name, and the images in the order in which they are first named."""
     index: dict[str, int] = {}
     pictures: list[ImageRow] = []
     by_path: dict[Path, int] = {}
+    sides = [columns.others.get(side) for side in ("width", "height")]
     for line, cells in rows:
-        name = cells[place["image"]]
+        name = cells[columns.image]
         if name in index:
             continue
-        path = finder.find(name, file=file, place=f"line {line}")
+        place = f"line {line}"
+        if name and "." not in name.replace("\\", "/").rpartition("/")[2]:
+            path = finder.find_called(name, ending=".jpg", file=file, place=place)
+        else:
+            path = finder.find(name, file=file, place=place)
         if path not in by_path:
             by_path[path] = len(pictures)
-            sizes = [parse_number(cells[place[k]]) if k in place else 0 for k in _OPTIONAL]
-            width, height = (int(size) if size and 0 < size < 2**31 else 0 for size in sizes[:2])
+            sizes = [0 if side is None else parse_number(cells[side]) for side in sides]
+            width, height = (int(size) if size and 0 < size < 2**31 else 0 for size in sizes)
             pictures.append(ImageRow(path, width, height))
         index[name] = by_path[path]
     return index, pictures
 
 
-def _holds_object(cells: list[str], place: dict[str, int]) -> bool:
-    return any(cells[place[name]] for name in _COLUMNS if name != "image")
-
-
-def _object(
-    cells: list[str],
-    place: dict[str, int],
-    image: int,
-    path: Path,
-    file: Path,
-    line: int,
-    columns: ObjectTable,
-    labels: Labels,
-    policy: IssuePolicy,
-) -> None:
-    where = f"line {line}"
-    written = [cells[place[name]] for name in ("xmin", "ymin", "xmax", "ymax")]
-    box = [number for text in written if (number := parse_number(text)) is not None]
-    if len(box) < 4:
-        message = f"corners {written}. Expected four numbers: xmin, ymin, xmax, ymax."
-        policy.report(AnnotationIssue("not a box", file, where, message, path))
-        return
-    label = labels.of(cells[place["label"]], file=file, place=where, image=path)
-    if label is None:
-        return
-    ignored = "ignored" in place and cells[place["ignored"]].lower() in ("1", "true", "yes")
-    columns.add(image, box, label, file=file, number=line, ignored=ignored or label < 0)
-
-
-def _class_csv(folder: Path) -> tuple[str, ...]:
-    """The names of `classes.csv` (name,id), in the order of their ids."""
+def _class_csv(folder: Path) -> tuple[dict[str, str], Path | None]:
+    """The names of `classes.csv` (name,id) with their ids, in the ids' order, and that file."""
     file = folder / "classes.csv"
     if not file.is_file():
-        return ()
+        return {}, None
     ids: dict[float, str] = {}
+    written: dict[str, str] = {}
     for line, cells in read_table(file):
         number = parse_number(cells[1]) if len(cells) == 2 else None
         if number is None and line == 1:
@@ -227,4 +207,5 @@ def _class_csv(folder: Path) -> tuple[str, ...]:
         if number is None or number in ids or not cells[0]:
             raise DataError(f"{file}, line {line}: {cells}. Expected a name and an id of its own.")
         ids[number] = cells[0]
-    return tuple(dict.fromkeys(ids[number] for number in sorted(ids)))
+        written.setdefault(cells[0], cells[1])
+    return {ids[number]: written[ids[number]] for number in sorted(ids)}, file

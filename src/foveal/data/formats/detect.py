@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from foveal.data.folders import files_in, files_one_below, folders_in
 from foveal.data.format_names import FORMATS
 from foveal.data.formats import kitti
-from foveal.data.formats.parsing import head_text
+from foveal.data.formats.parsing import head_text, table_rows
+from foveal.data.formats.table_columns import recognize
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from foveal.data.formats.writing import ImageMode
 
 _LARGE = 1 << 20
+_HEAD = 1 << 15
+"""Characters that a long file's beginning has at least."""
 _LOOKED_AT = 8
 """Files of each kind that are opened in a folder; the first may be empty or something else."""
 
@@ -147,14 +149,15 @@ def _in_json(file: Path) -> Iterator[str]:
 
 
 def _in_csv(file: Path) -> Iterator[str]:
-    line = head_text(file).partition("\n")[0].lower()
-    cells = [cell.strip(' \r"') for cell in re.split(r"[,;\t|]", line)]
-    if "imageid" in cells and "xmin" in cells:
-        yield "openimages"
+    head = head_text(file)
+    whole = head if len(head) < _HEAD else head.rpartition("\n")[0]
+    try:
+        rows = table_rows(whole, file)
+    except DataError:
         return
-    header = {"xmin", "x1", "left", "x_min"} & set(cells)
-    plain = len(cells) >= 6 and (not any(cells[1:]) or all(map(_is_number, cells[-5:-1])))
-    if header or plain:
+    if rows and {"ImageID", "XMin"} <= {cell.strip('"') for cell in rows[0][1]}:
+        yield "openimages"
+    elif recognize(rows):
         yield "csv"
 
 

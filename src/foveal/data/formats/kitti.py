@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from foveal.data.dataset import Dataset
 from foveal.data.folders import files_in
-from foveal.data.formats.class_names import IGNORE, Labels, class_file, found_classes
+from foveal.data.formats.class_names import IGNORE, Labels, class_file, class_source, found_classes
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_lines
@@ -58,7 +58,8 @@ def read(
     root = folder.parent
     classes = class_file(root) or class_file(path) or found_classes(names)
     classes = tuple(name for name in classes if name != DONT_CARE)
-    labels = Labels(classes, policy)
+    source = class_source(root) or class_source(path)
+    labels = Labels(classes, policy, source=source)
     finder = ImageFinder(root, images=images, more=[root / "image_2", root / "images", folder])
     pictures = [finder.find_called(f.stem, ending=".png", file=f, place="name") for f in files]
     rows = measured([ImageRow(p, image_id=f.stem) for p, f in zip(pictures, files, strict=True)])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.data.dataset import Dataset
 from foveal.data.folders import files_below
-from foveal.data.formats.class_names import Labels, class_file, found_classes
+from foveal.data.formats.class_names import Labels, class_file, class_source, found_classes
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import LARGEST_TEXT, expect, read_json
@@ -65,7 +65,7 @@ def read(
     documents = {file: _document(file) for file in everything}
     names = (str(shape.get("label", "")) for d in documents.values() for shape in d["shapes"])
     classes = class_file(root) or found_classes(names)
-    labels = Labels(classes, policy)
+    labels = Labels(classes, policy, source=class_source(root))
     finder = ImageFinder(root, images=images)
     columns = ObjectTable("shape")
     rows: list[ImageRow] = []

@@ -274,24 +274,58 @@ def read_yaml(path: Path) -> Any:
 def read_table(path: Path) -> list[tuple[int, list[str]]]:
     """The rows of a CSV file that are not blank, each with the number of its line.
 
-    Cells are separated by commas, or by semicolons where the first line has no comma.
+    Cells are separated by commas, tabs, semicolons or bars, whichever the file uses; Excel's first
+    line `sep=;` says it.
 
     Raises:
         DataError: it can't be read as CSV.
     """
-    text = read_text(path)
-    first = text.lstrip().partition("\n")[0]
-    delimiter = ";" if ";" in first and "," not in first else ","
+    return table_rows(read_text(path), path)
+
+
+def table_rows(text: str, path: Path) -> list[tuple[int, list[str]]]:
+    """The rows of a table's text; see `read_table`.
+
+    Raises:
+        DataError: it can't be read as CSV.
+    """
+    said = _SEPARATOR.match(text)
+    delimiter = said.group(1) if said else _delimiter(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows = []
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
-            if any(stripped):
+            if any(stripped) and not (said and reader.line_num == 1):
                 rows.append((reader.line_num, stripped))
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: it is not CSV ({error}).") from error
     return rows
+
+
+_SEPARATOR = re.compile(r"sep=([,;\t|])\s*?(?:\r?\n|$)", re.IGNORECASE)
+_DELIMITERS = ",\t;|"
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+
+
+def _delimiter(text: str) -> str:
+    """What separates the cells of the first line that is in several cells.
+
+    Of several signs it is the one between which no other stands, but for commas in numbers.
+    """
+    for line in text[: 1 << 16].splitlines()[:100]:
+        bare = re.sub(r'"[^"]*"', '""', line)
+        there = [sign for sign in _DELIMITERS if sign in bare]
+        if there:
+            return max(there, key=lambda sign: _clean_cells(bare, sign))
+    return ","
+
+
+def _clean_cells(line: str, delimiter: str) -> int:
+    """How many cells hold no other delimiter."""
+    others = _DELIMITERS.replace(delimiter, "")
+    cells = (_DECIMAL_COMMA.sub("", cell) for cell in line.split(delimiter))
+    return sum(not any(sign in cell for sign in others) for cell in cells)
 
 
 def write_table(path: Path, rows: Iterable[Sequence[str]]) -> None:

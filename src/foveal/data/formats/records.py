@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class ObjectTable:
         files, numbers: where the object is written.
         areas: stated areas in pixels, or None.
         flags: further columns.
+        written: how the file writes the boxes, which shows what other reading they may have.
     """
 
     unit: str
@@ -55,6 +56,7 @@ class ObjectTable:
     numbers: Sequence[Any] = field(default_factory=list)
     areas: Sequence[float] | NDArray[np.float64] | None = None
     flags: dict[str, Sequence[Any]] = field(default_factory=dict)
+    written: Literal["xyxy", "xywh", "cxcywh"] = "xyxy"
 
     def add(
         self,

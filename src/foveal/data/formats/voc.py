@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from foveal.data.dataset import Dataset
 from foveal.data.folders import files_below, files_in
-from foveal.data.formats.class_names import Labels, class_file, found_classes
+from foveal.data.formats.class_names import Labels, class_file, class_source, found_classes
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_lines, read_xml
@@ -74,7 +74,7 @@ def read(
         (item.findtext("name") or "").strip() for t in trees.values() for item in t.iter("object")
     )
     classes = class_file(root) or found_classes(names)
-    labels = Labels(classes, policy)
+    labels = Labels(classes, policy, source=class_source(root))
     finder = ImageFinder(root, images=images, more=[root / "JPEGImages", folder])
     columns = ObjectTable("object", flags={"difficult": [], "truncated": []})
     shift = 1.0 if corners == "pixels" else 0.0
