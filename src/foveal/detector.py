@@ -174,6 +174,7 @@ class Detector:
         from foveal.checkpoints.model_file import load_weights_into
         from foveal.data.transforms.user import as_change, name_of
         from foveal.training.conclusion import conclude
+        from foveal.training.missing_objects import describe_missing_objects
         from foveal.training.progress import reporting_to
         from foveal.training.trainer import train
 
@@ -189,6 +190,8 @@ class Detector:
                 listener.say(told)
             if start is not None and not resume:
                 load_weights_into(self.model, network_file(start), self.classes)
+            for warning in describe_missing_objects(training, held_out):
+                listener.warn(warning)
             validation = self._validation(settings, held_out)
             result = train(
                 self.model,

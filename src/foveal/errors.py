@@ -41,6 +41,10 @@ class TrainingInterrupted(TrainingError):  # noqa: N818
     """A run was stopped by a signal, after it wrote what resuming it needs."""
 
 
+class TrainingDiverged(TrainingError):  # noqa: N818
+    """Losses or weights of a run are no longer finite: what it trained is lost."""
+
+
 class MissingExtraError(FovealError):
     """An optional package is needed; the message ends in the line that installs it.
 

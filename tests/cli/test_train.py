@@ -4,8 +4,10 @@ import shlex
 import shutil
 import signal
 import sys
+from dataclasses import replace
 
 import pytest
+from tests.cli.conftest import foveal
 from tests.training.conftest import TINY
 from typer.testing import CliRunner
 
@@ -153,3 +155,18 @@ def test_find_batch_size(data, monkeypatch):
 
     monkeypatch.setattr(TrainStep, "_part_losses", losses)
     assert "--set training.batch=2" in run(data / "train.json", "--find-batch-size", *SETS).stdout
+
+
+def test_a_run_that_diverges_ends_with_code_1_and_without_a_best_model(
+    data, tmp_path, monkeypatch, capsys
+):
+    real = TrainStep.step
+
+    def step(self, *positional, **named):
+        return replace(real(self, *positional, **named), applied=False)
+
+    monkeypatch.setattr(TrainStep, "step", step)
+    arguments = ("train", data / "train.json", "--valid", data / "valid.json", *SETS)
+    assert foveal(monkeypatch, *arguments, "--out", tmp_path / "run") == 1
+    assert "--set training.learning_rate=0.001" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "best.safetensors").exists()

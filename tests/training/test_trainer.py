@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import signal
 from dataclasses import replace
@@ -13,10 +14,11 @@ from foveal.checkpoints import model_file
 from foveal.checkpoints.anchor_order import to_ratio_major
 from foveal.config import to_toml
 from foveal.data.synthetic import draw_dataset
-from foveal.errors import ImageError, TrainingError, TrainingInterrupted
+from foveal.errors import ImageError, TrainingDiverged, TrainingError, TrainingInterrupted
 from foveal.models.build import build_model
 from foveal.structures import ModelCard
 from foveal.training import trainer
+from foveal.training.reporters import describe_epoch
 from foveal.training.step import TrainStep
 
 
@@ -154,10 +156,43 @@ def test_evaluate_every(fake_data, fake):
     assert ["validation" in epoch for epoch in result.history] == [False, True, False, True, True]
 
 
-def test_an_ap_that_is_no_number_still_gives_a_model(tmp_path, fake_data, fake):
-    _, result = start(fake_data, tmp_path, validate=rising([float("nan"), float("nan")]))
+@pytest.mark.parametrize(
+    ("value", "words"), [(float("nan"), "AP is undefined"), (0.0, "No epoch found a single object")]
+)
+def test_an_ap_of_nothing_gives_a_model_that_is_not_called_best(
+    tmp_path, fake_data, fake, value, words
+):
+    listener = Listener()
+    _, result = start(fake_data, tmp_path, validate=rising([value] * 2), reporter=listener)
     assert result.best_epoch == 2
-    assert lines(tmp_path, "epoch")[0]["validation"]["AP"] is None
+    assert (tmp_path / "best.safetensors").is_file()
+    assert [epoch["best"] for epoch in listener.epochs] == [False, False]
+    assert "best so far" not in describe_epoch(listener.epochs[0])
+    assert words in listener.said[-1]
+    assert "weights of epoch 2 are kept" in listener.said[-1]
+    written = lines(tmp_path, "epoch")[0]["validation"]["AP"]
+    assert written == (None if math.isnan(value) else 0.0)
+
+
+def test_a_run_says_and_writes_why_it_ended(tmp_path, fake_data, fake):
+    listener = Listener()
+    options = ["training.epochs=6", "training.patience=2"]
+    values = [0.3, 0.2, 0.1]
+    _, result = start(
+        fake_data, tmp_path / "a", *options, validate=rising(values), reporter=listener
+    )
+    assert result.ending.reason == "patience"
+    assert "after epoch 3 of 6: 2 evaluations in a row" in listener.said[-1]
+    (end,) = lines(tmp_path / "a", "end")
+    assert (end["reason"], end["epoch"], end["text"]) == ("patience", 3, listener.said[-1])
+    _, result = start(fake_data, tmp_path / "b", validate=rising(values), reporter=listener)
+    assert (result.ending.reason, listener.said[-1]) == (
+        "last_epoch",
+        "The run ended with its last epoch, 2.",
+    )
+    start(fake_data, tmp_path / "b", resume=True, validate=rising([]), reporter=listener)
+    assert "was finished already" in listener.said[-1]
+    assert len(lines(tmp_path / "b", "end")) == 1
 
 
 def test_a_folder_in_use_is_not_touched(tmp_path, fake_data, fake):
@@ -315,6 +350,8 @@ def test_losses_that_are_not_finite_are_left_out_and_named(tmp_path, fake_data, 
     listener = Listener()
     _, result = start(fake_data, tmp_path, reporter=listener)
     assert [line["images"][1] for line in lines(tmp_path, "skipped")] == ["1-1.jpg", "100-1.jpg"]
+    assert [line["nonfinite_steps"] for line in lines(tmp_path, "epoch")] == [1, 1]
+    assert "1 of 3 steps not finite, left out" in describe_epoch(result.history[0])
     assert [line["step"] for line in lines(tmp_path, "skipped")] == [2, 4]
     assert sum("1-3.jpg" in text for text in listener.said) == 1
     assert all(epoch["loss"] < 10 for epoch in result.history)
@@ -323,9 +360,54 @@ def test_losses_that_are_not_finite_are_left_out_and_named(tmp_path, fake_data, 
 
 def test_too_many_max_nonfinite_steps_end_the_run_with_the_names(tmp_path, fake_data, fake):
     fake(5, change=spoiled({(0, 1), (0, 2), (0, 3)}))
-    with pytest.raises(TrainingError, match=r"3 steps in a row.*3-1\.jpg"):
+    with pytest.raises(TrainingDiverged, match=r"3 steps in a row.*3-1\.jpg"):
         start(fake_data, tmp_path, "training.max_nonfinite_steps=3")
+    assert lines(tmp_path, "end")[0]["reason"] == "diverged"
     start(fake_data, tmp_path, "training.max_nonfinite_steps=4", overwrite=True)
+
+
+@pytest.mark.parametrize(("values", "stays"), [([0.4, 0.0], True), ([0.0, 0.0], False)])
+def test_a_run_whose_last_epoch_has_no_finite_loss_has_diverged(
+    tmp_path, fake_data, fake, values, stays
+):
+    fake(2, change=spoiled({(1, 0), (1, 1)}))
+    listener = Listener()
+    with pytest.raises(TrainingDiverged, match=r"whole of epoch 2.*learning_rate=0\.001") as error:
+        start(fake_data, tmp_path, validate=rising(values), reporter=listener)
+    assert ("epoch 1 with AP 0.400" in str(error.value)) is stays
+    assert ("no model worth keeping" in str(error.value)) is not stays
+    assert (tmp_path / "best.safetensors").exists() is stays
+    assert math.isnan(listener.epochs[1]["loss"])
+    assert "validation" not in listener.epochs[1]
+    assert describe_epoch(listener.epochs[1]).startswith("epoch 2, loss not finite (2 of 2 steps)")
+    assert lines(tmp_path, "epoch")[1]["loss"] is None
+    with pytest.raises(TrainingDiverged, match="whole of epoch 2"):
+        start(fake_data, tmp_path, resume=True, validate=rising([]))
+
+
+def test_an_epoch_of_nothing_but_nan_is_forgiven_if_later_ones_are_finite(fake_data, fake):
+    fake(2, change=spoiled({(0, 0), (0, 1)}))
+    _, result = start(fake_data, None, validate=rising([0.2]))
+    assert result.best_epoch == 2
+    assert math.isfinite(result.history[1]["loss"])
+
+
+def test_weights_that_are_not_finite_are_never_kept(tmp_path, fake_data, fake, monkeypatch):
+    real, calls = TrainStep.step, []
+
+    def step(self, *positional, **named):
+        result = real(self, *positional, **named)
+        calls.append(1)
+        if len(calls) == 6:
+            with torch.no_grad():
+                self.model.box.output.bias[0] = float("inf")
+        return result
+
+    monkeypatch.setattr(TrainStep, "step", step)
+    with pytest.raises(TrainingDiverged, match=r"not finite|no longer finite after epoch 2"):
+        start(fake_data, tmp_path, "training.epochs=3", validate=rising([0.2, 0.9, 0.9]))
+    assert model_file.load(tmp_path / "best.safetensors").card.metrics["AP"] == 0.2
+    assert model_file.load(tmp_path / "last.safetensors").card.epoch == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -343,6 +425,7 @@ def test_a_signal_ends_the_step_and_the_run_goes_on_later(tmp_path, fake_data, f
     handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     with pytest.raises(TrainingInterrupted, match=r"epoch 2 after step 2.*--resume"):
         start(fake_data, tmp_path / "run", validate=rising([0.1]))
+    assert [line["reason"] for line in lines(tmp_path / "run", "end")] == ["interrupted"]
     assert {each: signal.getsignal(each) for each in handlers} == handlers
     model, later = start(fake_data, tmp_path / "run", seed=3, resume=True, validate=rising([0.2]))
     for name, value in whole.state_dict().items():

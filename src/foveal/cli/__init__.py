@@ -18,7 +18,7 @@ from foveal.cli.import_ import import_checkpoint
 from foveal.cli.predict import predict
 from foveal.cli.train import train
 from foveal.distributed import is_first_process
-from foveal.errors import FovealError
+from foveal.errors import FovealError, TrainingDiverged
 
 SECONDS_TO_BE_ENDED = 2.0
 """Where one of several processes fails, torchrun ends the others: they wait for that before they
@@ -61,11 +61,15 @@ app.command()(export)
 
 
 def main() -> None:
-    """Run the command line; a mistake that foveal can explain ends in a message and exit code 2."""
+    """Run the command line.
+
+    A mistake that foveal can explain ends in a message and exit code 2, a run that has diverged in
+    one and exit code 1.
+    """
     try:
         app()
     except FovealError as error:
         if not is_first_process():
             time.sleep(SECONDS_TO_BE_ENDED)
         sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, TrainingDiverged) else 2)

@@ -14,7 +14,7 @@ import typer
 from foveal.cli.data_options import ADDRESS, ValidImages, takes_data, with_valid
 from foveal.distributed import is_first_process
 from foveal.files import write_file
-from foveal.text import counted, listed, without_nan
+from foveal.text import counted, decimal, listed, without_nan
 from foveal.training.run_folder import LEARNING_RATES
 
 if TYPE_CHECKING:
@@ -214,9 +214,12 @@ def _fit(
 
 def _conclude(detector: Detector, console: Console, out: Path) -> None:
     numbers = detector.card.metrics
-    said = ", ".join(f"{name} {numbers[name]:.3f}" for name in ("AP", "AP50") if name in numbers)
+    said = ", ".join(
+        f"{name} {decimal(numbers[name])}" for name in ("AP", "AP50") if name in numbers
+    )
+    word = "Best" if numbers.get("AP", 0.0) > 0 else "Kept"
     console.print(
-        f"Best: epoch {detector.card.epoch}{', ' + said if said else ''}; "
+        f"{word}: epoch {detector.card.epoch}{', ' + said if said else ''}; "
         f"{out / 'best.safetensors'} (threshold {detector.score_threshold:.2f}).\n"
         f"Next: foveal predict {shlex.quote(str(out))} IMAGES --out DIR, "
         f"foveal evaluate {shlex.quote(str(out))} DATA --out DIR",

@@ -59,7 +59,8 @@ def training_section(history: Sequence[Mapping[str, Any]]) -> Section | None:
         shown.append(Chart("Learning rate", drawn))
     if not shown:
         return None
-    return Section("Training", [_training_story(epochs), Charts(shown)])
+    endings = [row for row in history if row.get("kind") == "end"]
+    return Section("Training", [_training_story(epochs, endings), Charts(shown)])
 
 
 def data_section(datasets: Mapping[str, Dataset | None]) -> Section | None:
@@ -144,13 +145,21 @@ def anchors_section(fit: AnchorFit | None) -> Section | None:
     return Section("Anchors", parts)
 
 
-def _training_story(epochs: Sequence[Mapping[str, Any]]) -> str:
+def _training_story(
+    epochs: Sequence[Mapping[str, Any]], endings: Sequence[Mapping[str, Any]]
+) -> str:
+    """How long it took, which epoch was best, what was lost and why it ended."""
+    why = f" {endings[-1].get('text') or ''}".rstrip() if endings else ""
     if not epochs:
-        return "The run did not finish an epoch."
+        return f"The run did not finish an epoch.{why}"
     seconds = sum(float(row.get("seconds") or 0) for row in epochs)
     text = counted(len(epochs), "epoch") + (f" in {_duration(seconds)}" if seconds else "")
     best = [row["epoch"] for row in epochs if row.get("best")]
-    return text + (f"; the weights of epoch {best[-1]} were best." if best else ".")
+    text += f"; the weights of epoch {best[-1]} were best." if best else "."
+    lost = sum(int(row.get("nonfinite_steps") or 0) for row in epochs)
+    if lost:
+        text += f" The loss was not finite in {counted(lost, 'step')}, which were left out."
+    return text + why
 
 
 def _duration(seconds: float) -> str:

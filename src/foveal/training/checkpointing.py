@@ -102,6 +102,13 @@ class Checkpointer:
             except ModelFileError as error:
                 raise TrainingError(f"{error} Then run again with --resume.") from error
 
+    def forget_best(self) -> None:
+        """Remove the best model, since it is worth nothing."""
+        self._best = None
+        if self.folder is not None and self.writes:
+            for file in (self.folder.best, *self.folder.exported):
+                file.unlink(missing_ok=True)
+
     def best_weights(self) -> dict[str, Tensor] | None:
         """The best epoch's weights; None where no epoch was the best yet."""
         if self.folder is None:

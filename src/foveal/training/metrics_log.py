@@ -5,9 +5,12 @@ Each line of metrics.jsonl is an object with `kind`:
 - `step`: epoch, step (from 1, of the whole run), classification, box, loss, learning_rate,
   gradient_norm, images_per_second, memory_megabytes;
 - `skipped`: epoch, step and the names of the images whose loss was not finite;
-- `epoch`: epoch (from 1), steps, seconds, the means of classification, box and loss over the epoch,
-  learning_rate, images_per_second, waiting (fraction of the time spent waiting for data) and, where
-  the epoch was validated, `validation` (a dictionary of numbers) and `best` (true or false).
+- `epoch`: epoch (from 1), steps, nonfinite_steps, seconds, the means of classification, box and
+  loss over the steps that were finite (null where none was), learning_rate, images_per_second,
+  waiting (fraction of the time spent waiting for data) and, where the epoch was validated,
+  `validation` (a dictionary of numbers) and `best` (true for the highest AP so far, if above 0);
+- `end`: epoch (the last one trained), reason (`last_epoch`, `patience`, `diverged` or
+  `interrupted`) and text, the reason in words.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from foveal.training.run_folder import HOW_TO_GO_ON, TRACKED_AS
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from foveal.training.ending import Ending
     from foveal.training.step import StepResult
 
 
@@ -182,6 +186,10 @@ class MetricsLogger:
             self.reporter.epoch(summary)
             numbers = {**summary, **summary.get("validation", {})}
             self._track(numbers, step=summary["epoch"] * self.steps)
+
+    def end(self, ending: Ending, *, epoch: int) -> None:
+        """Write why the run ended, and after how many epochs."""
+        self.file.write("end", epoch=epoch, reason=ending.reason, text=ending.text)
 
     def _track(self, values: Mapping[str, Any], *, step: int) -> None:
         if self._tracks:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from foveal.text import counted
 
 logger = logging.getLogger(__name__)
 
@@ -91,12 +94,28 @@ def describe_epoch(summary: Mapping[str, Any]) -> str:
     """One line about an epoch."""
     parts = [
         f"epoch {summary['epoch']}",
-        f"loss {summary['loss']:.4f}"
-        f" (classification {summary['classification']:.4f}, box {summary['box']:.4f})",
+        _describe_losses(summary),
         f"{summary['images_per_second']:.1f} images/s",
     ]
     validation = summary.get("validation") or {}
-    parts += [f"{name} {value:.3f}" for name, value in validation.items() if name in ("AP", "AP50")]
+    parts += [
+        f"{name} {value:.3f}" if math.isfinite(value) else f"{name} undefined"
+        for name, value in validation.items()
+        if name in ("AP", "AP50")
+    ]
     if summary.get("best"):
         parts.append("best so far")
     return ", ".join(parts)
+
+
+def _describe_losses(summary: Mapping[str, Any]) -> str:
+    """The mean over the steps that were finite, and how many were not."""
+    lost, steps = summary.get("nonfinite_steps", 0), summary.get("steps", 0)
+    if not math.isfinite(summary["loss"]):
+        return (
+            f"loss not finite ({lost} of {counted(steps, 'step')})" if lost else "no step trained"
+        )
+    parts = f"classification {summary['classification']:.4f}, box {summary['box']:.4f}"
+    if lost:
+        parts += f"; {lost} of {counted(steps, 'step')} not finite, left out"
+    return f"loss {summary['loss']:.4f} ({parts})"

@@ -117,6 +117,15 @@ class TrainStep:
         """The model to evaluate and to save: the averaged one where there is one."""
         return self.ema.model if self.ema else self.model
 
+    def is_finite(self) -> bool:
+        """Whether all weights and statistics of the model to evaluate are finite."""
+        values = [
+            value.isfinite().all()
+            for value in self.evaluation_model.state_dict().values()
+            if value.is_floating_point()
+        ]
+        return bool(torch.stack(values).all())
+
     def broadcast_statistics(self) -> None:
         """Give all processes the first one's running statistics, which are saved with the model.
 

@@ -13,15 +13,27 @@ import torch
 
 from foveal.acceleration.precision import NAMES, TYPES, explain_precision
 from foveal.distributed import broadcast, explaining_lost_processes
-from foveal.errors import TrainingError, TrainingInterrupted
+from foveal.errors import TrainingDiverged, TrainingError, TrainingInterrupted
 from foveal.structures import Batch, ModelCard
 from foveal.training.checkpointing import Checkpointer
+from foveal.training.ending import (
+    NO_ENDING,
+    Ending,
+    describe_best,
+    describe_divergence,
+    describe_last_epoch,
+    describe_patience,
+)
 from foveal.training.launcher import launched_precision
 from foveal.training.loaders import make_batches
 from foveal.training.metrics_log import MetricsLogger
 from foveal.training.reporters import LoggingReporter, Reporter
 from foveal.training.run_folder import RunFolder
-from foveal.training.schedule import learning_rate_factor, peak_learning_rate
+from foveal.training.schedule import (
+    REFERENCE_BATCH,
+    learning_rate_factor,
+    peak_learning_rate,
+)
 from foveal.training.setup import choose_compile, flat_settings, make_accelerator, make_train_step
 from foveal.training.signals import SignalHandler, StoppedError
 from foveal.training.state import RunState, fingerprint_of
@@ -47,8 +59,10 @@ class TrainingResult:
 
     Attributes:
         history: one entry an epoch, as the `epoch` lines of metrics.jsonl.
-        best_epoch: from 1; the last one where nothing was validated.
+        best_epoch: from 1; the last one where nothing was validated, or none was better than the
+            others.
         best: the validation's numbers of that epoch.
+        ending: why it ended.
         folder: where the run's files are; None where it had none.
         is_main: whether this is the process that writes files.
     """
@@ -58,6 +72,7 @@ class TrainingResult:
     best: Mapping[str, float]
     folder: Path | None
     is_main: bool = True
+    ending: Ending = NO_ENDING
 
 
 def train(
@@ -89,6 +104,7 @@ def train(
 
     Raises:
         TrainingError: the run can't start, go on or be resumed.
+        TrainingDiverged: losses or weights are no longer finite.
         TrainingInterrupted: a signal stopped it; its state was written.
     """
     folder = RunFolder(out) if out else None
@@ -173,6 +189,7 @@ class Trainer:
         )
         self.metrics_logger.say(word)
         self.state = RunState()
+        self.ending = NO_ENDING
 
     # The run ---------------------------------------------------------------------------------
 
@@ -211,11 +228,23 @@ class Trainer:
         return explain_precision(wanted, self.accelerator.device)
 
     def go(self) -> None:
-        """Train until the last epoch, or until patience is at its end."""
+        """Train until the last epoch, or until patience is at its end; say which it was.
+
+        Raises:
+            TrainingDiverged: losses or weights are no longer finite.
+        """
+        began_at = self.state.epoch
         while self.state.epoch < self.training.epochs and not self._out_of_patience():
             self._train_epoch()
             self._finish_epoch()
         self.accelerator.wait_for_everyone()
+        if self.state.history and not _is_usable(self.state.history[-1]):
+            self._diverge(f"No loss was finite in the whole of epoch {self.state.epoch}.")
+        self._end(trained=self.state.epoch > began_at)
+        self._load_best()
+
+    def _load_best(self) -> None:
+        """Give the model the best epoch's weights; its last ones stay where none was best."""
         best = self.checkpointer.best_weights()
         if best is not None:
             self.train_step.model.load_state_dict(best)
@@ -231,7 +260,51 @@ class Trainer:
             best.get("validation", {}),
             self.checkpointer.folder.path if self.checkpointer.folder else None,
             is_main=self.accelerator.is_main_process,
+            ending=self.ending,
         )
+
+    def _end(self, *, trained: bool) -> None:
+        """Say and write why the run ended, and whether what is kept is worth it."""
+        state = self.state
+        if state.epoch < self.training.epochs:
+            why = describe_patience(
+                epoch=state.epoch, epochs=self.training.epochs, patience=self.training.patience
+            )
+        else:
+            why = describe_last_epoch(epoch=state.epoch, was_finished=not trained)
+        kept = describe_best(best=state.best, epoch=state.best_epoch)
+        self.ending = Ending(
+            "patience" if state.epoch < self.training.epochs else "last_epoch",
+            " ".join(part for part in (why, kept) if part),
+        )
+        self.metrics_logger.end(self.ending, epoch=state.epoch)
+        self.metrics_logger.say(self.ending.text)
+
+    def _diverge(self, cause: str) -> NoReturn:
+        """End a run whose weights can't be mended; no model of it stays that is worth nothing.
+
+        Raises:
+            TrainingDiverged: always.
+        """
+        state, folder = self.state, self.checkpointer.folder
+        rate, usual = (
+            peak_learning_rate(each, optimizer=self.training.optimizer, batch=REFERENCE_BATCH)
+            for each in (self.training.learning_rate, None)
+        )
+        text = describe_divergence(
+            cause,
+            best=state.best,
+            epoch=state.best_epoch,
+            file=folder.best if folder else None,
+            learning_rate=rate,
+            usual_rate=usual,
+        )
+        if state.best is not None and state.best > 0:
+            self._load_best()
+        else:
+            self.checkpointer.forget_best()
+        self.metrics_logger.end(Ending("diverged", text), epoch=state.epoch)
+        raise TrainingDiverged(text)
 
     @contextlib.contextmanager
     def discarding_failed_start(self) -> Iterator[None]:
@@ -289,14 +362,23 @@ class Trainer:
         state = self.state
         summary = self._summary()
         last_epoch = state.epoch + 1 == self.training.epochs
-        is_best = self.validate is None and last_epoch
+        self.train_step.broadcast_statistics()
+        if not self.train_step.is_finite():
+            self.metrics_logger.epoch(summary)
+            self._diverge(f"Weights are no longer finite after epoch {state.epoch + 1}.")
+        usable = _is_usable(summary)
+        is_best = self.validate is None and last_epoch and usable
         if self.validate and (last_epoch or self._is_due(state.epoch)):
-            summary["validation"] = self._measure()
-            is_best = self._is_better(summary["validation"])
-            summary["best"] = is_best
+            if usable:
+                summary["validation"] = self._measure()
+                is_best = self._is_better(summary["validation"])
+                summary["best"] = is_best and summary["validation"]["AP"] > 0
+            else:
+                state.unimproved += 1
         if is_best:
             state.best_epoch = state.epoch + 1
-        self.checkpointer.save_model(self.train_step.evaluation_model, summary, is_best=is_best)
+        if usable:
+            self.checkpointer.save_model(self.train_step.evaluation_model, summary, is_best=is_best)
         state.history.append(summary)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         self.metrics_logger.epoch(summary)
@@ -334,7 +416,7 @@ class Trainer:
         """Add a step to the epoch's sums, or name its images if it was left out.
 
         Raises:
-            TrainingError: too many steps in a row were left out.
+            TrainingDiverged: too many steps in a row were left out.
         """
         state = self.state
         if result.applied:
@@ -342,13 +424,14 @@ class Trainer:
             state.add(classification=result.classification, box=result.box, steps=1)
             return
         state.nonfinite_steps += 1
+        state.add(nonfinite=1)
         names = self._names_everywhere(parts)
         self.metrics_logger.skipped(names, epoch=state.epoch, step=state.step)
         if state.nonfinite_steps >= self.training.max_nonfinite_steps:
-            raise TrainingError(
-                f"The loss was not finite in {state.nonfinite_steps} steps in a row; the last "
-                f"images were {', '.join(names)}. Look at their boxes (foveal data check), lower "
-                "training.learning_rate, or set training.precision=float32."
+            self._diverge(
+                f"The loss was not finite in {state.nonfinite_steps} steps in a row "
+                "(training.max_nonfinite_steps); the last images were "
+                f"{', '.join(names)}."
             )
 
     def _names_everywhere(self, parts: Sequence[Batch]) -> list[str]:
@@ -363,11 +446,14 @@ class Trainer:
 
     def _summary(self) -> dict[str, Any]:
         sums = self.state.sums
-        steps = max(1.0, sums.get("steps", 0.0))
-        classification, box = (sums.get(name, 0.0) / steps for name in ("classification", "box"))
+        steps = sums.get("steps", 0.0)
+        classification, box = (
+            sums[name] / steps if steps else math.nan for name in ("classification", "box")
+        )
         return {
             "epoch": self.state.epoch + 1,
             "steps": self.batches.steps,
+            "nonfinite_steps": int(sums.get("nonfinite", 0)),
             "classification": classification,
             "box": box,
             "loss": classification + box,
@@ -381,7 +467,6 @@ class Trainer:
     def _measure(self) -> dict[str, float]:
         """Validate. What was trained is not lost if that fails or a signal breaks it off."""
         assert self.validate is not None
-        self.train_step.broadcast_statistics()
         model = self.train_step.evaluation_model.eval()
         try:
             if self.accelerator.num_processes > 1:
@@ -418,12 +503,20 @@ class Trainer:
         """
         self._save()
         where = f"Stopped in epoch {self.state.epoch + 1} after step {self.state.step}"
+        self.metrics_logger.end(
+            Ending("interrupted", f"{where}, by a signal."), epoch=self.state.epoch
+        )
         if self.checkpointer.folder is None:
             raise TrainingInterrupted(f"{where}. Without a run folder it can't be resumed.")
         raise TrainingInterrupted(
             f"{where}; the state is in {self.checkpointer.folder.state}. "
             "Go on with the same command and --resume."
         )
+
+
+def _is_usable(summary: Mapping[str, Any]) -> bool:
+    """Whether an epoch's weights may be kept: unless the loss of none of its steps was finite."""
+    return math.isfinite(summary["loss"]) or not summary.get("nonfinite_steps")
 
 
 def _devices(accelerator: Accelerator) -> list[torch.device]:
