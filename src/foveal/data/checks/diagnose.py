@@ -60,9 +60,31 @@ _EXPLANATIONS: dict[Kind, tuple[str, str]] = {
         "{n} file{s} not UTF-8, whose encoding was guessed",
         "Look at the names of the classes; save the files as UTF-8 where one is wrong.",
     ),
+    "image outside the data": (
+        "{n} image{s} outside the data folder",
+        "Move them, or name the folder of the images: --images FOLDER (in Python images=FOLDER).",
+    ),
+    "image in two folders": (
+        "{n} image{s} whose name is in several folders",
+        "Name the folder of the images: --images FOLDER (in Python images=FOLDER), or write the "
+        "folder before each name.",
+    ),
+    "image name disagrees": (
+        "{n} annotation file{s} naming another image than the one of the file's own name",
+        "Reading takes the image of the file's own name. Correct the names, or rename the files "
+        "if that is wrong.",
+    ),
+    "images elsewhere": (
+        "{n} annotation file{s} whose images are in another folder than written",
+        "Correct the paths if these are not the images.",
+    ),
 }
-_DOUBTS: frozenset[Kind] = frozenset({"encoding guessed"})
-"""Kinds that may be well; all others can't be right."""
+_LEVELS: dict[Kind, Level] = {
+    "encoding guessed": "doubt",
+    "image name disagrees": "doubt",
+    "images elsewhere": "information",
+}
+"""Kinds that reading settles; all others can't be right."""
 _UNTOLD = ("{n} mistake{s} of another kind in the annotations", "Correct them.")
 """What is said of each kind of problem that reading collects, and what to do about it."""
 
@@ -134,8 +156,10 @@ def _from_reading(reading: Reading) -> list[Finding]:
     for kind, _, problems in count_by_kind(list(reading.problems)):
         if kind == "image not readable":
             problems = [p for p in problems if p.image is None or p.image.is_file()]
-        what, advice = _EXPLANATIONS.get(problems[0].kind, _UNTOLD) if problems else _UNTOLD
-        level: Level = "doubt" if kind in _DOUBTS else "fault"
+        if not problems:
+            continue
+        what, advice = _EXPLANATIONS.get(problems[0].kind, _UNTOLD)
+        level = _LEVELS.get(problems[0].kind, "fault")
         findings += make_finding(kind, level, what, [str(p) for p in problems], advice=advice)
     return findings
 

@@ -11,6 +11,7 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from foveal.data.checks.findings import Finding, make_finding
+from foveal.data.formats.image_files import did_you_mean
 from foveal.data.images.missing import MissingExtras
 from foveal.errors import FovealError, MissingExtraError
 
@@ -36,7 +37,8 @@ def check_files(parts: Sequence[Dataset]) -> list[Finding]:
     owners = [(part, record) for part, data in enumerate(parts) for record in data]
     with ThreadPoolExecutor(_THREADS) as pool:
         sizes = list(pool.map(lambda owner: _file_size(owner[1].path), owners))
-    missing = [str(r.path) for (_, r), size in zip(owners, sizes, strict=True) if size is None]
+    gone = [owner for owner, size in zip(owners, sizes, strict=True) if size is None]
+    missing = _describe_missing_files(gone, parts)
     empty = [str(r.path) for (_, r), size in zip(owners, sizes, strict=True) if size == 0]
     known = [(owner, size) for owner, size in zip(owners, sizes, strict=True) if size]
     same = _same_content([owner[1].path for owner, _ in known], [size for _, size in known])
@@ -44,7 +46,8 @@ def check_files(parts: Sequence[Dataset]) -> list[Finding]:
     return [
         *make_finding(
             "missing image", "fault", "{n} image{s} missing", missing,
-            advice="Correct the paths, or remove the entries.",
+            advice="Correct the paths, name their folder (--images FOLDER, in Python "
+            "images=FOLDER), or remove the entries.",
         ),
         *make_finding(
             "empty image", "fault", "{n} image file{s} of 0 bytes", empty,
@@ -52,6 +55,19 @@ def check_files(parts: Sequence[Dataset]) -> list[Finding]:
         ),
         *_describe_same(groups, parts),
     ]  # fmt: skip
+
+
+def _describe_missing_files(
+    gone: Sequence[tuple[int, Record]], parts: Sequence[Dataset]
+) -> list[str]:
+    """Each missing image once, with a file that may be meant."""
+    told: dict[Path, str] = {}
+    for part, data in enumerate(parts):
+        paths = [record.path for owner, record in gone if owner == part]
+        near = did_you_mean(paths, data.root)
+        for path in paths:
+            told[path] = f"{path} ({near[path]})" if path in near else str(path)
+    return list(told.values())
 
 
 def _describe_same(

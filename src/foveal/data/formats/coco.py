@@ -54,13 +54,13 @@ def read(
     file = annotation_file(path, split)
     policy = IssuePolicy(bad_boxes, problems)
     document = expect(read_json(file), dict, file=file, place="top level", what="the file")
-    rows, image_index = _images(document, file, ImageFinder(file, images=images), policy)
+    finder = ImageFinder(file, images=images)
+    rows, image_index = _images(document, file, finder, policy)
     classes, class_index = _categories(document, file, policy)
     columns = _annotations(document, file, rows, image_index, class_index, policy)
-    records = assemble(measured(rows), columns, policy)
+    records = assemble(measured(rows, finder, policy), columns, policy)
     policy.close()
-    root = images or ImageFinder(file).root
-    return Dataset(records, classes, root)
+    return Dataset(records, classes, images or finder.root)
 
 
 def write(

@@ -95,7 +95,7 @@ def read(
         policy.note(f"No column for the class: all are {ONLY_CLASS!r}", file=file, place="header")
     if columns.cells == "bbox":
         policy.note("bbox is read as x, y, width, height", file=file, place="header")
-    records = assemble(measured(pictures), table, policy)
+    records = assemble(measured(pictures, finder, policy), table, policy)
     policy.close()
     return Dataset(records, classes, images or finder.root)
 

@@ -68,7 +68,7 @@ def read(
                 place = f"image {element.get('name')!r}, shape {number}"
                 _object(shape, len(rows), row, file, number, place, columns, labels, policy)
         rows.append(row)
-    records = assemble(measured(rows), columns, policy)
+    records = assemble(measured(rows, finder, policy), columns, policy)
     policy.close()
     return Dataset(records, classes, images or finder.root)
 

@@ -1,22 +1,25 @@
 """Where the images named in annotations lie on disk: found by looking, never outside the data."""
 
 # Strings are several times as fast as Path objects, for thousands of names:
-# ruff: noqa: PTH100, PTH113, PTH118
+# ruff: noqa: PTH100, PTH112, PTH113, PTH118, PTH119, PTH120, PTH122, PTH208
 from __future__ import annotations
 
 import logging
 import os
 import posixpath
 import re
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from foveal.data.folders import files_below, folders_in
+from foveal.data.folders import files_below, is_junk
 from foveal.data.formats.image_urls import is_address, names_in
+from foveal.data.formats.issues import AnnotationIssue
 from foveal.data.images.kinds import (
-    IMAGE_ENDINGS,
     describe_endings,
+    has_image_ending,
     is_image_file,
     lies_beside_images,
 )
@@ -24,7 +27,10 @@ from foveal.errors import DataError
 from foveal.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from foveal.data.formats.issues import IssuePolicy, Kind
+    from foveal.data.formats.records import ImageRow
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +42,18 @@ ANNOTATION_FOLDERS = frozenset({"annotations", "labels", "label_2", "imagesets",
 _LONGEST = 4096
 """Characters of a path; no file system takes more."""
 
-_MAX_FOLDERS = 20
-
 _DRIVE = re.compile(r"^[A-Za-z]:[/\\]")
+
+_SPLITS = {
+    "train": "training", "training": "training", "trainval": "training", "val": "validation",
+    "valid": "validation", "validation": "validation", "dev": "validation", "test": "test",
+    "testing": "test",
+}  # fmt: skip
+"""Names of folders and files that say which part of the data they hold."""
+
+_BESIDE, _USUAL, _CALLED, _BELOW, _AWAY = range(5)
+"""Kinds of folders: those that names are relative to; where people keep images; called after the
+annotation file; any other one below the data folder; above it, and the working folder."""
 
 
 def data_root(annotations: Path) -> Path:
@@ -53,13 +68,40 @@ def data_root(annotations: Path) -> Path:
     return folder
 
 
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """A name under which no image was found.
+
+    Attributes:
+        name: as it is written.
+        parts: the folders in it, and the file's name.
+        outside: how many of the parts lead out of the data, such as a drive and "..".
+        leads_out: whether it is a path to somewhere outside.
+        file, place: where it is written.
+        several: the files that it may mean, where they are several.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    outside: int
+    leads_out: bool
+    file: Path
+    place: str
+    several: tuple[str, ...] = ()
+
+
 class ImageFinder:
     """Finds images by the names that annotations give them.
 
-    A name is looked up in the image folder if one was given, else beside the annotations, in
-    folders called `images` and the like, in the folders below and in the working folder; a name
-    that fails as written is tried without its leading folders, since data sets move. Links are
+    A name is relative to the image folder if one was given, else to the annotations' folder, to
+    folders called `images` and the like, to folders called after the annotation file, and to the
+    working folder. A name that may begin with that folder's own name does no harm. Links are
     followed.
+
+    A file of the same name elsewhere is another image. It is taken for the named one only by
+    `settle`, which knows all names: where each of those that can't be found as written is found
+    below one other folder by the same replacement of its leading folders, as when a data set has
+    moved. So every reader passes its rows through `settle`, which `sizes.measured` does.
 
     Attributes:
         root: the data folder.
@@ -72,123 +114,512 @@ class ImageFinder:
         self.root = data_root(annotations)
         self.images = images
         folder = annotations if annotations.is_dir() else annotations.parent
-        self._given = [*more, folder, self.root]
+        self._given = [*more, folder]
+        self._file = annotations
         self._stem = annotations.stem if annotations.is_file() else ""
-        self._bases: list[str] | None = None
-        self._last = ""
+        self._listings: dict[str, frozenset[str]] = {}
+        self._beside: dict[str, list[str]] = {}
+        self._others: dict[str, dict[str, list[tuple[int, str]]]] = {}
+        self._by_stem: dict[str, dict[str, list[str]]] = {}
+        self._lost: dict[Path, _Lost] = {}
+        self._told: set[str] = set()
+        self._renamed: list[tuple[Path, str, str, Path]] = []
+        self._doubled: list[tuple[Path, str, str, list[str]]] = []
         if images is not None and not images.is_dir():
             raise DataError(f"The image folder {images} does not exist or is not a folder.")
 
     def find(self, name: object, *, file: Path, place: str) -> Path:
-        """The absolute path of an image; where there is none, the path where it was expected.
+        """The absolute path of an image; where there is none, a path in the data at which none is.
 
         Args:
             name: the image's name as the annotations write it.
             file, place: where they write it, for messages.
 
         Raises:
-            DataError: the name is not a file name, or it leads out of the data folder.
+            DataError: the name is not a file name.
         """
-        if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > _LONGEST:
-            raise DataError(
-                f"{file}, {place}: {str(name)[:60]!r} is not the name of an image file."
-            )
-        if self._last and "/" not in name and "\\" not in name and name != "..":
-            direct = f"{self._last}/{name}"
-            if os.path.lexists(direct):
-                return Path(direct)
-        if is_address(name):
-            return self._find_address(name, file, place)
-        return self._search(name, file, place)
+        text = _checked(name, file, place)
+        found = self._exact(text, file, place)
+        return Path(found) if isinstance(found, str) else self._lose(text, file, place, found)
 
     def find_called(self, stem: str, *, ending: str, file: Path, place: str) -> Path:
-        """The image of a name without its ending; with `ending` where there is none.
+        """The image of a name without its ending, of any ending; `ending` goes before the others.
 
         Raises:
             DataError: as `find`.
         """
-        for other in (ending, *IMAGE_ENDINGS, *(known.upper() for known in IMAGE_ENDINGS)):
-            path = self.find(stem + other, file=file, place=place)
-            if path.is_file():
-                return path
-        return self.find(stem + ending, file=file, place=place)
+        _checked(stem, file, place)
+        found = self._exact(stem + ending, file, place)
+        if isinstance(found, str):
+            return Path(found)
+        hits = [] if found else self._of_any_ending(stem)
+        if len(hits) == 1:
+            return Path(hits[0])
+        return self._lose(stem + ending, file, place, found or tuple(hits))
 
-    def _find_address(self, address: str, file: Path, place: str) -> Path:
-        """The image that an address of the web or of a tool means."""
-        names = names_in(address)
-        for name in names:
-            try:
-                path = self._search(name, file, place)
-            except DataError:  # the address itself may lead anywhere; the names in it can't
-                continue
-            if path.is_file():
-                return path
-        return self._search(names[min(1, len(names) - 1)], file, place)
+    def find_own(self, name: object, *, file: Path, place: str) -> Path:
+        """The image of an annotation file that describes one image.
 
-    def _search(self, name: str, file: Path, place: str) -> Path:
-        text = name.replace("\\", "/")
-        parts = [part for part in posixpath.normpath(text).split("/") if part not in ("", "..")]
-        if _DRIVE.match(text):
-            parts = parts[1:]
-        inside = not (text.startswith("/") or _DRIVE.match(text)) and ".." not in text.split("/")
-        foreign = os.name != "nt" and _DRIVE.match(text)
-        exact = None if inside or foreign else self._inside(text)
-        if exact and os.path.isfile(exact):
+        The file goes with the image of its own name, of whatever ending. Where it names another
+        one, one of the two was renamed, and the names of files are what people see: the image of
+        the file's own name is taken, and `settle` says so.
+
+        Args:
+            name: the image's name in the file; empty or None where it says none.
+            file: the annotation file.
+            place: where in it the name stands.
+
+        Raises:
+            DataError: as `find`.
+        """
+        written = isinstance(name, str) and bool(name.strip())
+        text = _checked(name, file, place) if written else f"{file.stem}.jpg"
+        last = _meant(text).replace("\\", "/").rpartition("/")[2]
+        agrees = _stem(last) == file.stem
+        exact = self._exact(text, file, place)
+        if agrees and isinstance(exact, str):
             return Path(exact)
-        if inside and "\\" in name and os.path.isfile(f"{self.bases[0]}/{name}"):
-            return Path(f"{self.bases[0]}/{name}")
-        for start in range(len(parts)):
-            tail = "/".join(parts[start:])
-            for base in ([self._last] if self._last else []) + self.bases:
-                if os.path.isfile(f"{base}/{tail}"):
-                    self._last = base if start == 0 and len(parts) == 1 else self._last
-                    return Path(f"{base}/{tail}")
-        if not inside and not exact:
-            raise DataError(
-                f"{file}, {place}: image {name!r} lies outside the data folder {self.root}, and "
-                "there is no file of that name inside it. Expected a path below it. Move the "
-                "image, or name its folder with images=FOLDER."
-            )
-        return Path(exact or f"{self.bases[0]}/{'/'.join(parts)}")
+        own = self._own(file, os.path.splitext(last)[1])
+        if own is None:
+            found = exact
+            return Path(found) if isinstance(found, str) else self._lose(text, file, place, found)
+        if written and last not in (os.path.basename(own), file.stem):
+            self._renamed.append((file, place, text, Path(own)))
+        return Path(own)
+
+    def settle(self, rows: Sequence[ImageRow], policy: IssuePolicy) -> list[ImageRow]:
+        """The rows, those whose image was not found given it where all names leave no doubt.
+
+        What was taken in another one's place is said once. What lies outside the data folder, or
+        in two folders, is reported; everything else that is not there stays missing.
+
+        Args:
+            rows: all images of the data set, with the paths that this finder gave.
+            policy: decides what becomes of what is reported.
+
+        Raises:
+            DataError: an image lies outside the data or in several folders, and the policy stops.
+        """
+        self._tell_renamed(policy)
+        if not self._lost:
+            return list(rows)
+        lost = {row.path: self._lost[row.path] for row in rows if row.path in self._lost}
+        if not lost:
+            return list(rows)
+        claimed = {os.fspath(row.path) for row in rows if row.path not in self._lost}
+        taken = self._relocated(list(lost.values()), claimed, policy)
+        for path, entry in lost.items():
+            if entry.name not in taken:
+                self._report_lost(entry, path, policy)
+        return [
+            row._replace(path=Path(taken[lost[row.path].name]))
+            if row.path in lost and lost[row.path].name in taken
+            else row
+            for row in rows
+        ]
+
+    # A name as it is written -----------------------------------------------------------------
+
+    def _exact(self, name: str, file: Path, place: str) -> str | tuple[str, ...] | None:
+        """Where a name leads as it is written; several paths where that is not one place."""
+        if is_address(name):
+            return self._exact_address(name, file, place)
+        if "/" in name or "\\" in name or name in (".", ".."):
+            return self._exact_path(name, file, place)
+        return self._in_folders("", name, file, place)
+
+    def _exact_address(self, address: str, file: Path, place: str) -> str | tuple[str, ...] | None:
+        """Where an address of the web or of a tool leads: by the names in it with their folders."""
+        bare: set[str] = set()
+        for name in names_in(address):
+            found = None if name in bare else self._exact_path(name, file, place)
+            if found is not None:
+                return found
+            bare.add(name.rpartition("/")[2])
+        return None
+
+    def _exact_path(self, name: str, file: Path, place: str) -> str | tuple[str, ...] | None:
+        text = name.replace("\\", "/")
+        if "\\" in name and os.name != "nt":
+            found = self._in_folders("", name, file, place)
+            if found is not None:
+                return found
+        if _leads_out(text):
+            return self._inside(text)
+        folder, _, last = posixpath.normpath(text).rpartition("/")
+        return self._in_folders(folder, last, file, place)
+
+    def _in_folders(
+        self, folder: str, last: str, file: Path, place: str
+    ) -> str | tuple[str, ...] | None:
+        for path in self._beside_of(folder):
+            if self._holds(path, last):
+                return f"{path}/{last}"
+        hits = self._others_of(folder).get(last, [])
+        if not hits:
+            return None
+        for kind in (_CALLED, _USUAL, _AWAY):
+            chosen = [path for tier, path in hits if tier == kind]
+            if not chosen:
+                continue
+            paths = _different([f"{path}/{last}" for path in chosen])
+            if len(paths) > 1:
+                return tuple(paths)
+            if kind != _CALLED and len(_different([f"{path}/{last}" for _, path in hits])) > 1:
+                self._doubled.append((file, place, paths[0], [path for _, path in hits]))
+            return paths[0]
+        return None
+
+    def _of_any_ending(self, stem: str) -> list[str]:
+        """The images of a name without its ending, in the first kind of folder that has any."""
+        text = stem.replace("\\", "/")
+        if _leads_out(text):
+            return []
+        folder, _, last = posixpath.normpath(text).rpartition("/")
+        for kind in (_BESIDE, _CALLED, _USUAL, _AWAY):
+            bases = [base for other, base in self._bases if other == kind]
+            paths = [path for base in bases for path in _joined(base, folder)]
+            hits = [f"{path}/{name}" for path in paths for name in self._stems(path).get(last, [])]
+            if hits:
+                return _different(hits)
+        return []
+
+    def _holds(self, folder: str, name: str) -> bool:
+        if name in self._names(folder):
+            return True
+        # Where the system does not tell capitals from small letters, a listing says too little.
+        return os.name == "nt" and os.path.isfile(f"{folder}/{name}")
+
+    def _names(self, folder: str) -> frozenset[str]:
+        """The names in a folder, none where there is no such folder; looked up once."""
+        known = self._listings.get(folder)
+        if known is None:
+            try:
+                known = frozenset(os.listdir(folder))
+            except (OSError, ValueError):
+                known = frozenset()
+            self._listings[folder] = known
+        return known
+
+    def _beside_of(self, folder: str) -> list[str]:
+        """A folder's name in each folder that names are relative to."""
+        known = self._beside.get(folder)
+        if known is None:
+            bases = [path for kind, path in self._bases if kind == _BESIDE]
+            known = [path for base in bases for path in _joined(base, folder)]
+            self._beside[folder] = known
+        return known
+
+    def _others_of(self, folder: str) -> dict[str, list[tuple[int, str]]]:
+        """The files of a folder's name in all other folders: by name, with the folder's kind."""
+        known = self._others.get(folder)
+        if known is None:
+            known = {}
+            for kind, base in self._bases:
+                if kind in (_BESIDE, _BELOW) and folder:
+                    continue
+                if kind == _BESIDE:
+                    continue
+                for path in _joined(base, folder):
+                    for name in self._names(path):
+                        known.setdefault(name, []).append((kind, path))
+            self._others[folder] = known
+        return known
 
     def _inside(self, text: str) -> str | None:
-        """A path that is absolute or climbs, made absolute, if it stays in a folder we may read."""
-        for base in self.bases:
+        """The file at a path that is absolute or climbs, if it stays in a folder we may read."""
+        if os.name != "nt" and _DRIVE.match(text):
+            return None
+        for _, base in self._bases:
             path = os.path.normpath(os.path.join(base, text))
-            if any(Path(path).is_relative_to(folder) for folder in self._allowed):
+            if any(_is_below(path, folder) for folder in self._allowed) and os.path.isfile(path):
                 return path
         return None
 
+    def _own(self, file: Path, ending: str) -> str | None:
+        """The image of an annotation file's own name, None where there is none or several."""
+        parent, stem = os.path.abspath(file.parent), file.stem
+        bases = [base for kind, base in self._bases if kind in (_BESIDE, _USUAL)]
+        folders = [parent] if self.images is None else []
+        for base in bases:  # Annotations/day/a.xml goes with JPEGImages/day/a.jpg
+            if parent.startswith(f"{base}/"):
+                folders += [f"{other}/{parent[len(base) + 1 :]}" for other in bases]
+        for folder in dict.fromkeys([*folders, *bases]):
+            names = self._stems(folder).get(stem, [])
+            if not names:
+                continue
+            same = [name for name in names if name.endswith(ending)] if ending else []
+            names = same or names
+            return f"{folder}/{names[0]}" if len(names) == 1 else None
+        return None
+
+    def _stems(self, folder: str) -> dict[str, list[str]]:
+        """The images of a folder by their names without ending."""
+        known = self._by_stem.get(folder)
+        if known is None:
+            known = {}
+            for name in sorted(self._names(folder)):
+                if has_image_ending(name) and not is_junk(name):
+                    known.setdefault(_stem(name), []).append(name)
+            self._by_stem[folder] = known
+        return known
+
+    # Folders ---------------------------------------------------------------------------------
+
     @cached_property
-    def _allowed(self) -> list[Path]:
+    def _allowed(self) -> list[str]:
         working = Path.cwd()
         folders = [self.images] if self.images else []
-        return [*folders, self.root, *([working] if working != working.parent else [])]
+        chosen = [*folders, self.root, *([working] if working != working.parent else [])]
+        return [os.path.abspath(folder) for folder in chosen]
 
-    def _below(self) -> list[Path]:
-        """Folders below the data folder, first those that the annotation file is called after.
+    @cached_property
+    def _bases(self) -> list[tuple[int, str]]:
+        """The folders in which names are looked up, with their kinds, best first."""
+        if self.images is not None:
+            top = os.path.abspath(self.images)
+            return [(_BESIDE, top), *((_BELOW, path) for path in self._folders_in(top))]
+        root = os.path.abspath(self.root)
+        above = os.path.dirname(root)
+        found = [(_BESIDE, os.path.abspath(path)) for path in self._given]
+        usual = [root, *self._usual(root)]
+        for folder in dict.fromkeys(os.path.abspath(path) for path in self._given):
+            usual += self._usual(folder)
+        below = [path for top in usual for path in self._folders_in(top)]
+        called = [path for path in below if self._is_called_after(path)]
+        found += [(_USUAL, path) for path in usual]
+        found += [(_CALLED, path) for path in called]
+        found += [(_BELOW, path) for path in below]
+        if above != root:
+            found += [(_AWAY, path) for path in self._usual(above)]
+        found.append((_AWAY, os.path.abspath(Path.cwd())))
+        kinds: dict[str, int] = {}
+        for kind, path in found:
+            kinds.setdefault(path, kind)
+        return [(kind, path) for path, kind in kinds.items() if os.path.isdir(path)]
 
-        So `annotations/instances_val2017.json` finds its images in `val2017`.
+    def _usual(self, folder: str) -> list[str]:
+        """The folders in a folder in which people keep images, in whatever case."""
+        order = [name.lower() for name in IMAGE_FOLDERS]
+        there = [name for name in self._names(folder) if name.lower() in order]
+        there.sort(key=lambda name: (order.index(name.lower()), name))
+        return [f"{folder}/{name}" for name in there]
+
+    def _folders_in(self, folder: str) -> list[str]:
+        try:
+            with os.scandir(folder) as entries:
+                names = sorted(
+                    entry.name
+                    for entry in entries
+                    if not entry.name.startswith(".") and entry.is_dir()
+                )
+        except OSError:
+            return []
+        return [f"{folder}/{name}" for name in names]
+
+    def _is_called_after(self, folder: str) -> bool:
+        """So `annotations/instances_val2017.json` finds its images in `val2017`."""
+        name = re.escape(os.path.basename(folder))
+        pattern = rf"(?<![a-z0-9]){name}(?![a-z])"
+        return bool(self._stem) and re.search(pattern, self._stem, re.IGNORECASE) is not None
+
+    # Names that lead nowhere -----------------------------------------------------------------
+
+    def _lose(
+        self, name: str, file: Path, place: str, several: str | tuple[str, ...] | None
+    ) -> Path:
+        """Remember a name that was not found; give it a path at which there is nothing."""
+        text = _meant(name).replace("\\", "/")
+        parts = tuple(part for part in posixpath.normpath(text).split("/") if part)
+        outside = 1 if _DRIVE.match(text) else sum(part == ".." for part in parts)
+        hits = several if isinstance(several, tuple) else ()
+        plain = "/".join(part for part in parts if part not in ("..", ".")) or "_"
+        plain = plain.replace("\0", "_")
+        base = self._bases[0][1] if self._bases else os.path.abspath(self.root)
+        path = f"{base}/{plain}"
+        while os.path.lexists(path):
+            base = f"{base}/_"
+            path = f"{base}/{plain}"
+        self._lost.setdefault(
+            Path(path), _Lost(name, parts, outside, _leads_out(text), file, place, hits)
+        )
+        return Path(path)
+
+    def _relocated(
+        self, lost: list[_Lost], claimed: set[str], policy: IssuePolicy
+    ) -> dict[str, str]:
+        """Where the lost names' images are: all of them below one folder, or none.
+
+        With an image folder that the caller named, each is looked for by itself.
         """
-        tops = (self.root, self.root / "images")
-        found = [path for top in tops for path in folders_in(top)]
-        called = [path for path in found if path.name in self._stem]
-        return sorted(called) + sorted(set(found) - set(called))[:_MAX_FOLDERS]
+        if any(entry.several for entry in lost):
+            return {}
+        common = _common([entry.parts[:-1] for entry in lost])
+        lowest = max(entry.outside for entry in lost)
+        for dropped in range(lowest, common + 1):
+            roots = [
+                base
+                for kind, base in self._bases
+                if self._may_replace(lost[0].parts[:dropped], kind, base)
+                and self._all_in(lost, base, dropped, kind, claimed)
+            ]
+            roots = _different(roots)
+            if len(roots) > 1:
+                return {}
+            if roots:
+                before = "/".join(lost[0].parts[:dropped])
+                self._tell_relocated(lost, before, roots[0], len(lost), policy)
+                return {e.name: f"{roots[0]}/{'/'.join(e.parts[dropped:])}" for e in lost}
+        return {} if self.images is None else self._one_by_one(lost, claimed, policy)
 
-    @property
-    def bases(self) -> list[str]:
-        """The folders in which names are looked up, best first."""
-        if self._bases is None:
-            if self.images is not None:
-                folders = [self.images]
+    def _all_in(
+        self, lost: list[_Lost], base: str, dropped: int, kind: int, claimed: set[str]
+    ) -> bool:
+        for entry in lost:
+            tail = entry.parts[dropped:]
+            if kind == _BELOW and dropped and len(tail) < 2:
+                return False  # night/000.jpg is no reason to take day/000.jpg
+            folder = "/".join((base, *tail[:-1]))
+            if not self._holds(folder, tail[-1]) or f"{folder}/{tail[-1]}" in claimed:
+                return False
+        return True
+
+    def _may_replace(self, dropped: tuple[str, ...], kind: int, base: str) -> bool:
+        """Whether a folder may stand for what names begin with: nothing says it is another one."""
+        if self.images is not None and kind == _BESIDE:
+            return True
+        words = re.findall(r"[a-z]+", self._stem.lower())
+        meant = {_SPLITS[word] for word in words if word in _SPLITS}
+        meant |= {split for part in dropped if (split := split_of(part))}
+        other = split_of(os.path.basename(base))
+        if meant and other and other not in meant:
+            return False
+        if not dropped or dropped[-1] in ("..", ".") or dropped[-1].endswith(":"):
+            return True
+        there = (os.path.join(os.path.dirname(base), dropped[-1]), os.path.join(base, dropped[-1]))
+        return not any(path != base and os.path.isdir(path) for path in there)
+
+    def _one_by_one(
+        self, lost: list[_Lost], claimed: set[str], policy: IssuePolicy
+    ) -> dict[str, str]:
+        """In the image folder that the caller named: the file that most of a name leads to."""
+        base = os.path.abspath(self.images or self.root)
+        taken: dict[str, str] = {}
+        owners: dict[str, int] = {}
+        for entry in lost:
+            for dropped in range(entry.outside, len(entry.parts)):
+                tail = entry.parts[dropped:]
+                folder = "/".join((base, *tail[:-1]))
+                if self._holds(folder, tail[-1]):
+                    taken[entry.name] = f"{folder}/{tail[-1]}"
+                    owners[taken[entry.name]] = owners.get(taken[entry.name], 0) + 1
+                    break
+        sure = {n: p for n, p in taken.items() if owners[p] == 1 and p not in claimed}
+        if sure:
+            first = next(entry for entry in lost if entry.name in sure)
+            before = "/".join(first.parts[:-1])
+            self._tell_relocated([first, *lost], before, base, len(sure), policy)
+        return sure
+
+    def _tell_relocated(
+        self, lost: list[_Lost], before: str, root: str, found: int, policy: IssuePolicy
+    ) -> None:
+        entry = lost[0]
+        total = len({each.name for each in lost})
+        where = f"names images in {before}" if before else "names images without their folder"
+        message = (
+            f"it {where}, where they are not. They are taken from {root}: {found:,} of "
+            f"{total:,} found there. First: {entry.name!r}."
+        )
+        if message in self._told:
+            return
+        self._told.add(message)
+        if policy.problems is None:
+            log.warning("%s: %s", self._file.name, message)
+        else:
+            issue = AnnotationIssue("images elsewhere", entry.file, entry.place, message)
+            policy.report(issue)
+
+    def _tell_renamed(self, policy: IssuePolicy) -> None:
+        for file, place, name, own in self._renamed:
+            message = f"it names {name!r}, and its own image is {own.name}, which is taken."
+            policy.report(AnnotationIssue("image name disagrees", file, place, message, own))
+        self._renamed.clear()
+        if self._doubled:
+            file, place, path, folders = self._doubled[0]
+            count = len(self._doubled)
+            message = (
+                f"{counted(count, 'image')} of that name are in several folders: "
+                f"{', '.join(dict.fromkeys(folders))}. Taken: {path}. If that is wrong, say which "
+                "folder: --images FOLDER (in Python images=FOLDER)."
+            )
+            if policy.problems is None:
+                log.warning("%s, %s: %s", file.name, place, message)
             else:
-                folders = [path for path in self._given if path.is_dir()]
-                roots = [*folders, self.root.parent] if self.root.parent != self.root else folders
-                folders += [root / name for root in roots for name in IMAGE_FOLDERS]
-                folders += self._below()
-                folders.append(Path.cwd())
-            self._bases = list(dict.fromkeys(os.path.abspath(p) for p in folders if p.is_dir()))
-        return self._bases
+                policy.report(AnnotationIssue("images elsewhere", file, place, message))
+            self._doubled.clear()
+
+    def _report_lost(self, entry: _Lost, path: Path, policy: IssuePolicy) -> None:
+        kind: Kind
+        if entry.several:
+            kind = "image in two folders"
+            message = (
+                f"image {entry.name!r} is in several folders: {', '.join(entry.several)}. "
+                "Expected one. Say which folder: --images FOLDER (in Python images=FOLDER), or "
+                "write the folder before the name."
+            )
+        elif entry.leads_out:
+            kind = "image outside the data"
+            near = self._near(entry.parts[-1])
+            message = (
+                f"image {entry.name!r} lies outside the data folder {self.root}, and "
+                f"{near or 'there is no file of that name inside it'}. Expected a path below it. "
+                "Move the image, or name its folder: --images FOLDER (in Python images=FOLDER)."
+            )
+        else:
+            return
+        policy.report(AnnotationIssue(kind, entry.file, entry.place, message, path))
+
+    def _near(self, name: str) -> str:
+        top = self.images or self.root
+        found = next(iter(did_you_mean([Path(top, name)], top).values()), "")
+        return (
+            f"not all names of the file are found in one folder inside it ({found})"
+            if found
+            else ""
+        )
+
+
+def did_you_mean(missing: Iterable[Path], root: Path) -> dict[Path, str]:
+    """For missing images, files below a folder that have the same name, or another ending.
+
+    Args:
+        missing: paths at which there is nothing.
+        root: the data folder; it is walked through once, links to folders not followed.
+
+    Returns:
+        "did you mean day/000.jpg?" for each path for which there is such a file.
+    """
+    wanted = list(missing)
+    if not wanted:
+        return {}
+    names = {path.name for path in wanted}
+    stems = {_stem(path.name) for path in wanted}
+    by_name: dict[str, list[str]] = {}
+    by_stem: dict[str, list[str]] = {}
+    for folder, name in _walk(root):
+        if name in names:
+            by_name.setdefault(name, []).append(f"{folder}/{name}")
+        elif (stem := _stem(name)) in stems and stem != name:
+            by_stem.setdefault(stem, []).append(f"{folder}/{name}")
+    found = {}
+    for path in wanted:
+        near = by_name.get(path.name) or by_stem.get(_stem(path.name)) or []
+        if near:
+            first = os.path.relpath(near[0], root)
+            more = f", or {counted(len(near) - 1, 'other')}" if len(near) > 1 else ""
+            found[path] = f"did you mean {first}{more}?"
+    return found
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -206,3 +637,76 @@ def images_in(folder: Path) -> list[Path]:
         passed = counted(len(others), "file")
         log.warning("%s: %s passed over, no images: %s.", folder, passed, describe_endings(others))
     return found
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, str]]:
+    """The image files of a folder and the folders below it: where they are, and their names."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_junk(name))
+        for name in sorted(names):
+            if has_image_ending(name) and not is_junk(name):
+                yield parent, name
+
+
+def _checked(name: object, file: Path, place: str) -> str:
+    """The name, if it may be one.
+
+    Raises:
+        DataError: it is not the name of a file.
+    """
+    if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > _LONGEST:
+        raise DataError(f"{file}, {place}: {str(name)[:60]!r} is not the name of an image file.")
+    return name
+
+
+def _meant(name: str) -> str:
+    """The path that a name means: of an address the one in it, without percent signs."""
+    names = names_in(name) if is_address(name) else [name]
+    return unquote(names[1]) if len(names) > 1 else name
+
+
+def _stem(name: str) -> str:
+    """The name without an image's ending."""
+    return os.path.splitext(name)[0] if has_image_ending(name) else name
+
+
+def _leads_out(text: str) -> bool:
+    """Whether a path with slashes is absolute, here or on Windows, or climbs."""
+    return text.startswith("/") or bool(_DRIVE.match(text)) or ".." in text.split("/")
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/\\") + os.sep)
+
+
+def _joined(base: str, folder: str) -> list[str]:
+    """A folder in a base; where it begins with the base's own name, without repeating that too."""
+    if not folder:
+        return [base]
+    parts = folder.split("/")
+    repeated = [
+        "/".join((base, *parts[count:]))
+        for count in range(len(parts), 0, -1)
+        if base.endswith("/" + "/".join(parts[:count]))
+    ]
+    return [f"{base}/{folder}", *repeated]
+
+
+def _common(folders: Sequence[tuple[str, ...]]) -> int:
+    """With how many of the same parts all begin."""
+    first, last = min(folders), max(folders)
+    pairs = list(zip(first, last, strict=False))
+    return next((i for i, (one, other) in enumerate(pairs) if one != other), len(pairs))
+
+
+def _different(paths: Sequence[str]) -> list[str]:
+    """The paths without those that links make the same."""
+    if len(paths) < 2:
+        return list(paths)
+    return list({os.path.realpath(path): path for path in reversed(paths)}.values())[::-1]
+
+
+def split_of(folder: str) -> str:
+    """The part of the data that a folder's name speaks of, as train2017 does; "" for others."""
+    found = re.fullmatch(r"([a-z]+?)[\W_\d]*(?:images|imgs|img)?", folder.lower())
+    return _SPLITS.get(found[1], "") if found else ""

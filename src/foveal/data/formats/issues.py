@@ -38,6 +38,10 @@ Kind = Literal[
     "no box",
     "image not readable",
     "encoding guessed",
+    "image outside the data",
+    "image in two folders",
+    "image name disagrees",
+    "images elsewhere",
 ]
 
 BOX_KINDS: frozenset[str] = frozenset(
@@ -50,7 +54,16 @@ BOX_KINDS: frozenset[str] = frozenset(
         "image twice",
     }
 )
-"""The kinds that `bad_boxes` decides about; every other kind stops reading unless collected."""
+"""The kinds that `bad_boxes` decides about."""
+
+TOLD_KINDS: dict[str, str] = {
+    "image name disagrees": "Taken is the image of the annotation file's own name",
+    "images elsewhere": "Taken is what was found",
+}
+"""The kinds that reading settles by itself and tells, and what it does.
+
+Every kind that is neither of these nor in `BOX_KINDS` stops reading unless it is collected.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +110,8 @@ class IssuePolicy:
         """Take note of a problem, or raise it as a DataError where the policy is to stop."""
         if self.problems is not None:
             self.problems.append(problem)
+        elif problem.kind in TOLD_KINDS:
+            self._seen.setdefault(problem.kind, []).append(problem)
         elif problem.kind not in BOX_KINDS:
             raise DataError(f"{problem.file}, {problem.place}: {problem.message}")
         elif self.bad_boxes == "stop":
@@ -125,7 +140,7 @@ class IssuePolicy:
         self._notes.clear()
         done = {"drop": "Left out", "keep": "Kept as it is"}
         for kind, problems in self._seen.items():
-            what = done[self.bad_boxes]
+            what = TOLD_KINDS.get(kind) or done[self.bad_boxes]
             if kind == "box leaves image" and self.bad_boxes == "drop":
                 what = "Clipped to the image"
             elif kind == "image twice":

@@ -62,7 +62,8 @@ def read(
     labels = Labels(classes, policy, source=source)
     finder = ImageFinder(root, images=images, more=[root / "image_2", root / "images", folder])
     pictures = [finder.find_called(f.stem, ending=".png", file=f, place="name") for f in files]
-    rows = measured([ImageRow(p, image_id=f.stem) for p, f in zip(pictures, files, strict=True)])
+    found = [ImageRow(p, image_id=f.stem) for p, f in zip(pictures, files, strict=True)]
+    rows = measured(found, finder, policy)
     columns = ObjectTable("line", flags={"truncated": [], "occluded": [], "kitti": []})
     for image, (file, row) in enumerate(zip(files, rows, strict=True)):
         for number, words in texts[file]:

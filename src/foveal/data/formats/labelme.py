@@ -71,12 +71,12 @@ def read(
     rows: list[ImageRow] = []
     segments: list[Any] = []
     for file in files:
-        row = _row(documents[file], file, images, finder)
+        row = _row(documents[file], file, finder)
         _objects(documents[file], len(rows), row, file, columns, segments, labels, policy)
         rows.append(row)
     if any(segments):
         columns.flags["segmentation"] = segments
-    records = assemble(measured(rows), columns, policy)
+    records = assemble(measured(rows, finder, policy), columns, policy)
     policy.close()
     return Dataset(records, classes, images or root)
 
@@ -139,16 +139,10 @@ def _document(file: Path) -> dict[str, Any]:
     return document  # type: ignore[no-any-return]
 
 
-def _row(
-    document: dict[str, Any], file: Path, images: Path | None, finder: ImageFinder
-) -> ImageRow:
-    name = document.get("imagePath") or f"{file.stem}.jpg"
-    expect(name, str, file=file, place="imagePath", what="the image's name")
-    beside = file.parent / Path(name.replace("\\", "/")).name
-    if images is None and beside.is_file():
-        path = beside
-    else:
-        path = finder.find(name, file=file, place="imagePath")
+def _row(document: dict[str, Any], file: Path, finder: ImageFinder) -> ImageRow:
+    name = document.get("imagePath")
+    expect(name or "", str, file=file, place="imagePath", what="the image's name")
+    path = finder.find_own(name, file=file, place="imagePath")
     size = []
     for side in ("imageWidth", "imageHeight"):
         value = document.get(side) or 0

@@ -61,7 +61,7 @@ def read(
         if name not in index:
             index[name] = len(pictures)
             pictures.append(ImageRow(_find(name, finder, source, f"line {line}"), image_id=name))
-    pictures = measured(pictures)
+    pictures = measured(pictures, finder, policy)
     described = _descriptions(file.parent / NAMES)
     names = [cells[place["LabelName"]] for _, cells in rows]
     classes = tuple(dict.fromkeys(described.values())) or found_classes(names)
@@ -145,9 +145,8 @@ def _image_names(
 
 def _find(name: str, finder: ImageFinder, file: Path, place: str) -> Path:
     """The image of an id, which has an ending or not."""
-    path = finder.find(name, file=file, place=place)
-    if path.is_file() or has_image_ending(name):
-        return path
+    if has_image_ending(name):
+        return finder.find(name, file=file, place=place)
     return finder.find_called(name, ending=".jpg", file=file, place=place)
 
 

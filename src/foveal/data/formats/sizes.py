@@ -12,16 +12,30 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from foveal.data.formats.image_files import ImageFinder
     from foveal.data.formats.issues import IssuePolicy
     from foveal.data.formats.records import ImageRow
 
 
-def measured(rows: Sequence[ImageRow]) -> list[ImageRow]:
-    """The rows, those without a size given the one of their image; 0 where it can't be read."""
-    if all(row.width and row.height for row in rows):
-        return list(rows)
+def measured(rows: Sequence[ImageRow], finder: ImageFinder, policy: IssuePolicy) -> list[ImageRow]:
+    """All images of a data set, found, and those without a size given the one of their file.
+
+    Args:
+        rows: all of them, with the paths that the finder gave.
+        finder: settles where those are that it did not find as they are written.
+        policy: decides what becomes of those that are outside the data, or in two folders.
+
+    Returns:
+        The rows; a size that can't be read stays 0.
+
+    Raises:
+        DataError: see `ImageFinder.settle`.
+    """
+    settled = finder.settle(rows, policy)
+    if all(row.width and row.height for row in settled):
+        return settled
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(_measured, rows))
+        return list(pool.map(_measured, settled))
 
 
 def report_unreadable(row: ImageRow, policy: IssuePolicy, *, file: Path, place: str) -> None:

@@ -83,7 +83,7 @@ def read(
         row = _image(trees[file], file, finder)
         _objects(trees[file], len(rows), row, file, columns, labels, policy, shift)
         rows.append(row)
-    records = assemble(measured(rows), columns, policy)
+    records = assemble(measured(rows, finder, policy), columns, policy)
     policy.close()
     return Dataset(records, classes, images or root)
 
@@ -192,13 +192,8 @@ def _annotation(file: Path) -> Element:
 
 
 def _image(tree: Element, file: Path, finder: ImageFinder) -> ImageRow:
-    name = (tree.findtext("filename") or "").strip() or f"{file.stem}.jpg"
-    path = finder.find(name, file=file, place="<filename>")
-    if not path.is_file():
-        # <filename> may lack its ending or name an image of another folder
-        ending = path.suffix or ".jpg"
-        other = finder.find_called(file.stem, ending=ending, file=file, place="<filename>")
-        path = other if other.is_file() else path
+    name = (tree.findtext("filename") or "").strip()
+    path = finder.find_own(name, file=file, place="<filename>")
     size = []
     for side in ("width", "height"):
         text = (tree.findtext(f"size/{side}") or "0").strip()

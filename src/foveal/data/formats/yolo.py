@@ -59,10 +59,10 @@ def read(
     policy = IssuePolicy(bad_boxes, problems)
     header = read_header(path)
     finder = ImageFinder(header.file, images=images, more=header.bases)
-    pairs = _all_pairs(header, chosen_splits(header, split), finder)
+    pairs = _all_pairs(header, chosen_splits(header, split), finder, policy)
     if pairs and not any(label.is_file() for _, label in pairs):
-        _expect_labels(header, pairs, finder)
-    rows = measured([ImageRow(image) for image, _ in pairs])
+        _expect_labels(header, pairs, finder, policy)
+    rows = measured([ImageRow(image) for image, _ in pairs], finder, policy)
     columns = ObjectTable("line")
     segments: list[Any] = []
     for index, (row, (_, label)) in enumerate(zip(rows, pairs, strict=True)):
@@ -123,7 +123,9 @@ def _lines(record: Record) -> Iterator[str]:
             yield f"{label} {' '.join(f'{share:.12g}' for share in shares)}\n"
 
 
-def _pairs(header: Header, name: str, finder: ImageFinder) -> Iterator[tuple[Path, Path]]:
+def _pairs(
+    header: Header, name: str, finder: ImageFinder, policy: IssuePolicy
+) -> Iterator[tuple[Path, Path]]:
     """The images of a split with their label files, which need not exist."""
     for entry in header.splits[name]:
         place = inside(entry, header.file, header.bases)
@@ -135,21 +137,27 @@ def _pairs(header: Header, name: str, finder: ImageFinder) -> Iterator[tuple[Pat
         if place.is_dir():
             yield from _pairs_of_folder(place, finder)
         else:
-            for number, line in enumerate(read_lines(place), 1):
-                if line:
-                    image = finder.find(line, file=place, place=f"line {number}")
-                    yield image, _label_file(image, line, place.parent)
+            lines = [(n, line) for n, line in enumerate(read_lines(place), 1) if line]
+            images = [finder.find(line, file=place, place=f"line {n}") for n, line in lines]
+            # A label goes with an image that is there, so all images are found first.
+            found = finder.settle([ImageRow(image) for image in images], policy)
+            named = _named_labels([line for _, line in lines], place.parent)
+            for label, row in zip(named, found, strict=True):
+                yield row.path, _label_file(row.path, label)
 
 
 def _all_pairs(
-    header: Header, names: Iterable[str], finder: ImageFinder
+    header: Header, names: Iterable[str], finder: ImageFinder, policy: IssuePolicy
 ) -> list[tuple[Path, Path]]:
-    return list(dict(pair for name in names for pair in _pairs(header, name, finder)).items())
+    found = (pair for name in names for pair in _pairs(header, name, finder, policy))
+    return list(dict(found).items())
 
 
-def _expect_labels(header: Header, pairs: list[tuple[Path, Path]], finder: ImageFinder) -> None:
+def _expect_labels(
+    header: Header, pairs: list[tuple[Path, Path]], finder: ImageFinder, policy: IssuePolicy
+) -> None:
     """Tell images without objects from labels that were not found, where no image has a label."""
-    others = _all_pairs(header, header.splits, finder)
+    others = _all_pairs(header, header.splits, finder, policy)
     if not any(label.is_file() for _, label in others):
         raise DataError(
             f"{header.file}: none of the {len(pairs)} images has a label file. Expected for "
@@ -161,7 +169,7 @@ def _expect_labels(header: Header, pairs: list[tuple[Path, Path]], finder: Image
 def _pairs_of_folder(folder: Path, finder: ImageFinder) -> Iterator[tuple[Path, Path]]:
     pictures = images_in(folder)
     for image in pictures:
-        yield image, _label_file(image, image.name, folder)
+        yield image, _label_file(image)
     if not pictures and finder.images:
         labels = Path(_images_to_labels(str(folder) + os.sep))
         elsewhere = {image.stem: image for image in images_in(finder.images)}
@@ -176,16 +184,36 @@ def _images_to_labels(path: str) -> str:
     return f"{head}{os.sep}labels{os.sep}{tail}" if found else path
 
 
-def _label_file(image: Path, written: str, folder: Path) -> Path:
+def _label_file(image: Path, named: Path | None = None) -> Path:
     """The label file of an image: in `labels` beside `images`, beside it, or where a list says."""
-    choices = [Path(_images_to_labels(str(image))).with_suffix(".txt"), image.with_suffix(".txt")]
-    parts = [part for part in written.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    named = [folder.joinpath(*parts[i:]).with_suffix(".txt") for i in range(len(parts))]
-    swapped = [Path(_images_to_labels(str(path))) for path in named]
-    for choice in (*choices, *named, *swapped):
+    beside = Path(_images_to_labels(str(image))).with_suffix(".txt")
+    for choice in (beside, image.with_suffix(".txt")):
         if choice.is_file():
             return choice
-    return choices[0]
+    return named if named is not None and named.is_file() else beside
+
+
+def _named_labels(lines: Sequence[str], folder: Path) -> list[Path]:
+    """Where a list of images says that their label files are: the same way for all of them.
+
+    The names are below the list's folder, if need be without some leading folders, as lists of
+    another machine have them; without all folders only where no two images are called the same.
+    """
+    parts = [
+        [part for part in line.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        for line in lines
+    ]
+    fewest = min(map(len, parts), default=0)
+    for start in range(fewest):
+        tails = [words[start:] for words in parts]
+        bare = start and any(len(tail) == 1 for tail in tails)
+        if bare and len({tuple(tail) for tail in tails}) < len(tails):
+            break
+        named = [folder.joinpath(*tail).with_suffix(".txt") for tail in tails]
+        for labels in (named, [Path(_images_to_labels(str(path))) for path in named]):
+            if any(label.is_file() for label in labels):
+                return labels
+    return [folder.joinpath(*words).with_suffix(".txt") for words in parts]
 
 
 def _objects(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foveal.data.folders import files_in
 from foveal.data.formats.class_names import class_file
+from foveal.data.formats.image_files import split_of
 from foveal.data.formats.parsing import expect, read_lines, read_yaml
 from foveal.errors import DataError
 
@@ -132,7 +133,7 @@ def inside(entry: str, file: Path, bases: list[Path]) -> Path | None:
     """The file or folder that a header's entry names, never outside the data folder.
 
     An entry that fails as written is tried without its leading folders, as `../train/images` and
-    paths of another machine need it.
+    paths of another machine need it; never without the one that says which split it is.
     """
     parts = [part for part in entry.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     for base in [*bases, *_roots(file)]:
@@ -140,6 +141,8 @@ def inside(entry: str, file: Path, bases: list[Path]) -> Path | None:
         if path.exists() and _may_read(path, file):
             return path
     for start in range(len(parts)):
+        if start and split_of(parts[start - 1]) and not any(map(split_of, parts[start:])):
+            break  # valid/images is not images
         path = file.parent.joinpath(*parts[start:])
         if path.exists():
             return path
