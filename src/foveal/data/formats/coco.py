@@ -16,6 +16,7 @@ from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import as_number, expect, read_json
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
+from foveal.data.formats.splits import advise_splits, split_folders, take_split
 from foveal.data.formats.writing import image_names, parts, place_images, tidy
 from foveal.errors import DataError
 
@@ -150,23 +151,26 @@ def annotation_file(path: Path, split: str | None) -> Path:
             )
         return path
     found = candidates(path)
-    if split is None:
-        chosen = found
-    else:
-        exact = [f for f in found if f.stem == split]
-        below = [f for f in found if f.parent.name == split and f.parent != path]
-        within = [
-            f for f in found if split in f.stem.replace("-", "_").replace(".", "_").split("_")
-        ]
-        loose = [f for f in found if split in f.stem]
-        chosen = exact or below or within or loose
+    chosen: Sequence[Path] = found
+    if split is not None:
+
+        def choose(name: str) -> Sequence[Path]:
+            exact = [f for f in found if f.stem == name]
+            below = [f for f in found if f.parent.name == name and f.parent != path]
+            words = [f.stem.replace("-", "_").replace(".", "_").split("_") for f in found]
+            within = [f for f, parts in zip(found, words, strict=True) if name in parts]
+            return exact or below or within or [f for f in found if name in f.stem]
+
+        _, chosen = take_split(split, path, choose)
     if len(chosen) == 1:
         return chosen[0]
     names = ", ".join(str(f.relative_to(path)) for f in found) or "none"
     wanted = f"one that is the split {split!r}" if split else "one, or a split after a colon"
+    folders = list(dict.fromkeys(f.parent.name for f in found if f.parent in split_folders(path)))
+    advice = f" {advise_splits(path, folders)}" if split is None and folders else ""
     raise DataError(
         f"{path}: {len(chosen)} COCO files fit. Expected {wanted}. JSON files there: {names}. "
-        "Pass the file's own path."
+        f"Pass the file's own path.{advice}"
     )
 
 

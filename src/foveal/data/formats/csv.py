@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foveal.data.dataset import Dataset
-from foveal.data.folders import files_in
+from foveal.data.folders import files_in, files_one_below
 from foveal.data.formats.class_names import Labels, class_file, class_source, found_classes
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_table, write_table
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
+from foveal.data.formats.splits import advise_splits, take_split
 from foveal.data.formats.table_columns import NO_CLASS, NOTHING, find_columns
 from foveal.data.formats.writing import class_name, image_names, parts, place_images, text_of
 from foveal.errors import DataError
@@ -148,15 +149,24 @@ def annotation_file(path: Path, split: str | None, *, no_data: tuple[str, ...] =
             )
         return path
     found = [f for f in files_in(path, *_ENDINGS) if not f.name.endswith(no_data)]
-    chosen = found
+    below = [f for f in files_one_below(path, *_ENDINGS) if not f.name.endswith(no_data)]
+    chosen: Sequence[Path] = found or below
     if split is not None:
-        exact = [file for file in found if file.stem == split]
-        chosen = exact or [f for f in found if f.stem.startswith((f"{split}-", f"{split}_"))]
-    if len(chosen) != 1:
-        wanted = f"{split}.csv" if split else "one, or a split after a colon"
-        there = ", ".join(file.name for file in found) or "none"
-        raise DataError(f"{path}: expected {wanted}. CSV files there: {there}.")
-    return chosen[0]
+
+        def choose(name: str) -> Sequence[Path]:
+            exact = [file for file in found if file.stem == name]
+            begun = [f for f in found if f.stem.startswith((f"{name}-", f"{name}_"))]
+            return exact or [file for file in below if file.parent.name == name] or begun
+
+        _, chosen = take_split(split, path, choose)
+    if len(chosen) == 1:
+        return chosen[0]
+    names = list(dict.fromkeys(file.parent.name for file in below))
+    if split is None and not found and len(names) > 1:
+        raise DataError(f"{path}: CSV files lie in several folders. {advise_splits(path, names)}")
+    wanted = f"{split}.csv" if split else "one, or a split after a colon"
+    there = ", ".join(str(file.relative_to(path)) for file in found or below) or "none"
+    raise DataError(f"{path}: expected {wanted}. CSV files there: {there}.")
 
 
 def _class(cells: list[str], columns: Columns) -> str:

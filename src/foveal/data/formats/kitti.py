@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.data.dataset import Dataset
-from foveal.data.folders import files_in
+from foveal.data.folders import files_in, folders_in
 from foveal.data.formats.class_names import IGNORE, Labels, class_file, class_source, found_classes
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_lines
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
+from foveal.data.formats.splits import names_of_split, take_split, tell_other_name
 from foveal.data.formats.writing import expect_line_names, image_names, parts, place_images, text_of
 from foveal.errors import DataError
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from foveal.data.dataset import Record
     from foveal.data.formats.issues import BadBoxes
-    from foveal.data.formats.writing import ImageMode
+    from foveal.data.formats.splits import names_of_split, take_split, tell_other_name
+from foveal.data.formats.writing import ImageMode
 
 DONT_CARE = "DontCare"
 LABEL_FOLDERS = ("label_2", "labels", "label")
@@ -123,8 +125,8 @@ def label_folder(path: Path, split: str | None = None) -> Path:
     Raises:
         DataError: there are none.
     """
-    tops = [path / split] if split and (path / split).is_dir() else []
-    tops += [path, path / "training"]
+    tops = [path / name for name in names_of_split(split)] if split else []
+    tops += [path, path / "training", *folders_in(path)]
     for top in tops:
         for folder in (*(top / name for name in LABEL_FOLDERS), top):
             if folder != path / "ImageSets" and files_in(folder, ".txt"):
@@ -136,10 +138,19 @@ def _files_of_split(
     path: Path, folder: Path, everything: list[Path], split: str | None
 ) -> list[Path]:
     everything = [f for f in everything if f.name not in ("labels.txt", "classes.txt")]
-    if split is None or split in (folder.name, folder.parent.name):
+    own = [] if folder == path else [folder.name, folder.parent.name]
+    name = next((name for name in names_of_split(split or "") if name in own), None)
+    if split is None or name is not None:
+        tell_other_name(split or "", name or "", path)
         return everything
-    listed = path / "ImageSets" / f"{split}.txt"
-    if not listed.is_file():
+    lists = path / "ImageSets"
+    _, found = take_split(
+        split,
+        path,
+        lambda name: [lists / f"{name}.txt"] if (lists / f"{name}.txt").is_file() else [],
+    )
+    listed = found[0] if found else lists / f"{split}.txt"
+    if not found:
         raise DataError(
             f"{path}: no split {split!r}. Expected a folder {split} or {listed.relative_to(path)}."
         )

@@ -15,6 +15,7 @@ from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import LARGEST_TEXT, expect, read_json
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
+from foveal.data.formats.splits import take_split
 from foveal.data.formats.writing import (
     class_name,
     expect_line_names,
@@ -56,9 +57,11 @@ def read(
     policy = IssuePolicy(bad_boxes, problems)
     root = path.parent if path.is_file() else path
     everything = [path] if path.is_file() else files_below(root, ".json")
-    files = everything
+    files: Sequence[Path] = everything
     if split is not None:
-        files = [file for file in everything if (root / split) in file.parents]
+        _, files = take_split(
+            split, root, lambda name: [f for f in everything if (root / name) in f.parents]
+        )
     if not files:
         where = root if split is None else root / split
         raise DataError(f"{where}: no LabelMe files. Expected .json files with shapes.")

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Literal
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from foveal.data.dataset import Dataset
-from foveal.data.folders import files_below, files_in
+from foveal.data.folders import files_below, files_in, folders_in
 from foveal.data.formats.class_names import Labels, class_file, class_source, found_classes
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_lines, read_xml
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
+from foveal.data.formats.splits import (
+    advise_splits,
+    names_of_split,
+    split_folders,
+    take_split,
+)
 from foveal.data.formats.writing import (
     class_name,
     expect_line_names,
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
     from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.writing import ImageMode
 
+_SHOWN = 5
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 Corners = Literal["edges", "pixels"]
@@ -66,16 +73,16 @@ def read(
         raise DataError(f'corners is {corners!r}. Expected "edges" or "pixels".')
     policy = IssuePolicy(bad_boxes, problems)
     root = path.parent if path.is_file() else path
-    folder = annotation_folder(root, split)
+    folder = root if path.is_file() else annotation_folder(root, split)
     files = [path] if path.is_file() else _files_of_split(root, folder, split)
-    everything = files if path.is_file() else files_in(folder, ".xml")
+    everything = files if path.is_file() else _of_all_splits(root, folder)
     trees = {file: _annotation(file) for file in dict.fromkeys([*files, *everything])}
     names = (
         (item.findtext("name") or "").strip() for t in trees.values() for item in t.iter("object")
     )
     classes = class_file(root) or found_classes(names)
     labels = Labels(classes, policy, source=class_source(root))
-    finder = ImageFinder(root, images=images, more=[root / "JPEGImages", folder])
+    finder = ImageFinder(root, images=images, more=_image_folders(root, folder, files))
     columns = ObjectTable("object", flags={"difficult": [], "truncated": []})
     shift = 1.0 if corners == "pixels" else 0.0
     rows: list[ImageRow] = []
@@ -143,29 +150,93 @@ def _element(record: Record, name: str, classes: tuple[str, ...], shift: float) 
 
 
 def annotation_folder(root: Path, split: str | None) -> Path:
-    """Where the XML files lie: `Annotations`, the split's own folder, or the folder itself."""
-    choices = [root / "Annotations", root / "annotations"]
+    """Where the XML files lie: `Annotations`, the split's own folder, the folder itself, or below.
+
+    Raises:
+        DataError: there are none, or it is not plain in which of several folders.
+    """
     if split is not None:
-        choices = [root / split / "Annotations", *choices, root / split]
-    for folder in (*choices, root):
-        if files_in(folder, ".xml"):
+        _, found = take_split(split, root, lambda name: _folders_of_split(root, name))
+        if found:
+            return found[0]
+    for folder in _usual(root):
+        if files_below(folder, ".xml"):
             return folder
+    if files_in(root, ".xml"):
+        return root
+    parts = [folder for folder in split_folders(root) if files_below(folder, ".xml")]
+    others = [folder for folder in folders_in(root) if files_below(folder, ".xml")]
+    if len(others) == 1:
+        return others[0]
+    if parts and split is None:
+        names = [folder.name for folder in parts]
+        raise DataError(f"{root}: VOC files lie in several folders. {advise_splits(root, names)}")
+    if others:
+        names = [str(folder) for folder in others[:_SHOWN]]
+        raise DataError(
+            f"{root}: VOC files lie in {len(others)} folders. Expected one of them in place of "
+            f"{root}: {', '.join(names)}{', ...' if len(others) > _SHOWN else ''}."
+        )
     raise DataError(
-        f"{root}: no VOC annotations. Expected XML files in {root / 'Annotations'} or in it."
+        f"{root}: no VOC annotations. Expected XML files in {root / 'Annotations'}, in it or in "
+        "another folder there."
     )
 
 
+def _usual(root: Path) -> list[Path]:
+    return [root / "Annotations", root / "annotations"]
+
+
+def _folders_of_split(root: Path, name: str) -> list[Path]:
+    """The folders of a split that hold XML files, the likeliest first."""
+    choices = [*_usual(root / name), *(folder / name for folder in _usual(root)), root / name]
+    choices += [folder / name for folder in folders_in(root)]
+    return [folder for folder in choices if folder != root and files_below(folder, ".xml")]
+
+
+def _of_all_splits(root: Path, folder: Path) -> list[Path]:
+    """The XML files of the folder and of the splits beside it, so that all have their classes."""
+    beside = [*split_folders(root), *split_folders(folder.parent)]
+    is_split = any(part == folder or part in folder.parents for part in beside)
+    folders = [folder, *beside] if is_split else [folder]
+    files = [file for one in folders for file in _xml_files(root, one)]
+    return list(dict.fromkeys(files))
+
+
+def _xml_files(root: Path, folder: Path) -> list[Path]:
+    """Of the data set's own folder only those in it: those below are other data."""
+    return files_in(folder, ".xml") if folder == root else files_below(folder, ".xml")
+
+
+def _image_folders(root: Path, folder: Path, files: Sequence[Path]) -> list[Path]:
+    """Where images may lie: in `JPEGImages`, beside the XML files, in folders called as theirs."""
+    folders = [root / "JPEGImages", folder, folder.parent / "JPEGImages", folder.parent / "images"]
+    for parent in dict.fromkeys(file.parent for file in files):
+        inner = parent.relative_to(folder)
+        folders.append(parent)
+        for name in ("JPEGImages", "images"):
+            folders += [root / name / folder.name / inner, root / name / inner]
+    return folders
+
+
 def _files_of_split(root: Path, folder: Path, split: str | None) -> list[Path]:
-    if split is None or split in (folder.name, folder.parent.name):
-        return files_in(folder, ".xml")
-    lists = [root / "ImageSets" / "Main" / f"{split}.txt", root / "ImageSets" / f"{split}.txt"]
-    found = next((file for file in (*lists, root / f"{split}.txt") if file.is_file()), None)
-    if found is None:
+    if split is None:
+        return _xml_files(root, folder)
+    if {folder.name, folder.parent.name} & set(names_of_split(split)) and folder != root:
+        return files_below(folder, ".xml")
+    lists = [root / "ImageSets" / "Main", root / "ImageSets", root]
+    _, there_are = take_split(
+        split,
+        root,
+        lambda name: [top / f"{name}.txt" for top in lists if (top / f"{name}.txt").is_file()],
+    )
+    if not there_are:
         there = sorted({f.stem for f in files_below(root / "ImageSets", ".txt")})
         raise DataError(
-            f"{root}: no split {split!r}. Expected {lists[0].relative_to(root)} or a folder "
+            f"{root}: no split {split!r}. Expected ImageSets/Main/{split}.txt or a folder "
             f"{split}. Splits there: {', '.join(there) or 'none'}."
         )
+    found = there_are[0]
     files = []
     for number, line in enumerate(read_lines(found), 1):
         if not line:
