@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol, cast
 
-from foveal.data.folders import files_in, files_one_below, folders_in
+from foveal.data.folders import files_below, files_in, files_one_below, folders_in
 from foveal.data.format_names import FORMATS
 from foveal.data.formats import kitti
 from foveal.data.formats.parsing import head_text, table_rows
@@ -26,7 +27,13 @@ _HEAD = 1 << 15
 _LOOKED_AT = 8
 """Files of each kind that are opened in a folder; the first may be empty or something else."""
 
-_BESIDE = ("classes.csv", "class_mapping.csv", "class-descriptions-boxable.csv", "images.csv")
+_BESIDE = (
+    "classes.csv",
+    "class_mapping.csv",
+    "class-descriptions-boxable.csv",
+    "images.csv",
+    "notes.json",
+)
 """Files beside annotations that hold none."""
 _XML = "annotations"
 """A folder of XML files two folders down, in lower case."""
@@ -82,6 +89,10 @@ def find_format(path: Path) -> str:
             "(a split follows a colon, as in DATA:train)."
         )
     found = list(dict.fromkeys(_in_file(path) if path.is_file() else _in_folder(path)))
+    if not found and path.is_dir():
+        found = list(dict.fromkeys(_in_folders_below(path)))
+    if not found and path.is_dir():
+        _expect_no_records(path)
     if not found and path.is_file() and path.suffix.lower() in _BY_ENDING:
         found = [_BY_ENDING[path.suffix.lower()]]
     if len(found) == 1:
@@ -96,7 +107,7 @@ def find_format(path: Path) -> str:
 
 _LOOKED_FOR = (
     "coco: a .json with images, annotations and categories, in the folder or one below; "
-    "voc: .xml files with <annotation>, in the folder or in Annotations; "
+    "voc: .xml files with <annotation>, in the folder or below; "
     "yolo: data.yaml or another .yaml with names, obj.data, or labels/*.txt with five numbers a "
     "line; csv: a .csv with or without header; kitti: label_2/*.txt or .txt files with 15 columns; "
     "labelme: .json files with shapes; openimages: a .csv with ImageID and XMin; "
@@ -175,8 +186,41 @@ def _in_folder(folder: Path) -> Iterator[str]:
         yield from _in_file(file)
     labels = [folder / top / name for top in ("", "training") for name in kitti.LABEL_FOLDERS]
     for place in (*labels, *folders_in(folder / "labels"), folder):
-        for file in files_in(place, ".txt")[:_LOOKED_AT]:
-            yield from _in_label_file(file)
+        yield from _in_labels(place)
+
+
+def _in_folders_below(folder: Path) -> Iterator[str]:
+    """What lies in folders of any name, one and two below, and anywhere below `Annotations`."""
+    below = folders_in(folder)
+    for top in (place for place in below if place.name.lower() == _XML):
+        for file in files_below(top, ".xml")[:_LOOKED_AT]:
+            yield from _in_file(file)
+    for place in (*below, *(inner for outer in below for inner in folders_in(outer))):
+        for endings in ((".csv", ".tsv"), (".xml",)):
+            for file in files_in(place, *endings)[:_LOOKED_AT]:
+                if not file.name.endswith(_BESIDE):
+                    yield from _in_file(file)
+        yield from _in_labels(place)
+
+
+def _in_labels(folder: Path) -> Iterator[str]:
+    """The format of a folder's label files; those of images without objects are empty."""
+    full = (file for file in files_in(folder, ".txt") if file.stat().st_size)
+    for file in islice(full, _LOOKED_AT):
+        yield from _in_label_file(file)
+
+
+def _expect_no_records(folder: Path) -> None:
+    """TFRecord is said by its name.
+
+    Raises:
+        DataError: there are files of that kind.
+    """
+    for file in (*files_in(folder), *files_one_below(folder)):
+        if ".tfrecord" in file.name.lower():
+            raise DataError(
+                f"{file}: TFRecord is not read. Export the data as COCO, Pascal VOC, YOLO or CSV."
+            )
 
 
 def _in_label_file(file: Path) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.data.dataset import Dataset
-from foveal.data.folders import files_below
+from foveal.data.folders import files_below, folders_in
 from foveal.data.formats.class_names import Labels, class_file, class_source, found_classes
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
@@ -64,7 +64,9 @@ def read(
         )
     if not files:
         where = root if split is None else root / split
-        raise DataError(f"{where}: no LabelMe files. Expected .json files with shapes.")
+        others = ", ".join(folder.name for folder in folders_in(root)) or "none"
+        there = f" Folders there: {others}." if split else ""
+        raise DataError(f"{where}: no LabelMe files. Expected .json files with shapes.{there}")
     documents = {file: _document(file) for file in everything}
     names = (str(shape.get("label", "")) for d in documents.values() for shape in d["shapes"])
     classes = class_file(root) or found_classes(names)

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from foveal.data.folders import files_in
-from foveal.data.formats.class_names import class_file
-from foveal.data.formats.image_files import split_of
+from foveal.data.folders import files_in, folders_in
+from foveal.data.formats.image_files import IMAGE_FOLDERS, split_of
 from foveal.data.formats.parsing import expect, read_lines, read_yaml
+from foveal.data.formats.splits import split_folders
 from foveal.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -43,17 +43,52 @@ def read_header(path: Path) -> Header:
     """
     file = path if path.is_file() else header_file(path)
     if file is None:
-        classes = class_file(path)
-        if not classes:
-            raise DataError(
-                f"{path}: no class names. Expected a data.yaml with names, or a classes.txt with "
-                "one name in each line."
-            )
-        folder = "images" if (path / "images").is_dir() else "."
-        below = [s for s in (*SPLITS, *ALIASES) if (path / folder / s).is_dir()]
-        splits = {ALIASES.get(s, s): [f"{folder}/{s}"] for s in below} or {"all": [folder]}
-        return Header(path / "classes.txt", classes, splits, [path])
+        return _without_header(path)
     return _darknet(file) if file.suffix == ".data" else _yaml(file)
+
+
+def _without_header(folder: Path) -> Header:
+    """The classes of a list beside the label files, and the splits that are folders.
+
+    Images lie in `images` with the splits below it, in `images` below the splits, in the splits'
+    own folders, or in the folder itself.
+    """
+    listed = _class_lists(folder)
+    if not listed:
+        raise DataError(
+            f"{folder}: no class names. Expected a data.yaml with names, or a classes.txt with "
+            "one name in each line, there or in labels."
+        )
+    lists = {file: tuple(line for line in read_lines(file) if line) for file in listed}
+    file, classes = next(iter(lists.items()))
+    for other, names in lists.items():
+        if names != classes:
+            raise DataError(
+                f"{file} and {other} list different classes. Expected one list: remove one, or "
+                "write a data.yaml with names."
+            )
+    _expect_classes(file, classes, "")
+    splits: dict[str, list[str]] = {}
+    top = next((name for name in IMAGE_FOLDERS if (folder / name).is_dir()), ".")
+    for name in (*SPLITS, *ALIASES):
+        for place in (f"{top}/{name}", f"{name}/images", name):
+            if (folder / place).is_dir():
+                splits.setdefault(ALIASES.get(name, name), []).append(place)
+                break
+    return Header(folder / file.name, classes, splits or {"all": [top]}, [folder])
+
+
+def _class_lists(folder: Path) -> list[Path]:
+    """The files that may list the classes: in the folder, in `labels`, else in each split."""
+    names = ("classes.txt", "labels.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")
+    for place in (folder, folder / "labels", folder / "images"):
+        there = files_in(place, ".names")
+        for file in (*(place / name for name in names), *(there if len(there) == 1 else [])):
+            if file.is_file():
+                return [file]
+    inner = [*folders_in(folder / "labels"), *split_folders(folder)]
+    inner += [part / "labels" for part in inner]
+    return [place / name for name in names for place in inner if (place / name).is_file()]
 
 
 def _yaml(file: Path) -> Header:
