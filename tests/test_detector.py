@@ -11,7 +11,7 @@ import foveal
 from foveal.config import Settings, make_settings
 from foveal.data.dataset import Dataset
 from foveal.data.synthetic import draw_dataset
-from foveal.errors import DataError, TrainingError
+from foveal.errors import DataError, FovealError, TrainingError
 from foveal.evaluation.evaluate import choose_threshold
 from foveal.inference.opening import Opened
 from foveal.inference.predictor import Predictor
@@ -127,6 +127,10 @@ def test_evaluation_writes_numbers_and_report(run, drawn, tmp_path):
     assert (tmp_path / "eval" / "metrics.json").is_file()
     # The journal beside the model file gives the report its training curves.
     assert "Learning rate" in (tmp_path / "eval" / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(
+        FovealError, match=r"eval: holds results of an earlier run .*overwrite=True"
+    ):
+        loaded.evaluate(drawn["valid"], out=tmp_path / "eval")
 
 
 def test_shapes_that_are_given_are_not_fitted(drawn):

@@ -354,6 +354,7 @@ class Detector:
         data: DataLike,
         *,
         out: str | Path | None = None,
+        overwrite: bool = False,
         predictor: Predictor | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Evaluation:
@@ -362,15 +363,20 @@ class Detector:
         Args:
             data: the images, or the path that `foveal.read` takes.
             out: a folder for metrics.json and report.html.
+            overwrite: replace those of an earlier evaluation in `out`.
             predictor: finds the objects; None takes the model's own, with low scores still in.
             progress: is told (images done, images).
 
         Raises:
             DataError: the data can't be read, or has classes that the model does not know.
+            FovealError: `out` holds the results of an earlier evaluation, or can't be written.
         """
         from foveal.evaluation.metrics_file import write_metrics
         from foveal.inference.measurement import measure
+        from foveal.reports.evaluation import check_evaluation_folder
 
+        folder = None if out is None else Path(out)
+        results = None if folder is None else check_evaluation_folder(folder, overwrite=overwrite)
         dataset = self._read(data).aligned(self.classes)
         evaluation = measure(
             predictor or self._open("auto", "auto").measuring_predictor(),
@@ -378,8 +384,8 @@ class Detector:
             score_threshold=self.score_threshold if self.card.threshold_is_chosen else None,
             progress=progress,
         )
-        if out is not None:
-            folder = Path(out)
+        if folder is not None and results is not None:
+            results.record()
             write_metrics(folder / "metrics.json", evaluation)
             self._report(folder, evaluation, dataset, training=None)
         return evaluation

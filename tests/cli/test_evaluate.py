@@ -169,7 +169,7 @@ def test_a_model_file(data, tmp_path, monkeypatch, capsys, empty_charts):
     assert json.loads((tmp_path / "one" / "metrics.json").read_text())["AP"] == metrics["AP"]
     capsys.readouterr()
     arguments = ("evaluate", path, data / "truth.json", "--out", out, "--device", "abacus")
-    assert foveal(monkeypatch, *arguments) == 2
+    assert foveal(monkeypatch, *arguments, "--overwrite") == 2
     assert "Device 'abacus' is unknown" in capsys.readouterr().err
 
 
@@ -195,3 +195,39 @@ def test_the_most_detections_of_a_model(data, tmp_path, monkeypatch, option, exp
         assert metrics["detections"] == metrics["images"] == 2
     else:
         assert metrics["detections"] > 2 * metrics["images"]
+
+
+def test_results_of_an_earlier_run_are_replaced_if_asked(
+    data, results, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "out"
+    arguments = ("evaluate", results, data / "truth.json", "--out", out)
+    assert foveal(monkeypatch, *arguments) == 0
+    before = (out / "metrics.json").read_bytes()
+    (out / "own.txt").write_text("mine")
+    # Before anything is read: the data is gone.
+    (data / "truth.json").rename(data / "moved.json")
+    capsys.readouterr()
+    assert foveal(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err
+    assert "holds results of an earlier run (metrics.json, report.html)" in said
+    assert "Replace them by --overwrite" in said
+    (data / "moved.json").rename(data / "truth.json")
+    more = ("--score-threshold", 0.85, "--overwrite")
+    assert foveal(monkeypatch, *arguments, *more) == 0
+    assert (out / "metrics.json").read_bytes() != before
+    assert (out / "own.txt").read_text() == "mine"
+
+
+def test_the_report_of_a_training_run_stays(data, results, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.jsonl").touch()
+    (run / "report.html").write_text("of the training")
+    arguments = ("evaluate", results, data / "truth.json", "--out", run, "--overwrite")
+    assert foveal(monkeypatch, *arguments) == 2
+    assert (
+        "report.html: is the report of the training run in this folder" in capsys.readouterr().err
+    )
+    assert (run / "report.html").read_text() == "of the training"
+    assert not (run / "metrics.json").exists()

@@ -75,8 +75,32 @@ def test_a_folder_gives_pictures_and_tables(monkeypatch, capsys, model, smears, 
         with Image.open(out / "pictures" / name) as picture:
             assert picture.format == "JPEG"
             assert picture.width / picture.height == 64 / 48
-    assert foveal(monkeypatch, "predict", model, tmp_path, "--out", out) == 0
+    again = ("predict", model, tmp_path, "--out", out, "--overwrite")
+    assert foveal(monkeypatch, *again) == 0
     assert "found in 3 images" in capsys.readouterr().out
+
+
+def test_results_of_two_runs_are_never_mixed(monkeypatch, capsys, model, smears, tmp_path):
+    out = tmp_path / "found"
+    assert foveal(monkeypatch, "predict", model, smears, "--out", out) == 0
+    (out / "pictures" / "own.jpg").write_bytes(b"mine")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    capsys.readouterr()
+    # Before the model is read: it does not exist.
+    arguments = ("predict", "absent.safetensors", smears / "b.png", "--out", out)
+    assert foveal(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err
+    assert "holds results of an earlier run (detections.json, " in said
+    assert "Replace them by --overwrite" in said
+    assert foveal(monkeypatch, *arguments, "--overwrite") == 2
+    assert "absent.safetensors" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    arguments = ("predict", model, smears / "b.png", "--out", out, "--overwrite")
+    assert foveal(monkeypatch, *arguments) == 0
+    assert sorted(path.name for path in out.rglob("*.jpg")) == ["b.jpg", "own.jpg"]
+    assert len(json.loads((out / "detections.json").read_text())["images"]) == 1
+    assert foveal(monkeypatch, *arguments, "--no-pictures") == 0
+    assert [path.name for path in out.rglob("*.jpg")] == ["own.jpg"]
 
 
 def test_each_file_is_decoded_once(monkeypatch, model, smears, tmp_path):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
     from foveal.data.opening import DataOptions
     from foveal.evaluation.results import Evaluation
+    from foveal.outputs.result_folder import ResultFolder
 
 _COCO_MAX_DETECTIONS = 100
 """Detections of an image and class that COCO's numbers are made of."""
@@ -71,15 +72,21 @@ def evaluate(
     precision: Annotated[
         Precision, typer.Option(help="How to compute (models); as for foveal predict.")
     ] = "auto",
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace what an earlier run wrote into --out."),
+    ] = False,
 ) -> None:
     """Measure a detector: COCO's numbers, counts, error types, and a report to look at."""
     from rich.console import Console
 
     from foveal.data.opening import open_data
     from foveal.errors import FovealError
+    from foveal.reports.evaluation import check_evaluation_folder
 
     if not model.exists():
         raise FovealError(f"{model} does not exist. Expected a model or COCO results (.json).")
+    results = check_evaluation_folder(out, overwrite=overwrite)
     dataset = _ordered(open_data(data, options))
     if model.suffix.lower() == ".json":
         evaluation = _evaluate_results(
@@ -87,7 +94,7 @@ def evaluate(
             data,
             dataset,
             options=options,
-            out=out,
+            results=results,
             score_threshold=score_threshold,
             max_detections=max_detections or _COCO_MAX_DETECTIONS,
         )
@@ -122,14 +129,14 @@ def _evaluate_results(
     dataset: Dataset,
     *,
     options: DataOptions,
-    out: Path,
+    results: ResultFolder,
     score_threshold: float | None,
     max_detections: int,
 ) -> Evaluation:
     from foveal.data.formats.coco_results import category_labels, read_results
     from foveal.evaluation.evaluate import evaluate as evaluate_detections
     from foveal.evaluation.metrics_file import write_metrics
-    from foveal.reports.evaluation import write_evaluation_report
+    from foveal.reports.evaluation import REPORT, write_evaluation_report
 
     labels = category_labels(address, dataset.classes, options)
     evaluation = evaluate_detections(
@@ -139,9 +146,10 @@ def _evaluate_results(
         max_detections=max_detections,
         score_threshold=score_threshold,
     )
-    write_metrics(out / "metrics.json", evaluation)
+    results.record()
+    write_metrics(results.path / "metrics.json", evaluation)
     write_evaluation_report(
-        out / "report.html", evaluation, dataset=dataset, model=f"the results {path.name}"
+        results.path / REPORT, evaluation, dataset=dataset, model=f"the results {path.name}"
     )
     return evaluation
 
@@ -173,7 +181,9 @@ def _evaluate_model(
     )
     predictor = replace(predictor, batch=batch)
     with progress_bar(len(dataset)) as bar:
-        return detector.evaluate(dataset, out=out, predictor=predictor, progress=bar.update)
+        return detector.evaluate(
+            dataset, out=out, overwrite=True, predictor=predictor, progress=bar.update
+        )
 
 
 def _show(console: Console, evaluation: Evaluation) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "float32", "bf16"]
 
 _ANOTHER = "Choose another --out."
+_PICTURES = "pictures"
+_TABLES = ("detections.json", "detections.csv", "counts.csv")
 
 
 def predict(
@@ -74,20 +76,31 @@ def predict(
         typer.Option(help="What to compute in; auto: what is fastest here."),
     ] = "auto",
     pictures: Annotated[bool, typer.Option(help="Draw what was found.")] = True,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Remove what an earlier run wrote into --out, and write anew."
+        ),
+    ] = False,
 ) -> None:
     """Find objects in images: pictures, detections.json (COCO), detections.csv and counts.csv.
 
-    An image that can't be read is named and left out; then the exit code is 1.
+    An image that can't be read is named and left out; then the exit code is 1. A folder with an
+    earlier run's results is refused without --overwrite, so that results are never mixed.
     """
     from foveal.data.images.missing import MissingExtras
     from foveal.inference.explain import explain_nothing
     from foveal.inference.image_paths import find_images
     from foveal.outputs.capped import describe_capped
+    from foveal.outputs.result_folder import ResultFolder
 
     found = find_images(images, leave_out=out)
     files = found.images
     if found.passed_over:
         typer.echo(found.describe_passed_over())
+    results = ResultFolder(out, "predict", _TABLES)
+    drawn = [f"{_PICTURES}/{file.picture.as_posix()}" for file in files] if pictures else []
+    results.check(overwrite=overwrite, more=drawn, inputs=[file.path for file in files])
     with writing(out, advice=_ANOTHER):
         out.mkdir(parents=True, exist_ok=True)
     predictor, decodes_inside = _predictor(
@@ -103,11 +116,13 @@ def predict(
         precision=precision,
     )
     missing = MissingExtras()
-    folder = out / "pictures" if pictures else None
+    results.begin(drawn)
+    folder = out / _PICTURES if pictures else None
     detections = _detect(predictor, files, pictures=folder, missing=missing)
     for line in missing.sentences():
         typer.echo(line, err=True)
     _write(detections, out)
+    results.record([name for name in drawn if (out / name).is_file()])
     _summarize(detections, out, pictures=pictures)
     capped = describe_capped(
         detections, max_detections=predictor.max_detections, decodes_inside=decodes_inside
@@ -203,9 +218,8 @@ def _detect(
 def _write(detections: list[Detections], out: Path) -> None:
     from foveal.outputs.files import write_coco, write_counts, write_csv
 
-    write_coco(out / "detections.json", detections)
-    write_csv(out / "detections.csv", detections)
-    write_counts(out / "counts.csv", detections)
+    for name, write in zip(_TABLES, (write_coco, write_csv, write_counts), strict=True):
+        write(out / name, detections)
 
 
 def _summarize(detections: list[Detections], out: Path, *, pictures: bool) -> None:
@@ -215,7 +229,7 @@ def _summarize(detections: list[Detections], out: Path, *, pictures: bool) -> No
     of_class = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     images = counted(len(detections), "image")
     typer.echo(f"{total} found in {images}" + (f": {of_class}." if total else "."))
-    written = ["detections.json", "detections.csv", "counts.csv"]
+    written = list(_TABLES)
     if pictures and detections:
-        written.insert(0, "pictures/")
+        written.insert(0, f"{_PICTURES}/")
     typer.echo(f"In {out}: {', '.join(written)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from foveal.config import Settings, to_toml
 from foveal.data.transforms.preparation import make_pixel_range
 from foveal.errors import FovealError
+from foveal.outputs.result_folder import ANOTHER_FOLDER, ResultFolder
 from foveal.reports.errors import curves_section, errors_section, pictures_section
 from foveal.reports.html import write_report
 from foveal.reports.parts import Report, Section
@@ -33,9 +34,13 @@ if TYPE_CHECKING:
     from foveal.evaluation.results import Evaluation
     from foveal.tuning.anchor_fitting import AnchorFit
 
+REPORT = "report.html"
+_OF_A_RUN = ("config.toml", "metrics.jsonl")
+"""What lies in the folder of a training run."""
 _MAX_NAMES = 8
 
 __all__ = [
+    "check_evaluation_folder",
     "make_report",
     "read_history",
     "report_on_model",
@@ -91,6 +96,31 @@ def write_evaluation_report(
     write_report(path, report)
 
 
+def check_evaluation_folder(folder: Path, *, overwrite: bool) -> ResultFolder:
+    """See whether metrics.json and report.html may be written into a folder; nothing is changed.
+
+    Args:
+        folder: it need not exist.
+        overwrite: whether those of an earlier evaluation may be replaced. A training run's report
+            stays.
+
+    Returns:
+        The folder, whose `record` lists them; each then replaces the earlier one at a stroke.
+
+    Raises:
+        FovealError: they may not be written; the message says what to pass.
+    """
+    report = folder / REPORT
+    if report.exists() and any((folder / name).exists() for name in _OF_A_RUN):
+        raise FovealError(
+            f"{report}: is the report of the training run in this folder, so it is not replaced. "
+            f"{ANOTHER_FOLDER}"
+        )
+    results = ResultFolder(folder, "evaluate", ("metrics.json", REPORT))
+    results.check(overwrite=overwrite)
+    return results
+
+
 def report_on_model(
     folder: Path,
     evaluation: Evaluation,
@@ -116,7 +146,7 @@ def report_on_model(
     logs = [parent / "metrics.jsonl" for parent in (folder, home) if parent is not None]
     existing = [log for log in logs if log.is_file()]
     write_evaluation_report(
-        folder / "report.html",
+        folder / REPORT,
         evaluation,
         dataset=dataset,
         training=training,
