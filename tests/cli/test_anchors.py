@@ -96,3 +96,15 @@ def test_mistakes_are_explained(data: Path, option: str, value: str, said: str) 
 
     assert isinstance(result.exception, FovealError), result.output
     assert said in str(result.exception)
+
+
+def test_settings_that_are_more_than_anchors_are_not_replaced(data: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text("[training]\nepochs = 3\n")
+    result = call(data, "--out", own)
+    assert isinstance(result.exception, FovealError), result.output
+    assert "own.toml: holds more than anchors (training)" in str(result.exception)
+    assert own.read_text() == "[training]\nepochs = 3\n"
+    own.write_text("[anchors]\nscales = [1.0]\n")
+    assert call(data, "--size", "native", "--out", own).exit_code == 0
+    assert make_settings(file=own).anchors.scales != (1.0,)

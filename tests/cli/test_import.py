@@ -70,3 +70,17 @@ def test_an_unknown_library(checkpoint: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert "torchvision" in result.output
+
+
+def test_what_is_there_is_replaced_with_a_word_and_the_checkpoint_never(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "m.safetensors"
+    assert "file that was there" not in run("import", checkpoint, "--out", model)
+    assert "m.safetensors: the file that was there is replaced." in run(
+        "import", checkpoint, "--out", model
+    )
+    before = checkpoint.read_bytes()
+    with pytest.raises(FovealError, match=r"trained\.pth: is the checkpoint itself"):
+        run("import", checkpoint, "--out", checkpoint)
+    assert checkpoint.read_bytes() == before

@@ -280,6 +280,14 @@ def test_another_folder_is_not_replaced(tmp_path: Path) -> None:
         export_model(small_model(), "triton", tmp_path)
 
 
+def test_other_versions_of_a_triton_model_are_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "config.pbtxt").write_text("older")
+    (tmp_path / "2").mkdir()
+    with pytest.raises(SettingsError, match=r"holds more than an export writes \(2\)"):
+        export_model(small_model(), "triton", tmp_path)
+    assert (tmp_path / "2").is_dir()
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(

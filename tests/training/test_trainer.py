@@ -201,7 +201,13 @@ def test_a_folder_in_use_is_not_touched(tmp_path, fake_data, fake):
     with pytest.raises(TrainingError, match=r"not empty .*--resume.*--overwrite"):
         start(fake_data, tmp_path)
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    (tmp_path / "report.html").write_text("of the earlier run")
+    (tmp_path / "foveal").mkdir()
+    for name in ("events.out.tfevents.1.host", "notes.txt"):
+        (tmp_path / "foveal" / name).write_text("of the earlier run")
     start(fake_data, tmp_path, overwrite=True)
+    assert not (tmp_path / "report.html").exists()
+    assert [path.name for path in (tmp_path / "foveal").iterdir()] == ["notes.txt"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(TrainingError, match=r"notes\.txt"):

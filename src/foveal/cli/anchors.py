@@ -11,7 +11,7 @@ import typer
 from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.errors import DataError
 from foveal.files import write_file
-from foveal.text import counted, percent, plain_number, sentence
+from foveal.text import counted, listed, percent, plain_number, sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,6 +56,8 @@ def anchors(
     picture = picture or (out and out.with_suffix(".svg"))
     if picture is not None:
         check_ending(picture)
+    if out is not None:
+        _check_settings_file(out)
     dataset = open_data(data, options)
     fit = fit_anchors(
         dataset,
@@ -82,6 +84,26 @@ def anchors(
     )
     _print_advice(console, fit, finer)
     _write(console, fit, finer, out=out, picture=picture, data=data)
+
+
+def _check_settings_file(path: Path) -> None:
+    """See that nothing but anchors is replaced: settings of other sections would be lost."""
+    import tomllib
+
+    from foveal.errors import SettingsError
+
+    if not path.is_file():
+        return
+    try:
+        sections = sorted(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        sections = ["something else"]
+    others = [name for name in sections if name != "anchors"]
+    if others:
+        raise SettingsError(
+            f"{path}: holds more than anchors ({listed(others, 4)}), which would be lost. "
+            "Choose another file: --out FILE."
+        )
 
 
 def _preparation(size: str | None, given: PreparationSettings) -> PreparationSettings | None:

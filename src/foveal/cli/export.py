@@ -122,6 +122,7 @@ def export(
     given = {name: address for name, address in (("int8", int8), ("check", check)) if address}
     datasets = open_together([(address, options) for address in given.values()])
     data = dict(zip(given, datasets, strict=True))
+    replaced = out.exists()
     report = export_model(
         load(network_file(model)),
         destination.value,
@@ -134,7 +135,7 @@ def export(
         check=data.get("check"),
         say=lambda line: typer.echo(line, err=True),
     )
-    _show(console, report)
+    _show(console, report, replaced=replaced)
     if not report.is_written:
         raise typer.Exit(1)
 
@@ -146,7 +147,7 @@ def _parse_size(text: str) -> tuple[int, int]:
     return int(sides[1]), int(sides[2])
 
 
-def _show(console: Console, report: ExportReport) -> None:
+def _show(console: Console, report: ExportReport, *, replaced: bool) -> None:
     if report.agreements:
         console.print(_agreement_table(report))
     ap = report.average_precision
@@ -165,7 +166,8 @@ def _show(console: Console, report: ExportReport) -> None:
     for problem in report.problems:
         console.print(f"Beyond the limits: {problem}", soft_wrap=True)
     if report.is_written:
-        console.print(f"Written: {report.path}", soft_wrap=True)
+        earlier = ", in place of an earlier one" if replaced else ""
+        console.print(f"Written: {report.path}{earlier}", soft_wrap=True)
     else:
         console.print(
             f"Nothing was written. {report.path}, if it was there before, is as it was.",

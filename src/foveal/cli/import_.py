@@ -38,12 +38,20 @@ def import_checkpoint(
     """
     from foveal.checkpoints import model_file
     from foveal.checkpoints.torchvision import import_torchvision
+    from foveal.errors import ModelFileError
 
+    if out.exists() and out.resolve() == checkpoint.resolve():
+        raise ModelFileError(
+            f"{out}: is the checkpoint itself. Choose another file: --out MODEL.safetensors."
+        )
+    replaced = out.is_file()
     names = _read_names(classes) if classes else None
     match source:
         case Source.TORCHVISION:
             loaded = import_torchvision(checkpoint, classes=names, overrides=overrides or ())
     model_file.save(out, loaded.model, loaded.settings, loaded.card)
+    if replaced:
+        typer.echo(f"{out}: the file that was there is replaced.")
     known = loaded.card.classes
     shown = ", ".join(known[:5]) + (" ..." if len(known) > 5 else "")
     typer.echo(f"{out}: {loaded.settings.model.backbone}, {counted(len(known), 'class')} ({shown})")

@@ -37,12 +37,13 @@ from foveal.exporting.quantization import (
     quantize_onnx,
     quantize_openvino,
 )
+from foveal.exporting.triton import ENTRIES as TRITON_ENTRIES
 from foveal.exporting.writing import install, workplace
 from foveal.inference.opening import Opened
 from foveal.models.state_dicts import write_state_dict
 from foveal.runtimes.base import InputSizes
 from foveal.runtimes.pytorch import PyTorchRuntime
-from foveal.text import counted
+from foveal.text import counted, listed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -250,6 +251,13 @@ def _check_path(target: ExportTarget, path: Path) -> None:
             raise SettingsError(
                 f"{path}: is there and is no model for Triton. Expected a new folder, or an older "
                 "export to replace."
+            )
+        others = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
+        others = [name for name in others if name not in TRITON_ENTRIES]
+        if others:
+            raise SettingsError(
+                f"{path}: holds more than an export writes ({listed(others, 4)}), and replacing it "
+                "would remove that. Expected a new folder: --out DIR, or move those elsewhere."
             )
     elif path.suffix.lower() not in endings:
         raise SettingsError(

@@ -16,6 +16,8 @@ MODEL = "1/model.onnx"
 """The first version of the model, below its folder."""
 CONFIG = "config.pbtxt"
 LABELS = "labels.txt"
+ENTRIES = frozenset({MODEL.partition("/")[0], CONFIG, LABELS})
+"""What an export has in its folder; other versions of the model would be beside them."""
 
 _LARGEST_BATCH = 8
 """Images that Triton puts together at most, where requests of one size come at once."""

@@ -16,6 +16,9 @@ from foveal.files import writing
 TRACKED_AS = "foveal"
 """The project's name for trackers, and their folder within the run's."""
 
+_TENSORBOARD = "events.out.tfevents.*"
+"""TensorBoard would show those of an earlier run in one curve with the new ones."""
+
 HOW_TO_GO_ON = "Make room or mend the folder's permissions, then run again with --resume."
 """What to do where a file of a run can't be written."""
 
@@ -54,6 +57,11 @@ class RunFolder:
     def last(self) -> Path:
         """The model file of the last epoch."""
         return self.path / LAST
+
+    @property
+    def report(self) -> Path:
+        """What the run ends with."""
+        return self.path / "report.html"
 
     @property
     def trackers(self) -> Path:
@@ -126,6 +134,7 @@ class RunFolder:
                     folder.rmdir()
 
     def _remove_files(self) -> None:
-        files = (self.config, self.metrics, self.best, self.last, self.state)
-        for file in (*files, *self.exported):
+        files = (self.config, self.metrics, self.best, self.last, self.state, self.report)
+        events = self.trackers.rglob(_TENSORBOARD) if self.trackers.is_dir() else ()
+        for file in (*files, *self.exported, *events):
             file.unlink(missing_ok=True)
