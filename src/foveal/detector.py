@@ -299,13 +299,16 @@ class Detector:
         Raises:
             ImageError: the image can't be read.
         """
-        return self.predictor(score_threshold=score_threshold).detect(image)
+        return self.detect_many([image], score_threshold=score_threshold)[0]
 
     def detect_many(
         self, images: Iterable[ImageLike], *, score_threshold: float | None = None
     ) -> list[Detections]:
         """Find objects in many images of any sizes: one Detections for each, in their order."""
-        return self.predictor(score_threshold=score_threshold).detect_many(images)
+        from foveal.inference.image_paths import telling_stacks
+
+        predictor = self.predictor(score_threshold=score_threshold)
+        return predictor.detect_many(telling_stacks(images))
 
     def predictor(
         self,

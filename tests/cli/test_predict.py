@@ -272,3 +272,27 @@ def test_a_missing_package_is_said_once(monkeypatch, capsys, model, smears, tmp_
     assert "x.HEIC" in shown
     assert "4 of 7 images can't be read" in shown
     assert len(json.loads((out / "detections.json").read_text())["images"]) == 3
+
+
+@pytest.mark.parametrize(("page", "rows"), [("all", 3), ("2", 1)])
+def test_a_stack_of_pages(monkeypatch, capsys, model, tmp_path, page, rows):
+    pictures = [Image.new("RGB", (64, 48), (value, 0, 0)) for value in (10, 90, 200)]
+    stack = tmp_path / "stack.tif"
+    pictures[0].save(stack, save_all=True, append_images=pictures[1:])
+    out = tmp_path / "found"
+    assert foveal(monkeypatch, "predict", model, stack, "--out", out, "--page", page) == 0
+    assert "stack.tif holds 3 pages: " in capsys.readouterr().out
+    counts = list(csv.DictReader((out / "counts.csv").read_text().splitlines()))
+    first = 1 if page == "all" else 2
+    called = [f"stack.tif[{number}]" for number in range(first, first + rows)]
+    assert [row["image"] for row in counts] == [f"../{name}" for name in called]
+    drawn = sorted(path.name for path in (out / "pictures").iterdir())
+    assert drawn == [f"stack[{number}].jpg" for number in range(first, first + rows)]
+    document = json.loads((out / "detections.json").read_text())
+    assert [image["file_name"] for image in document["images"]] == [f"../{name}" for name in called]
+
+
+def test_a_page_is_a_number_or_all(monkeypatch, capsys, model, smears, tmp_path):
+    out = tmp_path / "found"
+    assert foveal(monkeypatch, "predict", model, smears, "--out", out, "--page", "0") == 2
+    assert "--page 0: expected a number from 1, or all." in capsys.readouterr().err

@@ -8,7 +8,13 @@ import pytest
 from PIL import Image
 
 from foveal.errors import DataError
-from foveal.inference.image_paths import FoundImages, find_images, picture_names
+from foveal.inference.image_paths import (
+    FoundImages,
+    find_images,
+    open_stacks,
+    picture_names,
+    telling_stacks,
+)
 
 
 @pytest.fixture
@@ -115,3 +121,51 @@ def test_a_file_that_is_named_is_not_passed_over(folder):
     found = find_images([str(folder), str(folder / "notes.txt")], leave_out=folder / "out")
     assert found.passed_over == []
     assert len(found.images) == 4
+
+
+@pytest.fixture
+def stacks(tmp_path: Path) -> Path:
+    """A plain picture, a stack of 3 pages and an animation of 2 frames."""
+    pictures = [Image.new("RGB", (8, 6), (value, 0, 0)) for value in (10, 90, 200)]
+    pictures[0].save(tmp_path / "plain.png")
+    pictures[0].save(tmp_path / "stack.tif", save_all=True, append_images=pictures[1:])
+    pictures[0].save(tmp_path / "moving.gif", save_all=True, append_images=pictures[1:2])
+    return tmp_path
+
+
+def test_all_pages_are_images_and_it_is_said(stacks):
+    found, said = open_stacks(find_images([str(stacks)]), None)
+    assert names(found, stacks) == [
+        "moving.gif[1]", "moving.gif[2]", "plain.png", "stack.tif[1]", "stack.tif[2]",
+        "stack.tif[3]",
+    ]  # fmt: skip
+    assert [each.picture.as_posix() for each in found.images] == [
+        "moving[1].jpg", "moving[2].jpg", "plain.jpg", "stack[1].jpg", "stack[2].jpg",
+        "stack[3].jpg",
+    ]  # fmt: skip
+    assert said == (
+        "2 files hold several images (moving.gif: 2 frames): all are read, as 5 images, "
+        "moving.gif[1] and so on. --page 1 reads one frame only."
+    )
+
+
+def test_one_page_of_each_that_has_several(stacks):
+    found, said = open_stacks(find_images([str(stacks)]), 2)
+    assert names(found, stacks) == ["moving.gif[2]", "plain.png", "stack.tif[2]"]
+    assert said.endswith("frame 2 is read.")
+
+
+def test_without_stacks_nothing_is_said(stacks):
+    for name in ("plain.png", "stack.tif[3]"):
+        found, said = open_stacks(find_images([str(stacks / name)]), None)
+        assert (names(found, stacks), said) == ([name], "")
+    with pytest.raises(DataError, match="matches no image"):
+        find_images([str(stacks / "absent.tif[3]")])
+    (stacks / "broken.tif").write_bytes(b"II*\0")
+    assert len(open_stacks(find_images([str(stacks / "broken.tif")]), None)[0].images) == 1
+
+
+def test_python_is_told_of_the_first_stack_once(stacks, caplog):
+    paths = [stacks / "plain.png", stacks / "stack.tif", str(stacks / "stack.tif"), 7]
+    assert list(telling_stacks(paths)) == paths
+    assert caplog.text.count("holds 3 pages: the first is read. 'stack.tif[2]'") == 1

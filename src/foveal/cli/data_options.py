@@ -60,6 +60,18 @@ BadBoxes = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+Page = Annotated[
+    int | None,
+    typer.Option(
+        "--page",
+        metavar="N",
+        min=1,
+        help="Which page of images that are stacks of several, or which frame of animations, "
+        "counted from 1; else the first page.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
 Rename = Annotated[
     list[str] | None,
     typer.Option(
@@ -96,6 +108,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "data_format": (FormatName, None),
     "images": (ImageFolder, None),
     "bad_boxes": (BadBoxes, "drop"),
+    "page": (Page, None),
     "rename": (Rename, None),
     "only": (Only, None),
     "ignore": (Ignore, None),
@@ -138,6 +151,7 @@ def make_options(
     data_format: str | None,
     images: Path | None,
     bad_boxes: Literal["drop", "stop", "keep"],
+    page: int | None,
     rename: list[str] | None,
     only: list[str] | None,
     ignore: list[str] | None,
@@ -153,6 +167,7 @@ def make_options(
         format=data_format,
         images=images,
         bad_boxes=bad_boxes,
+        page=page,
         rename=_parse_renames(rename or []),
         only=tuple(only or ()),
         ignore=tuple(ignore or ()),

@@ -75,6 +75,14 @@ def predict(
         Precision,
         typer.Option(help="What to compute in; auto: what is fastest here."),
     ] = "auto",
+    page: Annotated[
+        str,
+        typer.Option(
+            metavar="N|all",
+            help="Of files of several pages or frames, such as stacks: this one, counted from 1, "
+            "or all, each as an image.",
+        ),
+    ] = "all",
     pictures: Annotated[bool, typer.Option(help="Draw what was found.")] = True,
     overwrite: Annotated[
         bool,
@@ -90,14 +98,15 @@ def predict(
     """
     from foveal.data.images.missing import MissingExtras
     from foveal.inference.explain import explain_nothing
-    from foveal.inference.image_paths import find_images
+    from foveal.inference.image_paths import find_images, open_stacks
     from foveal.outputs.capped import describe_capped
     from foveal.outputs.result_folder import ResultFolder
 
-    found = find_images(images, leave_out=out)
+    found, stacks = open_stacks(find_images(images, leave_out=out), _parse_page(page))
     files = found.images
-    if found.passed_over:
-        typer.echo(found.describe_passed_over())
+    for line in (found.describe_passed_over(), stacks):
+        if line:
+            typer.echo(line)
     results = ResultFolder(out, "predict", _TABLES)
     drawn = [f"{_PICTURES}/{file.picture.as_posix()}" for file in files] if pictures else []
     results.check(overwrite=overwrite, more=drawn, inputs=[file.path for file in files])
@@ -171,6 +180,15 @@ def _predictor(
     export = opened.description.export
     decodes_inside = export is not None and export.nms
     return replace(predictor, batch=batch, flip=flip, scales=scales), decodes_inside
+
+
+def _parse_page(text: str) -> int | None:
+    """The page, counted from 1; None for all."""
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise SettingsError(f"--page {text}: expected a number from 1, or all.")
+    return int(text)
 
 
 def _parse_scales(text: str) -> tuple[float, ...]:

@@ -25,6 +25,7 @@ class DataOptions:
         format: one of FORMATS; None finds it by looking.
         images: the folder of the images, where they are not beside the annotations.
         bad_boxes: what happens to boxes that can't be right.
+        page: which page of images that are stacks, counted from 1; None takes the first, told.
         rename: new names of classes; two that get the same name become one.
         ignore: classes whose boxes mark regions to ignore, by their new names.
         only: the classes to keep, by their new names, in this order; none keeps all.
@@ -33,6 +34,7 @@ class DataOptions:
     format: str | None = None
     images: str | os.PathLike[str] | None = None
     bad_boxes: BadBoxes = "drop"
+    page: int | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
@@ -88,7 +90,11 @@ def open_splits(
         DataError: it can't be read, or lacks a class that the options name.
     """
     dataset, splits = read_splits(
-        address, options.format, images=options.images, bad_boxes=options.bad_boxes
+        address,
+        options.format,
+        images=options.images,
+        bad_boxes=options.bad_boxes,
+        page=options.page,
     )
     (dataset,) = choose_classes([dataset], options)
     return dataset, splits
@@ -104,7 +110,7 @@ def open_together(sources: Sequence[Source]) -> tuple[Dataset, ...]:
         DataError: one can't be read, or all of them lack a class that the options name.
     """
     datasets = [
-        read(address, options.format, images=options.images, bad_boxes=options.bad_boxes)
+        open_splits(address, replace(options, rename={}, ignore=(), only=()))[0]
         for address, options in sources
     ]
     return choose_classes(datasets, sources[0][1]) if sources else ()
@@ -128,6 +134,7 @@ def read_for_doctor(sources: Sequence[Source]) -> tuple[Reading, ...]:
                 options.format,
                 images=options.images,
                 bad_boxes="keep",
+                page=options.page,
                 problems=collected,
             )
         )

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.data.folders import files_below, is_junk
 from foveal.data.images.kinds import describe_endings, is_image_file
-from foveal.errors import DataError
+from foveal.data.images.pages import Pages, describe_stacks, file_of, page_path, split_page
+from foveal.data.images.reading import count_pages
+from foveal.errors import DataError, FovealError
 from foveal.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from foveal.data.images.inputs import ImageLike
+
+log = logging.getLogger(__name__)
+
+_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +92,74 @@ def find_images(named: Iterable[str], *, leave_out: Path | None = None) -> Found
     return FoundImages(images, [path for real, path in others.items() if real not in files])
 
 
+def open_stacks(found: FoundImages, page: int | None) -> tuple[FoundImages, str]:
+    """Take the pages of files that hold several images, and the frames of animations.
+
+    Args:
+        found: the files; a page that is named stays as it is.
+        page: which page of each such file, counted from 1; None takes all, each as an image.
+
+    Returns:
+        The images, and what was taken of what in one sentence, nothing where there is no such file.
+    """
+    paths = [each.path for each in found.images]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        held = list(pool.map(_pages, paths))
+    stacks = [(path, pages) for path, pages in zip(paths, held, strict=True) if pages.several]
+    if not stacks:
+        return found, ""
+    taken: list[Path] = []
+    for path, pages in zip(paths, held, strict=True):
+        if pages.count == 1:
+            taken.append(path)
+        elif page is not None:
+            taken.append(page_path(path, page))
+        else:
+            taken += [page_path(path, number) for number in range(1, pages.count + 1)]
+    images = [ImageFile(*each) for each in zip(taken, picture_names(taken), strict=True)]
+    return FoundImages(images, found.passed_over), _describe_taken(stacks, page)
+
+
+def telling_stacks(images: Iterable[ImageLike]) -> Iterator[ImageLike]:
+    """Give the images on, and log of the first file that holds several that one page is read."""
+    told = False
+    for image in images:
+        if isinstance(image, Path | str) and not told:
+            pages = _pages(Path(image))
+            if pages.count > 1 and pages.unit == "page":
+                told = True
+                log.warning(
+                    "%s holds %s: the first is read. %r reads the second. Further files of several "
+                    "pages are not named.", image, pages.describe(),
+                    page_path(Path(image), 2).name,
+                )  # fmt: skip
+        yield image
+
+
+def _pages(path: Path) -> Pages:
+    """What a file holds; one page where that is named, or can't be known: reading says why."""
+    if split_page(path)[1] is not None:
+        return Pages(1)
+    try:
+        return count_pages(path)
+    except FovealError:
+        return Pages(1)
+
+
+def _describe_taken(stacks: Sequence[tuple[Path, Pages]], page: int | None) -> str:
+    several = [(path, pages) for path, pages in stacks if pages.count > 1]
+    if not several:
+        return f"{describe_stacks(stacks)}: the first is read."
+    path, pages = several[0]
+    if page is not None:
+        return f"{describe_stacks(several)}: {pages.unit} {page} is read."
+    count = counted(sum(pages.count for _, pages in several), "image")
+    return (
+        f"{describe_stacks(several)}: all are read, as {count}, {page_path(path, 1).name} and so "
+        f"on. --page 1 reads one {pages.unit} only."
+    )
+
+
 def picture_names(paths: Sequence[Path]) -> list[Path]:
     """A relative path ending in .jpg for each image, all different, in folders as theirs."""
     full = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 keeps links as named
@@ -91,6 +169,9 @@ def picture_names(paths: Sequence[Path]) -> list[Path]:
     names = []
     for path in full:
         short = path.relative_to(root) if root else Path(path.name)
+        file, page = split_page(path)
+        if page is not None:
+            short = short.with_name(f"{file.stem}[{page}].jpg")
         choices = [short.with_suffix(".jpg"), short.with_name(short.name + ".jpg")]
         number = 2
         while str(choices[0]).lower() in taken:
@@ -108,8 +189,10 @@ def _expand(name: str, leave_out: str | None) -> tuple[list[Path], list[Path]]:
     path = Path(name).expanduser()
     if path.is_dir():
         return _sorted_out(map(str, files_below(path)), leave_out)
-    if path.exists() or not glob.has_magic(name):
-        return ([path] if path.exists() else []), []
+    if path.exists() or file_of(path).is_file():
+        return [path], []
+    if not glob.has_magic(name):
+        return [], []
     matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 takes absolute globs
     kept = [m for m in matches if not any(map(is_junk, set(Path(m).parts) - set(path.parts)))]
     return _sorted_out(kept, leave_out)

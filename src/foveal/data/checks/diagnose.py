@@ -78,9 +78,14 @@ _EXPLANATIONS: dict[Kind, tuple[str, str]] = {
         "{n} annotation file{s} whose images are in another folder than written",
         "Correct the paths if these are not the images.",
     ),
+    "stack of pages": (
+        "{n} image{s} of several pages, of which the first is taken",
+        "Say which page is annotated: --page N (in Python page=N).",
+    ),
 }
 _LEVELS: dict[Kind, Level] = {
     "encoding guessed": "doubt",
+    "stack of pages": "doubt",
     "image name disagrees": "doubt",
     "images elsewhere": "information",
 }

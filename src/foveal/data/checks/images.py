@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from foveal.data.checks.findings import Finding, make_finding
 from foveal.data.formats.image_files import did_you_mean
 from foveal.data.images.missing import MissingExtras
+from foveal.data.images.pages import file_of, split_page
 from foveal.errors import FovealError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _shorter(path: Path, root: Path) -> str:
 def _file_size(path: Path) -> int | None:
     """The size in bytes; None where there is no regular file."""
     try:
-        status = path.stat()
+        status = file_of(path).stat()
     except (OSError, ValueError):
         return None
     return status.st_size if S_ISREG(status.st_mode) else None
@@ -130,9 +131,10 @@ def _grouped(indices: Iterable[int], keys: Sequence[Hashable]) -> Iterator[list[
 
 def _digest_of_ends(path: Path) -> bytes | None:
     """Of the first and last 64 KiB: tells most files apart; None where the file can't be read."""
+    name, page = split_page(path)
     try:
-        with path.open("rb") as file:
-            state = blake2b(file.read(_ENDS), digest_size=16)
+        with name.open("rb") as file:
+            state = blake2b(file.read(_ENDS), digest_size=16, salt=_salt(page))
             if os.fstat(file.fileno()).st_size > 2 * _ENDS:
                 file.seek(-_ENDS, os.SEEK_END)
             state.update(file.read(_ENDS))
@@ -141,10 +143,16 @@ def _digest_of_ends(path: Path) -> bytes | None:
     return state.digest()
 
 
+def _salt(page: int | None) -> bytes:
+    """What tells the pages of one file apart."""
+    return (page or 0).to_bytes(8, "little")
+
+
 def _digest(path: Path) -> bytes | None:
-    state = blake2b(digest_size=16)
+    name, page = split_page(path)
+    state = blake2b(digest_size=16, salt=_salt(page))
     try:
-        with path.open("rb") as file:
+        with name.open("rb") as file:
             while block := file.read(_BLOCK):
                 state.update(block)
     except OSError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from foveal.data.format_names import FORMATS
 from foveal.data.formats.detect import find_format, load_format
 from foveal.data.formats.parsing import telling_encodings
+from foveal.data.formats.stacks import choose_page
 from foveal.errors import DataError
 from foveal.files import writing
 
@@ -29,6 +30,7 @@ def read(
     *,
     images: str | os.PathLike[str] | None = None,
     bad_boxes: BadBoxes = "drop",
+    page: int | None = None,
     problems: list[AnnotationIssue] | None = None,
 ) -> Dataset:
     """Read a data set: `PATH`, `PATH:SPLIT` or `PATH:SPLIT+SPLIT`.
@@ -41,12 +43,17 @@ def read(
         format: one of FORMATS; found by looking where it is not given.
         images: the folder with the images, where they are not beside the annotations.
         bad_boxes: what to do with boxes that can't be right.
+        page: which page or frame of files that hold several, counted from 1; None takes the first
+            page of stacks and says so.
         problems: a list that collects every problem with an object; then none of them stops.
 
     Raises:
         DataError: nothing is there, no format fits, or the annotations can't be right.
     """
-    return read_splits(address, format, images=images, bad_boxes=bad_boxes, problems=problems)[0]
+    data, _ = read_splits(
+        address, format, images=images, bad_boxes=bad_boxes, page=page, problems=problems
+    )
+    return data
 
 
 def read_splits(
@@ -55,6 +62,7 @@ def read_splits(
     *,
     images: str | os.PathLike[str] | None = None,
     bad_boxes: BadBoxes = "drop",
+    page: int | None = None,
     problems: list[AnnotationIssue] | None = None,
 ) -> tuple[Dataset, dict[str, list[int]] | None]:
     """Read as `read` does, and say which images belong to which split; None if none is named."""
@@ -82,6 +90,7 @@ def read_splits(
     for part in parts[1:]:
         data = data.merge(part)
     named = None if splits == [None] else indices
+    data = choose_page(data, page, problems)
     return replace(data, name=os.fspath(address)), named
 
 

@@ -23,6 +23,7 @@ from foveal.data.images.kinds import (
     is_image_file,
     lies_beside_images,
 )
+from foveal.data.images.pages import split_page_name
 from foveal.errors import DataError
 from foveal.text import counted
 
@@ -140,6 +141,8 @@ class ImageFinder:
         """
         text = _checked(name, file, place)
         found = self._exact(text, file, place)
+        if found is None and text.endswith("]"):
+            found = self._page(text, file, place)
         return Path(found) if isinstance(found, str) else self._lose(text, file, place, found)
 
     def find_called(self, stem: str, *, ending: str, file: Path, place: str) -> Path:
@@ -227,6 +230,12 @@ class ImageFinder:
         if "/" in name or "\\" in name or name in (".", ".."):
             return self._exact_path(name, file, place)
         return self._in_folders("", name, file, place)
+
+    def _page(self, name: str, file: Path, place: str) -> str | tuple[str, ...] | None:
+        """Where a page of a stack is, such as stack.tif[3], if the stack is there."""
+        stack, page = split_page_name(name)
+        found = None if page is None else self._exact(stack, file, place)
+        return f"{found}[{page}]" if isinstance(found, str) else found
 
     def _exact_address(self, address: str, file: Path, place: str) -> str | tuple[str, ...] | None:
         """Where an address of the web or of a tool leads: by the names in it with their folders."""

@@ -42,6 +42,7 @@ Kind = Literal[
     "image in two folders",
     "image name disagrees",
     "images elsewhere",
+    "stack of pages",
 ]
 
 BOX_KINDS: frozenset[str] = frozenset(

@@ -10,6 +10,7 @@ import numpy as np
 
 from foveal.data.dataset import ANY_CLASS
 from foveal.data.formats.class_names import IGNORE
+from foveal.data.images.pages import split_page
 from foveal.errors import DataError, ImageError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def image_names(records: Sequence[Record]) -> list[str]:
     taken: set[str] = set()
     for record in records:
         folders = [part for part in record.path.parent.parts if part not in ("/", os.sep)]
-        name = _plain(record.path.name)
+        name = _plain(_own_name(record.path))
         while _stem(name) in taken and folders:
             name = f"{_plain(folders.pop())}_{name}"
         first, number = name, 2
@@ -44,6 +45,14 @@ def image_names(records: Sequence[Record]) -> list[str]:
         taken.add(_stem(name))
         names.append(name)
     return names
+
+
+def _own_name(path: Path) -> str:
+    """An image's name; for a page of a file, that of the file which will hold it alone."""
+    file, page = split_page(path)
+    if page is None:
+        return path.name
+    return f"{file.stem}-{page}{'.tif' if file.suffix.lower().startswith('.t') else '.png'}"
 
 
 def _stem(name: str) -> str:
@@ -58,7 +67,7 @@ def _plain(name: str) -> str:
 def place_images(
     records: Sequence[Record], names: Sequence[str], folder: Path, *, images: ImageMode
 ) -> None:
-    """Copy images into a folder, or link to them.
+    """Copy images into a folder, or link to them; a page of a stack is written by itself.
 
     Raises:
         ImageError: an image does not exist or can't be copied.
@@ -66,8 +75,13 @@ def place_images(
     """
     if images not in ("copy", "link"):
         raise DataError(f'images is {images!r}. Expected "copy" or "link".')
+    from foveal.data.images.encoding import write_page
+
     folder.mkdir(parents=True, exist_ok=True)
     for record, name in zip(records, names, strict=True):
+        if split_page(record.path)[1] is not None:
+            write_page(record.path, folder / name)
+            continue
         if not record.path.is_file():
             raise ImageError(f"{record.path}: the image does not exist, so it can't be written.")
         try:

@@ -9,7 +9,8 @@ import numpy as np
 
 from foveal.data.images import tiff
 from foveal.data.images.kinds import kind_of
-from foveal.errors import ImageError, MissingExtraError
+from foveal.data.images.pages import Pages, ask_for_frame, missing_page
+from foveal.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,23 +29,38 @@ def is_jpegxl(file: IO[bytes]) -> bool:
     return kind == "JPEG XL"
 
 
-def read_shape(file: IO[bytes], *, path: Path, max_pixels: int) -> tuple[int, int, int, int]:
+def read_shape(
+    file: IO[bytes], *, path: Path, page: int | None, max_pixels: int
+) -> tuple[int, int, int, int]:
     """Height, width, bands without alpha and bits a value; the image is decoded for it.
 
     Raises:
         ImageError: as for `read_jpegxl`.
         MissingExtraError: imagecodecs is not installed.
     """
-    values = read_jpegxl(file, path=path, max_pixels=max_pixels)
+    values = read_jpegxl(file, path=path, page=page, max_pixels=max_pixels)
     height, width, bands = values.shape
     return height, width, bands, 8 * values.dtype.itemsize
 
 
-def read_jpegxl(file: IO[bytes], *, path: Path, max_pixels: int) -> NDArray[Any]:
+def count_frames(file: IO[bytes]) -> Pages:
+    """How many frames there are; all are decoded for it.
+
+    Raises:
+        MissingExtraError: imagecodecs is not installed.
+    """
+    return _frames(np.asarray(_imagecodecs().jpegxl_decode(file.read())))
+
+
+def _frames(values: NDArray[Any]) -> Pages:
+    return Pages(len(values), "frame") if values.ndim > 3 else Pages(1)
+
+
+def read_jpegxl(file: IO[bytes], *, path: Path, page: int | None, max_pixels: int) -> NDArray[Any]:
     """The values as stored, [H, W, C] without alpha, orientation applied.
 
     Raises:
-        ImageError: it is broken, too large or an animation.
+        ImageError: it is broken or too large, or an animation without this frame.
         MissingExtraError: imagecodecs is not installed.
     """
     imagecodecs = _imagecodecs()
@@ -52,10 +68,12 @@ def read_jpegxl(file: IO[bytes], *, path: Path, max_pixels: int) -> NDArray[Any]
     width, height = _size(content)
     tiff.check_pixels(width, height, max_pixels=max_pixels, path=path)
     values = np.asarray(imagecodecs.jpegxl_decode(content))
-    if values.ndim > 3:
-        raise ImageError(
-            f"{path}: is an animation. Expected a single picture. Save the frame that you mean."
-        )
+    frames = _frames(values)
+    if frames.count > 1 and page is None:
+        ask_for_frame(path, frames)
+    if page is not None and page > frames.count:
+        missing_page(path, page, frames)
+    values = values[(page or 1) - 1] if values.ndim > 3 else values
     values = values.reshape(*values.shape[:2], -1)
     return values[:, :, :-1] if values.shape[2] in (2, 4) else values
 

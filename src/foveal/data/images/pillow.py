@@ -16,7 +16,8 @@ from PIL import Image, UnidentifiedImageError, features
 
 from foveal.data.images import tiff
 from foveal.data.images.kinds import kind_of
-from foveal.errors import ImageError, MissingExtraError
+from foveal.data.images.pages import Pages, ask_for_frame, missing_page
+from foveal.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -139,14 +140,48 @@ def _open_heif(file: IO[bytes]) -> Image.Image | None:
     return picture
 
 
-def open_picture(file: IO[bytes], *, path: Path) -> tuple[Image.Image, int]:
-    """Read the header: the picture, not yet decoded, and the orientation still to be applied."""
+def count_frames(file: IO[bytes]) -> Pages:
+    """How many frames an animation holds; 1 page for anything that is none.
+
+    Raises:
+        UnidentifiedImageError: no format knows the file.
+        MissingExtraError: what reads it is not installed.
+    """
+    with _without_warnings():
+        return _frames(_open_heif(file) or _open(file, _formats()))
+
+
+def _frames(picture: Image.Image) -> Pages:
+    moving = picture.format in _STILL and getattr(picture, "is_animated", False)
+    if not moving:
+        return Pages(1)
+    return Pages(int(picture.n_frames), "frame")  # type: ignore[attr-defined]
+
+
+def open_picture(
+    file: IO[bytes], *, path: Path, page: int | None = None
+) -> tuple[Image.Image, int]:
+    """Read the header: the picture, not yet decoded, and the orientation still to be applied.
+
+    Args:
+        file: the content.
+        path: what it is called in messages.
+        page: the frame of an animation, counted from 1.
+
+    Raises:
+        ImageError: it is an animation and no frame was named, or has no such frame.
+        MissingExtraError: what reads it is not installed.
+    """
     with _without_warnings():
         picture = _open_heif(file) or _open(file, _formats())
-        if picture.format in _STILL and getattr(picture, "is_animated", False):
-            raise ImageError(
-                f"{path}: is an animation. Expected a single picture. Save the frame that you mean."
-            )
+        if page is not None or picture.format in _STILL:
+            frames = _frames(picture)
+            if frames.count > 1 and page is None:
+                ask_for_frame(path, frames)
+            if page is not None and page > frames.count:
+                missing_page(path, page, frames)
+            if frames.count > 1 and page is not None:
+                picture.seek(page - 1)
         if picture.format == "TIFF":  # Pillow itself turns it
             return picture, 1
         if picture.format == "PNG" and "exif" not in picture.info:
@@ -159,13 +194,13 @@ def open_picture(file: IO[bytes], *, path: Path) -> tuple[Image.Image, int]:
 
 
 def read_picture(
-    file: IO[bytes], *, path: Path, bands: int, deep: bool, max_pixels: int
+    file: IO[bytes], *, path: Path, page: int | None, bands: int, deep: bool, max_pixels: int
 ) -> NDArray[Any]:
     """[H, W, C] as stored where deep or where `bands` is the file's own, else gray or RGB."""
-    picture, orientation = open_picture(file, path=path)
+    picture, orientation = open_picture(file, path=path, page=page)
     width, height = picture.size
     tiff.check_pixels(width, height, max_pixels=max_pixels, path=path)
-    values = _decode_by_opencv(file, picture, deep)
+    values = None if page is not None else _decode_by_opencv(file, picture, deep)
     if values is None:
         values = np.asarray(_converted(picture, bands))
         if values.dtype == np.bool_:

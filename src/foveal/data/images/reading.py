@@ -3,7 +3,9 @@
 The policy: EXIF orientation is applied. Alpha is dropped, the color stored beneath it stays. Gray
 is repeated into three bands; palettes, CMYK and other color spaces are converted as Pillow does.
 Of 16-bit values the high byte is kept (value // 256, what Pillow does with 16-bit color), unless a
-`PixelRange` states which values become 0 and 255. An animation is no image.
+`PixelRange` states which values become 0 and 255. Of a stack of TIFF pages the first is read, of
+`stack.tif[3]` the third (see `foveal.data.images.pages`); of an animation no frame but one that is
+named, `moving.gif[3]`.
 Loads no torch.
 """
 
@@ -20,7 +22,9 @@ from PIL import Image, UnidentifiedImageError
 
 from foveal.data.images import jpegxl, tiff
 from foveal.data.images import pillow as pictures
+from foveal.data.images.pages import Pages, file_of, missing_page, split_page
 from foveal.data.images.pixels import convert_bands, scale_to_bytes
+from foveal.data.images.tiff_pages import at_page, find_pages
 from foveal.errors import FovealError, ImageError, MissingExtraError
 from foveal.structures import RGB, PixelRange
 
@@ -96,6 +100,22 @@ def read_for_display(path: Path | str) -> NDArray[np.uint8]:
         return _to_bytes(values, spread, path)
 
 
+def read_values(path: Path | str) -> NDArray[Any]:
+    """Decode an image as it is stored: its own bands without alpha, values of any type.
+
+    Returns:
+        [H, W, C], contiguous.
+
+    Raises:
+        ImageError: as for `read_image`.
+        MissingExtraError: what reads this kind of file is not installed; it is named.
+    """
+    path, info = Path(path), image_info(path)
+    with _explained(path):
+        values = _decode(path, bands=info.bands, deep=info.bits > 8, max_pixels=MAX_PIXELS)
+        return np.ascontiguousarray(values)
+
+
 def image_size(path: Path | str) -> tuple[int, int]:
     """Width and height in pixels from the header alone, EXIF orientation applied.
 
@@ -115,19 +135,40 @@ def image_info(path: Path | str) -> ImageInfo:
         MissingExtraError: what reads this kind of file is not installed; it is named.
     """
     path = Path(path)
-    with _opened(path) as file, _explained(path):
+    with _opened(path) as (file, page), _explained(path):
         if jpegxl.is_jpegxl(file):
-            height, width, bands, bits = jpegxl.read_shape(file, path=path, max_pixels=MAX_PIXELS)
+            height, width, bands, bits = jpegxl.read_shape(
+                file, path=path, page=page, max_pixels=MAX_PIXELS
+            )
             return ImageInfo(width, height, bands, bits, "JPEG XL")
         if tiff.is_tiff(file) and not pictures.reads_tiff(file):
             height, width, bands, bits = tiff.read_shape(file, path=path)
             return ImageInfo(width, height, bands, bits, "TIFF")
-        picture, orientation = pictures.open_picture(file, path=path)
+        picture, orientation = pictures.open_picture(file, path=path, page=page)
         width, height = picture.size
         if orientation in tiff.SWAPPED:
             width, height = height, width
         bands, bits = pictures.stored_values(picture)
         return ImageInfo(width, height, bands, bits, str(picture.format))
+
+
+def count_pages(path: Path | str) -> Pages:
+    """How many pages or frames a file holds, whichever of them the path names.
+
+    Raises:
+        ImageError: the file is missing, empty or no image.
+        MissingExtraError: what reads this kind of file is not installed; it is named.
+    """
+    path = file_of(Path(path))
+    with _opened_file(path, path) as file, _explained(path):
+        if tiff.is_tiff(file):
+            found = find_pages(file)
+            return Pages(len(found.offsets), "page", found.axes, found.smaller)
+        if file.read(3) == b"\xff\xd8\xff":  # a JPEG: most images are, and none has pages
+            return Pages(1)
+        if jpegxl.is_jpegxl(file):
+            return jpegxl.count_frames(file)
+        return pictures.count_frames(file)
 
 
 def band_percentiles(
@@ -179,30 +220,56 @@ def _percentiles(
 
 def _decode(path: Path, *, bands: int, deep: bool, max_pixels: int) -> NDArray[Any]:
     """The stored values [H, W, bands]; `deep` keeps what is deeper than 8 bits in color too."""
-    with _opened(path) as file:
+    with _opened(path) as (file, page):
         if jpegxl.is_jpegxl(file):
-            values = jpegxl.read_jpegxl(file, path=path, max_pixels=max_pixels)
+            values = jpegxl.read_jpegxl(file, path=path, page=page, max_pixels=max_pixels)
         elif tiff.is_tiff(file) and (deep or bands not in (1, 3) or not pictures.reads_tiff(file)):
             values = tiff.read_tiff(file, path=path, max_pixels=max_pixels)
         else:
             values = pictures.read_picture(
-                file, path=path, bands=bands, deep=deep, max_pixels=max_pixels
+                file, path=path, page=page, bands=bands, deep=deep, max_pixels=max_pixels
             )
         return _with_bands(values, bands, path)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a regular file that holds something; a pipe or a device would never end."""
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], int | None]]:
+    """Open a regular file that holds something; a pipe or a device would never end.
+
+    Yields:
+        The file, and the page that is meant; None where the file begins with it, or none was named.
+    """
+    where, page = split_page(path)
+    with _opened_file(where, path) as file:
+        if not tiff.is_tiff(file):
+            yield file, page
+            return
+        with _explained(path):
+            pages = find_pages(file)
+        if page is not None and page > len(pages.offsets):
+            missing_page(path, page, Pages(len(pages.offsets)))
+        offset = pages.offsets[(page or 1) - 1] if pages.offsets else pages.first
+        if pages.undirected:
+            raise ImageError(
+                f"{path}: is one of ImageJ's stacks of more than 4 GB: {pages.undirected + 1} "
+                "images, of which only the first has a directory. Save it as an image sequence, or "
+                "as BigTIFF."
+            )
+        yield (file if offset == pages.first else at_page(file, offset)), None
+
+
+@contextmanager
+def _opened_file(where: Path, path: Path) -> Iterator[IO[bytes]]:
+    """Open a file; in messages it is called `path`."""
     try:
-        status = path.stat()
+        status = where.stat()
         if stat.S_ISDIR(status.st_mode):
             raise ImageError(f"{path}: is a folder. Expected an image file.")
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(f"{path}: is no regular file. Expected an image file.")
         if status.st_size == 0:
             raise ImageError(f"{path}: is empty (0 bytes). Fetch it again or remove it.")
-        file = path.open("rb")
+        file = where.open("rb")
     except FileNotFoundError:
         raise ImageError(f"{path}: does not exist. Correct the path or remove the image.") from None
     except (OSError, ValueError) as error:

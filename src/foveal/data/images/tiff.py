@@ -93,6 +93,18 @@ def read_tiff(file: IO[bytes], *, path: Path, max_pixels: int) -> NDArray[Any]:
         return orient(values, _orientation(page))
 
 
+def write_tiff(file: IO[bytes], values: NDArray[Any]) -> None:
+    """Write the values [H, W, C] of any type as a TIFF of one page.
+
+    Raises:
+        MissingExtraError: tifffile is not installed.
+    """
+    if values.shape[2] == 1:
+        _tifffile().imwrite(file, values[:, :, 0], photometric="minisblack")
+    else:
+        _tifffile().imwrite(file, values, photometric="minisblack", planarconfig="contig")
+
+
 def _first_page(pages: Any, path: Path) -> Any:
     if not len(pages.pages):
         raise ImageError(f"{path}: holds no page. Fetch it again or remove it.")
