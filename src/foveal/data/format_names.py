@@ -2,5 +2,20 @@
 
 from __future__ import annotations
 
-FORMATS = ("coco", "voc", "yolo", "csv", "kitti", "labelme", "openimages", "cvat")
+FORMATS = (
+    "coco",
+    "voc",
+    "yolo",
+    "csv",
+    "kitti",
+    "labelme",
+    "openimages",
+    "cvat",
+    "label_studio",
+    "via",
+    "vott",
+    "supervisely",
+    "createml",
+    "datumaro",
+)
 """Each is a module in `data/formats` with `read` and `write`."""

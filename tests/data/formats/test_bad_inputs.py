@@ -86,7 +86,11 @@ CASES: dict[str, tuple[dict[str, str | bytes], str, list[str]]] = {
     "coco: binary": ({"c.json": b"\xff\xd8\xff\xe0" * 9}, "c.json", ["c.json, byte 0", "UTF-8"]),
     "coco: text with zeros": ({"c.json": b"{\0}"}, "c.json", ["c.json, byte 1", "binary"]),
     "coco: an image renamed": ({"c.json": "GIF89a"}, "c.json", ["c.json, line 1", "not JSON"]),
-    "coco: a list": ({"c.json": "[1, 2]"}, "c.json", ["c.json, top level", "an object"]),
+    "coco: a list": (
+        {"c.json": "[1, 2]"},
+        "c.json",
+        ["c.json, top level", "a list of '1'"],
+    ),
     "coco: nested deeply": ({"c.json": "[" * 200000}, "c.json", ["c.json", "nested too deeply"]),
     "coco: a number of 9,999 digits": ({"c.json": "9" * 9999}, "c.json", ["c.json", "not JSON"]),
     "coco: no images": ({"c.json": coco(images=None)}, "c.json", ['"images" is None', "a list"]),
@@ -170,7 +174,7 @@ CASES: dict[str, tuple[dict[str, str | bytes], str, list[str]]] = {
     "coco: an infinite width": (
         {"c.json": coco(images=image(width=float("inf")))},
         "c.json",
-        ["image 1", "width is inf"],
+        ["image 1", "width is 'inf'"],
     ),
     "coco: a name that is no file's": (
         {"c.json": coco(images=image(file_name=12))},

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from foveal.data.dataset import ANY_CLASS, Dataset
-from foveal.data.folders import files_in, files_one_below
 from foveal.data.formats.extents import box_of_segmentation, turned_box
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
+from foveal.data.formats.json_files import file_of_split, is_json_of, json_files, write_json
+from foveal.data.formats.json_kinds import expect_kind, refusal
+from foveal.data.formats.named_objects import size_of
 from foveal.data.formats.parsing import as_number, expect, read_json
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
-from foveal.data.formats.splits import advise_splits, split_folders, take_split
-from foveal.data.formats.writing import image_names, parts, place_images, tidy
+from foveal.data.formats.writing import image_names, length, parts, place_images, tidy
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from foveal.data.formats.writing import ImageMode
 
 _YES = (1, "1")
+_LISTS = {"images", "annotations", "categories"}
+_WANTED = "an object with images, annotations and categories"
 _FAULTS = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 
@@ -54,7 +56,10 @@ def read(
     """
     file = annotation_file(path, split)
     policy = IssuePolicy(bad_boxes, problems)
-    document = expect(read_json(file), dict, file=file, place="top level", what="the file")
+    document = read_json(file)
+    if not isinstance(document, dict) or not _LISTS & document.keys():
+        raise refusal(file, document, wanted=_WANTED)
+    expect_kind(file, document, "coco", wanted=_WANTED)
     finder = ImageFinder(file, images=images)
     rows, image_index = _images(document, file, finder, policy)
     classes, class_index = _categories(document, file, policy)
@@ -104,15 +109,14 @@ def write(
             ],
             "categories": [{"id": n, "name": name} for n, name in enumerate(data.classes, 1)],
         }
-        text = json.dumps(document, ensure_ascii=False)
-        (folder / f"{part}.json").write_text(text, encoding="utf-8")
+        write_json(folder / f"{part}.json", document)
 
 
 def _entries(record: Record, classes: int) -> Iterator[dict[str, Any]]:
     """The annotations of one image without their ids."""
     for i, (x1, y1, x2, y2) in enumerate(record.boxes):
         left, top = tidy(x1), tidy(y1)
-        width, height = _side(left, x2), _side(top, y2)
+        width, height = length(left, x2), length(top, y2)
         area = (float(x2) - float(x1)) * (float(y2) - float(y1))
         entry: dict[str, Any] = {
             "bbox": [left, top, width, height],
@@ -131,52 +135,16 @@ def _entries(record: Record, classes: int) -> Iterator[dict[str, Any]]:
             yield {**entry, "category_id": category + 1}
 
 
-def _side(start: float, last: np.float32) -> float:
-    """The width that, added to where the box is written to start, gives the same float32."""
-    short = round(tidy(last) - start, 6)
-    return short if np.float32(start + short) == last else float(last) - start
-
-
 def annotation_file(path: Path, split: str | None) -> Path:
     """The COCO file of a split: `train.json`, `instances_train2017.json`, `train/*.json`.
 
     Raises:
         DataError: there is none or there are several; the message names them.
     """
-    if path.is_file():
-        if split is not None:
-            raise DataError(
-                f"{path} is one COCO file and has no split {split!r}. Name the split's own file, "
-                "or the folder that holds it."
-            )
-        return path
-    found = candidates(path)
-    chosen: Sequence[Path] = found
-    if split is not None:
-
-        def choose(name: str) -> Sequence[Path]:
-            exact = [f for f in found if f.stem == name]
-            below = [f for f in found if f.parent.name == name and f.parent != path]
-            words = [f.stem.replace("-", "_").replace(".", "_").split("_") for f in found]
-            within = [f for f, parts in zip(found, words, strict=True) if name in parts]
-            return exact or below or within or [f for f in found if name in f.stem]
-
-        _, chosen = take_split(split, path, choose)
-    if len(chosen) == 1:
-        return chosen[0]
-    names = ", ".join(str(f.relative_to(path)) for f in found) or "none"
-    wanted = f"one that is the split {split!r}" if split else "one, or a split after a colon"
-    folders = list(dict.fromkeys(f.parent.name for f in found if f.parent in split_folders(path)))
-    advice = f" {advise_splits(path, folders)}" if split is None and folders else ""
-    raise DataError(
-        f"{path}: {len(chosen)} COCO files fit. Expected {wanted}. JSON files there: {names}. "
-        f"Pass the file's own path.{advice}"
-    )
-
-
-def candidates(folder: Path) -> list[Path]:
-    """The JSON files of a folder, its `annotations` and the folders one below, sorted."""
-    return sorted([*files_in(folder, ".json"), *files_one_below(folder, ".json")])
+    files = [path] if path.is_file() else json_files(path)
+    if len(files) > 1:
+        files = [file for file in files if is_json_of(file, "coco")] or files
+    return file_of_split(files, path, split, called="COCO")
 
 
 def _images(
@@ -191,7 +159,10 @@ def _images(
         if key in index:
             _report(policy, "id twice", file, f"image {key}", "the id is given to two images.")
             continue
-        width, height = (_size(image.get(side), file, place, side) for side in ("width", "height"))
+        width, height = (
+            size_of(image.get(side), file=file, place=place, side=side)
+            for side in ("width", "height")
+        )
         index[key] = len(rows)
         called = image.get("file_name")
         if called is None:
@@ -229,18 +200,6 @@ def id_of(entry: dict[str, Any], file: Path, place: str) -> int | str:
     if isinstance(key, float) and key.is_integer():
         return int(key)
     return expect(key, (int, str), file=file, place=place, what='"id"')  # type: ignore[no-any-return]
-
-
-def _size(value: Any, file: Path, place: str, side: str) -> int:
-    """A side of an image in pixels, 0 where it is not said."""
-    if value in (None, ""):
-        return 0
-    number = as_number(value)
-    if number is None:
-        expect(value, (int, float), file=file, place=place, what=f'"{side}"')
-    if number is None or not 0 <= number < 2**31:
-        raise DataError(f"{file}, {place}: {side} is {value}. Expected pixels of 0 or more.")
-    return int(number)
 
 
 def _categories(

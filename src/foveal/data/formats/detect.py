@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Protocol, cast
 from foveal.data.folders import files_below, files_in, files_one_below, folders_in
 from foveal.data.format_names import FORMATS
 from foveal.data.formats import kitti
+from foveal.data.formats.json_kinds import json_kind, kind_of, look_at, refusal
 from foveal.data.formats.parsing import head_text, table_rows
 from foveal.data.formats.table_columns import recognize
+from foveal.data.formats.via import CSV_COLUMN
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from foveal.data.dataset import Dataset
@@ -27,13 +29,10 @@ _HEAD = 1 << 15
 _LOOKED_AT = 8
 """Files of each kind that are opened in a folder; the first may be empty or something else."""
 
-_BESIDE = (
-    "classes.csv",
-    "class_mapping.csv",
-    "class-descriptions-boxable.csv",
-    "images.csv",
-    "notes.json",
-)
+_MOST_LOOKED_AT = 1000
+"""Files of each kind that are opened in a folder where none shows a format."""
+
+_BESIDE = ("classes.csv", "class_mapping.csv", "class-descriptions-boxable.csv", "images.csv")
 """Files beside annotations that hold none."""
 _XML = "annotations"
 """A folder of XML files two folders down, in lower case."""
@@ -93,6 +92,8 @@ def find_format(path: Path) -> str:
         found = list(dict.fromkeys(_in_folders_below(path)))
     if not found and path.is_dir():
         _expect_no_records(path)
+    if not found:
+        _refuse_unread_json(path)
     if not found and path.is_file() and path.suffix.lower() in _BY_ENDING:
         found = [_BY_ENDING[path.suffix.lower()]]
     if len(found) == 1:
@@ -111,9 +112,40 @@ _LOOKED_FOR = (
     "yolo: data.yaml or another .yaml with names, obj.data, or labels/*.txt with five numbers a "
     "line; csv: a .csv with or without header; kitti: label_2/*.txt or .txt files with 15 columns; "
     "labelme: .json files with shapes; openimages: a .csv with ImageID and XMin; "
-    "cvat: an .xml with <annotations>. With --format NAME (in Python "
-    "format='NAME') you are told what is missing."
+    "cvat: an .xml with <annotations>; label_studio: its JSON or JSON-MIN; via: its JSON or CSV; "
+    "vott: NAME-export.json, NAME.vott or NAME-asset.json; supervisely: meta.json and folders "
+    "called ann; createml: a .json with a list of images; datumaro: a .json with items. "
+    "With --format NAME (in Python format='NAME') you are told what is missing."
 )
+
+
+_IN_JSON = (
+    "images, annotations and categories (coco), shapes (labelme), or an export of "
+    "Label Studio, VIA, VoTT, Supervisely, CreateML or Datumaro"
+)
+_JSON = (".json", ".vott", ".jsonl", ".ndjson", ".geojson", ".manifest", ".odgt")
+"""Endings of files that hold JSON, one value or one on each line."""
+
+
+def _refuse_unread_json(path: Path) -> None:
+    """Say of JSON that is not read what it is.
+
+    Raises:
+        DataError: the file, or one of the folder, is JSON of a tool that is not read; or the file
+            is JSON without annotations.
+    """
+    if path.is_dir():
+        listed = (files_in(path, *_JSON), files_one_below(path, *_JSON))
+        files = [file for some in listed for file in some[:_LOOKED_AT]]
+    else:
+        files = [path] if path.suffix.lower() in _JSON else []
+    for file in files:
+        try:
+            value = look_at(file)
+        except ValueError:
+            continue
+        if file == path or kind_of(value) is not None:
+            raise refusal(file, value, wanted=_IN_JSON)
 
 
 _BY_ENDING = {
@@ -131,7 +163,7 @@ _BY_ENDING = {
 def _in_file(file: Path) -> Iterator[str]:
     """The format that a file's content shows."""
     ending = file.suffix.lower()
-    if ending == ".json":
+    if ending in _JSON:
         yield from _in_json(file)
     elif ending == ".xml":
         head = head_text(file)
@@ -145,18 +177,13 @@ def _in_file(file: Path) -> Iterator[str]:
 
 
 def _in_json(file: Path) -> Iterator[str]:
-    """LabelMe names shapes before it names annotations or categories; COCO has no shapes."""
-    with file.open("rb") as stream:
-        before = b""
-        while block := stream.read(_LARGE):
-            text = (before + block).replace(b"\0", b"")  # as UTF-16 has them
-            if b'"annotations"' in text or b'"categories"' in text:
-                yield "coco"
-                return
-            if b'"shapes"' in text or b'"imagePath"' in text:
-                yield "labelme"
-                return
-            before = block[-32:]
+    """The format that a JSON file's structure shows."""
+    try:
+        kind = json_kind(file)
+    except ValueError:
+        return
+    if kind is not None and kind.format is not None:
+        yield kind.format
 
 
 def _in_csv(file: Path) -> Iterator[str]:
@@ -166,24 +193,25 @@ def _in_csv(file: Path) -> Iterator[str]:
         rows = table_rows(whole, file)
     except DataError:
         return
-    if rows and {"ImageID", "XMin"} <= {cell.strip('"') for cell in rows[0][1]}:
+    if rows and CSV_COLUMN in rows[0][1]:
+        yield "via"
+    elif rows and {"ImageID", "XMin"} <= {cell.strip('"') for cell in rows[0][1]}:
         yield "openimages"
     elif recognize(rows):
         yield "csv"
 
 
 def _in_folder(folder: Path) -> Iterator[str]:
-    for endings in ((".yaml", ".yml", ".data"), (".csv", ".tsv"), (".json",), (".xml",)):
-        files = [f for f in files_in(folder, *endings) if not f.name.endswith(_BESIDE)]
-        for file in files[:_LOOKED_AT]:
-            yield from _in_file(file)
+    for endings in ((".yaml", ".yml", ".data"), (".csv", ".tsv"), _JSON, (".xml",)):
+        yield from _in_files(f for f in files_in(folder, *endings) if not f.name.endswith(_BESIDE))
     below = folders_in(folder)
-    deeper = [inner for outer in below for inner in folders_in(outer) if inner.name.lower() == _XML]
-    for place in (*below, *deeper):
-        for file in files_in(place, ".xml")[:_LOOKED_AT]:
-            yield from _in_file(file)
-    for file in files_one_below(folder, ".json")[:_LOOKED_AT]:
-        yield from _in_file(file)
+    deeper = [inner for outer in below for inner in folders_in(outer)]
+    for place in (*below, *(inner for inner in deeper if inner.name.lower() == _XML)):
+        yield from _in_files(files_in(place, ".xml"))
+    yield from _in_files(files_one_below(folder, *_JSON))
+    for place in deeper:
+        if place.name == "ann":
+            yield from _in_files(files_in(place, ".json"))
     labels = [folder / top / name for top in ("", "training") for name in kitti.LABEL_FOLDERS]
     for place in (*labels, *folders_in(folder / "labels"), folder):
         yield from _in_labels(place)
@@ -221,6 +249,17 @@ def _expect_no_records(folder: Path) -> None:
             raise DataError(
                 f"{file}: TFRecord is not read. Export the data as COCO, Pascal VOC, YOLO or CSV."
             )
+
+
+def _in_files(files: Iterable[Path]) -> Iterator[str]:
+    """The formats of the first files that are of one; strangers before them don't count."""
+    known = 0
+    for file in islice(files, _MOST_LOOKED_AT):
+        found = list(_in_file(file))
+        yield from found
+        known += bool(found)
+        if known == _LOOKED_AT:
+            return
 
 
 def _in_label_file(file: Path) -> Iterator[str]:

@@ -65,7 +65,7 @@ class ObjectTable:
         label: int,
         *,
         file: Path,
-        number: int,
+        number: int | str,
         ignored: bool = False,
         **flags: Any,
     ) -> None:

@@ -152,3 +152,9 @@ def expect_line_names(classes: Sequence[str], *, blanks: bool, format_name: str)
                 f"{format_name} can't hold the class name {name!r}. Give it another one with "
                 "rename(), or choose another format."
             )
+
+
+def length(start: float, last: np.float32) -> float:
+    """The side that, added to where the box is written to start, gives the same float32."""
+    short = round(tidy(last) - start, 6)
+    return short if np.float32(start + short) == last else float(last) - start
