@@ -20,7 +20,7 @@ def asset(key: str = "8c2e", name: str = "a.png", **fields: Any) -> dict[str, An
         "format": "png",
         "id": key,
         "name": name,
-        "path": f"file:C:/Users/me/{name}",
+        "path": f"file:C:/pictures/{name}",
         "size": {"width": 64, "height": 48},
         "state": 2,
         "type": 1,
