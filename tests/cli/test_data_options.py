@@ -40,7 +40,7 @@ def test_every_command_that_takes_data_has_the_options(words: tuple[str, ...]) -
 
 
 def make_options_of(**given: Any) -> Any:
-    nothing = dict.fromkeys(("data_format", "images", "page", "rename", "only", "ignore"))
+    nothing = dict.fromkeys(("data_format", "images", "page", "boxes", "rename", "only", "ignore"))
     return make_options(**{**nothing, "bad_boxes": "drop", **given})
 
 

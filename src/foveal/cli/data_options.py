@@ -72,6 +72,17 @@ Page = Annotated[
         show_default=False,
     ),
 ]
+Boxes = Annotated[
+    str | None,
+    typer.Option(
+        "--boxes",
+        metavar="READING",
+        help="How the numbers of a box are meant, where not as the format has them: xyxy, xywh, "
+        "cxcywh or yxyx, pixels, shares or percent, or both, as in xywh+shares.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
 Rename = Annotated[
     list[str] | None,
     typer.Option(
@@ -109,6 +120,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "images": (ImageFolder, None),
     "bad_boxes": (BadBoxes, "drop"),
     "page": (Page, None),
+    "boxes": (Boxes, None),
     "rename": (Rename, None),
     "only": (Only, None),
     "ignore": (Ignore, None),
@@ -152,6 +164,7 @@ def make_options(
     images: Path | None,
     bad_boxes: Literal["drop", "stop", "keep"],
     page: int | None,
+    boxes: str | None,
     rename: list[str] | None,
     only: list[str] | None,
     ignore: list[str] | None,
@@ -168,6 +181,7 @@ def make_options(
         images=images,
         bad_boxes=bad_boxes,
         page=page,
+        boxes=boxes,
         rename=_parse_renames(rename or []),
         only=tuple(only or ()),
         ignore=tuple(ignore or ()),

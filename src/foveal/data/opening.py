@@ -26,6 +26,7 @@ class DataOptions:
         images: the folder of the images, where they are not beside the annotations.
         bad_boxes: what happens to boxes that can't be right.
         page: which page of images that are stacks, counted from 1; None takes the first, told.
+        boxes: how the numbers of a box are meant, where not as their format has them.
         rename: new names of classes; two that get the same name become one.
         ignore: classes whose boxes mark regions to ignore, by their new names.
         only: the classes to keep, by their new names, in this order; none keeps all.
@@ -35,6 +36,7 @@ class DataOptions:
     images: str | os.PathLike[str] | None = None
     bad_boxes: BadBoxes = "drop"
     page: int | None = None
+    boxes: str | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
@@ -95,6 +97,7 @@ def open_splits(
         images=options.images,
         bad_boxes=options.bad_boxes,
         page=options.page,
+        boxes=options.boxes,
     )
     (dataset,) = choose_classes([dataset], options)
     return dataset, splits
@@ -135,6 +138,7 @@ def read_for_doctor(sources: Sequence[Source]) -> tuple[Reading, ...]:
                 images=options.images,
                 bad_boxes="keep",
                 page=options.page,
+                boxes=options.boxes,
                 problems=collected,
             )
         )

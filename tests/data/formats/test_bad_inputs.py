@@ -304,7 +304,7 @@ CASES: dict[str, tuple[dict[str, str | bytes], str, list[str]]] = {
     "yolo: pixels": (
         {"data.yaml": YAML, LABEL: "0 32 24 10 10\n"},
         "data.yaml",
-        ["a.txt, line 1", "32 is not a share", "divide pixels"],
+        ["a.txt, line 1", "32 is not a share", "Divide pixels"],
     ),
     "yolo: words": (
         {"data.yaml": YAML, LABEL: "cell .5 .5 .1 .1\n"},

@@ -128,3 +128,90 @@ def test_images_of_any_ending_are_taken_and_other_files_told(
     assert [record.path.name for record in data] == ["a.jfif", "b.JPG_large"]
     assert [len(record) for record in data] == [1, 0]
     assert "1 file passed over, no images: 1 .CR2." in caplog.text
+
+
+ROW = "0 .5 .5 .2 .4"
+BOX = [40, 15, 60, 35]
+FORMS = {
+    "pose": (f"{ROW} .9 .9 .8 .1 .3 .4 .2 .3\n", "kpt_shape: [4, 2]\n", BOX, "Keypoints are left"),
+    "pose seen": (f"{ROW} .9 .9 2 .8 .1 0\n", "kpt_shape: [2, 3]\n", BOX, "Keypoints are left out"),
+    "pose without": (f"{ROW}\n", "kpt_shape: [2, 3]\n", BOX, ""),
+    "score": (f"{ROW} .93\n", "", BOX, "A sixth number is taken for a score"),
+    "rotated": ("0 .1 .2 .3 .2 .3 .6 .1 .6\n", "", [10, 10, 30, 30], "(a rotated box) are read as"),
+    "polygon": ("0 .1 .2 .3 .2 .2 .6\n", "", [10, 10, 30, 30], "A polygon is read as its extent"),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_forms_of_rows(name: str, lay: Callable, caplog: pytest.LogCaptureFixture) -> None:
+    row, header, box, told = FORMS[name]
+    text = f"train: images\nnames: [x]\n{header}"
+    (record,) = yolo.read(lay({"images/a": row}, {"data.yaml": text}))
+    assert record.boxes.tolist() == [pytest.approx(box, abs=1e-4)]
+    assert told in caplog.text
+    assert bool(told) == bool(caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("row", "header", "words"),
+    [
+        (f"{ROW} .9 .9 2 .8 .1 1", "", r"look like keypoints.*kpt_shape: \[2, 3\]"),
+        (f"{ROW} .9 .9 2", "", r"8 numbers\..*If they are keypoints.*kpt_shape: \[1, 3\]"),
+        (f"{ROW} .9 .9", "kpt_shape: [2, 3]", "7 numbers. Expected .* 2 keypoints of 3 numbers"),
+        (ROW, "kpt_shape: 4", "kpt_shape: 4. Expected the number of keypoints"),
+        (ROW, "kpt_shape: [4, 5]", "kpt_shape: .*Expected the number of keypoints"),
+    ],
+)
+def test_forms_that_cannot_be_right(row: str, header: str, words: str, lay: Callable) -> None:
+    text = f"train: images\nnames: [x]\n{header}\n"
+    with pytest.raises(DataError, match=words):
+        yolo.read(lay({"images/a": row}, {"data.yaml": text}))
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("JPEGImages/a", "labels/a.txt"),
+        ("VOC2007/JPEGImages/a", "VOC2007/labels/a.txt"),
+        ("img/train/a", "labels/train/a.txt"),
+        ("images/a", "labels/a.TXT"),
+        ("images/a", "images/a.txt"),
+    ],
+)
+def test_where_label_files_lie(image: str, label: str, lay: Callable, tmp_path: Path) -> None:
+    files = {"voc.data": "train = train.txt\nnames = voc.names\n", "voc.names": "x\n"}
+    folder = lay({image: ""}, files | {"train.txt": f"{image}.png\n"})
+    (folder / label).parent.mkdir(parents=True, exist_ok=True)
+    (folder / label).write_text(ROW)
+    (record,) = read(folder)
+    assert record.path == folder / f"{image}.png"
+    assert len(record) == 1
+
+
+def test_classes_beside_the_label_files(lay: Callable) -> None:
+    folder = lay({"images/a": ROW}, {})
+    (folder / "labels/classes.txt").write_text("x\ny\n")
+    assert read(folder).classes == ("x", "y")
+
+
+def test_what_has_no_partner_is_told(lay: Callable, caplog: pytest.LogCaptureFixture) -> None:
+    folder = lay({"images/a": ROW, "images/b": ""}, {"classes.txt": "x\n"})
+    (folder / "labels/c.txt").write_text(ROW)
+    assert [len(record) for record in read(folder)] == [1, 0]
+    assert "Image without a label file, read as one without objects (1 x" in caplog.text
+    assert "Label file without an image, not read (1 x, first: labels, c.txt)" in caplog.text
+
+
+def test_the_path_of_a_header_is_read_below_the_images_that_were_named(
+    tmp_path: Path, picture: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture(tmp_path / "far/images/train/a.png", 100, 50)
+    (tmp_path / "far/labels/train").mkdir(parents=True)
+    (tmp_path / "far/labels/train/a.txt").write_text(ROW)
+    (tmp_path / "here").mkdir()
+    header = f"path: {tmp_path}/far\ntrain: images/train\nnames: [x]\n"
+    (tmp_path / "here/data.yaml").write_text(header)
+    with pytest.raises(DataError):
+        read(tmp_path / "here")
+    assert f"{tmp_path}/far lies outside the data folder and is not read. Say" in caplog.text
+    assert [len(r) for r in read(tmp_path / "here", images=tmp_path / "far")] == [1]

@@ -32,15 +32,16 @@ _CHUNK = 1 << 16
 IGNORE_NAMES = frozenset({"dontcare", "ignore", "ignored", "crowd", "dontcareregion"})
 
 
-def check_boxes(dataset: Dataset) -> list[Finding]:
+def check_boxes(dataset: Dataset, *, convention: bool = True) -> list[Finding]:
     """Find boxes in another convention, nearly identical ones and images without objects.
 
     Args:
         dataset: read with its bad boxes kept.
+        convention: whether to look for another convention.
     """
     objects = stack_objects(dataset)
     return [
-        *_other_convention(dataset, objects),
+        *(_other_convention(dataset, objects) if convention else []),
         *_nearly_identical(dataset, objects),
         *_without_objects(dataset),
     ]

@@ -56,6 +56,14 @@ _EXPLANATIONS: dict[Kind, tuple[str, str]] = {
         "{n} image{s} whose size is needed and can't be read",
         "Fetch the images again or correct their paths.",
     ),
+    "boxes read otherwise": (
+        "{n} file{s} whose boxes are meant otherwise than they are read",
+        "Read them as it says, or convert them.",
+    ),
+    "boxes look otherwise": (
+        "{n} file{s} whose boxes look as if they were meant otherwise",
+        "Look at a few of them in their images; read them as it says if it is right.",
+    ),
     "encoding guessed": (
         "{n} file{s} not UTF-8, whose encoding was guessed",
         "Look at the names of the classes; save the files as UTF-8 where one is wrong.",
@@ -83,9 +91,12 @@ _EXPLANATIONS: dict[Kind, tuple[str, str]] = {
         "Say which page is annotated: --page N (in Python page=N).",
     ),
 }
+_OTHER_READING: frozenset[Kind] = frozenset({"boxes read otherwise", "boxes look otherwise"})
+"""Kinds that explain other findings: sizes of such boxes say nothing."""
 _LEVELS: dict[Kind, Level] = {
     "encoding guessed": "doubt",
     "stack of pages": "doubt",
+    "boxes look otherwise": "doubt",
     "image name disagrees": "doubt",
     "images elsewhere": "information",
 }
@@ -133,8 +144,9 @@ def diagnose(
     parts = [reading.dataset for reading in readings]
     findings = [*check_classes(parts), *check_files(parts)]
     for reading in readings:
-        found = [*_from_reading(reading), *check_boxes(reading.dataset)]
-        if grid is not None:
+        otherwise = any(problem.kind in _OTHER_READING for problem in reading.problems)
+        found = _from_reading(reading) + check_boxes(reading.dataset, convention=not otherwise)
+        if grid is not None and not otherwise:
             found += check_sizes(
                 reading.dataset,
                 _placer(grid.preparation),

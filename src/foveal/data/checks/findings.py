@@ -18,6 +18,7 @@ meant so. Information is neither."""
 
 SHOWN_PLACES = 5
 EXPLAINS_OTHERS = "box convention"
+_FIRST = frozenset({EXPLAINS_OTHERS, "boxes read otherwise", "boxes look otherwise"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     levels = ("fault", "doubt", "information")
 
     def rank(finding: Finding) -> tuple[bool, int, int, str]:
-        explains = finding.kind == EXPLAINS_OTHERS
+        explains = finding.kind in _FIRST
         return not explains, levels.index(finding.level), -finding.count, finding.kind
 
     return tuple(sorted(findings, key=rank))

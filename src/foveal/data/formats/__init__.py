@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from foveal.data.format_names import FORMATS
 from foveal.data.formats.detect import find_format, load_format
+from foveal.data.formats.issues import reading_boxes
 from foveal.data.formats.parsing import telling_encodings
 from foveal.data.formats.stacks import choose_page
+from foveal.data.formats.units import parse_reading
 from foveal.errors import DataError
 from foveal.files import writing
 
@@ -31,6 +33,7 @@ def read(
     images: str | os.PathLike[str] | None = None,
     bad_boxes: BadBoxes = "drop",
     page: int | None = None,
+    boxes: str | None = None,
     problems: list[AnnotationIssue] | None = None,
 ) -> Dataset:
     """Read a data set: `PATH`, `PATH:SPLIT` or `PATH:SPLIT+SPLIT`.
@@ -45,13 +48,21 @@ def read(
         bad_boxes: what to do with boxes that can't be right.
         page: which page or frame of files that hold several, counted from 1; None takes the first
             page of stacks and says so.
+        boxes: how the numbers of a box are meant, where not as their format has them: one of xyxy,
+            xywh, cxcywh, yxyx, one of pixels, shares, percent, or both with a + between.
         problems: a list that collects every problem with an object; then none of them stops.
 
     Raises:
         DataError: nothing is there, no format fits, or the annotations can't be right.
     """
     data, _ = read_splits(
-        address, format, images=images, bad_boxes=bad_boxes, page=page, problems=problems
+        address,
+        format,
+        images=images,
+        bad_boxes=bad_boxes,
+        page=page,
+        boxes=boxes,
+        problems=problems,
     )
     return data
 
@@ -63,16 +74,19 @@ def read_splits(
     images: str | os.PathLike[str] | None = None,
     bad_boxes: BadBoxes = "drop",
     page: int | None = None,
+    boxes: str | None = None,
     problems: list[AnnotationIssue] | None = None,
 ) -> tuple[Dataset, dict[str, list[int]] | None]:
     """Read as `read` does, and say which images belong to which split; None if none is named."""
     folder = None if images is None else _absolute(images)
+    if boxes is not None:
+        parse_reading(boxes)
     try:
         path, splits = split_address(address)
         reader = load_format(find_format(path) if format is None else format)
         if not path.exists():
             raise DataError(f"{path} does not exist. Expected annotations there.")
-        with telling_encodings(problems):
+        with telling_encodings(problems), reading_boxes(boxes):
             parts = [
                 replace(
                     reader.read(path, split, images=folder, bad_boxes=bad_boxes, problems=problems),

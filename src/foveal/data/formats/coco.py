@@ -313,6 +313,7 @@ def _columns(
         flags["attributes"] = [item.get("attributes") for item in listed]
     return ObjectTable(
         "annotation",
+        written="xywh",
         image=np.array([images[item["image_id"]] for item in listed], np.int64),
         boxes=boxes,
         labels=np.array([classes[item["category_id"]] for item in listed], np.int64),

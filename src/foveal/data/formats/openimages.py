@@ -170,7 +170,7 @@ def _columns(
     labels: Labels,
     policy: IssuePolicy,
 ) -> ObjectTable:
-    columns = ObjectTable("line")
+    columns = ObjectTable("line", shares=True)
     flags = [name for name in _FLAGS if name in place and any(c[place[name]] for _, c in rows)]
     unreadable = set()
     for line, cells in rows:

@@ -9,6 +9,7 @@ import numpy as np
 
 from foveal.data.dataset import Record
 from foveal.data.formats.issues import AnnotationIssue
+from foveal.data.formats.units import BoxReading, doubt, parse_reading, reread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,9 @@ class ObjectTable:
         files, numbers: where the object is written.
         areas: stated areas in pixels, or None.
         flags: further columns.
-        written: how the file writes the boxes, which shows what other reading they may have.
+        written: how the file writes the boxes, which shows what other reading they may have;
+            None where they are extents of something else.
+        shares: whether the file writes shares of the image's size.
     """
 
     unit: str
@@ -56,7 +59,8 @@ class ObjectTable:
     numbers: Sequence[Any] = field(default_factory=list)
     areas: Sequence[float] | NDArray[np.float64] | None = None
     flags: dict[str, Sequence[Any]] = field(default_factory=dict)
-    written: Literal["xyxy", "xywh", "cxcywh"] = "xyxy"
+    written: Literal["xyxy", "xywh", "cxcywh"] | None = "xyxy"
+    shares: bool = False
 
     def add(
         self,
@@ -151,6 +155,7 @@ def _checked(
         return written.astype(np.float32), np.zeros(0, np.bool_)
     width, height = sizes[image].T
     limits = np.stack([width, height, width, height], axis=1)
+    written = _as_meant(written, limits, columns, policy)
     known = (width > 0) & (height > 0)
     with np.errstate(invalid="ignore", over="ignore"):
         finite = np.asarray(np.isfinite(written.astype(np.float32)).all(axis=1))
@@ -174,6 +179,34 @@ def _checked(
     if policy.bad_boxes == "keep":
         return written.astype(np.float32), finite
     return clipped32, finite & still
+
+
+def _as_meant(
+    boxes: NDArray[np.float64],
+    limits: NDArray[np.float64],
+    columns: ObjectTable,
+    policy: IssuePolicy,
+) -> NDArray[np.float64]:
+    """The boxes in the reading that was asked for, else as they are, and a word if they look wrong.
+
+    Raises:
+        DataError: they can't be right as their format has them.
+    """
+    if columns.written is None:
+        return boxes
+    own = BoxReading(columns.written, "shares" if columns.shares else "pixels")
+    if policy.boxes is not None:
+        return reread(boxes, limits, own=own, other=parse_reading(policy.boxes, own))
+    doubted = doubt(boxes, limits, own=own)
+    if doubted is not None:
+        first = int(np.argmax(doubted.impossible))
+        kind: Kind = "boxes read otherwise" if doubted.certain else "boxes look otherwise"
+        place = f"{columns.unit} {columns.numbers[first]}"
+        if doubted.certain or policy.problems is not None:
+            policy.report(AnnotationIssue(kind, columns.files[first], place, str(doubted)))
+        else:
+            policy.note(str(doubted).rstrip("."), file=columns.files[first], place=place)
+    return boxes
 
 
 def _has_area(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:

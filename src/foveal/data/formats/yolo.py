@@ -16,12 +16,13 @@ import yaml
 
 from foveal.data.dataset import Dataset
 from foveal.data.folders import files_in
-from foveal.data.formats.image_files import ImageFinder, images_in
+from foveal.data.formats.image_files import IMAGE_FOLDERS, ImageFinder, images_in
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import read_lines
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured, report_unreadable
 from foveal.data.formats.writing import expect_sizes, image_names, parts, place_images
+from foveal.data.formats.yolo_forms import Forms
 from foveal.data.formats.yolo_header import ALIASES, Header, chosen_splits, inside, read_header
 from foveal.errors import DataError
 
@@ -49,7 +50,9 @@ def read(
     """Read a YOLO data set: its data.yaml or obj.data, or the folder that holds one.
 
     Classes are in the order of the header. An image without a label file has no objects; without a
-    split, all splits are read as one. Image sizes come from the images' headers.
+    split, all splits are read as one. Image sizes come from the images' headers. Of rows with
+    keypoints (`kpt_shape` in data.yaml) and of rows with a score the box is read, of polygons and
+    rotated boxes the extent.
 
     Raises:
         DataError: the header names no classes, the split does not exist, no image has a label
@@ -57,19 +60,24 @@ def read(
         ImageError: an image with objects can't be read.
     """
     policy = IssuePolicy(bad_boxes, problems)
-    header = read_header(path)
+    header = read_header(path, images=images)
     finder = ImageFinder(header.file, images=images, more=header.bases)
     pairs = _all_pairs(header, chosen_splits(header, split), finder, policy)
     if pairs and not any(label.is_file() for _, label in pairs):
         _expect_labels(header, pairs, finder, policy)
+    else:
+        _tell_unpaired(pairs, policy, every=split is None)
     rows = measured([ImageRow(image) for image, _ in pairs], finder, policy)
-    columns = ObjectTable("line")
+    columns = ObjectTable("line", written="cxcywh", shares=True)
     segments: list[Any] = []
+    forms = Forms(header.keypoints)
     for index, (row, (_, label)) in enumerate(zip(rows, pairs, strict=True)):
         if label.is_file():
-            _objects(label, index, row, header, columns, segments, policy)
+            _objects(label, index, row, header, columns, segments, forms, policy)
     if any(segments):
         columns.flags["segmentation"] = segments
+        columns.written = None
+    forms.report(policy)
     records = assemble(rows, columns, policy)
     policy.close()
     return Dataset(records, header.classes, images or finder.root)
@@ -171,26 +179,56 @@ def _pairs_of_folder(folder: Path, finder: ImageFinder) -> Iterator[tuple[Path, 
     for image in pictures:
         yield image, _label_file(image)
     if not pictures and finder.images:
-        labels = Path(_images_to_labels(str(folder) + os.sep))
+        labels = Path((_images_to_labels(str(folder) + os.sep) or [str(folder)])[0])
         elsewhere = {image.stem: image for image in images_in(finder.images)}
         for label in files_in(labels if labels.is_dir() else folder, ".txt"):
             if label.stem in elsewhere:
                 yield elsewhere[label.stem], label
 
 
-def _images_to_labels(path: str) -> str:
-    """`.../images/...` as `.../labels/...`, the last of several."""
-    head, found, tail = path.rpartition(f"{os.sep}images{os.sep}")
-    return f"{head}{os.sep}labels{os.sep}{tail}" if found else path
+def _images_to_labels(path: str) -> list[str]:
+    """`.../images/...` as `.../labels/...`, the last such folder of any usual name first."""
+    parts = path.split(os.sep)  # noqa: PTH206 strings are faster
+    places = [i for i, part in enumerate(parts[:-1]) if part.lower() in _IMAGES]
+    places.sort(key=lambda i: (parts[i] == "images", i), reverse=True)
+    return [os.sep.join([*parts[:i], "labels", *parts[i + 1 :]]) for i in places]  # noqa: PTH118
+
+
+_IMAGES = frozenset(name.lower() for name in IMAGE_FOLDERS)
 
 
 def _label_file(image: Path, named: Path | None = None) -> Path:
-    """The label file of an image: in `labels` beside `images`, beside it, or where a list says."""
-    beside = Path(_images_to_labels(str(image))).with_suffix(".txt")
-    for choice in (beside, image.with_suffix(".txt")):
-        if choice.is_file():
-            return choice
-    return named if named is not None and named.is_file() else beside
+    """The label file of an image: in `labels` beside `images`, beside it, or where a list says.
+
+    Where there is none, the likeliest place for it.
+    """
+    swapped = [Path(place) for place in _images_to_labels(str(image))]
+    choices = [path.with_suffix(".txt") for path in (*swapped, image)]
+    for choice in (*choices, *([named] if named else [])):
+        for label in (choice, choice.with_suffix(".TXT")):
+            if label.is_file():
+                return label
+    return choices[0]
+
+
+def _tell_unpaired(pairs: list[tuple[Path, Path]], policy: IssuePolicy, *, every: bool) -> None:
+    """Say how many images have no label file, and where all are read, labels without an image."""
+    lacking = [image for image, label in pairs if not label.is_file()]
+    if lacking:
+        what = "Image without a label file, read as one without objects"
+        policy.note(what, file=lacking[0].parent, place=lacking[0].name, count=len(lacking))
+    used = {label for _, label in pairs}
+    folders = {label.parent for label in used if label.parent.name.lower() not in _IMAGES}
+    folders -= {image.parent for image, _ in pairs}
+    alone = [file for folder in sorted(folders) for file in files_in(folder, ".txt")]
+    alone = [file for file in alone if file not in used and file.name not in _LISTS]
+    if alone and every:
+        what = "Label file without an image, not read"
+        policy.note(what, file=alone[0].parent, place=alone[0].name, count=len(alone))
+
+
+_LISTS = ("classes.txt", "labels.txt", "train.txt", "val.txt", "valid.txt", "test.txt")
+"""What lies beside label files and is none."""
 
 
 def _named_labels(lines: Sequence[str], folder: Path) -> list[Path]:
@@ -210,7 +248,8 @@ def _named_labels(lines: Sequence[str], folder: Path) -> list[Path]:
         if bare and len({tuple(tail) for tail in tails}) < len(tails):
             break
         named = [folder.joinpath(*tail).with_suffix(".txt") for tail in tails]
-        for labels in (named, [Path(_images_to_labels(str(path))) for path in named]):
+        swapped = [Path((_images_to_labels(str(path)) or [str(path)])[0]) for path in named]
+        for labels in (named, swapped):
             if any(label.is_file() for label in labels):
                 return labels
     return [folder.joinpath(*words).with_suffix(".txt") for words in parts]
@@ -223,6 +262,7 @@ def _objects(
     header: Header,
     columns: ObjectTable,
     segments: list[Any],
+    forms: Forms,
     policy: IssuePolicy,
 ) -> None:
     lines = [(number, line.split()) for number, line in enumerate(read_lines(file), 1) if line]
@@ -237,7 +277,7 @@ def _objects(
             message = f"{' '.join(words)[:60]!r}. Expected numbers: class x y width height."
             policy.report(AnnotationIssue("not a box", file, place, message, row.path))
             continue
-        fault = _fault(values)
+        fault = forms.fault(values) or (_fault(values) if policy.boxes is None else "")
         if fault:
             policy.report(AnnotationIssue("not a box", file, place, fault, row.path))
         elif not (key.is_integer() and 0 <= key < len(header.classes)):
@@ -247,22 +287,20 @@ def _objects(
             )
             policy.report(AnnotationIssue("unknown class", file, place, message, row.path))
         else:
+            values = forms.take(values, file, place)
             box, polygon = _in_pixels(values, row)
             columns.add(image, box, int(key), file=file, number=number)
             segments.append(polygon)
 
 
 def _fault(values: list[float]) -> str:
-    if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-        return (
-            f"{len(values) + 1} numbers. Expected class x y width height, or class and the corners "
-            "of a polygon."
-        )
-    largest = max(map(abs, values))
+    """Why a row's numbers are no shares of the image's size, "" where they may be."""
+    largest = max(map(abs, values[:4] if len(values) % 2 else values))
     if _LARGEST_FRACTION < largest < math.inf:
         return (
-            f"{largest:g} is not a share of the image's size. Expected numbers from 0 to 1; "
-            "divide pixels by width and height."
+            f"{largest:g} is not a share of the image's size. Expected numbers from 0 to 1. Divide "
+            "pixels by width and height, or say --boxes pixels or --boxes percent (in Python "
+            "boxes='pixels')."
         )
     return ""
 

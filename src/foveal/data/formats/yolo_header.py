@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from foveal.data.folders import files_in, folders_in
 from foveal.data.formats.image_files import IMAGE_FOLDERS, split_of
@@ -12,18 +14,29 @@ from foveal.data.formats.parsing import expect, read_lines, read_yaml
 from foveal.data.formats.splits import split_folders
 from foveal.errors import DataError
 
+log = logging.getLogger(__name__)
+
 SPLITS = ("train", "val", "test")
 ALIASES = {"valid": "val", "validation": "val"}
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What data.yaml says: class names, folders or lists of images by split, where they lie."""
+    """What data.yaml says: class names, folders or lists of images by split, where they lie.
+
+    Attributes:
+        file: the header, or the list of classes.
+        classes: their names in the order of their ids.
+        splits: folders and lists of images by the split's name.
+        bases: folders that entries are relative to, before the header's own.
+        keypoints: how many each object has and of how many numbers, where it has any.
+    """
 
     file: Path
     classes: tuple[str, ...]
     splits: dict[str, list[str]]
     bases: list[Path]
+    keypoints: tuple[int, int] | None = None
 
 
 def header_file(folder: Path) -> Path | None:
@@ -35,8 +48,12 @@ def header_file(folder: Path) -> Path | None:
     return others[0] if len(others) == 1 else None
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, *, images: Path | None = None) -> Header:
     """Read data.yaml or obj.data; for a folder without one, its classes.txt.
+
+    Args:
+        path: the header or its folder.
+        images: a folder that may be read besides the header's.
 
     Raises:
         DataError: there is none, or it does not name the classes.
@@ -44,7 +61,7 @@ def read_header(path: Path) -> Header:
     file = path if path.is_file() else header_file(path)
     if file is None:
         return _without_header(path)
-    return _darknet(file) if file.suffix == ".data" else _yaml(file)
+    return _darknet(file) if file.suffix == ".data" else _yaml(file, images)
 
 
 def _without_header(folder: Path) -> Header:
@@ -91,7 +108,7 @@ def _class_lists(folder: Path) -> list[Path]:
     return [place / name for name in names for place in inner if (place / name).is_file()]
 
 
-def _yaml(file: Path) -> Header:
+def _yaml(file: Path, images: Path | None) -> Header:
     document = expect(read_yaml(file), dict, file=file, place="top level", what="the file")
     names = document.get("names")
     if isinstance(names, dict):
@@ -113,12 +130,33 @@ def _yaml(file: Path) -> Header:
             expect(entry, str, file=file, place=key, what="the folder or list of images")
         splits.setdefault(ALIASES.get(key, key), []).extend(entries)
     base = document.get("path")
-    bases = []
+    bases: list[Path] = []
     if base:
         expect(base, str, file=file, place="path", what="the folder of the data set")
         folders = [Path(os.path.normpath(top / base)) for top in _roots(file)]
-        bases = [path for path in folders if _may_read(path, file)]
-    return Header(file, tuple(names), splits, bases)
+        bases = [path for path in folders if _may_read(path, file, images)]
+        outside = next((path for path in folders if path.is_dir()), None)
+        if outside is not None and not any(path.is_dir() for path in bases):
+            log.warning(
+                "%s: path %s lies outside the data folder and is not read. Say --images %s to read "
+                "it (in Python images=...).",
+                file, base, outside,
+            )  # fmt: skip
+    bases += [images] if images else []
+    return Header(file, tuple(names), splits, bases, _keypoints(document, file))
+
+
+def _keypoints(document: dict[str, Any], file: Path) -> tuple[int, int] | None:
+    shape = document.get("kpt_shape")
+    if shape in (None, "", "~", "null"):
+        return None
+    numbers = [int(n) for n in shape if str(n).isdecimal()] if isinstance(shape, list) else []
+    if len(numbers) != 2 or numbers[0] < 1 or numbers[1] not in (2, 3):
+        raise DataError(
+            f"{file}, kpt_shape: {str(shape)[:60]}. Expected the number of keypoints and of "
+            "numbers for each, such as [17, 3]."
+        )
+    return numbers[0], numbers[1]
 
 
 def _darknet(file: Path) -> Header:
@@ -173,7 +211,7 @@ def inside(entry: str, file: Path, bases: list[Path]) -> Path | None:
     parts = [part for part in entry.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     for base in [*bases, *_roots(file)]:
         path = Path(os.path.normpath(base / entry))
-        if path.exists() and _may_read(path, file):
+        if path.exists() and (_may_read(path, file) or any(map(path.is_relative_to, bases))):
             return path
     for start in range(len(parts)):
         if start and split_of(parts[start - 1]) and not any(map(split_of, parts[start:])):
@@ -190,5 +228,6 @@ def _roots(file: Path) -> list[Path]:
     return [file.parent, working] if working != working.parent else [file.parent]
 
 
-def _may_read(path: Path, file: Path) -> bool:
-    return any(path.is_relative_to(root) for root in _roots(file))
+def _may_read(path: Path, file: Path, images: Path | None = None) -> bool:
+    folders = [*_roots(file), *([images] if images else [])]
+    return any(path.is_relative_to(folder) for folder in folders)
