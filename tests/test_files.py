@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from foveal import files
 from foveal.errors import DataError, FovealError
-from foveal.files import replacing, write_file
+from foveal.files import linked_folder, readable_path, replacing, write_file, write_text
 
 
 def test_a_file_and_the_folders_above_it(tmp_path: Path) -> None:
@@ -22,6 +23,43 @@ def test_a_file_and_the_folders_above_it(tmp_path: Path) -> None:
     write_file(path, b"other")
     assert path.read_bytes() == b"other"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_is_no_letter_is_spelled_out_and_json_reads_it_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_file(path, json.dumps("h\udcf6fe ü\n", ensure_ascii=False))
+    assert path.read_bytes() == '"h\\udcf6fe ü\\n"'.encode()
+    assert json.loads(path.read_text(encoding="utf-8")) == "h\udcf6fe ü\n"
+    write_text(path, "\udcf6\n")
+    assert path.read_bytes() == b"\\udcf6\n"
+
+
+@pytest.fixture
+def nameless(tmp_path: Path) -> Path:
+    """A folder whose name is not UTF-8."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xf6n"))
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    return folder
+
+
+def test_libraries_get_paths_that_are_text(nameless: Path, tmp_path: Path) -> None:
+    for ending in (".xml", ".bin"):
+        (nameless / f"best{ending}").write_text(ending)
+    (nameless / "other.bin").write_text("no")
+    with readable_path(nameless / "best.xml") as path:
+        assert (path.read_text(), path.with_suffix(".bin").read_text()) == (".xml", ".bin")
+        assert os.fspath(path).encode()
+        assert len(list(path.parent.iterdir())) == 2
+    assert not path.parent.exists()
+    with linked_folder(nameless) as folder:
+        (folder / "new").write_text("x")
+        assert os.fspath(folder).encode()
+    assert (nameless / "new").read_text() == "x"
+    with readable_path(tmp_path / "a") as path, linked_folder(tmp_path) as folder:
+        assert (path, folder) == (tmp_path / "a", tmp_path)
 
 
 def test_others_may_read_it_as_they_may_read_other_files(tmp_path: Path) -> None:

@@ -5,9 +5,13 @@ import math
 import pytest
 
 from foveal.text import (
+    PLAIN_SIGNS,
+    as_name,
+    as_text,
     between,
     counted,
     decimal,
+    is_text,
     listed,
     percent,
     plain_number,
@@ -65,6 +69,35 @@ def test_long_lists_and_names_are_cut():
 def test_a_name_is_one_line():
     assert shorten("cell\x01\n type  2", 20) == "cell type 2"
     assert shorten("abcdef", 4) == "abc…"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [
+        ("utf-8", "✓ 細 é \\udcf6"),
+        ("cp1252", r"+ \u7d30 é \udcf6"),
+        ("cp932", r"+ 細 \xe9 \udcf6"),
+        ("ascii", r"+ \u7d30 \xe9 \udcf6"),
+    ],
+)
+def test_what_an_encoding_lacks_is_written_plainly(encoding: str, written: str):
+    assert "✓ 細 é \udcf6".encode(encoding, PLAIN_SIGNS).decode(encoding) == written
+
+
+def test_plain_signs_are_a_way_to_encode_alone():
+    with pytest.raises(UnicodeDecodeError):
+        b"\xff".decode("utf-8", PLAIN_SIGNS)
+
+
+def test_a_name_that_is_no_text_is_spelled_out_and_back():
+    name = "h\udcf6fe \ud83d ü.png"
+    assert not is_text(name)
+    assert as_text(name) == r"h\udcf6fe \ud83d ü.png"
+    assert is_text(as_text(name))
+    assert as_name(as_text("h\udcf6fe.png")) == "h\udcf6fe.png"
+    assert as_name(r"C:\udder\a.png") == r"C:\udder\a.png"
+    assert shorten(name, 40) == as_text(name)
+    assert is_text("")
 
 
 def test_a_sentence_begins_with_a_capital():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PART = ".part"
+_SPELLED_OUT = "backslashreplace"
 
 MAKE_ROOM = "Choose another folder, or make room in it."
 
@@ -43,11 +44,12 @@ def write_file(
     advice: str = MAKE_ROOM,
     sync: bool = True,
 ) -> None:
-    """Write a file at one stroke: a reader never sees half of it. Makes the folders above it.
+    r"""Write a file at one stroke: a reader never sees half of it. Makes the folders above it.
 
     Args:
         path: the file; an older one gives way when the new one is complete.
-        content: text is written as UTF-8, names of files byte by byte as the system has them.
+        content: text is written as UTF-8. What is no letter, in names of files that are not UTF-8,
+            is spelled out, \udcf6 for a byte F6, which JSON reads back as it was.
         error: what is raised.
         advice: what to do next, the end of its message.
         sync: see `replacing`.
@@ -56,12 +58,65 @@ def write_file(
         FovealError: or the kind that was asked for; the file can't be written.
     """
     path = Path(path)
-    data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape")
+    data = content if isinstance(content, bytes) else content.encode("utf-8", _SPELLED_OUT)
     try:
         with replacing(path, sync=sync) as temporary:
             _write_bytes(temporary, data)
     except OSError as cause:
         raise unwritable(path, cause, error=error, advice=advice) from cause
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file into a folder that is to take its place as a whole; see `write_file`.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    _write_bytes(path, text.encode("utf-8", _SPELLED_OUT))
+
+
+@contextmanager
+def readable_path(path: Path) -> Iterator[Path]:
+    """A path to the file that libraries take which know no names but UTF-8.
+
+    Where the file's own path is text, that; else that of a link to it in a temporary folder, with
+    links beside it to the files that share its name but for the ending.
+
+    Raises:
+        OSError: no link can be made.
+    """
+    if _is_text(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="foveal-") as folder:
+        for file in path.absolute().parent.iterdir():
+            if file.stem == path.stem and _is_text(file.suffix):
+                Path(folder, f"file{file.suffix}").symlink_to(file)
+        yield Path(folder, f"file{path.suffix}")
+
+
+@contextmanager
+def linked_folder(folder: Path) -> Iterator[Path]:
+    """A path to the folder whose text libraries take, as `readable_path` for files.
+
+    Raises:
+        OSError: no link can be made.
+    """
+    if _is_text(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="foveal-") as place:
+        link = Path(place, "folder")
+        link.symlink_to(folder.absolute(), target_is_directory=True)
+        yield link
+
+
+def _is_text(path: Path | str) -> bool:
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +13,47 @@ _LONGEST_NAME = 40
 """Letters of a name in a sentence."""
 LONGEST_LAYER = 200
 """Letters of a network's layer: what is cut off could not be looked up."""
+
+PLAIN_SIGNS = "foveal.plain_signs"
+"""The way of encoding errors that writes our own signs in ASCII, and escapes every other letter.
+
+For `errors=` of streams: a bar of █ becomes one of #, a name that is no text is spelled \\udcf6.
+"""
+_PLAIN = {
+    "✓": "+", "✗": "x", "→": ">", "█": "#", "–": "-", "−": "-", "…": "...", "²": "2",
+    "×": "x", "·": ".", "•": "*", "━": "-", "╸": "-", "╺": "-", "≥": ">=", "≤": "<=", "±": "+-",
+}  # fmt: skip
+_ESCAPED_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
+
+
+def _write_plainly(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    escaped = (c.encode("ascii", "backslashreplace").decode() for c in letters)
+    return "".join(_PLAIN.get(c, e) for c, e in zip(letters, escaped, strict=True)), error.end
+
+
+codecs.register_error(PLAIN_SIGNS, _write_plainly)
+
+
+def is_text(text: str) -> bool:
+    """Whether every letter has a place in Unicode: bytes of a file's name may be none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def as_text(text: str) -> str:
+    r"""The text with what is no letter spelled out, as \udcf6 for a byte F6: it fits UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def as_name(text: str) -> str:
+    """The name of a file that `as_text` spelled out."""
+    return _ESCAPED_BYTE.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def counted(count: int, noun: str) -> str:
@@ -49,7 +92,8 @@ def between(low: float, high: float, places: int = 3) -> str:
 
 def shorten(text: str, longest: int) -> str:
     """The text in one line, without control characters, an ellipsis where it is too long."""
-    text = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    words = " ".join(as_text(text).split())
+    text = "".join(letter for letter in words if letter.isprintable())
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

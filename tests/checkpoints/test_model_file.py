@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,19 @@ def path(small: tuple[RetinaNet, Settings], tmp_path: Path) -> Path:
     path = tmp_path / "cells.safetensors"
     model_file.save(path, model, settings, CARD)
     return path
+
+
+def test_a_folder_whose_name_is_not_utf8(
+    small: tuple[RetinaNet, Settings], path: Path, tmp_path: Path
+) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xf6n"))
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    model_file.save(folder / path.name, *small, CARD)
+    assert model_file.load(folder / path.name).card == CARD
+    assert (folder / path.name).read_bytes() == path.read_bytes()
 
 
 def description(path: Path) -> dict[str, Any]:

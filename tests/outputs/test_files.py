@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,25 @@ def found(tmp_path: Path) -> list[Detections]:
         detections([], [], paths[1]),
         detections([[5, 5, 6, 6]], [0], paths[2]),
     ]
+
+
+@pytest.mark.parametrize("name", ["detections.json", "detections.csv"])
+@pytest.mark.parametrize(
+    "image", [b"h\xf6fe.png", b"[red].png", b'a;"b", c.png', b"=1+1.png", b"new\nline.png"]
+)
+def test_an_image_of_any_name_is_found_again(tmp_path: Path, image: bytes, name: str) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + image))
+    try:
+        Image.new("RGB", (40, 30)).save(path)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    write = write_coco if name.endswith("json") else write_csv
+    write(tmp_path / name, [detections([[1, 2, 11, 22]], [1], path)])
+    assert (tmp_path / name).read_text(encoding="utf-8")
+    (record,) = foveal.read(tmp_path / name)
+    assert record.path == path
+    write_counts(tmp_path / "counts.csv", [detections([], [], path)])
+    assert (tmp_path / "counts.csv").read_text(encoding="utf-8")
 
 
 def test_coco_by_hand(found, tmp_path):

@@ -25,6 +25,7 @@ from foveal.config import (
 )
 from foveal.errors import DataError, ModelFileError
 from foveal.structures import ModelCard
+from foveal.text import as_text
 
 FORMAT_VERSION = 2
 
@@ -145,7 +146,7 @@ def to_json(description: Description) -> str:
             "batch": export.batch,
             "float_layers": list(export.float_layers),
         }
-    return json.dumps(document, ensure_ascii=False)
+    return as_text(json.dumps(document, ensure_ascii=False))
 
 
 def from_json(text: str, *, where: object) -> Description:

@@ -29,7 +29,7 @@ from foveal.checkpoints.description import (
 from foveal.checkpoints.migration import ratio_major_anchors
 from foveal.config import Settings
 from foveal.errors import ModelFileError, SettingsError
-from foveal.files import replacing, unwritable
+from foveal.files import readable_path, replacing, unwritable
 from foveal.models.build import build_model
 from foveal.models.retinanet import RetinaNet
 from foveal.structures import ModelCard
@@ -175,7 +175,7 @@ def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file. Expected a model that foveal wrote.")
     try:
-        with safe_open(path, framework="pt") as file:
+        with readable_path(path) as name, safe_open(name, framework="pt") as file:
             metadata = file.metadata() or {}
             if METADATA_KEY not in metadata:
                 raise ModelFileError(

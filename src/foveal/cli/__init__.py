@@ -10,6 +10,7 @@ import typer
 
 from foveal import __version__
 from foveal.cli.anchors import anchors
+from foveal.cli.console import prepare_streams, say
 from foveal.cli.data import data_app
 from foveal.cli.demo import demo
 from foveal.cli.evaluate import evaluate
@@ -34,7 +35,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"foveal {__version__}")
+        say(f"foveal {__version__}")
         raise typer.Exit
 
 
@@ -66,6 +67,7 @@ def main() -> None:
     A mistake that foveal can explain ends in a message and exit code 2, a run that has diverged in
     one and exit code 1.
     """
+    prepare_streams()
     try:
         app()
     except FovealError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.console import make_console
 from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.errors import DataError
 from foveal.files import write_file
@@ -44,8 +45,6 @@ def anchors(
     ] = None,
 ) -> None:
     """Fit anchors to a data set and say how many objects they reach."""
-    from rich.console import Console
-
     from foveal.config import make_settings
     from foveal.data.opening import open_data
     from foveal.tuning.anchor_chart import check_ending
@@ -67,7 +66,7 @@ def anchors(
         count_positives=True,
         seed=settings.training.seed,
     )
-    console = Console(highlight=False, emoji=False)
+    console = make_console()
     scaled = "unscaled" if preparation is None else f"scaled to {preparation.shorter} px"
     console.print(
         f"{data}: {counted(len(dataset), 'image')} ({scaled}), "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import nullcontext
 from itertools import pairwise
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from foveal.cli.console import make_console, say_json
 from foveal.cli.data_options import ADDRESS, ValidImages, takes_data, with_valid
 from foveal.cli.progress import progress_bar
 from foveal.text import counted, listed
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from foveal.data.statistics import Statistics
     from foveal.data.transforms.preparation import Preparation
 
-_MARKS = {"fault": "[bold red]✗[/]", "doubt": "[yellow]?[/]", "information": "[blue]i[/]"}
+_MARKS = {"fault": ("✗", "bold red"), "doubt": ("?", "yellow"), "information": ("i", "blue")}
+"""The sign of each level, and its style."""
 
 
 class CheckCommand(TyperCommand):
@@ -68,8 +69,6 @@ def check(
 
     Exit code 0: no faults; 1: faults (with --strict, doubts too); 2: it can't be read at all.
     """
-    from rich.console import Console
-
     from foveal.data.checks.diagnose import InputGrid, diagnose
     from foveal.data.opening import read_for_doctor
 
@@ -85,9 +84,9 @@ def check(
             progress=bar.update if bar else None,
         )
     if as_json:
-        typer.echo(json.dumps(diagnosis.to_dict(), indent=2, ensure_ascii=False))
+        say_json(diagnosis.to_dict())
     else:
-        _print(Console(highlight=False, emoji=False), diagnosis)
+        _print(make_console(), diagnosis)
     if diagnosis.has_faults or (strict and diagnosis.of_level("doubt")):
         raise typer.Exit(1)
 
@@ -119,7 +118,7 @@ def _print(console: Console, diagnosis: Diagnosis) -> None:
         _print_finding(console, finding)
     faults, doubts = (len(diagnosis.of_level(level)) for level in ("fault", "doubt"))
     if not faults and not doubts:
-        console.print("[bold green]✓[/] Nothing wrong found.")
+        _print_line(console, ("✓", "bold green"), " Nothing wrong found.")
     else:
         console.print(f"{counted(faults, 'kind')} of fault, {counted(doubts, 'kind')} of doubt.")
     if not diagnosis.opened:
@@ -127,18 +126,17 @@ def _print(console: Console, diagnosis: Diagnosis) -> None:
 
 
 def _print_statistics(console: Console, statistics: Statistics) -> None:
-    from rich.markup import escape
-
-    console.print(
-        f"[bold]{escape(statistics.name)}[/]: {counted(statistics.images, 'image')}, "
+    _print_line(
+        console,
+        (statistics.name, "bold"),
+        f": {counted(statistics.images, 'image')}, "
         f"{counted(statistics.objects, 'object')}, {counted(len(statistics.classes), 'class')}"
         + (f", {counted(statistics.ignored, 'region')} to ignore" if statistics.ignored else ""),
-        soft_wrap=True,
     )
     most = sorted(statistics.classes, key=lambda c: -c.objects)
     names = ", ".join(f"{c.name} {c.objects:,}" for c in most[:12])
     more = f", and {len(most) - 12} more" if len(most) > 12 else ""
-    console.print(f"  {escape(names)}{more}", soft_wrap=True)
+    console.print(f"  {names}{more}", soft_wrap=True)
     sizes = [
         f"{width} x {height}" if width else "unknown" for width, height, _ in statistics.image_sizes
     ]
@@ -153,13 +151,18 @@ def _print_statistics(console: Console, statistics: Statistics) -> None:
 
 
 def _print_finding(console: Console, finding: Finding) -> None:
-    from rich.markup import escape
-
-    console.print(f"{_MARKS[finding.level]} [bold]{escape(finding.what)}[/]", soft_wrap=True)
+    _print_line(console, _MARKS[finding.level], " ", (finding.what, "bold"))
     for place in finding.places if finding.level != "information" else ():
-        console.print(f"    {escape(place)}", soft_wrap=True)
+        console.print(f"    {place}", soft_wrap=True)
     more = finding.count - len(finding.places)
     if more and finding.level != "information":
         console.print(f"    and {more:,} more")
     if finding.advice:
-        console.print(f"  [dim]→ {escape(finding.advice)}[/]", soft_wrap=True)
+        console.print(f"  → {finding.advice}", style="dim", soft_wrap=True)
+
+
+def _print_line(console: Console, *parts: str | tuple[str, str]) -> None:
+    """Print a line of which some parts have a style."""
+    from rich.text import Text
+
+    console.print(Text.assemble(*parts), soft_wrap=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.console import say
 from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.data.format_names import FORMATS
 
@@ -36,4 +37,4 @@ def convert(
 
     read, splits = open_splits(data, options)
     write(read, dest, to, images="link" if link else "copy", splits=splits)
-    typer.echo(f"{dest}: {read.summary()}")
+    say(f"{dest}: {read.summary()}")

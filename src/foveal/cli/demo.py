@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foveal.cli.console import make_console, say
 from foveal.errors import FovealError
 from foveal.files import write_file, writing
 from foveal.text import counted
@@ -165,9 +166,7 @@ def _draw(paths: _Paths, *, images: int, seed: int) -> None:
     )
     for name, dataset in drawn.items():
         objects = sum(len(record.boxes) for record in dataset)
-        typer.echo(
-            f"{paths.split(name)}: {counted(len(dataset), 'image')}, {counted(objects, 'object')}"
-        )
+        say(f"{paths.split(name)}: {counted(len(dataset), 'image')}, {counted(objects, 'object')}")
 
 
 def _write_settings(paths: _Paths, *, epochs: int, seed: int) -> None:
@@ -179,20 +178,19 @@ def _write_settings(paths: _Paths, *, epochs: int, seed: int) -> None:
         "# A small network to train from scratch. `foveal train DATA --show` prints all settings.\n"
         + tomli_w.dumps(settings),
     )
-    typer.echo(f"{paths.settings}: the settings of the network and its training")
+    say(f"{paths.settings}: the settings of the network and its training")
 
 
 def _title(text: str) -> None:
-    from rich.console import Console
-
-    Console(highlight=False).print(f"\n[bold]{text}[/]", soft_wrap=True)
+    make_console().print(f"\n{text}", style="bold", soft_wrap=True)
 
 
 def _run(arguments: Sequence[str]) -> None:
     """Print a command of foveal's and run it in this process."""
     from foveal.cli import app
 
-    typer.secho(f"$ {shlex.join(['foveal', *arguments])}", fg=typer.colors.CYAN)
+    command = f"$ {shlex.join(['foveal', *arguments])}"
+    make_console().print(command, style="cyan", soft_wrap=True)
     # The arguments are the context's object too: messages repeat them, as how to resume.
     code = app(list(arguments), standalone_mode=False, obj=tuple(arguments))
     if code:
@@ -233,7 +231,7 @@ def _conclude(paths: _Paths, *, seconds: float) -> None:
     ap50, error = metrics["AP50"], metrics["counts"]["relative_error"]
     said = [f"AP50 {ap50:.3f}"] if ap50 is not None else []
     said += [f"counts off by {100 * error:.1f} %"] if error is not None else []
-    typer.echo(
+    say(
         f"{', '.join(said)} on {metrics['images']} test images, "
         f"in {int(seconds) // 60} min {int(seconds) % 60} s.\n"
         f"The report:    {paths.evaluation / 'report.html'}\n"

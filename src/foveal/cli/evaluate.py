@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.console import make_console
 from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.cli.predict import Precision
 from foveal.cli.progress import progress_bar
@@ -78,8 +79,6 @@ def evaluate(
     ] = False,
 ) -> None:
     """Measure a detector: COCO's numbers, counts, error types, and a report to look at."""
-    from rich.console import Console
-
     from foveal.data.opening import open_data
     from foveal.errors import FovealError
     from foveal.reports.evaluation import check_evaluation_folder
@@ -109,7 +108,7 @@ def evaluate(
             device=device,
             precision=precision,
         )
-    console = Console(highlight=False, emoji=False, markup=False)
+    console = make_console()
     _show(console, evaluation)
     console.print(f"Written: {out / 'metrics.json'}, {out / 'report.html'}", soft_wrap=True)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.console import make_console, say
 from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.errors import SettingsError
 from foveal.text import LONGEST_LAYER, counted, listed
@@ -111,14 +112,12 @@ def export(
     --minShapes=images:1x3x416x416 --optShapes=images:8x3x416x416
     --maxShapes=images:8x3x416x416
     """
-    from rich.console import Console
-
     from foveal.checkpoints.finding import network_file
     from foveal.checkpoints.model_file import load
     from foveal.data.opening import open_together
     from foveal.exporting.export import export_model
 
-    console = Console(highlight=False, emoji=False, markup=False)
+    console = make_console()
     given = {name: address for name, address in (("int8", int8), ("check", check)) if address}
     datasets = open_together([(address, options) for address in given.values()])
     data = dict(zip(given, datasets, strict=True))
@@ -133,7 +132,7 @@ def export(
         half=half,
         int8=data.get("int8"),
         check=data.get("check"),
-        say=lambda line: typer.echo(line, err=True),
+        say=lambda line: say(line, stderr=True),
     )
     _show(console, report, replaced=replaced)
     if not report.is_written:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from foveal.cli.console import say
 from foveal.text import counted
 
 
@@ -54,8 +55,8 @@ def import_checkpoint(
         typer.echo(f"{out}: the file that was there is replaced.")
     known = loaded.card.classes
     shown = ", ".join(known[:5]) + (" ..." if len(known) > 5 else "")
-    typer.echo(f"{out}: {loaded.settings.model.backbone}, {counted(len(known), 'class')} ({shown})")
-    typer.echo(f"Faster on CPUs: foveal export {out} --to openvino --out {out.with_suffix('.xml')}")
+    say(f"{out}: {loaded.settings.model.backbone}, {counted(len(known), 'class')} ({shown})")
+    say(f"Faster on CPUs: foveal export {out} --to openvino --out {out.with_suffix('.xml')}")
 
 
 def _read_names(path: Path) -> list[str]:

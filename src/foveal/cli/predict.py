@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from foveal.cli.console import say
 from foveal.cli.progress import progress_bar
 from foveal.errors import MissingExtraError, SettingsError
 from foveal.files import writing
@@ -106,7 +107,7 @@ def predict(
     files = found.images
     for line in (found.describe_passed_over(), stacks):
         if line:
-            typer.echo(line)
+            say(line)
     results = ResultFolder(out, "predict", _TABLES)
     drawn = [f"{_PICTURES}/{file.picture.as_posix()}" for file in files] if pictures else []
     results.check(overwrite=overwrite, more=drawn, inputs=[file.path for file in files])
@@ -129,7 +130,7 @@ def predict(
     folder = out / _PICTURES if pictures else None
     detections = _detect(predictor, files, pictures=folder, missing=missing)
     for line in missing.sentences():
-        typer.echo(line, err=True)
+        say(line, stderr=True)
     _write(detections, out)
     results.record([name for name in drawn if (out / name).is_file()])
     _summarize(detections, out, pictures=pictures)
@@ -137,14 +138,12 @@ def predict(
         detections, max_detections=predictor.max_detections, decodes_inside=decodes_inside
     )
     if capped:
-        typer.echo(capped)
+        say(capped)
     if detections and not any(map(len, detections)):
-        typer.echo(explain_nothing(predictor, [str(each.path) for each in detections]))
+        say(explain_nothing(predictor, [str(each.path) for each in detections]))
     broken = len(files) - len(detections)
     if broken:
-        typer.echo(
-            f"{broken} of {counted(len(files), 'image')} can't be read: named above.", err=True
-        )
+        say(f"{broken} of {counted(len(files), 'image')} can't be read: named above.", stderr=True)
         raise typer.Exit(1)
 
 
@@ -168,7 +167,7 @@ def _predictor(
     if score_threshold is None:
         card = opened.description.card
         where = "chosen on validation data" if card.threshold_is_chosen else "by default"
-        typer.echo(
+        say(
             f"Score threshold {card.score_threshold:.3g}, {where} (--score-threshold sets another)."
         )
     predictor = opened.predictor(
@@ -246,8 +245,8 @@ def _summarize(detections: list[Detections], out: Path, *, pictures: bool) -> No
     counts = {name: sum(each.counts()[name] for each in detections) for name in classes}
     of_class = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     images = counted(len(detections), "image")
-    typer.echo(f"{total} found in {images}" + (f": {of_class}." if total else "."))
+    say(f"{total} found in {images}" + (f": {of_class}." if total else "."))
     written = list(_TABLES)
     if pictures and detections:
         written.insert(0, f"{_PICTURES}/")
-    typer.echo(f"In {out}: {', '.join(written)}")
+    say(f"In {out}: {', '.join(written)}")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
-
+from foveal.cli.console import make_console, say
 from foveal.text import counted
 
 if TYPE_CHECKING:
@@ -43,20 +42,19 @@ class ProgressBar:
             bar, task = self._bar
             bar.update(task, completed=done, total=total)
         elif done * 10 // total > before * 10 // total:
-            typer.echo(f"{done} of {counted(total, self._noun)}", err=True)
+            say(f"{done} of {counted(total, self._noun)}", stderr=True)
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
 
 @contextmanager
 def progress_bar(total: int, noun: str = "image") -> Iterator[ProgressBar]:
     """Show how many of so many steps are done, on standard error."""
-    from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     if not console.is_terminal:
         yield ProgressBar(console, None, total=total, noun=noun)
         return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.console import make_console
 from foveal.cli.data_options import ADDRESS, ValidImages, takes_data, with_valid
 from foveal.distributed import is_first_process
 from foveal.files import write_file
@@ -108,8 +109,6 @@ def train(
     The same command trains on one CPU or GPU and, started by torchrun or accelerate launch, on many
     (torchrun --nproc-per-node 4 -m foveal train ...).
     """
-    from rich.console import Console
-
     from foveal.config import change_settings, make_settings, to_toml
     from foveal.data.opening import open_together
     from foveal.data.transforms.user import load_augmentation
@@ -127,7 +126,7 @@ def train(
     validation = others[0].aligned(dataset.classes) if others else None
     detector = Detector(dataset, settings=settings)
     detector.card = replace(detector.card, ignored_classes=options.ignore)
-    console = Console(highlight=False, emoji=False)
+    console = make_console()
     if show:
         if is_first_process():
             sys.stdout.write(to_toml(detector.settings))
@@ -163,10 +162,9 @@ def _describe(detector: Detector, dataset: Dataset, data: str, console: Console)
         f"{data}: {counted(len(dataset), 'image')}, {counted(len(detector.classes), 'class')} "
         f"({listed(detector.classes, _MAX_NAMES)})",
         soft_wrap=True,
-        markup=False,
     )
     if detector.anchors is not None:
-        console.print(detector.anchors.text, soft_wrap=True, markup=False)
+        console.print(detector.anchors.text, soft_wrap=True)
     training = settings.training
     console.print(
         f"training: {settings.model.backbone}, {settings.preparation.shorter} px, "
@@ -174,7 +172,6 @@ def _describe(detector: Detector, dataset: Dataset, data: str, console: Console)
         f"{training.optimizer} "
         f"({training.schedule}); all settings: --show",
         soft_wrap=True,
-        markup=False,
     )
 
 
@@ -224,7 +221,6 @@ def _conclude(detector: Detector, console: Console, out: Path) -> None:
         f"Next: foveal predict {shlex.quote(str(out))} IMAGES --out DIR, "
         f"foveal evaluate {shlex.quote(str(out))} DATA --out DIR",
         soft_wrap=True,
-        markup=False,
     )
 
 
@@ -241,14 +237,13 @@ def _find_learning_rate(detector: Detector, console: Console, out: Path | None) 
         f"Suggestion: {curve.suggestion:.2g} for batches of {training.batch} ({curve.rule}), "
         f"which is --set training.learning_rate={setting:.2g} (stated for 16 images).",
         soft_wrap=True,
-        markup=False,
     )
     if out is not None:
         _write_curve(curve, out, setting=setting)
         said = f"The curve is {out / LEARNING_RATES}.svg, its numbers are {LEARNING_RATES}.json."
     else:
         said = "--out DIR would keep the curve as a picture."
-    console.print(said, soft_wrap=True, markup=False)
+    console.print(said, soft_wrap=True)
 
 
 def _print_curve(curve: LearningRateCurve, console: Console) -> None:
@@ -258,7 +253,7 @@ def _print_curve(curve: LearningRateCurve, console: Console) -> None:
         ::every
     ]:
         bar = "█" * min(48, max(1, round(40 * loss / full)))
-        console.print(f"{learning_rate:9.2e}  {loss:8.4f}  {bar}", markup=False)
+        console.print(f"{learning_rate:9.2e}  {loss:8.4f}  {bar}")
 
 
 def _write_curve(curve: LearningRateCurve, out: Path, *, setting: float) -> None:

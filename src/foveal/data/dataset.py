@@ -13,7 +13,7 @@ import numpy as np
 
 from foveal.errors import DataError
 from foveal.structures import PixelRange, Sample, Target
-from foveal.text import counted
+from foveal.text import as_text, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -154,7 +154,10 @@ class Dataset:
             )
         count = len(self)
         held = min(max(round(fraction * count), 1), count - 1) if count > 1 else 0
-        keys = [blake2b(f"{seed}/{self._key(r)}".encode(), digest_size=8).digest() for r in self]
+        keys = [
+            blake2b(as_text(f"{seed}/{self._key(r)}").encode(), digest_size=8).digest()
+            for r in self
+        ]
         chosen = set(sorted(range(count), key=lambda i: (keys[i], i))[:held])
         rest = self.take([i for i in range(count) if i not in chosen])
         return rest, self.take(sorted(chosen))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.errors import FovealError
-from foveal.text import LONGEST_LAYER, listed
+from foveal.text import LONGEST_LAYER, as_text, listed
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
@@ -84,8 +84,8 @@ def main() -> None:
         text = describe(export_model(load(model), "openvino", path, int8=calibration, check=check))
     except FovealError as error:
         text = f"The best model was not exported: {error}"
-    sys.stdout.write(f"{_RESULT}{text}")
-    sys.stdout.flush()
+    sys.stdout.buffer.write(as_text(f"{_RESULT}{text}").encode())
+    sys.stdout.buffer.flush()
 
 
 def describe(report: ExportReport) -> str:

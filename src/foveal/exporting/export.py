@@ -43,7 +43,7 @@ from foveal.inference.opening import Opened
 from foveal.models.state_dicts import write_state_dict
 from foveal.runtimes.base import InputSizes
 from foveal.runtimes.pytorch import PyTorchRuntime
-from foveal.text import counted, listed
+from foveal.text import counted, is_text, listed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -241,6 +241,11 @@ def _check_options(
 
 def _check_path(target: ExportTarget, path: Path) -> None:
     endings = ENDINGS[target]
+    if not is_text(path.name):
+        raise SettingsError(
+            f"{path}: the libraries that write exports take no name that is not UTF-8. Expected "
+            "another name."
+        )
     if target == "triton":
         if path.suffix:
             raise SettingsError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from foveal.files import write_text
 from foveal.runtimes.signature import DETECTIONS, INPUT
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def write_triton_config(
         sizes: the inputs that it takes; any number of images.
     """
     max_detections = description.decoding.max_detections
-    (folder / CONFIG).write_text(
+    write_text(
+        folder / CONFIG,
         _CONFIG.format(
             name=name,
             batch=_LARGEST_BATCH,
@@ -50,10 +52,9 @@ def write_triton_config(
             max_detections=max_detections,
             label_file=LABELS,
         ),
-        encoding="utf-8",
     )
     names = "".join(f"{name}\n" for name in description.card.classes)
-    (folder / LABELS).write_text(names, encoding="utf-8")
+    write_text(folder / LABELS, names)
 
 
 _CONFIG = """\

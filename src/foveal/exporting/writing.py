@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.errors import ModelFileError
-from foveal.files import unwritable
+from foveal.files import linked_folder, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +24,11 @@ def workplace(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            yield Path(folder)
+        with (
+            tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder,
+            linked_folder(Path(folder)) as place,
+        ):
+            yield place
     except OSError as error:
         raise unwritable(path, error, error=ModelFileError) from None
 

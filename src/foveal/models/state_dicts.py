@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from foveal.errors import WeightsError
-from foveal.files import replacing, unwritable
+from foveal.files import readable_path, replacing, unwritable
 
 NESTED_UNDER = ("state_dict", "model_state_dict", "model", "model_ema", "network", "weights")
 """Where training programs keep the weights inside a checkpoint, in the order of looking."""
@@ -46,7 +46,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         )
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            with readable_path(path) as name:
+                return load_file(name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about unusual pickle protocols
             content = torch.load(path, map_location="cpu", weights_only=True)

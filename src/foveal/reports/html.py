@@ -51,8 +51,7 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         FovealError: the file can't be written.
     """
-    # File names may hold bytes that are no text.
-    write_file(path, render_report(report).encode("utf-8", "replace"))
+    write_file(path, render_report(report))
 
 
 def render_report(report: Report) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from foveal.checkpoints.description import METADATA_KEY, Description, from_json
 from foveal.errors import MissingExtraError, ModelFileError, SettingsError
+from foveal.files import readable_path
 from foveal.runtimes.base import InputSizes, RuntimePrecision
 from foveal.runtimes.signature import INPUT, check_shape, order_outputs
 
@@ -141,9 +143,10 @@ def _open_session(model: Path | bytes, *, device: str, where: object, opens_quic
         # The last level lays the memory of convolutions out anew: half of the time to open.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    source = model if isinstance(model, bytes) else str(model)
     try:
-        session = onnxruntime.InferenceSession(source, options, providers=providers)
+        with nullcontext(model) if isinstance(model, bytes) else readable_path(model) as source:
+            named = source if isinstance(source, bytes) else str(source)
+            session = onnxruntime.InferenceSession(named, options, providers=providers)
     except Exception as error:  # its kinds of errors are private to it
         reason = str(error).partition(":")[2].strip().splitlines()[0][:200]
         raise ModelFileError(

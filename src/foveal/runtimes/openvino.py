@@ -10,6 +10,7 @@ import numpy as np
 
 from foveal.checkpoints.description import METADATA_KEY, Description, from_json
 from foveal.errors import ModelFileError, SettingsError
+from foveal.files import readable_path
 from foveal.runtimes.base import InputSizes, RuntimePrecision
 from foveal.runtimes.openvino_cache import compiled_models
 from foveal.runtimes.openvino_core import shared_core
@@ -165,7 +166,8 @@ def open_openvino(
     path = Path(path)
     _check_files(path)
     try:
-        model = shared_core().read_model(path)
+        with readable_path(path) as name:
+            model = shared_core().read_model(name)
     except RuntimeError as error:
         reason = [line for line in str(error).splitlines() if line.strip()][-1]
         raise ModelFileError(

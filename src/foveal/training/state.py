@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from foveal.checkpoints.anchor_order import OUTPUT_LAYER, from_ratio_major, reorder_weights
 from foveal.config.renamed import is_ratio_major, rename_settings
 from foveal.errors import TrainingError
-from foveal.files import write_file
+from foveal.files import readable_path, write_file
+from foveal.text import as_text
 from foveal.training.run_folder import HOW_TO_GO_ON
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def read_state(
             f"{path}: there is no state to resume from. Start the run without --resume."
         )
     try:
-        with safe_open(path, framework="pt") as file:
+        with readable_path(path) as name, safe_open(name, framework="pt") as file:
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
                 raise TrainingError(
@@ -199,7 +200,7 @@ def fingerprint_of(
     digest = hashlib.sha256()
     images = 0
     for record in records:
-        digest.update(record.path.name.encode())
+        digest.update(as_text(record.path.name).encode())
         for part in (record.boxes, record.labels, record.ignored):
             digest.update(part.tobytes())
         images += 1

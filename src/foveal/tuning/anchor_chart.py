@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from foveal.files import write_file
 from foveal.text import counted, percent
 from foveal.tuning.anchor_metrics import anchor_sides, best_ious
 from foveal.visualization.colors import to_hex
-from foveal.visualization.svg import GRID, INK, MUTED, new_axes, to_svg
+from foveal.visualization.svg import GRID, INK, MUTED, new_axes, plain, to_svg
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from foveal.tuning.anchor_fitting import AnchorFit
 
+_LONGEST_TITLE = 100
 MAX_DOTS = 6000
 MAX_SVG_DOTS = 1000
 """Each dot is an element of the SVG."""
@@ -46,11 +48,13 @@ def draw_anchors(fit: AnchorFit, path: Path, *, title: str = "") -> None:
 
     check_ending(path)
     style: Any = {"font.family": "DejaVu Sans", "font.size": 9, "svg.fonttype": "none"}
-    with rc_context({**style, "svg.hashsalt": "foveal"}):
+    with rc_context({**style, "svg.hashsalt": "foveal"}), warnings.catch_warnings():
+        # A name may have letters that the font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = Figure(figsize=(10.5, 5.4), layout="constrained", facecolor="white")
         shapes, recall = figure.subplots(1, 2, width_ratios=(1.35, 1))
         if title:
-            figure.suptitle(title.replace("$", r"\$"), x=0.01, ha="left", color=INK, fontsize=12)
+            figure.suptitle(plain(title, _LONGEST_TITLE), x=0.01, ha="left", color=INK, fontsize=12)
         _draw_shapes(shapes, fit, max_dots=MAX_DOTS, rasterized=True)
         _draw_recall(recall, fit)
         content = BytesIO()

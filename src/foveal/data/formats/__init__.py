@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from dataclasses import replace
@@ -16,6 +17,7 @@ from foveal.data.formats.stacks import choose_page
 from foveal.data.formats.units import parse_reading
 from foveal.errors import DataError
 from foveal.files import writing
+from foveal.text import as_text, counted, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
     from foveal.data.formats.issues import AnnotationIssue, BadBoxes
     from foveal.data.formats.writing import ImageMode
+
+log = logging.getLogger(__name__)
+
 __all__ = ["FORMATS", "read", "read_splits", "split_address", "write"]
 
 
@@ -105,7 +110,20 @@ def read_splits(
         data = data.merge(part)
     named = None if splits == [None] else indices
     data = choose_page(data, page, problems)
-    return replace(data, name=os.fspath(address)), named
+    return replace(data, name=os.fspath(address), classes=_as_texts(data.classes)), named
+
+
+def _as_texts(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Class names that model files and tables can hold: what is no letter is spelled out, told."""
+    strange = [name for name in names if not is_text(name)]
+    if strange:
+        log.warning(
+            "%s with halves of letters, as a broken encoding leaves them. They are spelled out. "
+            "First: %s",
+            counted(len(strange), "class name"),
+            as_text(strange[0]),
+        )
+    return tuple(map(as_text, names))
 
 
 def write(

@@ -25,7 +25,7 @@ from foveal.data.images.kinds import (
 )
 from foveal.data.images.pages import split_page_name
 from foveal.errors import DataError
-from foveal.text import counted
+from foveal.text import as_name, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -225,6 +225,10 @@ class ImageFinder:
 
     def _exact(self, name: str, file: Path, place: str) -> str | tuple[str, ...] | None:
         """Where a name leads as it is written; several paths where that is not one place."""
+        if (spelled := as_name(name)) != name:  # no text, in tables of ours
+            found = self._exact(spelled, file, place)
+            if found is not None:
+                return found
         if is_address(name):
             return self._exact_address(name, file, place)
         if "/" in name or "\\" in name or name in (".", ".."):

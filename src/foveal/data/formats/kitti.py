@@ -16,6 +16,7 @@ from foveal.data.formats.sizes import measured
 from foveal.data.formats.splits import names_of_split, take_split, tell_other_name
 from foveal.data.formats.writing import expect_line_names, image_names, parts, place_images, text_of
 from foveal.errors import DataError
+from foveal.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -97,13 +98,13 @@ def write(
     (folder / "label_2").mkdir(parents=True)
     for record, name in zip(data, names, strict=True):
         text = "".join(_lines(record, data.classes))
-        (folder / "label_2" / name).with_suffix(".txt").write_text(text, encoding="utf-8")
+        write_text((folder / "label_2" / name).with_suffix(".txt"), text)
     text = "".join(f"{name}\n" for name in data.classes)
-    (folder / "labels.txt").write_text(text, encoding="utf-8")
+    write_text(folder / "labels.txt", text)
     for part, indices in (parts(data, splits, "") if splits else {}).items():
         (folder / "ImageSets").mkdir(exist_ok=True)
         text = "".join(f"{Path(names[i]).stem}\n" for i in indices)
-        (folder / "ImageSets" / f"{part}.txt").write_text(text, encoding="utf-8")
+        write_text(folder / "ImageSets" / f"{part}.txt", text)
 
 
 def _lines(record: Record, classes: tuple[str, ...]) -> Iterator[str]:

@@ -38,6 +38,7 @@ from foveal.data.formats.writing import (
 )
 from foveal.data.images.kinds import IMAGE_ENDINGS
 from foveal.errors import DataError
+from foveal.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -130,7 +131,7 @@ def write(
         ]
         write_json(folder / f"{part}.json", document)
     text = "".join(f"{name}\n" for name in data.classes)
-    (folder / "labels.txt").write_text(text, encoding="utf-8")
+    write_text(folder / "labels.txt", text)
 
 
 def _written(record: Record, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:

@@ -25,6 +25,7 @@ from foveal.data.formats.writing import (
     tidy,
 )
 from foveal.errors import DataError
+from foveal.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -116,9 +117,9 @@ def write(
                 "imageWidth": record.width,
             }
             text = json.dumps(document, ensure_ascii=False, indent=1)
-            (folder / part / names[i]).with_suffix(".json").write_text(text, encoding="utf-8")
+            write_text((folder / part / names[i]).with_suffix(".json"), text)
     text = "".join(f"{name}\n" for name in data.classes)
-    (folder / "labels.txt").write_text(text, encoding="utf-8")
+    write_text(folder / "labels.txt", text)
 
 
 def _shapes(record: Record, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from foveal.data.formats.encodings import legacy_encoding, marked_encoding
 from foveal.data.formats.issues import AnnotationIssue
 from foveal.errors import DataError
+from foveal.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -330,8 +331,9 @@ def _clean_cells(line: str, delimiter: str) -> int:
 
 def write_table(path: Path, rows: Iterable[Sequence[str]]) -> None:
     """Write a CSV file as `read_table` reads it."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        csv.writer(stream, lineterminator="\n").writerows(rows)
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def parse_number(text: str | None) -> float | None:

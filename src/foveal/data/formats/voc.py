@@ -30,6 +30,7 @@ from foveal.data.formats.writing import (
     text_of,
 )
 from foveal.errors import DataError
+from foveal.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,11 +123,11 @@ def write(
         tree.write(folder / "Annotations" / f"{stem}.xml", encoding="utf-8")
     expect_line_names(data.classes, blanks=True, format_name="VOC")
     lines = "".join(f"{name}\n" for name in data.classes)
-    (folder / "labels.txt").write_text(lines, encoding="utf-8")
+    write_text(folder / "labels.txt", lines)
     for part, indices in (parts(data, splits, "") if splits else {}).items():
         (folder / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
         text = "".join(f"{stems[i]}\n" for i in indices)
-        (folder / "ImageSets" / "Main" / f"{part}.txt").write_text(text, encoding="utf-8")
+        write_text(folder / "ImageSets" / "Main" / f"{part}.txt", text)
 
 
 def _element(record: Record, name: str, classes: tuple[str, ...], shift: float) -> Element:

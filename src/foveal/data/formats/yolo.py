@@ -25,6 +25,7 @@ from foveal.data.formats.writing import expect_sizes, image_names, parts, place_
 from foveal.data.formats.yolo_forms import Forms
 from foveal.data.formats.yolo_header import ALIASES, Header, chosen_splits, inside, read_header
 from foveal.errors import DataError
+from foveal.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -103,15 +104,15 @@ def write(
     (folder / "labels").mkdir(parents=True)
     for record, name in zip(data, names, strict=True):
         file = (folder / "labels" / name).with_suffix(".txt")
-        file.write_text("".join(_lines(record)), encoding="utf-8")
+        write_text(file, "".join(_lines(record)))
     header: dict[str, Any] = {}
     for part, indices in (parts(data, splits, "") if splits else {}).items():
         header[ALIASES.get(part, part)] = f"{part}.txt"
         text = "".join(f"./images/{names[i]}\n" for i in indices)
-        (folder / f"{part}.txt").write_text(text, encoding="utf-8")
+        write_text(folder / f"{part}.txt", text)
     header = (header or {"train": "images"}) | {"names": dict(enumerate(data.classes))}
     text = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
-    (folder / "data.yaml").write_text(text, encoding="utf-8")
+    write_text(folder / "data.yaml", text)
     ignored = sum(int(record.ignored.sum()) for record in data)
     if ignored:
         log.warning("%d regions to ignore are left out: YOLO has no place for them.", ignored)
