@@ -34,6 +34,16 @@ def test_what_is_no_letter_is_spelled_out_and_json_reads_it_back(tmp_path: Path)
     assert path.read_bytes() == b"\\udcf6\n"
 
 
+def test_text_is_written_here_alone() -> None:
+    source = Path(files.__file__).parent
+    offences = [
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*.py")
+        if ".write_text(" in path.read_text(encoding="utf-8")
+    ]
+    assert offences == []
+
+
 @pytest.fixture
 def nameless(tmp_path: Path) -> Path:
     """A folder whose name is not UTF-8."""

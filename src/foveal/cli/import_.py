@@ -52,7 +52,7 @@ def import_checkpoint(
             loaded = import_torchvision(checkpoint, classes=names, overrides=overrides or ())
     model_file.save(out, loaded.model, loaded.settings, loaded.card)
     if replaced:
-        typer.echo(f"{out}: the file that was there is replaced.")
+        say(f"{out}: the file that was there is replaced.")
     known = loaded.card.classes
     shown = ", ".join(known[:5]) + (" ..." if len(known) > 5 else "")
     say(f"{out}: {loaded.settings.model.backbone}, {counted(len(known), 'class')} ({shown})")

@@ -28,6 +28,7 @@ from foveal.data.formats.writing import (
     place_images,
     tidy,
 )
+from foveal.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -103,7 +104,7 @@ def write(
         ]
         write_json(folder / f"{part}.json", document)
     text = "".join(f"{name}\n" for name in data.classes)
-    (folder / "labels.txt").write_text(text, encoding="utf-8")
+    write_text(folder / "labels.txt", text)
 
 
 def _written(record: Record, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:

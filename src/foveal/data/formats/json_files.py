@@ -9,6 +9,7 @@ from foveal.data.folders import files_in, files_one_below
 from foveal.data.formats.json_kinds import json_kind
 from foveal.data.formats.splits import advise_splits, split_folders, take_split
 from foveal.errors import DataError
+from foveal.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,4 +108,4 @@ def file_of_split(files: list[Path], path: Path, split: str | None, *, called: s
 
 def write_json(file: Path, value: Any) -> None:
     """Write a JSON file, with names in their own letters."""
-    file.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+    write_text(file, json.dumps(value, ensure_ascii=False))
