@@ -102,13 +102,13 @@ def test_a_data_set_that_has_moved_as_a_whole_is_found_and_told_once(
     name: str, tmp_path: Path, picture: Picture, caplog: pytest.LogCaptureFixture
 ) -> None:
     wanted = [picture(tmp_path / f"images/{number}.png") for number in range(3)]
-    file = WRITERS[name](tmp_path, [f"C:\\Users\\ann\\cells\\{number}.png" for number in range(3)])
+    file = WRITERS[name](tmp_path, [f"C:\\people\\ann\\cells\\{number}.png" for number in range(3)])
     with caplog.at_level(logging.WARNING):
         dataset = read(file, name)
     assert dataset.paths == wanted
     assert [len(record) for record in dataset] == [1, 1, 1] if name != "cvat" else [0, 0, 0]
     (told,) = [record.message for record in caplog.records]
-    assert "C:/Users/ann/cells" in told
+    assert "C:/people/ann/cells" in told
     assert f"taken from {tmp_path / 'images'}: 3 of 3 found there" in told
 
 
@@ -134,14 +134,14 @@ def test_a_name_in_two_folders_is_an_error_that_names_both(
         (["data/images/a.png"], ["images/a.png"], ["data/images/a.png"]),
         (["Images/n/a.png"], ["n/a.png"], ["Images/n/a.png"]),
         (["train/a.png", "train/b.png"], ["a.png", "b.png"], ["train/a.png", "train/b.png"]),
-        (["a.png"], ["/home/ann/a.png"], ["a.png"]),
-        (["day/a.png"], ["/home/ann/day/a.png"], ["day/a.png"]),
-        (["set/day/a.png"], ["/home/ann/day/a.png"], ["set/day/a.png"]),
+        (["a.png"], ["/else/ann/a.png"], ["a.png"]),
+        (["day/a.png"], ["/else/ann/day/a.png"], ["day/a.png"]),
+        (["set/day/a.png"], ["/else/ann/day/a.png"], ["set/day/a.png"]),
         (["images/a.png"], ["../images/a.png"], ["images/a.png"]),
         (["images/a.png"], ["obj_train_data/a.png"], ["images/a.png"]),
         (["train/1.png", "val/1.png"], ["train/1.png", "val/1.png"], ["train/1.png", "val/1.png"]),
         # none of these is sure
-        (["day/a.png"], ["/home/ann/night/a.png"], [""]),
+        (["day/a.png"], ["/else/ann/night/a.png"], [""]),
         (["images/a.png"], ["n/a.png", "m/a.png"], ["", ""]),
         (["images/a.png"], ["a.png", "n/a.png"], ["images/a.png", ""]),
         (["images/a.png"], ["n/a.png", "n/b.png"], ["", ""]),
@@ -198,7 +198,7 @@ def test_in_the_folder_that_was_named_each_image_is_looked_for_by_itself(
 ) -> None:
     for name in ("a.png", "n/b.png", "c.png"):
         picture(tmp_path / "there" / name)
-    names = ("/home/ann/x/a.png", "D:\\n\\b.png", "m/gone.png", "k/c.png", "l/c.png")
+    names = ("/else/ann/x/a.png", "D:\\n\\b.png", "m/gone.png", "k/c.png", "l/c.png")
     found, problems = _find(tmp_path, *names, images=tmp_path / "there")
     assert found == ["there/a.png", "there/n/b.png", "", "", ""]
     assert "2 of 5 found there" in problems[0].message
