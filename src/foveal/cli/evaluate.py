@@ -73,6 +73,15 @@ def evaluate(
     precision: Annotated[
         Precision, typer.Option(help="How to compute (models); as for foveal predict.")
     ] = "auto",
+    result_boxes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="READING",
+            help="How the numbers of a bbox are meant in COCO results, where not as xywh; as "
+            "--boxes says it of DATA.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace what an earlier run wrote into --out."),
@@ -96,6 +105,7 @@ def evaluate(
             results=results,
             score_threshold=score_threshold,
             max_detections=max_detections or _COCO_MAX_DETECTIONS,
+            boxes=result_boxes,
         )
     else:
         evaluation = _evaluate_model(
@@ -131,6 +141,7 @@ def _evaluate_results(
     results: ResultFolder,
     score_threshold: float | None,
     max_detections: int,
+    boxes: str | None,
 ) -> Evaluation:
     from foveal.data.formats.coco_results import category_labels, read_results
     from foveal.evaluation.evaluate import evaluate as evaluate_detections
@@ -139,7 +150,7 @@ def _evaluate_results(
 
     labels = category_labels(address, dataset.classes, options)
     evaluation = evaluate_detections(
-        read_results(path, dataset, labels=labels, options=options),
+        read_results(path, dataset, labels=labels, options=options, boxes=boxes),
         dataset.targets,
         dataset.classes,
         max_detections=max_detections,

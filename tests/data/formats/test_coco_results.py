@@ -43,6 +43,12 @@ def load(truth: Path, value: object):
     return read_results(write(truth.parent, value), data, labels=labels)
 
 
+def load_as(truth: Path, value: object, boxes: str):
+    data = read(truth)
+    labels = category_labels(truth, data.classes)
+    return read_results(write(truth.parent, value), data, labels=labels, boxes=boxes)
+
+
 def test_ids_are_those_of_the_data_set(truth):
     found = load(
         truth,
@@ -171,3 +177,34 @@ def test_images_may_be_named_by_their_files_if_all_are(truth, caplog):
     assert "image_id is the name of the image's file" in caplog.text
     with pytest.raises(DataError, match=r"entry 1: image_id '20\.jpg' is not in the data set"):
         load(truth, [*named, {**GOOD, "image_id": "30.jpg"}])
+
+
+CORNERS = [
+    {**GOOD, "bbox": [60 + i, 40, 90 + i, 70], "image_id": 10 + 10 * (i % 2)} for i in range(9)
+]
+
+
+def test_corners_are_recognized_and_read_as_told(truth):
+    with pytest.raises(DataError, match=r"9 of 9 boxes can't be .*--result-boxes xyxy") as caught:
+        load(truth, CORNERS)
+    assert "results.json" in str(caught.value)
+    data = read(truth)
+    labels = category_labels(truth, data.classes)
+    path = truth.parent / "results.json"
+    found = read_results(path, data, labels=labels, boxes="xyxy")
+    assert found[1].boxes[0].tolist() == [60, 40, 90, 70]
+    assert read_results(path, data, labels=labels, boxes="xywh")[1].boxes[0, 2] == 60 + 90
+    with pytest.raises(DataError, match="entry 1: the box can't be two corners with y before x"):
+        load_as(truth, [{**GOOD, "bbox": [5, 5, 9, 2]}], "yxyx")
+
+
+def test_shares_in_results_are_recognized(truth):
+    with pytest.raises(DataError, match=r"--result-boxes xywh\+shares"):
+        load(truth, [{**GOOD, "bbox": [0.1, 0.2, 0.3, 0.4]}] * 6)
+    (first, _) = load_as(truth, [{**GOOD, "bbox": [0.1, 0.2, 0.3, 0.4]}], "shares")
+    assert first.boxes.tolist() == [pytest.approx([10, 16, 40, 48])]
+
+
+def test_results_that_leave_their_images_a_little_are_let_be(truth):
+    (first, _) = load(truth, [{**GOOD, "bbox": [90 - i, 70, 12, 12]} for i in range(9)])
+    assert len(first) == 9

@@ -17,6 +17,7 @@ from foveal.data.formats.coco import agreeing_id, agreeing_ids
 from foveal.data.formats.detect import find_format
 from foveal.data.formats.extents import box_of_segmentation
 from foveal.data.formats.parsing import as_number, read_json
+from foveal.data.formats.units import BoxReading, doubt, parse_reading, reread
 from foveal.data.opening import AS_FOUND
 from foveal.errors import DataError
 from foveal.structures import Detections
@@ -70,6 +71,7 @@ def read_results(
     *,
     labels: Mapping[Any, int],
     options: DataOptions = AS_FOUND,
+    boxes: str | None = None,
 ) -> list[Detections]:
     """Read what a detector found in the images of a data set.
 
@@ -79,12 +81,14 @@ def read_results(
         labels: of each category id, as `category_labels` gives them.
         options: how the data set was opened; classes that a file names itself are renamed and left
             out as those of the data set were.
+        boxes: how the numbers of a bbox are meant, where not as x, y, width, height; see `read`.
 
     Returns:
         One for each image of the data set, in its order, original pixels, best first.
 
     Raises:
-        DataError: it is not such a file, or names an image or category that the data set lacks.
+        DataError: it is not such a file, names an image or category that the data set lacks, or
+            its boxes are meant otherwise.
     """
     document = read_json(path)
     if isinstance(document, list):
@@ -107,7 +111,9 @@ def read_results(
             columns = _columns(entries, images, labels)
         except _FAULTS:
             raise DataError(_first_fault(entries, path, images, labels)) from None
-    detections = _by_image(*columns, data)
+    image, label, found, scores = columns
+    found = _as_meant(found, image, data, path, boxes)
+    detections = _by_image(image, label, found, scores, data)
     if isinstance(document, dict):
         return _marked(detections, document["images"], images)
     return detections
@@ -285,6 +291,37 @@ def _marked(
         if number is not None and isinstance(score, int | float) and 0 < score <= 1:
             detections[number] = replace(detections[number], left_out_score=float(score))
     return detections
+
+
+def _as_meant(
+    boxes: NDArray[np.float32],
+    image: NDArray[np.int64],
+    data: Dataset,
+    path: Path,
+    reading: str | None,
+) -> NDArray[np.float32]:
+    """The boxes in the reading that was asked for, else as they are unless they can't be right."""
+    sizes = np.array([(r.width, r.height) * 2 for r in data], np.float64).reshape(-1, 4)
+    limits = sizes[image]
+    own = BoxReading("xywh")
+    if reading is None:
+        doubted = doubt(boxes.astype(np.float64), limits, own=own)
+        if doubted is None:
+            return boxes
+        message = doubted.explain("--result-boxes")
+        if doubted.certain:
+            raise DataError(f"{path}: {message}")
+        log.warning("%s: %s", path, message)
+        return boxes
+    other = parse_reading(reading, own)
+    again = reread(boxes.astype(np.float64), limits, own=own, other=other).astype(np.float32)
+    wrong = ~(np.isfinite(again).all(axis=1) & (again[:, 2:] >= again[:, :2]).all(axis=1))
+    if wrong.any():
+        raise DataError(
+            f"{path}, entry {int(np.argmax(wrong)) + 1}: the box can't be {other.describe()}. "
+            f"Expected all of them so: leave out --result-boxes {reading}, or say another."
+        )
+    return again
 
 
 def _by_image(

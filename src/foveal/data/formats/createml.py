@@ -76,6 +76,7 @@ def read(
         classes=class_file(root),
         source=class_source(root),
         more_names=_names(document for each, document in documents.items() if each != file),
+        written="cxcywh",
     )
 
 

@@ -71,6 +71,7 @@ def read(
         finder,
         policy,
         classes=tuple(dict.fromkeys(name for name in names if name != IGNORE)),
+        written="xywh",
     )
 
 

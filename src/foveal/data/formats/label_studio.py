@@ -90,6 +90,7 @@ def read(
         classes=class_file(root),
         source=class_source(root),
         more_names=_names(listed for each, listed in tasks.items() if each != file),
+        written=None,
     )
 
 

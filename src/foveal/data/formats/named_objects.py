@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from foveal.data.formats.image_files import ImageFinder
     from foveal.data.formats.issues import IssuePolicy
+    from foveal.data.formats.records import Written
 
 UNNAMED = "object"
 """The class of objects in a file that names no class at all."""
@@ -64,6 +65,7 @@ def gather(
     classes: tuple[str, ...] = (),
     source: Path | None = None,
     more_names: Iterable[str] = (),
+    written: Written | None = "xyxy",
 ) -> Dataset:
     """Find the images, read their objects, and make the data set.
 
@@ -75,6 +77,7 @@ def gather(
         classes: in their order; where there are none, the names found are sorted.
         source: the file that lists the classes, if it is one of its own.
         more_names: further classes, of the data set's other files.
+        written: how the files write boxes; None where that says nothing about other readings.
 
     Raises:
         DataError: an image's name is none, or an object can't be right and the policy is to stop.
@@ -106,7 +109,8 @@ def gather(
             classes = (UNNAMED,)
             found = [[item._replace(name=UNNAMED) for item in items] for items in found]
     labels = Labels(classes, policy, source=source)
-    table = ObjectTable(images[0].place.partition(" ")[0] if images else "image")
+    unit = images[0].place.partition(" ")[0] if images else "image"
+    table = ObjectTable(unit, written=written)
     for number, (image, row, items) in enumerate(zip(images, rows, found, strict=True)):
         for item in items:
             place = f"{image.place}, {item.place}"

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from foveal.data.formats.issues import IssuePolicy, Kind
 
+Written = Literal["xyxy", "xywh", "cxcywh"]
+"""How a file writes the numbers of a box: corners, a corner and sides, or a center and sides."""
+
 ROUNDING = 1.0
 """A box that leaves its image by no more than this, in pixels, is clipped without a word."""
 
@@ -59,7 +62,7 @@ class ObjectTable:
     numbers: Sequence[Any] = field(default_factory=list)
     areas: Sequence[float] | NDArray[np.float64] | None = None
     flags: dict[str, Sequence[Any]] = field(default_factory=dict)
-    written: Literal["xyxy", "xywh", "cxcywh"] | None = "xyxy"
+    written: Written | None = "xyxy"
     shares: bool = False
 
     def add(
@@ -203,9 +206,9 @@ def _as_meant(
         kind: Kind = "boxes read otherwise" if doubted.certain else "boxes look otherwise"
         place = f"{columns.unit} {columns.numbers[first]}"
         if doubted.certain or policy.problems is not None:
-            policy.report(AnnotationIssue(kind, columns.files[first], place, str(doubted)))
+            policy.report(AnnotationIssue(kind, columns.files[first], place, doubted.explain()))
         else:
-            policy.note(str(doubted).rstrip("."), file=columns.files[first], place=place)
+            policy.note(doubted.explain().rstrip("."), file=columns.files[first], place=place)
     return boxes
 
 

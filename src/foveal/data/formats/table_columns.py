@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-Written = Literal["xyxy", "xywh", "cxcywh"]
+    from foveal.data.formats.records import Written
+
 BoxCells = Literal["corners", "sides", "center", "bbox", "boxes", "geometry"]
 Rows = list[tuple[int, list[str]]]
 

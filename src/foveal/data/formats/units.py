@@ -43,6 +43,8 @@ CONVINCING = 0.98
 FEWEST = 5
 """Impossible boxes that tell something; fewer do where no box at all is possible."""
 _FEWEST_OF_ALL = 3
+_CARELESS = 0.1
+"""How far a box may leave its image and be possible, as a share of its side."""
 _SMALLEST_FOR_SHARES = 16
 _SMALLEST_FOR_PERCENT = 200
 """Sides of images in pixels: in smaller ones small numbers may be pixels."""
@@ -83,7 +85,8 @@ class Doubt:
     impossible: NDArray[np.bool_]
     certain: bool
 
-    def __str__(self) -> str:
+    def explain(self, option: str = "--boxes", keyword: str = "boxes") -> str:
+        """What the boxes look like, and the option that reads them so."""
         count = int(self.impossible.sum())
         other = self.others[0]
         why = (
@@ -94,8 +97,8 @@ class Doubt:
         )
         more = "".join(f" or {reading}" for reading in self.others[1:2])
         return (
-            f"{why} {other.describe()}. Read them so with --boxes {other}{more} (in Python "
-            f"boxes={str(other)!r}); --boxes {self.own} keeps them as they are."
+            f"{why} {other.describe()}. Read them so with {option} {other}{more} (in Python "
+            f"{keyword}={str(other)!r}); {option} {self.own} keeps them as they are."
         )
 
 
@@ -248,6 +251,7 @@ def _fitting(
 
 
 def _possible(boxes: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which boxes have an area and lie in their image, but for a pixel and a hundredth."""
-    inside = (boxes[:, :2] >= -1) & (boxes[:, 2:] <= limits[:, 2:] * 1.01 + 1)
+    """Which boxes have an area and lie in their image, but for what a careless hand may leave."""
+    slack = 1 + 0.01 * limits[:, 2:] + _CARELESS * np.abs(boxes[:, 2:] - boxes[:, :2])
+    inside = (boxes[:, :2] >= -slack) & (boxes[:, 2:] <= limits[:, 2:] + slack)
     return np.asarray((inside & (boxes[:, 2:] > boxes[:, :2])).all(axis=1))

@@ -87,6 +87,7 @@ def read(
         policy,
         classes=_merged(options, documents, attribute),
         more_names=_names(documents, attribute, skip=file),
+        written="xywh",
     )
 
 

@@ -70,6 +70,7 @@ def read(
         finder,
         policy,
         classes=tuple(dict.fromkeys(known)) if names - {IGNORE, ""} <= set(known) else (),
+        written="xywh",
     )
 
 
