@@ -15,7 +15,7 @@ import typer
 from foveal.cli.console import make_console, say
 from foveal.errors import FovealError
 from foveal.files import write_file, writing
-from foveal.text import counted
+from foveal.text import counted, listed
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
@@ -144,7 +144,7 @@ def _make_room(paths: _Paths) -> None:
     if present and (present - known or paths.settings.name not in present):
         strange = sorted(present - known) or sorted(present)
         raise FovealError(
-            f"{out}: holds something that is not from a demo ({', '.join(strange[:4])}). "
+            f"{out}: holds something that is not from a demo ({listed(strange, 4)}). "
             "Choose a new or empty folder: --out DIR."
         )
     with writing(out, advice="Choose another --out."):

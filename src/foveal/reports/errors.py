@@ -22,7 +22,7 @@ from foveal.reports.parts import (
 )
 from foveal.reports.results import MAX_CLASSES
 from foveal.structures import RGB, PixelRange, Target
-from foveal.text import decimal
+from foveal.text import counted, decimal
 from foveal.visualization import charts, colors
 from foveal.visualization.boxes import draw_comparison
 
@@ -78,8 +78,8 @@ def pictures_section(
         ]
     )
     text = (
-        "The images with the most errors, worst first. Some errors may be missing or wrong "
-        "annotations: look before you trust either. Click a picture to enlarge it."
+        f"{counted(len(pictures), 'image')} with the most errors, worst first. Some errors may be "
+        "missing or wrong annotations: look before you trust either. Click a picture to enlarge it."
     )
     parts: list[Part] = [
         text,
@@ -201,13 +201,17 @@ def _frequent_confusions(confusion: Confusion) -> list[Part]:
     if not numbers.any():
         return ["No class is taken for another."]
     order = np.argsort(-numbers, axis=None, kind="stable")[:_MAX_CONFUSIONS]
+    pairs_in_all = int((numbers > 0).sum())
     pairs = zip(*np.unravel_index(order, numbers.shape), strict=True)
     rows = [
         (confusion.names[true], confusion.names[predicted], f"{numbers[true, predicted]:,}")
         for true, predicted in pairs
         if numbers[true, predicted]
     ]
-    caption = "Which class is taken for which most often, at the score threshold."
+    caption = (
+        f"Which class is taken for which most often, at the score threshold: {len(rows)} of "
+        f"{counted(pairs_in_all, 'pair')}."
+    )
     return [Table(("true class", "predicted as", "objects"), rows, caption, text_columns=2)]
 
 

@@ -110,6 +110,9 @@ def counting_section(evaluation: Evaluation) -> Section | None:
         "number is exact, and below 0 where the mean true number would be nearer than the "
         "predicted ones."
     )
+    hidden = len(groups) - len(shown)
+    if hidden > 0:
+        text += f" Of the classes those with the most objects are drawn, {hidden:,} others are not."
     return Section("Counting", [text, Charts(drawn), Table(columns, rows, caption)])
 
 

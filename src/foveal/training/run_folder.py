@@ -12,6 +12,7 @@ from pathlib import Path
 from foveal.checkpoints.finding import BEST, EXPORTED, LAST
 from foveal.errors import TrainingError
 from foveal.files import writing
+from foveal.text import listed
 
 TRACKED_AS = "foveal"
 """The project's name for trackers, and their folder within the run's."""
@@ -96,7 +97,7 @@ class RunFolder:
             else "Choose another folder, or pass --overwrite to put the run beside what is there"
         )
         raise TrainingError(
-            f"{self.path}: is not empty (it holds {', '.join(present[:4])}). {way_out}."
+            f"{self.path}: is not empty (it holds {listed(present, 4)}). {way_out}."
         )
 
     def clear(self) -> tuple[Path, ...]:

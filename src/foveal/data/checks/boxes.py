@@ -11,6 +11,7 @@ from foveal.data.checks.findings import EXPLAINS_OTHERS, Finding, make_finding
 from foveal.data.statistics import StackedObjects, stack_objects
 from foveal.geometry.anchor_reach import center_gaps, level_locations, within_reach
 from foveal.geometry.arrays import iou
+from foveal.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -228,7 +229,7 @@ def check_sizes(
         for i, (width, height) in zip(chosen[small], sides[small].tolist(), strict=True)
     ]
     labels = [dataset.classes[label] for label in objects.labels[chosen[small]]]
-    most = ", ".join(f"{name} {count:,}" for name, count in Counter(labels).most_common(4))
+    most = listed([f"{name} {count:,}" for name, count in Counter(labels).most_common()], 4)
     return make_finding(
         "object too small", "doubt",
         "{n} object{s}" f" of {len(chosen):,} too small for any anchor at this input size: "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from foveal.data.dataset import ANY_CLASS
 from foveal.data.formats.issues import AnnotationIssue
 from foveal.data.formats.parsing import read_lines
+from foveal.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,6 +54,7 @@ class Labels:
         self.classes = classes
         self._index = {name: label for label, name in enumerate(classes)} | {IGNORE: ANY_CLASS}
         self._judge = policy
+        self._known = listed([repr(name) for name in classes], 20) or "none"
         self._of_source = f" in {source.name}" if source else ""
         self._advice = f" Correct {source}, or move it away if it is another's." if source else ""
 
@@ -60,10 +62,9 @@ class Labels:
         """The label of a name, ANY_CLASS for IGNORE; None, and a report, where it is no class."""
         label = self._index.get(name)
         if label is None:
-            known = ", ".join(map(repr, self.classes[:20])) or "none"
             message = (
                 f"class {name!r} is not one of the classes{self._of_source}. Expected one of "
-                f"{known}.{self._advice}"
+                f"{self._known}.{self._advice}"
             )
             if not name:
                 message = "the object has no class. Expected the name of one."

@@ -114,7 +114,8 @@ def _yaml(file: Path, images: Path | None) -> Header:
     if isinstance(names, dict):
         ids = sorted(names, key=lambda key: (len(str(key)), str(key)))
         if ids != [str(number) for number in range(len(names))]:
-            raise DataError(f"{file}, names: the ids are {ids[:20]}. Expected 0, 1, 2, ...")
+            more = f" and {len(ids) - 20} more" if len(ids) > 20 else ""
+            raise DataError(f"{file}, names: the ids are {ids[:20]}{more}. Expected 0, 1, 2, ...")
         names = [names[key] for key in ids]
     expect(names, list, file=file, place="names", what="the list of class names")
     for number, name in enumerate(names):
