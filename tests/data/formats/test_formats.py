@@ -177,6 +177,19 @@ def test_no_images_and_no_objects(name: str, make_dataset: Callable, tmp_path: P
     assert found.target(0).boxes.shape == (0, 4)
 
 
+@pytest.mark.parametrize(
+    "name", ["coco", "label_studio", "via", "vott", "supervisely", "createml", "datumaro"]
+)
+def test_no_images_at_all(name: str, make_dataset: Callable, tmp_path: Path) -> None:
+    data = make_dataset(ROWS[:1])
+    write(data.take([]), tmp_path / "nothing", name)
+    write(data, tmp_path / "written", name, splits={"train": [0], "val": []})
+    for address in (tmp_path / "nothing", f"{tmp_path}/written:val"):
+        found = read(address, name)
+        assert (len(found), found.classes) == (0, data.classes)
+    assert len(read(f"{tmp_path}/written:train")) == 1
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_names_that_look_like_something_else(
     name: str, make_dataset: Callable, assert_same: Callable, tmp_path: Path

@@ -11,6 +11,7 @@ import pytest
 
 from foveal.data.dataset import ANY_CLASS
 from foveal.data.formats import labelme, read
+from foveal.errors import DataError
 
 
 def lay(path: Path, *shapes: dict[str, Any], image: str = "a.png") -> Path:
@@ -66,3 +67,19 @@ def test_folders_are_splits_and_share_their_classes(tmp_path: Path, picture: Cal
     assert data.classes == ("ant", "cell")
     assert [record.path for record in data] == images[:1]
     assert [record.path for record in labelme.read(tmp_path)] == images
+
+
+def test_strangers_are_passed_over_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lay(tmp_path / "a.json", shape("rectangle", ["1", "2.5"], [11, 14]))
+    for name, text in {"meta.json": "{}", "list.json": "[1]"}.items():
+        (tmp_path / name).write_text(text)
+    data = read(tmp_path)
+    assert [record.boxes.tolist() for record in data] == [[[1, 2.5, 11, 14]]]
+    assert "JSON files without shapes are passed over (2 x, first: list.json" in caplog.text
+    with pytest.raises(DataError, match="no annotations in it, it is an empty object"):
+        read(tmp_path / "meta.json", "labelme")
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(DataError, match=r"list\.json, top level: no annotations in it"):
+        read(tmp_path, "labelme")

@@ -66,6 +66,19 @@ def test_versions_and_tables_say_the_same(tmp_path: Path) -> None:
         assert data.records[0].labels.tolist() == [1, 0]
 
 
+def test_makesense_writes_it_too(tmp_path: Path) -> None:
+    corners = {"all_points_x": [5, 9, 7, 5], "all_points_y": [5, 6, 20, 5]}
+    shape = {
+        "shape_attributes": {"name": "polygon", **corners},
+        "region_attributes": {"label": "x"},
+    }
+    image = {"fileref": "", "size": 5, "filename": "a.png", "base64_img_data": ""}
+    document = {"a.png": image | {"file_attributes": {}, "regions": {"0": shape}}}
+    data = read(lay(tmp_path / "labels.json", document))
+    assert data.classes == ("x",)
+    assert data.records[0].boxes.tolist() == [[5, 5, 9, 20]]
+
+
 def test_shapes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     corners = {"all_points_x": [5, 9, 7], "all_points_y": [5, 6, 20]}
     ellipse = {"name": "ellipse", "cx": 30, "cy": 20, "rx": 10, "ry": 5}

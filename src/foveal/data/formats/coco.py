@@ -263,6 +263,7 @@ def _turn(table: ObjectTable, file: Path, policy: IssuePolicy) -> None:
         boxes[i] = extent_of(boxes[i], attributes[i], outlines[i] if outlines else None)
         attributes[i] = {k: v for k, v in attributes[i].items() if k != "rotation"} or None
     table.boxes = boxes
+    table.written = None
     table.flags["attributes"] = attributes
     policy.note(
         "Boxes with attributes.rotation are turned: the extent of each is its box",
@@ -392,6 +393,18 @@ def _alike(
     class_keys: Mapping[str, Any],
 ) -> tuple[dict[str, Any], list[str]]:
     """An annotation as COCO writes it, of one as tools write it; and what was changed."""
+    box = item.get("bbox")
+    if (
+        type(box) is list
+        and len(box) == 4
+        and not isinstance(item.get("area"), str)
+        and type(item.get("image_id")) in (int, str)
+        and type(item.get("category_id")) in (int, str)
+        and item["image_id"] in images
+        and item["category_id"] in classes
+        and not any(isinstance(value, str) for value in box)
+    ):
+        return item, []
     alike, notes = dict(item), []
     for field, known, texts in (
         ("image_id", images, image_keys),
@@ -401,7 +414,6 @@ def _alike(
         alike[field] = agreeing_id(key, known, texts)
         if alike[field] is not key and alike[field] != key:
             notes.append(f"{field} is written otherwise (text or number) than the id that it means")
-    box = item.get("bbox")
     if isinstance(box, list) and any(isinstance(value, str) for value in box):
         numbers = [as_number(value) for value in box]
         if None not in numbers:

@@ -213,7 +213,7 @@ def _objects(
         attributes = found if isinstance(found, dict) else {}
         turned += bool(rotation_of(attributes))
         ignored = any(attributes.get(name) in TRUE for name in ("is_crowd", "ignored"))
-        yield NamedObject(place, text_of_name(names[key]), box, ignored)
+        yield NamedObject(place, text_of_name(names[key]), box, ignored, kind == "bbox")
     if turned:
         policy.note(
             "Boxes with attributes.rotation are turned: the extent of each is its box",

@@ -55,7 +55,7 @@ def _paths(text: str) -> list[str]:
     if scheme and scheme[1].lower() in _WEB:
         rest = rest.partition("/")[2]
     found = []
-    for path in dict.fromkeys((rest, unquote(rest))):
+    for path in dict.fromkeys((rest, unquote(rest, errors="surrogateescape"))):
         parts = [p for p in path.replace("\\", "/").split("/") if p not in ("", ".", "..")]
         if not parts:
             continue

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from foveal.data.folders import files_in, files_one_below
-from foveal.data.formats.json_kinds import json_kind
+from foveal.data.formats.json_kinds import json_kind, look_at
 from foveal.data.formats.splits import advise_splits, split_folders, take_split
 from foveal.errors import DataError
 from foveal.files import write_text
@@ -40,8 +40,16 @@ def is_json_of(file: Path, format: str) -> bool:  # noqa: A002
     return kind is not None and kind.format == format
 
 
+def _is_empty(file: Path) -> bool:
+    """Whether a file is a list of nothing, as a split without images is written."""
+    try:
+        return file.stat().st_size < 64 and look_at(file) == []
+    except ValueError:
+        return False
+
+
 def annotation_files(path: Path, format: str, *, called: str) -> list[Path]:  # noqa: A002
-    """The file itself, or the files of a format in a folder.
+    """The file itself, or the files of a format in a folder; empty lists are of any.
 
     Args:
         path: of the data set.
@@ -54,7 +62,7 @@ def annotation_files(path: Path, format: str, *, called: str) -> list[Path]:  # 
     if path.is_file():
         return [path]
     listed = json_files(path)
-    found = [file for file in listed if is_json_of(file, format)]
+    found = [file for file in listed if is_json_of(file, format) or _is_empty(file)]
     if not found:
         there = ", ".join(str(file.relative_to(path)) for file in listed[:20]) or "none"
         raise DataError(

@@ -118,7 +118,7 @@ def write(
         document = [
             {
                 "id": i + 1,
-                "data": {"image": f"{_ROOT}images/{quote(names[i])}"},
+                "data": {"image": f"{_ROOT}images/{_quoted(names[i])}"},
                 "annotations": [
                     {
                         "id": i + 1,
@@ -133,6 +133,11 @@ def write(
         write_json(folder / f"{part}.json", document)
     text = "".join(f"{name}\n" for name in data.classes)
     write_text(folder / "labels.txt", text)
+
+
+def _quoted(name: str) -> str:
+    """A file's name in an address; one that is not UTF-8 by its bytes."""
+    return quote(name, errors="surrogateescape")
 
 
 def _written(record: Record, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,8 @@ from foveal.data.folders import files_below, folders_in
 from foveal.data.formats.class_names import Labels, class_file, class_source, found_classes
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
-from foveal.data.formats.parsing import LARGEST_TEXT, expect, read_json
+from foveal.data.formats.json_kinds import refusal
+from foveal.data.formats.parsing import LARGEST_TEXT, as_number, expect, read_json
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.splits import take_split
@@ -68,7 +69,8 @@ def read(
         others = ", ".join(folder.name for folder in folders_in(root)) or "none"
         there = f" Folders there: {others}." if split else ""
         raise DataError(f"{where}: no LabelMe files. Expected .json files with shapes.{there}")
-    documents = {file: _document(file) for file in everything}
+    documents = _documents(everything, path, policy)
+    files = [file for file in files if file in documents]
     names = (str(shape.get("label", "")) for d in documents.values() for shape in d["shapes"])
     classes = class_file(root) or found_classes(names)
     labels = Labels(classes, policy, source=class_source(root))
@@ -134,15 +136,34 @@ def _shapes(record: Record, classes: tuple[str, ...]) -> Iterator[dict[str, Any]
         }
 
 
-def _document(file: Path) -> dict[str, Any]:
-    document = expect(
-        read_json(file, LARGEST_TEXT), dict, file=file, place="top level", what="the file"
-    )
+def _documents(files: Sequence[Path], path: Path, policy: IssuePolicy) -> dict[Path, Any]:
+    """The value of each file; in a folder JSON of another kind is passed over, which is said.
+
+    Raises:
+        DataError: the file that was named is not LabelMe's, or none of the folder is.
+    """
+    documents = {}
+    others = []
+    for file in files:
+        value = read_json(file, LARGEST_TEXT)
+        if isinstance(value, dict) and {"shapes", "imagePath"} & value.keys():
+            documents[file] = _checked(value, file)
+        elif file == path:
+            raise refusal(file, value, wanted="an object with shapes")
+        else:
+            others.append((file, value))
+            policy.note("JSON files without shapes are passed over", file=file, place="top level")
+    if others and not documents:
+        raise refusal(*others[0], wanted="an object with shapes")
+    return documents
+
+
+def _checked(document: dict[str, Any], file: Path) -> dict[str, Any]:
     document.pop("imageData", None)
     shapes = expect(document.get("shapes"), list, file=file, place="shapes", what='"shapes"')
     for number, shape in enumerate(shapes, 1):
         expect(shape, dict, file=file, place=f"shape {number}", what="the entry")
-    return document  # type: ignore[no-any-return]
+    return document
 
 
 def _row(document: dict[str, Any], file: Path, finder: ImageFinder) -> ImageRow:
@@ -200,11 +221,10 @@ def _points(value: Any) -> list[tuple[float, float]] | None:
     for point in value:
         if not isinstance(point, list) or len(point) != 2:
             return None
-        if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in point):
+        x, y = as_number(point[0]), as_number(point[1])
+        if x is None or y is None:
             return None
-        if any(isinstance(v, int) and abs(v) >= 2**63 for v in point):
-            return None
-        points.append((float(point[0]), float(point[1])))
+        points.append((x, y))
     return points
 
 

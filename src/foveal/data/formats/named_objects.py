@@ -27,12 +27,21 @@ TRUE = (True, 1, "1", "true", "True", "yes")
 
 
 class NamedObject(NamedTuple):
-    """An object: where its image's entry lists it, the name of its class, xyxy in pixels."""
+    """An object of an image.
+
+    Attributes:
+        place: where its image's entry lists it.
+        name: of its class.
+        box: xyxy in pixels.
+        ignored: whether it is a region to ignore.
+        drawn_as_box: whether the file writes the box, not a shape of which this is the extent.
+    """
 
     place: str
     name: str
     box: Sequence[float]
     ignored: bool = False
+    drawn_as_box: bool = True
 
 
 class NamedImage(NamedTuple):
@@ -119,6 +128,8 @@ def gather(
                 ignored = item.ignored or label < 0
                 where = place.partition(" ")[2]
                 table.add(number, item.box, label, file=image.file, number=where, ignored=ignored)
+    if not all(item.drawn_as_box for items in found for item in items):
+        table.written = None
     records = assemble(rows, table, policy)
     policy.close()
     return Dataset(records, classes, finder.images or finder.root)

@@ -180,7 +180,8 @@ def _checked(
             place = f"{columns.unit} {columns.numbers[i]}"
             policy.report(AnnotationIssue(kind, columns.files[i], place, message, row.path))
     if policy.bad_boxes == "keep":
-        return written.astype(np.float32), finite
+        with np.errstate(over="ignore"):
+            return written.astype(np.float32), finite
     return clipped32, finite & still
 
 

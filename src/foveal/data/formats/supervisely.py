@@ -71,8 +71,8 @@ def read(
         _, files = take_split(
             split, folder, lambda name: [f for f in everything if f.parent.parent == folder / name]
         )
-    if not files:
-        where = folder if split is None else folder / split
+    where = folder if split is None else folder / split
+    if not (files or (where / _META).is_file() or (where / "ann").is_dir()):
         raise DataError(f"{where}: no annotations. Expected {where}/ann/IMAGE.json (Supervisely).")
     policy = IssuePolicy(bad_boxes, problems)
     classes = _classes(folder)
@@ -86,6 +86,7 @@ def read(
         lambda image, row: _objects(image, row, policy),
         finder,
         policy,
+        written="xyxy",
         classes=classes,
         more_names=more,
     )
@@ -216,7 +217,7 @@ def _objects(image: NamedImage, row: ImageRow, policy: IssuePolicy) -> Iterator[
         ignored = isinstance(tags, list) and any(
             isinstance(tag, dict) and tag.get("name") == "ignored" for tag in tags
         )
-        yield NamedObject(place, _name(item), box, ignored)
+        yield NamedObject(place, _name(item), box, ignored, kind == "rectangle")
 
 
 def _box(item: dict[str, Any]) -> Sequence[float] | None:

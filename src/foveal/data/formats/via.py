@@ -331,7 +331,7 @@ def _objects(
         found = region.get("region_attributes")
         attributes = found if isinstance(found, dict) else {}
         ignored = _value(attributes.get("ignored")).lower() in ("true", "1", "yes")
-        yield NamedObject(place, _value(attributes.get(attribute)), box, ignored)
+        yield NamedObject(place, _value(attributes.get(attribute)), box, ignored, kind == "rect")
 
 
 def _box(shape: dict[str, Any]) -> Sequence[float] | None:
