@@ -191,7 +191,8 @@ def _class_names(
     if len(names) not in (channels, channels - 1) or not names:
         raise WeightsError(
             f"{path}: has {channels} class channels and there are {len(names)} names. "
-            f"Expected {channels - 1} (the first channel is background) or {channels}."
+            f"Expected {channels - 1} (the first channel is background) or {channels}: --classes "
+            "FILE (in Python classes=...)."
         )
     return names, len(names) < channels
 

@@ -237,7 +237,8 @@ class Dataset:
             if record.path in paths:
                 raise DataError(
                     f"{record.path} is in both {self.name or 'the first data set'} and "
-                    f"{other.name or 'the second'}. Expected data sets without common images."
+                    f"{other.name or 'the second'}. Expected data sets without common images: "
+                    "take it out of one, or name one of them alone."
                 )
         return replace(
             self,
@@ -358,9 +359,7 @@ def _advise(strange: Sequence[str], known: Sequence[str]) -> str:
         near = get_close_matches(name.casefold(), folded, 1)
         renames.append(shlex.quote(f"{name}={folded[near[0]] if near else 'CLASS'}"))
     rename, ignore, only = (
-        " ".join(f"{option} {word}" for word in words)
-        if len(words) <= _ADVISED
-        else f"{option} {words[0]} and so on"
+        f" {option} ".join(words) if len(words) <= _ADVISED else f"{words[0]} and so on"
         for option, words in (
             ("--rename", renames),
             ("--ignore", [shlex.quote(name) for name in strange]),
@@ -368,9 +367,9 @@ def _advise(strange: Sequence[str], known: Sequence[str]) -> str:
         )
     )
     return (
-        f"Give them a name that it knows: {rename} (in Python dataset.rename(...)); make them "
-        f"regions to ignore: {ignore} (dataset.ignoring(...)); or leave them out: {only} "
-        "(dataset.only(...))."
+        f"Give them a name that it knows: --rename {rename} (in Python dataset.rename(...)); make "
+        f"them regions to ignore: --ignore {ignore} (dataset.ignoring(...)); or leave them out: "
+        f"--only {only} (dataset.only(...))."
     )
 
 

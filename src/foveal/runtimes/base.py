@@ -48,7 +48,8 @@ class InputSizes:
         if height % self.multiple or width % self.multiple:
             raise SettingsError(
                 f"{where}: an input of {width} x {height} pixels. Expected multiples of "
-                f"{self.multiple}: set preparation.multiple={self.multiple}."
+                f"{self.multiple}: a model that gives them is trained with --set "
+                f"preparation.multiple={self.multiple}."
             )
 
 

@@ -41,7 +41,8 @@ def describe_missing_objects(training: Dataset, validation: Dataset) -> list[str
         warnings.append(
             f"There is no object in the {counted(len(validation), 'validation image')}: AP is "
             "undefined, and no epoch can be told to be the best. Give images with objects: --valid "
-            "DATA (in Python fit(valid=...)), or hold out more, training.validation_fraction."
+            "DATA (in Python fit(valid=...)), or hold out more: --set "
+            "training.validation_fraction=F."
         )
     elif absent := _absent(measured, training.classes, unless=learned == 0):
         warnings.append(

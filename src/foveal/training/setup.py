@@ -54,7 +54,8 @@ def make_accelerator(trackers: tuple[str, ...] = (), *, folder: Path | None = No
     check_trackers(trackers)
     if trackers and folder is None:
         raise SettingsError(
-            f"training.trackers = {list(trackers)}: trackers need a run folder. Give one (--out)."
+            f"training.trackers = {list(trackers)}: trackers need a run folder. Give one: --out "
+            "RUN (in Python out=...)."
         )
     from accelerate import Accelerator
 

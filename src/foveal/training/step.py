@@ -300,18 +300,19 @@ def memory_error(parts: Sequence[Batch], device: torch.device) -> DeviceMemoryEr
     images, _, height, width = parts[0].images.shape
     if images > 1:
         advice = (
-            f"Set training.accumulate={2 * len(parts)} (it is {len(parts)}): the same result in "
-            f"parts of {math.ceil(images / 2)} image(s). Or halve training.batch"
+            f"Give --set training.accumulate={2 * len(parts)} (it is {len(parts)}): the same "
+            f"result in parts of {math.ceil(images / 2)} image(s). Or halve the batch, --set "
+            "training.batch=N"
         )
     else:
         advice = (
-            "There is one image at a time already: lower preparation.shorter and "
-            "preparation.longer by a quarter"
+            "There is one image at a time already: make it smaller by a quarter, --set "
+            "preparation.shorter=N --set preparation.longer=N"
         )
     return DeviceMemoryError(
         f"The memory of {device} is too small to train on {images} image(s) of {width} x {height} "
-        f"pixels at once. {advice}, or choose a smaller model.backbone. "
-        "training.precision=bf16 needs about half of what float32 does."
+        f"pixels at once. {advice}; or choose a smaller network, --set "
+        "model.backbone=NAME. --set training.precision=bf16 needs about half of what float32 does."
     )
 
 

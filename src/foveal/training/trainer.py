@@ -110,7 +110,8 @@ def train(
     folder = RunFolder(out) if out else None
     if resume and folder is None:
         raise TrainingError(
-            "A run without a folder can't be resumed. Give the run's folder (--out)."
+            "A run without a folder can't be resumed. Give the run's folder: --out RUN (in "
+            "Python out=...)."
         )
     if not len(data):
         raise TrainingError("There are no images to train on.")

@@ -26,8 +26,9 @@ def find_batch_size(
     """
     if not fits(start):
         raise TrainingError(
-            f"Not even a batch of {start} fits into the memory. Lower preparation.shorter and "
-            "preparation.longer, or choose a smaller model.backbone."
+            f"Not even a batch of {start} fits into the memory. Make the images smaller, --set "
+            "preparation.shorter=N --set preparation.longer=N, or choose a smaller network, --set "
+            "model.backbone=NAME."
         )
     size = start
     while 2 * size <= max_batch and fits(2 * size):

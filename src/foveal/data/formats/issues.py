@@ -141,7 +141,8 @@ class IssuePolicy:
         elif self.bad_boxes == "stop":
             raise DataError(
                 f"{problem.file}, {problem.place}: {problem.message} "
-                'Correct it, or pass bad_boxes="drop".'
+                "Correct it, or leave such boxes out: --bad-boxes drop (in Python bad_boxes="
+                '"drop").'
             )
         else:
             self._seen.setdefault(problem.kind, []).append(problem)

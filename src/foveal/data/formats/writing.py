@@ -149,8 +149,8 @@ def expect_line_names(classes: Sequence[str], *, blanks: bool, format_name: str)
     for name in classes:
         if name != name.strip() or not name.isprintable() or (not blanks and " " in name):
             raise DataError(
-                f"{format_name} can't hold the class name {name!r}. Give it another one with "
-                "rename(), or choose another format."
+                f"{format_name} can't hold the class name {name!r}. Give it another one, --rename "
+                "OLD=NEW (in Python dataset.rename({...})), or choose another format, --to NAME."
             )
 
 

@@ -313,7 +313,8 @@ def _with_bands(values: NDArray[Any], bands: int, path: Path) -> NDArray[Any]:
         return converted
     given = values.shape[2]
     raise ImageError(
-        f"{path}: has {given} bands, expected {bands}. Set model.bands={given} if that is meant."
+        f"{path}: has {given} bands, expected {bands}, as the model has. One for {given} bands is "
+        f"trained with --set model.bands={given}."
     )
 
 
@@ -323,5 +324,6 @@ def _to_bytes(values: NDArray[Any], pixel_range: PixelRange, path: Path) -> NDAr
         return np.require(scaled, np.uint8, ["C", "W"])
     raise ImageError(
         f"{path}: holds {values.dtype} values, whose range is unknown. "
-        "State it with preparation.band_low and preparation.band_high."
+        "A model for them is trained with --set preparation.band_low=LOW --set "
+        "preparation.band_high=HIGH."
     )

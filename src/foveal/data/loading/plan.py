@@ -114,7 +114,8 @@ def part_of_process(
     if batch % processes:
         raise SettingsError(
             f"training.batch = {batch} can't be divided among {processes} processes. "
-            f"Expected a multiple of {processes}."
+            f"Expected a multiple of {processes}, such as --set training.batch="
+            f"{-(-batch // processes) * processes}."
         )
     length = batch // processes
     return [task.part(rank * length, (rank + 1) * length) for task in tasks]
