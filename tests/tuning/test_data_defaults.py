@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from foveal.config import Settings, make_settings
 from foveal.data.dataset import Dataset, Record
 from foveal.errors import DataError
+from foveal.tuning import images
 from foveal.tuning.data_defaults import fit_to_data
 
 
@@ -51,3 +53,22 @@ def test_without_images_complete_settings_stay_as_they_are(tmp_path: Path) -> No
 def test_data_without_classes_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no classes\. Expected at least one labeled object"):
         fit_to_data(settings(), Dataset((), (), tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("looked_at", [1, 2])
+def test_limits_that_some_images_gave_are_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    looked_at: int,
+) -> None:
+    monkeypatch.setattr(images, "IMAGES_FOR_PERCENTILES", looked_at)
+    empty = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_)
+    records = []
+    for name in ("1.png", "2.png"):
+        Image.fromarray(np.full((20, 30), 1000, np.uint16)).save(tmp_path / name)
+        records.append(Record(tmp_path / name, 30, 20, *empty))
+    before = settings("anchors.scales=[1.0]", "preparation.mean=[0,0,0]")
+    after, _ = fit_to_data(before, Dataset(tuple(records), ("dot",), tmp_path))
+    assert after.preparation.band_low
+    assert ("measured on the first 1 of 2 images" in caplog.text) == (looked_at == 1)

@@ -144,8 +144,12 @@ def _shape_table(fit: AnchorFit) -> Table:
 
 def _quality_table(fit: AnchorFit) -> Table:
     """Recall, mean IoU and positives of the three options: overall, by size, class and level."""
+    from foveal.tuning.anchor_metrics import MAX_ASSIGNED_IMAGES
+
     table = _table(
-        f"Recall at IoU {fit.foreground_iou:g}, mean best IoU, positives per object", "objects"
+        f"Recall at IoU {fit.foreground_iou:g}, mean best IoU, positives per object (counted in at "
+        f"most {MAX_ASSIGNED_IMAGES} images)",
+        "objects",
     )
     table.add_column("count", justify="right")
     for option in fit.options:

@@ -267,14 +267,16 @@ def _write_curve(curve: LearningRateCurve, out: Path, *, setting: float) -> None
 
 def _find_batch_size(detector: Detector, dataset: Dataset, console: Console) -> None:
     from foveal.training.trial import fits_into_memory
-    from foveal.tuning.batch_size import find_batch_size
+    from foveal.tuning.batch_size import MAX_BATCH, find_batch_size
 
     images = find_batch_size(
         lambda number: fits_into_memory(detector.model, detector.settings, dataset, images=number)
     )
     if is_first_process():
         console.print(
-            f"Batches of {counted(images, 'image')} fit: --set training.batch={images}. "
+            f"Batches of {counted(images, 'image')} fit"
+            f"{' (no larger ones were tried)' if 2 * images > MAX_BATCH else ''}: "
+            f"--set training.batch={images}. "
             "The learning rate follows.",
             markup=False,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from foveal.config import Settings, change_settings
@@ -9,7 +10,11 @@ from foveal.data.images.reading import ImageInfo, band_percentiles, image_info
 from foveal.errors import ImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from foveal.data.dataset import Dataset
+
+logger = logging.getLogger(__name__)
 
 IMAGES_FOR_PERCENTILES = 64
 
@@ -34,6 +39,13 @@ def follow_images(settings: Settings, data: Dataset) -> Settings:
         paths = data[:IMAGES_FOR_PERCENTILES].paths
         measured = band_percentiles(paths, bands=bands)
         changes["preparation"] |= {"band_low": measured.low, "band_high": measured.high}
+        if len(data) > len(paths):
+            logger.warning(
+                "Which values become 0 and 255 was measured on the first %d of %d images: %s and "
+                "%s. Where others have darker or brighter objects, set them: "
+                "--set preparation.band_low=[...] --set preparation.band_high=[...].",
+                len(paths), len(data), _numbers(measured.low), _numbers(measured.high),
+            )  # fmt: skip
     if not preparation.model_fields_set & {"mean", "std"}:
         from foveal.models.backbones import backbone_normalization
 
@@ -42,6 +54,10 @@ def follow_images(settings: Settings, data: Dataset) -> Settings:
             mean, std = ((sum(part) / len(part),) * bands for part in (mean, std))
         changes["preparation"] |= {"mean": mean, "std": std}
     return change_settings(settings, changes)
+
+
+def _numbers(limits: Sequence[float]) -> str:
+    return ", ".join(f"{limit:g}" for limit in limits)
 
 
 def _first_image(data: Dataset) -> ImageInfo | None:
