@@ -185,6 +185,51 @@ def test_the_ending_says_the_format(found, tmp_path):
         foveal.write(found[0], tmp_path / "one.png")
 
 
+@pytest.fixture
+def data(found: list[Detections], tmp_path: Path) -> foveal.Dataset:
+    write_csv(tmp_path / "found.csv", found)
+    return foveal.read(tmp_path / "found.csv")
+
+
+def same(data: foveal.Dataset, other: foveal.Dataset) -> bool:
+    return data.classes == other.classes and all(
+        (a.path, a.boxes.tolist(), a.labels.tolist())
+        == (b.path, b.boxes.tolist(), b.labels.tolist())
+        for a, b in zip(data, other, strict=True)
+    )
+
+
+def test_a_data_set_is_written_as_one_file_that_names_the_images(data, tmp_path):
+    path = tmp_path / "elsewhere" / "cells.json"
+    foveal.write(data, path)
+    assert [file.name for file in path.parent.iterdir()] == ["cells.json"]
+    with contextlib.chdir(tmp_path):
+        assert same(foveal.read(path), data)
+    foveal.write(data[:0], path)
+    assert json.loads(path.read_text())["images"] == []
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo", "voc"])
+def test_a_data_set_is_written_as_a_folder_with_its_images(data, tmp_path, name):
+    foveal.write(data, tmp_path / "new", name)
+    again = foveal.read(tmp_path / "new")
+    assert again.classes == data.classes
+    assert [len(record) for record in again] == [len(record) for record in data]
+    assert all(record.path.is_relative_to(tmp_path / "new") for record in again)
+
+
+def test_what_can_not_be_written_is_said(data, found, tmp_path):
+    with pytest.raises(FovealError, match=r"new: in which format .* --to coco \(in Python format="):
+        foveal.write(data, tmp_path / "new")
+    with pytest.raises(FovealError, match="There is no format 'cooc'"):
+        foveal.write(data, tmp_path / "new", "cooc")
+    with pytest.raises(FovealError, match="a Record can't be written"):
+        foveal.write(list(data), tmp_path / "new.json")
+    with pytest.raises(FovealError, match="not as 'coco'"):
+        foveal.write(found, tmp_path / "new.json", "coco")
+    assert not (tmp_path / "new").exists()
+
+
 def test_counts_through_the_public_name(found, tmp_path):
     foveal.write(found, tmp_path / "counts.csv", counts=True)
     write_counts(tmp_path / "same.csv", found)

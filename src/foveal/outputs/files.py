@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foveal.data.dataset import Dataset
 from foveal.errors import FovealError, MissingExtraError
 from foveal.files import write_file
 from foveal.structures import Detections
@@ -33,25 +34,69 @@ _HUNDREDTHS = 2
 
 
 def write(
-    detections: Detections | Sequence[Detections], path: str | Path, *, counts: bool = False
+    detections: Detections | Sequence[Detections] | Dataset,
+    path: str | Path,
+    format: str | None = None,  # noqa: A002
+    *,
+    counts: bool = False,
 ) -> None:
-    """Write what was found in one image or in many, as the file's ending says.
+    """Write what was found in one image or in many, or a data set.
 
     Args:
-        detections: one for each image, all of the same classes.
-        path: .json for COCO (see `write_coco`), .csv for a table (see `write_csv`).
+        detections: one for each image, all of the same classes; or a data set.
+        path: of detections the file, which its ending says the kind of: .json for COCO (see
+            `write_coco`), .csv for a table (see `write_csv`). Of a data set a new or empty folder
+            for annotations and copies of the images; or a .json file for COCO annotations alone,
+            which name the images where they are.
+        format: of a data set's folder, one of FORMATS.
         counts: write how many of each class are in each image instead (see `write_counts`), .csv.
 
     Raises:
-        FovealError: the ending is another one, or the file can't be written.
+        FovealError: the ending is another one, or it can't be written.
     """
     path = Path(path)
+    if isinstance(detections, Dataset):
+        _write_dataset(detections, path, format)
+        return
+    if not isinstance(detections, Detections):
+        detections = list(detections)
+        strange = [each for each in detections if not isinstance(each, Detections)]
+        if strange:
+            raise FovealError(
+                f"{path}: a {type(strange[0]).__name__} can't be written. Expected detections, "
+                "those of several images, or a data set."
+            )
+    if format is not None:
+        raise FovealError(
+            f"{path}: detections are written as the file's ending says, not as {format!r}. Leave "
+            "the format out."
+        )
     writers = {".csv": write_counts} if counts else {".json": write_coco, ".csv": write_csv}
     writer = writers.get(path.suffix.lower())
     if writer is None:
         expected = ".csv for counts" if counts else ".json (COCO) or .csv"
         raise FovealError(f"{path}: its ending says no format. Expected {expected}.")
     writer(path, [detections] if isinstance(detections, Detections) else detections)
+
+
+def _write_dataset(data: Dataset, path: Path, format_name: str | None) -> None:
+    from foveal.data import formats
+    from foveal.data.formats import coco
+
+    if format_name is not None:
+        formats.write(data, path, format_name)
+    elif path.suffix.lower() == ".json":
+        names = [
+            relative_name(record.path, path.parent) or record.path.name for record in data.records
+        ]
+        document = coco.to_document(data, names, range(len(data)))
+        write_file(path, json.dumps(document, ensure_ascii=False) + "\n")
+    else:
+        raise FovealError(
+            f"{path}: in which format is the data set to be written? Expected a name that ends in "
+            ".json for COCO annotations alone, or a format and a folder: foveal data convert DATA "
+            "DEST --to coco (in Python format='coco')."
+        )
 
 
 def write_coco(
@@ -96,7 +141,7 @@ def write_coco(
         "images": [
             {
                 "id": image_id,
-                "file_name": _relative(each.path, path.parent) or f"image {number}",
+                "file_name": relative_name(each.path, path.parent) or f"image {number}",
                 "width": each.width,
                 "height": each.height,
                 CAPPED: each.capped,
@@ -129,7 +174,7 @@ def write_csv(path: Path, detections: Sequence[Detections]) -> None:
         ("image", "xmin", "ymin", "xmax", "ymax", "label", "score", "width", "height", CAPPED)
     ]
     for number, each in enumerate(detections):
-        name = _relative(each.path, path.parent) or f"image {number}"
+        name = relative_name(each.path, path.parent) or f"image {number}"
         rest = (each.width, each.height, _word(each.capped))
         for box, score, label in _rows(each):
             corners = (f"{float(value):.{_HUNDREDTHS}f}" for value in box)
@@ -149,7 +194,7 @@ def write_counts(path: Path, detections: Sequence[Detections]) -> None:
     classes = detections[0].classes if detections else ()
     lines: list[Sequence[Any]] = [("image", *classes, "total", CAPPED)]
     for number, each in enumerate(detections):
-        name = _relative(each.path, path.parent) or f"image {number}"
+        name = relative_name(each.path, path.parent) or f"image {number}"
         lines.append((name, *each.counts().values(), len(each), _word(each.capped)))
     _write_lines(path, lines)
 
@@ -193,8 +238,8 @@ def _word(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _relative(image: Path | None, folder: Path) -> str:
-    """The image's path from the folder, with slashes; nothing where there is none."""
+def relative_name(image: Path | None, folder: Path) -> str:
+    """An image's path from the folder, with slashes; nothing where there is none."""
     if image is None:
         return ""
     try:

@@ -21,7 +21,7 @@ from foveal.data.formats.writing import image_names, length, parts, place_images
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -85,31 +85,42 @@ def write(
     """
     names = image_names(data.records)
     place_images(data.records, names, folder / "images", images=images)
+    for part, indices in parts(data, splits, "annotations").items():
+        write_json(folder / f"{part}.json", to_document(data, names, indices))
+
+
+def to_document(data: Dataset, names: Sequence[str], indices: Iterable[int]) -> dict[str, Any]:
+    """The content of a COCO file.
+
+    Args:
+        data: the data set.
+        names: of the files of all its images.
+        indices: of the images that belong to the file.
+    """
     ids = [record.image_id for record in data]
     if not all(isinstance(key, int) for key in ids) or len(set(ids)) < len(ids):
         ids = list(range(1, len(data) + 1))
-    for part, indices in parts(data, splits, "annotations").items():
-        document = {
-            "info": {"description": "written by foveal"},
-            "images": [
-                {
-                    "id": ids[i],
-                    "file_name": names[i],
-                    "width": data.records[i].width,
-                    "height": data.records[i].height,
-                }
-                for i in indices
-            ],
-            "annotations": [
-                {"id": number, "image_id": ids[i], **entry}
-                for number, (i, entry) in enumerate(
-                    ((i, e) for i in indices for e in _entries(data.records[i], len(data.classes))),
-                    1,
-                )
-            ],
-            "categories": [{"id": n, "name": name} for n, name in enumerate(data.classes, 1)],
-        }
-        write_json(folder / f"{part}.json", document)
+    indices = list(indices)
+    return {
+        "info": {"description": "written by foveal"},
+        "images": [
+            {
+                "id": ids[i],
+                "file_name": names[i],
+                "width": data.records[i].width,
+                "height": data.records[i].height,
+            }
+            for i in indices
+        ],
+        "annotations": [
+            {"id": number, "image_id": ids[i], **entry}
+            for number, (i, entry) in enumerate(
+                ((i, e) for i in indices for e in _entries(data.records[i], len(data.classes))),
+                1,
+            )
+        ],
+        "categories": [{"id": n, "name": name} for n, name in enumerate(data.classes, 1)],
+    }
 
 
 def _entries(record: Record, classes: int) -> Iterator[dict[str, Any]]:
