@@ -119,6 +119,15 @@ def test_the_score_threshold_is_the_least_score_of_a_detection(run, drawn):
         assert "score_threshold: the least score of a detection" in each.__doc__, each
 
 
+def test_a_limit_that_is_reached_is_logged_once_for_all_images(drawn, caplog):
+    detector = foveal.Detector(drawn["train"], settings=tiny("decoding.max_detections=2"))
+    paths = drawn["valid"].paths[:2]
+    assert not any(found.capped for found in detector.detect_many(paths, score_threshold=1.0))
+    assert "lets through" not in caplog.text
+    assert all(found.capped for found in detector.detect_many(paths, score_threshold=0.0))
+    assert caplog.text.count("In 2 of 2 images more was found than the limit of 2") == 1
+
+
 def test_evaluation_writes_numbers_and_report(run, drawn, tmp_path):
     _, out = run
     loaded = foveal.load(out / "best.safetensors")

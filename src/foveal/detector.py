@@ -7,6 +7,7 @@ is needed: an exported model predicts without it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from foveal.training.reporters import Reporter
     from foveal.training.validation import Validation
     from foveal.tuning.learning_rate import LearningRateCurve
+
+logger = logging.getLogger(__name__)
 
 DataLike = Dataset | str | Path
 
@@ -294,7 +297,8 @@ class Detector:
             score_threshold: the least score of a detection; None takes the card's.
 
         Returns:
-            Boxes in original pixels, best first.
+            Boxes in original pixels, best first. Where `capped` is true a limit left some out, which
+            the log says too.
 
         Raises:
             ImageError: the image can't be read.
@@ -307,8 +311,20 @@ class Detector:
         """Find objects in many images of any sizes: one Detections for each, in their order."""
         from foveal.inference.image_paths import telling_stacks
 
-        predictor = self.predictor(score_threshold=score_threshold)
-        return predictor.detect_many(telling_stacks(images))
+        from foveal.outputs.capped import describe_capped
+
+        opened = self._open("auto", "auto")
+        predictor = opened.predictor(score_threshold=score_threshold)
+        detections = predictor.detect_many(telling_stacks(images))
+        export = opened.description.export
+        capped = describe_capped(
+            detections,
+            max_detections=predictor.max_detections,
+            decodes_inside=export is not None and export.nms,
+        )
+        if capped:
+            logger.warning("%s", capped)
+        return detections
 
     def predictor(
         self,
