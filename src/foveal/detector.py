@@ -297,8 +297,8 @@ class Detector:
             score_threshold: the least score of a detection; None takes the card's.
 
         Returns:
-            Boxes in original pixels, best first. Where `capped` is true a limit left some out, which
-            the log says too.
+            Boxes in original pixels, best first. Where a limit left some out, they are `capped`, and
+            the log says so.
 
         Raises:
             ImageError: the image can't be read.
@@ -310,7 +310,6 @@ class Detector:
     ) -> list[Detections]:
         """Find objects in many images of any sizes: one Detections for each, in their order."""
         from foveal.inference.image_paths import telling_stacks
-
         from foveal.outputs.capped import describe_capped
 
         opened = self._open("auto", "auto")
