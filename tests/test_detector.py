@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import foveal
-from foveal.config import Settings, make_settings
+from foveal.config import Settings, change_settings, make_settings
 from foveal.data.dataset import Dataset
 from foveal.data.synthetic import draw_dataset
-from foveal.errors import DataError, FovealError, TrainingError
+from foveal.errors import DataError, FovealError, SettingsError, TrainingError
 from foveal.evaluation.evaluate import choose_threshold
 from foveal.inference.opening import Opened
 from foveal.inference.predictor import Predictor
@@ -38,6 +39,22 @@ TINY = (
 
 def tiny(*more: str) -> Settings:
     return make_settings(overrides=[*TINY, *more])
+
+
+class Listener:
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def step(self, progress: object) -> None: ...
+
+    def epoch(self, summary: object) -> None: ...
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    warn = say
 
 
 @pytest.fixture(scope="module")
@@ -161,20 +178,9 @@ def test_weights_and_size_reach_the_settings(drawn):
 
 
 def test_without_validation_data_a_share_is_held_out(drawn):
-    said: list[str] = []
-
-    class Listener:
-        def step(self, progress):
-            pass
-
-        def epoch(self, summary):
-            pass
-
-        def say(self, text):
-            said.append(text)
-
-    foveal.Detector(drawn["train"], settings=tiny()).fit(reporter=Listener())
-    assert any("1 of 8 images held out" in text for text in said)
+    listener = Listener()
+    foveal.Detector(drawn["train"], settings=tiny()).fit(reporter=listener)
+    assert any("1 of 8 images held out" in text for text in listener.said)
 
 
 def test_fit_shows_its_progress_unless_told_not_to(drawn, capsys, caplog):
@@ -252,13 +258,93 @@ def test_a_loaded_model_has_no_training_data(run):
         loaded.lr_find()
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_a_start_finds_what_the_file_finds(run, drawn, order):
+    trained, out = run
+    classes = tuple(drawn["train"].classes[place] for place in order)
+    data = drawn["train"].aligned(classes)
+    started = foveal.Detector(data, start=out)
+    assert started.settings.anchors == trained.settings.anchors
+    assert started.settings.preparation == trained.settings.preparation
+    assert started.classes == classes
+    path = drawn["valid"].records[0].path
+    one, other = (each.detect(path, score_threshold=0.0) for each in (foveal.load(out), started))
+    names = [
+        [detector.classes[label] for label in found.labels]
+        for detector, found in ((trained, one), (started, other))
+    ]
+    assert len(one)
+    np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+    np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-2)
+    assert names[0] == names[1]
+
+
 def test_training_starts_from_another_model(run, drawn):
-    _, out = run
+    trained, out = run
+    listener = Listener()
     detector = foveal.Detector(
-        drawn["train"], settings=tiny("training.learning_rate=1e-9", "anchors.scales=[1.0,2.0,3.0]")
+        drawn["train"],
+        settings=make_settings(
+            overrides=[
+                "training.learning_rate=1e-9",
+                "training.epochs=1",
+                "training.batch=4",
+                "training.workers=0",
+                "training.export=false",
+                "training.precision=float32",
+                "anchors.scales=[1.0, 1.3, 1.6]",
+            ]
+        ),
     )
     with pytest.raises(foveal.FovealError):
         detector.fit(valid=drawn["valid"], start=out / "missing.safetensors")
+    detector.fit(valid=drawn["valid"], start=out, reporter=listener)
+    assert detector.settings.model == trained.settings.model
+    assert detector.settings.anchors.sizes == trained.settings.anchors.sizes
+    assert detector.settings.anchors.scales == (1.0, 1.3, 1.6)
+    assert listener.said[0].startswith("No validation") is False
+    assert any(f"Begun from {out / 'best.safetensors'}" in line for line in listener.said)
+
+
+def test_anchors_are_fitted_anew_where_that_is_asked_for(run, drawn):
+    _, out = run
+    detector = foveal.Detector(drawn["train"], start=out, refit_anchors=True)
+    assert detector.anchors is not None
+    with pytest.raises(SettingsError, match=r"anchors\.scales is set, and --refit-anchors"):
+        foveal.Detector(drawn["train"], start=out, scales=[1.0], refit_anchors=True)
+    with pytest.raises(SettingsError, match="--start MODEL"):
+        foveal.Detector(drawn["train"], settings=tiny(), refit_anchors=True)
+
+
+def test_limits_of_decoding_follow_denser_data(run, drawn):
+    trained, out = run
+    record = drawn["train"].records[0]
+    dense = replace(
+        record,
+        boxes=np.tile(record.boxes[:1], (90, 1)),
+        labels=np.tile(record.labels[:1], 90),
+        ignored=np.zeros(90, np.bool_),
+        areas=None,
+        flags={},
+    )
+    data = replace(drawn["train"], records=(dense,))
+    assert trained.settings.decoding.max_detections == 100
+    assert foveal.Detector(data, start=out).settings.decoding.max_detections == 180
+
+
+def test_a_loaded_model_is_trained_on_data(run, drawn):
+    _, out = run
+    detector = foveal.load(out / "best.safetensors")
+    listener = Listener()
+    detector.settings = change_settings(
+        detector.settings,
+        {"training": {"batch": 4, "workers": 0, "export": False, "precision": "float32"}},
+    )
+    data = drawn["train"].rename({drawn["train"].classes[0]: "alien"})
+    assert detector.fit(data, epochs=1, reporter=listener) is detector
+    assert "alien" in detector.classes
+    assert len(detector.history) == 1
+    assert any("alien new, from the prior" in line for line in listener.said)
 
 
 def test_learning_rate_finder_changes_nothing(drawn, short_sweep):

@@ -14,17 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.checkpoints.description import describe
 from foveal.checkpoints.finding import BEST, EXPORTED, network_file
-from foveal.config import Settings, change_settings, make_settings
+from foveal.config import (
+    NETWORK_SECTIONS,
+    Settings,
+    change_settings,
+    gather_settings,
+    parse_settings,
+)
 from foveal.data.dataset import Dataset
 from foveal.data.formats import read
-from foveal.errors import TrainingError
+from foveal.errors import SettingsError, TrainingError
 from foveal.inference.opening import Opened, open_model, open_network
 from foveal.structures import ModelCard
-from foveal.tuning.data_defaults import fit_to_data
-from foveal.tuning.limits import limit_in_words
+from foveal.tuning.data_defaults import ANCHOR_SHAPES, fit_to_data
+from foveal.tuning.limits import LIMITS, limit_in_words
 
 if TYPE_CHECKING:
     from foveal.checkpoints.model_file import LoadedModel
+    from foveal.checkpoints.starting import Start
     from foveal.data.images.inputs import ImageLike
     from foveal.evaluation.results import Evaluation
     from foveal.inference.predictor import Predictor
@@ -61,7 +68,9 @@ class Detector:
         size: int | None = None,
         ignore: Sequence[str] = (),
         preset: str = "standard",
-        settings: Settings | None = None,
+        settings: Settings | Mapping[str, Mapping[str, Any]] | None = None,
+        start: str | Path | None = None,
+        refit_anchors: bool = False,
     ) -> None:
         """Prepare a network for a data set; nothing is trained yet.
 
@@ -73,11 +82,17 @@ class Detector:
             size: the shorter side of the network's input in pixels; None keeps the settings'.
             ignore: classes whose boxes mark regions to ignore, in every data set given later too.
             preset: where the settings begin, see `foveal.config.PRESETS`.
-            settings: complete settings instead of a preset.
+            settings: complete settings instead of a preset, or by section and name those that
+                differ from it.
+            start: a model file or the folder of a run to begin from. Its weights, network,
+                anchors, preparation and decoding are taken; what is set explicitly here, but for
+                the preset, stands above them. Class weights go by the classes' names.
+            refit_anchors: fit the anchors to the data all the same, beginning with the file's.
 
         Raises:
             DataError: the data can't be read or has no classes.
             SettingsError: settings are wrong or contradict one another.
+            ModelFileError: `start` is no model that can be trained.
         """
         self._data = _read(data, ignore)
         given: dict[str, dict[str, Any]] = {
@@ -85,14 +100,26 @@ class Detector:
             "anchors": _given(scales=scales and tuple(scales), ratios=ratios and tuple(ratios)),
             "preparation": _size(size),
         }
-        chosen = change_settings(settings or make_settings(preset=preset), given)
-        self.settings, self.anchors = fit_to_data(chosen, self._data)
-        self.card = ModelCard(self._data.classes, ignored_classes=tuple(ignore))
+        # Without what the preset says of the network: a model to begin from gives that.
+        self._explicit = _values(settings, preset, given, without=NETWORK_SECTIONS)
+        self._preset = preset
         self.history: tuple[Any, ...] = ()
         self._model: RetinaNet | None = None
         self._opened: Opened | None = None
         self._path: Path | None = None
         self._record: Mapping[str, Any] | None = None
+        self._start: Start | None = None
+        if start is not None:
+            self._begin_from(start, refit_anchors=refit_anchors)
+        elif refit_anchors:
+            raise SettingsError(
+                "--refit-anchors (in Python refit_anchors=True) goes with a model to begin from: "
+                "--start MODEL. Without one the anchors are fitted anyway."
+            )
+        else:
+            chosen = parse_settings(_values(settings, preset, given), where="settings")
+            self.settings, self.anchors = fit_to_data(chosen, self._data)
+        self.card = ModelCard(self._data.classes, ignored_classes=tuple(ignore))
 
     @classmethod
     def load(cls, path: str | Path) -> Detector:
@@ -102,6 +129,7 @@ class Detector:
         no_images = Dataset((), card.classes, Path(path).parent)
         detector = cls(no_images, settings=opened.description.settings())
         detector.card, detector._path = card, Path(path)
+        detector._explicit = {}
         detector._opened, detector._model = opened, opened.network
         detector._record = opened.description.record
         return detector
@@ -126,7 +154,12 @@ class Detector:
         if self._model is None:
             from foveal.training.setup import make_model
 
-            self._model = make_model(self.settings, len(self.classes))
+            started = self._start is not None
+            self._model = make_model(self.settings, len(self.classes), empty=started)
+            if self._start is not None:
+                from foveal.checkpoints.starting import load_start
+
+                load_start(self._model, self._start, self.classes)
         return self._model
 
     @property
@@ -138,6 +171,7 @@ class Detector:
 
     def fit(
         self,
+        data: DataLike | None = None,
         *,
         valid: DataLike | None = None,
         epochs: int | None = None,
@@ -145,6 +179,7 @@ class Detector:
         resume: bool = False,
         overwrite: bool = False,
         start: str | Path | None = None,
+        refit_anchors: bool = False,
         augment: object = None,
         progress: bool = True,
         reporter: Reporter | None = None,
@@ -152,14 +187,16 @@ class Detector:
         """Train on the data; the weights of the best epoch stay.
 
         Args:
+            data: other training images than those that the detector was made of, which a loaded
+                one needs. The training begins from this detector, as by `start`.
             valid: validation images; None holds out `training.validation_fraction` of the data, by
                 its seed.
             epochs: how often each image is seen; None keeps the settings'.
             out: the run's folder, for the model files, metrics.jsonl and the report.
             resume: go on with the run in `out`.
             overwrite: replace the run in `out`.
-            start: a model file or the folder of a run to begin from; its class layer is taken
-                where the classes agree.
+            start: a model file or the folder of a run to begin from; see `Detector`.
+            refit_anchors: with `start` or `data`: fit the anchors to the data all the same.
             augment: changes the training images in place of the settings' augmentation: a function
                 from (sample, generator) to sample, a torchvision v2 transform, albumentations'
                 transforms, or 'package.module:name' of one of these. The function gets a
@@ -174,13 +211,17 @@ class Detector:
         Raises:
             TrainingError: the run can't start, go on or be resumed.
         """
-        from foveal.checkpoints.model_file import load_weights_into
         from foveal.data.transforms.user import as_change, name_of
         from foveal.training.conclusion import conclude
         from foveal.training.missing_objects import describe_missing_objects
         from foveal.training.progress import reporting_to
         from foveal.training.trainer import train
 
+        if data is not None:
+            self._begin_with(data, start, refit_anchors=refit_anchors)
+        elif start is not None:
+            self._check_data()
+            self._begin_from(start, refit_anchors=refit_anchors)
         self._check_data()
         settings = change_settings(
             self.settings,
@@ -191,8 +232,9 @@ class Detector:
             training, held_out = self._split(settings, valid, listener)
             if told := limit_in_words(settings.decoding, self._data):
                 listener.say(told)
-            if start is not None and not resume:
-                load_weights_into(self.model, network_file(start), self.classes)
+            if not resume:
+                for line in self._describe_start():
+                    listener.say(line)
             for warning in describe_missing_objects(training, held_out):
                 listener.warn(warning)
             validation = self._validation(settings, held_out)
@@ -208,7 +250,7 @@ class Detector:
                 card=self.card,
                 augment=change,
             )
-            self.settings, self.history = settings, result.history
+            self.settings, self.history, self._start = settings, result.history, None
             self._opened = self._record = None
             end = conclude(
                 self.model, settings, card=self.card, result=result, validation=validation
@@ -251,9 +293,62 @@ class Detector:
     def _check_data(self) -> None:
         if not len(self._data):
             raise TrainingError(
-                "A loaded model has no training data. Make a Detector from the data and pass "
-                "the model as fit(start=...)."
+                "A loaded model has no training data. Give them: fit(DATA), or make a Detector "
+                "from the data that begins from the model: Detector(DATA, start=MODEL)."
             )
+
+    def _begin_with(self, data: DataLike, start: str | Path | None, *, refit_anchors: bool) -> None:
+        """Take other training images, and as a start another model or what there is."""
+        from foveal.checkpoints.starting import Start
+
+        begin: str | Path | Start
+        if start is None:
+            begin = Start.of(self._loaded(), name=str(self._path or "the detector itself"))
+            self._explicit = self.settings.model_dump(
+                exclude_unset=True, exclude=set(NETWORK_SECTIONS)
+            )
+        else:
+            begin = start
+        self._data = self._read(data)
+        self.card = ModelCard(self._data.classes, ignored_classes=self.card.ignored_classes)
+        self._begin_from(begin, refit_anchors=refit_anchors)
+
+    def _begin_from(self, start: str | Path | Start, *, refit_anchors: bool) -> None:
+        """Take settings and weights from a model; see `Detector`.
+
+        Raises:
+            ModelFileError: it is no model that can be trained.
+            SettingsError: settings contradict one another.
+        """
+        from foveal.checkpoints.starting import Start, read_start
+
+        self._start = start if isinstance(start, Start) else read_start(start)
+        set_anchors = self._explicit.get("anchors", {}).keys() & ANCHOR_SHAPES
+        if refit_anchors and set_anchors:
+            raise SettingsError(
+                f"anchors.{min(set_anchors)} is set, and --refit-anchors (in Python "
+                "refit_anchors=True) is to fit it to the data. Leave one of them out."
+            )
+        self.settings, self.anchors = fit_to_data(
+            self._start.settings(self._explicit),
+            self._data,
+            refit_anchors=refit_anchors,
+            free_limits=LIMITS - self._explicit.get("decoding", {}).keys(),
+        )
+        self._model = self._opened = self._path = self._record = None
+
+    def _describe_start(self) -> list[str]:
+        """What is taken from the model to begin from; nothing where there is none."""
+        if self._start is None:
+            return []
+        from foveal.checkpoints.starting import describe_preset, describe_start
+        from foveal.tuning.anchor_fitting import describe_fit
+
+        lines = describe_start(self._start, self.settings, self.classes)
+        if self.anchors is None:
+            lines.append(describe_fit(self._data, self.settings))
+        preset = describe_preset(self._preset, self.settings)
+        return [*lines, preset] if preset else lines
 
     def _read(self, data: DataLike) -> Dataset:
         """A data set, with the classes to ignore made regions to ignore."""
@@ -454,6 +549,27 @@ def _read(data: DataLike, ignored: Sequence[str]) -> Dataset:
     dataset = data if isinstance(data, Dataset) else read(data)
     present = [name for name in ignored if name in dataset.classes]
     return dataset.ignoring(present) if present else dataset
+
+
+def _values(
+    settings: Settings | Mapping[str, Mapping[str, Any]] | None,
+    preset: str,
+    given: Mapping[str, Mapping[str, Any]],
+    *,
+    without: Sequence[str] = (),
+) -> dict[str, dict[str, Any]]:
+    """What is set, by section and name: in complete settings, or in a preset and on top of it."""
+    if isinstance(settings, Settings):
+        values: dict[str, dict[str, Any]] = settings.model_dump(exclude_unset=True)
+        more = [given]
+    else:
+        values = gather_settings(preset=preset, without=without)
+        more = [settings or {}, given]
+    for changes in more:
+        for section, part in changes.items():
+            if part:
+                values.setdefault(section, {}).update(part)
+    return values
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -228,37 +227,6 @@ def test_another_network_under_the_same_settings(path: Path) -> None:
         model_file.load(path)
 
 
-@pytest.mark.parametrize("names", [("a", "b", "c", "d", "e"), ("Plättchen", "x", "y")])
-def test_other_classes_keep_everything_but_the_class_layer(
-    path: Path, names: tuple[str, ...], caplog: pytest.LogCaptureFixture
-) -> None:
-    model, _ = make_small(classes=len(names))
-    for value in model.parameters():
-        torch.nn.init.constant_(value, 7)
-    with caplog.at_level(logging.WARNING):
-        left = model_file.load_weights_into(model, path, names)
-    assert left == ("classification.output.weight", "classification.output.bias")
-    stored = load_file(path)
-    for key, value in model.state_dict().items():
-        assert (value == 7).all() if key in left else torch.equal(value, stored[key]), key
-    assert "all but the class layer" in caplog.text
-
-
-def test_the_same_classes_keep_the_class_layer_too(path: Path) -> None:
-    model, _ = make_small()
-    torch.nn.init.zeros_(model.classification.output.weight)
-    assert model_file.load_weights_into(model, path, CLASSES) == ()
-    assert model.classification.output.weight.any()
-
-
-def test_weights_of_another_network(path: Path) -> None:
-    model, _ = make_small("model.fpn_channels=8")
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    with pytest.raises(ModelFileError, match=r"is of another network: fpn\.lateral\.0\.weight is"):
-        model_file.load_weights_into(model, path, CLASSES)
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
 def test_settings_that_are_no_default_survive(tmp_path: Path) -> None:
     overrides = ("model.norm_eps=0.0", "anchors.compat=torchvision", "loss.alpha=null")
     model, settings = make_small(*overrides)
@@ -282,15 +250,3 @@ def test_saving_what_was_loaded_keeps_all_of_it(path: Path, tmp_path: Path) -> N
     again = tmp_path / "again.safetensors"
     model_file.save(again, loaded.model, loaded.settings, loaded.card, loaded.record)
     assert description(again) == description(path)
-
-
-def test_a_depthwise_class_layer_is_left_where_the_classes_differ(tmp_path: Path) -> None:
-    model, settings = make_small("model.head_depthwise=true")
-    path = tmp_path / "light.safetensors"
-    model_file.save(path, model, settings, CARD)
-    other, _ = make_small("model.head_depthwise=true", classes=2)
-    left = model_file.load_weights_into(other, path, ("cat", "dog"))
-    assert left == ("classification.output.1.weight", "classification.output.1.bias")
-    stored = load_file(path)
-    for key, value in other.state_dict().items():
-        assert key in left or torch.equal(value, stored[key]), key

@@ -170,3 +170,24 @@ def test_a_run_that_diverges_ends_with_code_1_and_without_a_best_model(
     assert foveal(monkeypatch, *arguments, "--out", tmp_path / "run") == 1
     assert "--set training.learning_rate=0.001" in capsys.readouterr().err
     assert not (tmp_path / "run" / "best.safetensors").exists()
+
+
+def test_a_start_is_shown_and_said(data, tmp_path, empty_charts):
+    arguments = (data / "train.json", "--valid", data / "valid.json")
+    run(*arguments, "--out", tmp_path / "one", *SETS, "--set", "training.epochs=1")
+    begin = ("--start", tmp_path / "one", "--set", "training.workers=0")
+    shown = run(*arguments, *begin, "--preset", "light", "--show").stdout
+    file = tmp_path / "settings.toml"
+    file.write_text(shown)
+    settings, before = (
+        make_settings(file=each) for each in (file, tmp_path / "one" / "config.toml")
+    )
+    assert settings.anchors == before.anchors
+    assert settings.model == before.model
+    assert (settings.training.epochs, settings.augmentation.brightness) == (40, 0.1)
+    more = ("--set", "preparation.longer=96", "--set", "training.epochs=1")
+    quick = ("--set", "training.precision=float32", "--set", "training.export=false")
+    said = run(*arguments, *begin, *more, *quick, "--out", tmp_path / "two").stdout
+    assert f"Begun from {tmp_path / 'one' / 'best.safetensors'}" in said
+    assert "but for preparation.longer = 96 (there 64)" in said
+    assert "Its anchors reach" in said

@@ -38,6 +38,9 @@ def run(smears: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
         def say(self, text: str) -> None:
             said.append(text)
 
+        def warn(self, text: str) -> None:
+            said.append(text)
+
     settings = make_settings(overrides=[*TINY, *FIXED])
     detector = library.Detector(smears / "train.json", settings=settings)
     detector.fit(valid=smears / "valid.json", out=out, reporter=Listener())

@@ -7,7 +7,6 @@ network's. This is format 2; files of format 1 are read too.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from foveal.checkpoints.anchor_order import reorder_weights
 from foveal.checkpoints.description import (
@@ -33,8 +32,6 @@ from foveal.files import readable_path, replacing, unwritable
 from foveal.models.build import build_model
 from foveal.models.retinanet import RetinaNet
 from foveal.structures import ModelCard
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +98,14 @@ def load(path: Path | str) -> LoadedModel:
             or contradicts itself.
     """
     path = Path(path)
-    description, state = _read(path)
+    description, state = read_tensors(path)
     settings, card = description.settings(), description.card
     try:
         with torch.random.fork_rng(devices=[]):
             model = build_model(settings, len(card.classes), empty=True)
     except SettingsError as error:
         raise ModelFileError(f"{path}: its settings can't be built. {error}") from None
-    problems = _differences(model, state)
+    problems = differences(model, state)
     if problems:
         raise ModelFileError(
             f"{path}: its tensors don't fit its settings: {'; '.join(problems[:5])}. "
@@ -118,60 +115,12 @@ def load(path: Path | str) -> LoadedModel:
     return LoadedModel(model.eval(), settings, card, description.record)
 
 
-def load_weights_into(
-    model: RetinaNet, path: Path | str, classes: tuple[str, ...] | list[str]
-) -> tuple[str, ...]:
-    """Start a model from another's file: everything but a class layer for other classes.
-
-    Args:
-        model: changed in place.
-        path: a model file.
-        classes: the names of the model's classes; where they differ from the file's, the class
-            layer keeps its initial values.
-
-    Returns:
-        The names of the tensors that were left as they were.
+def read_tensors(path: Path) -> tuple[Description, dict[str, Tensor]]:
+    """What a model file holds: its description, and the state dict of its network.
 
     Raises:
-        ModelFileError: as `load`, or the networks differ in more than the class layer.
+        ModelFileError: as `load`.
     """
-    path = Path(path)
-    description, state = _read(path)
-    known = description.card.classes
-    left: tuple[str, ...] = ()
-    if known != tuple(classes):
-        own = model.state_dict()
-        left = _class_layer(model)
-        state = {name: value for name, value in state.items() if name not in left}
-        state |= {name: own[name] for name in left}
-    problems = _differences(model, state)
-    if problems:
-        raise ModelFileError(
-            f"{path}: is of another network: {'; '.join(problems[:5])}. "
-            "Expected the same [model] and [anchors] settings as in the file."
-        )
-    model.load_state_dict(state)
-    if left:
-        logger.warning(
-            "%s has %d classes, expected %d (%s): all but the class layer is taken from it",
-            path.name,
-            len(known),
-            len(classes),
-            ", ".join(classes[:5]),
-        )
-    return left
-
-
-def _class_layer(model: RetinaNet) -> tuple[str, ...]:
-    """The tensors whose values belong to single classes."""
-    output = model.classification.output
-    # Of a depthwise and a pointwise convolution the last one.
-    *_, last = [name for name, part in output.named_modules() if isinstance(part, nn.Conv2d)]
-    prefix = ".".join(part for part in ("classification.output", last) if part)
-    return f"{prefix}.weight", f"{prefix}.bias"
-
-
-def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file. Expected a model that foveal wrote.")
     try:
@@ -207,7 +156,8 @@ def _migrated(path: Path, text: str, state: dict[str, Tensor]) -> dict[str, Tens
         ) from None
 
 
-def _differences(model: RetinaNet, state: dict[str, Tensor]) -> list[str]:
+def differences(model: RetinaNet, state: Mapping[str, Tensor]) -> list[str]:
+    """What keeps a state dict from being a network's: names and shapes, in words."""
     own = model.state_dict()
     lacking = [f"{key} is missing" for key in own if key not in state]
     foreign = [f"{key} is unknown" for key in state if key not in own]

@@ -70,8 +70,17 @@ def train(
         ),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="A model file, or a run, to begin from.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="A model file, or a run, to begin from: its weights (class by class, by name), "
+            "network, anchors, preparation and decoding, where --config or --set say nothing else.",
+            show_default=False,
+        ),
     ] = None,
+    refit_anchors: Annotated[
+        bool,
+        typer.Option("--refit-anchors", help="With --start: fit the anchors to DATA all the same."),
+    ] = False,
     augment: Annotated[
         str | None,
         typer.Option(
@@ -109,22 +118,31 @@ def train(
     The same command trains on one CPU or GPU and, started by torchrun or accelerate launch, on many
     (torchrun --nproc-per-node 4 -m foveal train ...).
     """
-    from foveal.config import change_settings, make_settings, to_toml
+    from foveal.config import NETWORK_SECTIONS, gather_settings, make_settings, to_toml
     from foveal.data.opening import open_together
     from foveal.data.transforms.user import load_augmentation
     from foveal.detector import Detector
     from foveal.errors import SettingsError
 
-    settings = make_settings(preset=preset, file=config, overrides=overrides or [])
+    changes = list(overrides or [])
     if augment is not None:
         load_augmentation(augment)
-        settings = change_settings(settings, {"augmentation": {"custom": augment}})
+        changes.append(f"augmentation.custom={augment}")
+    settings = (
+        make_settings(preset=preset, file=config, overrides=changes)
+        if start is None
+        else gather_settings(
+            preset=preset, file=config, overrides=changes, without=NETWORK_SECTIONS
+        )
+    )
     dataset, *others = open_together(
         with_valid(data, options, valid=valid, valid_images=valid_images)
     )
     # Before anchors are fitted, which takes its time:
     validation = others[0].aligned(dataset.classes) if others else None
-    detector = Detector(dataset, settings=settings)
+    detector = Detector(
+        dataset, settings=settings, preset=preset, start=start, refit_anchors=refit_anchors
+    )
     detector.card = replace(detector.card, ignored_classes=options.ignore)
     console = make_console()
     if show:
@@ -148,7 +166,6 @@ def train(
         out=out,
         resume=resume,
         overwrite=overwrite,
-        start=start,
         arguments=arguments,
     )
 
@@ -183,7 +200,6 @@ def _fit(
     out: Path,
     resume: bool,
     overwrite: bool,
-    start: Path | None,
     arguments: Sequence[str],
 ) -> None:
     from foveal.distributed import end_processes
@@ -197,7 +213,6 @@ def _fit(
                 out=out,
                 resume=resume,
                 overwrite=overwrite,
-                start=start,
                 reporter=reporter,
             )
     except TrainingInterrupted as interruption:

@@ -4,8 +4,14 @@ A setting is reached as `section.name`, in a TOML file as `name = ...` under `[s
 command line as `--set section.name=value`. `settings.py` says what each is and does.
 """
 
-from foveal.config.loading import change_settings, make_settings, parse_settings, to_toml
-from foveal.config.presets import PRESETS
+from foveal.config.loading import (
+    change_settings,
+    gather_settings,
+    make_settings,
+    parse_settings,
+    to_toml,
+)
+from foveal.config.presets import NETWORK_SECTIONS, PRESETS
 from foveal.config.settings import (
     AnchorSettings,
     AssignmentSettings,
@@ -20,6 +26,7 @@ from foveal.config.settings import (
 )
 
 __all__ = [
+    "NETWORK_SECTIONS",
     "PRESETS",
     "AnchorSettings",
     "AssignmentSettings",
@@ -32,6 +39,7 @@ __all__ = [
     "Settings",
     "TrainingSettings",
     "change_settings",
+    "gather_settings",
     "make_settings",
     "parse_settings",
     "to_toml",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -28,18 +29,42 @@ def make_settings(
     Raises:
         SettingsError: an unknown preset, name or section, an unreadable file or a wrong value.
     """
+    values = gather_settings(preset=preset, file=file, overrides=overrides)
+    return parse_settings(values, where=str(file) if file else "settings")
+
+
+def gather_settings(
+    *,
+    preset: str = "standard",
+    file: Path | None = None,
+    overrides: tuple[str, ...] | list[str] = (),
+    without: Collection[str] = (),
+) -> dict[str, dict[str, Any]]:
+    """What `make_settings` checks: the values by section and name.
+
+    Args:
+        preset: where the settings begin.
+        file: settings as TOML.
+        overrides: single settings, `section.name=value`.
+        without: sections of the preset that are not taken, since something else gives them.
+
+    Raises:
+        SettingsError: an unknown preset, an unreadable file, or an override that is none.
+    """
     if preset not in PRESETS:
         now = f" It is now {RENAMED_PRESETS[preset]!r}." if preset in RENAMED_PRESETS else ""
         raise SettingsError(
             f"preset {preset!r} is unknown.{now} Expected one of: {', '.join(PRESETS)}."
         )
-    values: dict[str, dict[str, Any]] = {name: dict(part) for name, part in PRESETS[preset].items()}
+    values: dict[str, dict[str, Any]] = {
+        name: dict(part) for name, part in PRESETS[preset].items() if name not in without
+    }
     if file is not None:
         _merge(values, _read_toml(file), where=str(file))
     for override in overrides:
         section, name, value = _parse_override(override)
         values.setdefault(section, {})[name] = value
-    return parse_settings(values, where=str(file) if file else "settings")
+    return values
 
 
 def parse_settings(values: dict[str, Any], *, where: str) -> Settings:

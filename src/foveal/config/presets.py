@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+NETWORK_SECTIONS = ("model", "anchors", "preparation", "decoding")
+"""What a model file holds: the network and all that prediction needs besides its weights."""
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "standard": {},
     "light": {

@@ -87,15 +87,20 @@ def check_trackers(trackers: tuple[str, ...]) -> None:
             )
 
 
-def make_model(settings: Settings, num_classes: int) -> RetinaNet:
+def make_model(settings: Settings, num_classes: int, *, empty: bool = False) -> RetinaNet:
     """The network that a run begins with: the same settings and seed, the same weights.
+
+    Args:
+        settings: of the model, the anchors, the preparation and the seed.
+        num_classes: K.
+        empty: leave the backbone's weights out, since a whole model's will follow.
 
     Raises:
         WeightsError: the backbone's weights can't be got, read or matched.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.training.seed)
-        return build_model(settings, num_classes)
+        return build_model(settings, num_classes, empty=empty)
 
 
 def make_criterion(settings: Settings) -> Criterion:

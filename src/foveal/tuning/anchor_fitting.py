@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tomli_w
 
-from foveal.config import AnchorSettings, AssignmentSettings, PreparationSettings
+from foveal.config import AnchorSettings, AssignmentSettings, PreparationSettings, Settings
 from foveal.data.images.reading import image_size
 from foveal.data.transforms.preparation import make_preparation
 from foveal.errors import DataError
@@ -148,6 +148,33 @@ def fit_anchors(
         count_positives=count_positives,
         seed=seed,
     )
+
+
+def describe_fit(dataset: Dataset, settings: Settings) -> str:
+    """How many objects of a data set are reached by anchors that were not fitted to it, in words.
+
+    Args:
+        dataset: as for `fit_anchors`.
+        settings: the anchors, and how images are scaled.
+    """
+    objects = gather_objects(dataset, settings.preparation)
+    if not len(objects):
+        return "The anchors can't be compared with the data, which has no objects."
+    quality = measure_anchors(
+        objects,
+        settings.anchors,
+        foreground_iou=settings.assignment.foreground_iou,
+        allow_low_quality_matches=settings.assignment.allow_low_quality_matches,
+        count_positives=False,
+        seed=0,
+    )
+    text = (
+        f"Its anchors reach {percent(quality.recall, 1)} of {counted(len(objects), 'object')} of "
+        "this data"
+    )
+    if quality.recall >= WANTED_RECALL:
+        return f"{text}."
+    return f"{text}; --refit-anchors (in Python refit_anchors=True) fits them to it."
 
 
 def fit_anchors_to(

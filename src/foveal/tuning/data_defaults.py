@@ -9,6 +9,8 @@ from foveal.tuning.images import follow_images
 from foveal.tuning.limits import follow_objects
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from foveal.config import Settings
     from foveal.data.dataset import Dataset
     from foveal.tuning.anchor_fitting import AnchorFit
@@ -16,12 +18,20 @@ if TYPE_CHECKING:
 ANCHOR_SHAPES = {"sizes", "scales", "ratios"}
 
 
-def fit_to_data(settings: Settings, data: Dataset) -> tuple[Settings, AnchorFit | None]:
+def fit_to_data(
+    settings: Settings,
+    data: Dataset,
+    *,
+    refit_anchors: bool = False,
+    free_limits: Collection[str] = (),
+) -> tuple[Settings, AnchorFit | None]:
     """Settings for a data set; what was set explicitly stays as it is.
 
     Args:
         settings: all of them.
         data: the training images.
+        refit_anchors: fit the anchors though they are set, beginning with those.
+        free_limits: limits of decoding that may be raised though they are set.
 
     Returns:
         The settings, and how well the fitted anchors suit the data; None where sizes, scales or
@@ -37,8 +47,8 @@ def fit_to_data(settings: Settings, data: Dataset) -> tuple[Settings, AnchorFit 
             f"{data.name or data.root} has no classes. Expected at least one "
             "labeled object; foveal data check says what was read."
         )
-    settings = follow_objects(follow_images(settings, data), data)
-    if settings.anchors.model_fields_set & ANCHOR_SHAPES:
+    settings = follow_objects(follow_images(settings, data), data, free=free_limits)
+    if not refit_anchors and settings.anchors.model_fields_set & ANCHOR_SHAPES:
         return settings, None
     from foveal.tuning.anchor_fitting import fit_anchors
 

@@ -15,20 +15,28 @@ from foveal.detection.decoding import CANDIDATES_A_DETECTION
 from foveal.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from foveal.data.dataset import Dataset
 
 _DETECTIONS_AN_OBJECT = 2
 """So many detections for each object of the fullest image: new images may be fuller."""
 
 
-def follow_objects(settings: Settings, data: Dataset) -> Settings:
+LIMITS = frozenset({"max_detections", "top_per_level"})
+"""The settings of decoding that follow the data."""
+
+
+def follow_objects(settings: Settings, data: Dataset, *, free: Collection[str] = ()) -> Settings:
     """Raise the limits of decoding to what the data needs; those that were set stay as they are.
 
     Args:
         settings: all of them; `decoding.max_detections` and `decoding.top_per_level` may change.
         data: the training images. Regions to ignore are no objects.
+        free: of these two those that may be raised though they are set.
     """
     decoding = settings.decoding
+    fixed = decoding.model_fields_set - set(free)
     needed = _needed_detections(data)
     wanted = {
         "max_detections": needed,
@@ -37,7 +45,7 @@ def follow_objects(settings: Settings, data: Dataset) -> Settings:
     changes: dict[str, Any] = {
         name: number
         for name, number in wanted.items()
-        if name not in decoding.model_fields_set and number > getattr(decoding, name)
+        if name not in fixed and number > getattr(decoding, name)
     }
     return change_settings(settings, {"decoding": changes}) if changes else settings
 

@@ -1,0 +1,266 @@
+"""To begin a training from another model: its settings, and its weights class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal.checkpoints.finding import network_file
+from foveal.config import NETWORK_SECTIONS, PRESETS, Settings, parse_settings
+from foveal.errors import ModelFileError
+from foveal.text import listed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from foveal.checkpoints.description import Description
+    from foveal.checkpoints.model_file import LoadedModel
+    from foveal.models.retinanet import RetinaNet
+
+_MAX_NAMES = 8
+_NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """A model from which another's training begins.
+
+    Attributes:
+        name: what people call it: its file, or in words where it came from.
+        description: what it says of itself.
+        tensors: its state dict.
+    """
+
+    name: str
+    description: Description
+    tensors: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, *, name: str) -> Start:
+        """A network in memory.
+
+        Args:
+            loaded: the network with its card and settings.
+            name: what people call it.
+        """
+        tensors = {key: value.detach().cpu() for key, value in loaded.model.state_dict().items()}
+        return cls(name, loaded.description, tensors)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of the model that was trained before."""
+        return self.description.card.classes
+
+    def settings(self, given: Mapping[str, Mapping[str, Any]]) -> Settings:
+        """The settings to train with: those of its network, and on top what was set explicitly.
+
+        Args:
+            given: what was set, by section and name.
+
+        Raises:
+            SettingsError: they contradict one another.
+        """
+        values: dict[str, dict[str, Any]] = {
+            section: getattr(self.description, section).model_dump() for section in NETWORK_SECTIONS
+        }
+        for section, part in given.items():
+            values.setdefault(section, {}).update(part)
+        return parse_settings(values, where=f"settings, on top of those of {self.name}")
+
+
+def read_start(path: Path | str) -> Start:
+    """Read a model file, or the best one of a run's folder.
+
+    Raises:
+        ModelFileError: there is none, or it is an exported model.
+    """
+    from foveal.checkpoints.model_file import read_tensors
+
+    file = network_file(path)
+    description, tensors = read_tensors(file)
+    return Start(str(file), description, tensors)
+
+
+def load_start(model: RetinaNet, start: Start, classes: Sequence[str]) -> tuple[str, ...]:
+    """Give a network the weights of another one, as far as they mean the same.
+
+    Of the class layer the rows go from class to class by their names; a class that is new keeps
+    its initial values. Where the anchors of a location are not as many, the output layers keep
+    their initial values. Mean and deviation stay the network's own where others were set.
+
+    Args:
+        model: changed in place; it was built from the settings that `start` gave.
+        start: where the weights come from.
+        classes: the names of the network's classes.
+
+    Returns:
+        The names of the tensors of the output layers that stayed as they were.
+
+    Raises:
+        ModelFileError: the networks differ in more than the output layers.
+    """
+    import torch
+
+    from foveal.checkpoints.model_file import differences
+
+    own = model.state_dict()
+    state = _with_norms(dict(start.tensors), own)
+    for name in ("mean", "std"):
+        stated = getattr(start.description.preparation, name)
+        if own[name].tolist() != torch.tensor(stated).tolist():  # others were set
+            state[name] = own[name]
+    left: tuple[str, ...] = ()
+    if not _same_anchors(start, model.grid.per_location):
+        left = (*_last_layer(model, "classification"), *_last_layer(model, "box"))
+        state |= {name: own[name] for name in left}
+    elif tuple(classes) != start.classes:
+        layer = _last_layer(model, "classification")
+        rows = _rows(start.classes, classes)
+        left = () if rows else layer
+        state |= {
+            name: _moved(state[name], own[name], rows, classes=(len(start.classes), len(classes)))
+            for name in layer
+            if name in state
+        }
+    problems = differences(model, state)
+    if problems:
+        raise ModelFileError(
+            f"{start.name}: is of another network: {'; '.join(problems[:5])}. Expected the same "
+            "[model] settings as in the file: leave out what sets them (--set model...., --config; "
+            "in Python backbone=, settings=), or don't begin from it."
+        )
+    model.load_state_dict(state)
+    return left
+
+
+def describe_start(start: Start, settings: Settings, classes: Sequence[str]) -> list[str]:
+    """What a training takes from the model that it begins from, and what not.
+
+    Args:
+        start: the model.
+        settings: the effective ones.
+        classes: of the training.
+    """
+    others = [
+        f"{section}.{name} = {_shown(value)} (there {_shown(before[name])})"
+        for section in NETWORK_SECTIONS
+        if (before := getattr(start.description, section).model_dump())
+        for name, value in getattr(settings, section).model_dump().items()
+        if value != before[name]
+    ]
+    kept = "weights, network, anchors, preparation (sizes, bands, normalization) and decoding"
+    lines = [
+        f"Begun from {start.name}: {kept} are its own"
+        + (f", but for {listed(others, _MAX_NAMES, longest=120)}." if others else ".")
+    ]
+    grid = settings.anchors
+    if not _same_anchors(start, len(grid.scales) * len(grid.ratios)):
+        before = start.description.anchors
+        return [
+            *lines,
+            f"The output layers begin anew: a location has {len(grid.scales) * len(grid.ratios)} "
+            f"anchors and had {len(before.scales) * len(before.ratios)}.",
+        ]
+    return [*lines, *_describe_classes(start.classes, classes)]
+
+
+def describe_preset(preset: str, settings: Settings) -> str:
+    """What of a preset is not taken since the model to begin from has it otherwise; '' for nothing.
+
+    Args:
+        preset: its name.
+        settings: the effective ones.
+    """
+    sections = [
+        section
+        for section in NETWORK_SECTIONS
+        if any(
+            getattr(getattr(settings, section), name) != value
+            for name, value in PRESETS[preset].get(section, {}).items()
+        )
+    ]
+    if not sections:
+        return ""
+    return (
+        f"Of the preset {preset}, {listed(sections, len(sections))} are not taken: they are those "
+        "of the model to begin from. --set changes single settings (in Python settings=)."
+    )
+
+
+def _describe_classes(before: Sequence[str], now: Sequence[str]) -> list[str]:
+    """What becomes of the class layer's rows; nothing where the classes are the same."""
+    if tuple(before) == tuple(now):
+        return []
+    known = [name for name in now if name in before]
+    new = [name for name in now if name not in before]
+    gone = [name for name in before if name not in now]
+    if not known:
+        return [
+            f"Classes: none of {listed(now, _MAX_NAMES)} is one of its classes "
+            f"({listed(before, _MAX_NAMES)}): the class layer begins anew. If they mean the same, "
+            "rename them: --rename OLD=NEW."
+        ]
+    if not new and not gone:
+        return ["Classes: the same in another order; each keeps its weights."]
+    parts = [f"{listed(known, _MAX_NAMES)} keep their weights"]
+    if new:
+        parts.append(f"{listed(new, _MAX_NAMES)} new, from the prior")
+    if gone:
+        parts.append(f"{listed(gone, _MAX_NAMES)} left out, which the data does not have")
+    return [f"Classes: {'; '.join(parts)}."]
+
+
+def _same_anchors(start: Start, per_location: int) -> bool:
+    anchors = start.description.anchors
+    return len(anchors.scales) * len(anchors.ratios) == per_location
+
+
+def _rows(before: Sequence[str], now: Sequence[str]) -> list[tuple[int, int]]:
+    """Where each class that both know was and is."""
+    places = {name: place for place, name in enumerate(before)}
+    return [(places[name], place) for place, name in enumerate(now) if name in places]
+
+
+def _moved(
+    stored: Tensor, own: Tensor, rows: Sequence[tuple[int, int]], *, classes: tuple[int, int]
+) -> Tensor:
+    """A class layer's tensor [A * K, ...] with the stored rows of known classes."""
+    before, now = classes
+    apart = own.clone().reshape(-1, now, *own.shape[1:])
+    old = stored.reshape(-1, before, *stored.shape[1:])
+    for source, target in rows:
+        apart[:, target] = old[:, source]
+    return apart.flatten(0, 1)
+
+
+def _last_layer(model: RetinaNet, head: str) -> tuple[str, str]:
+    """The tensors of a head's last convolution, which have an anchor's values as channels."""
+    from torch import nn
+
+    output = getattr(model, head).output
+    # Of a depthwise and a pointwise convolution the last one.
+    *_, last = [name for name, part in output.named_modules() if isinstance(part, nn.Conv2d)]
+    prefix = ".".join(part for part in (f"{head}.output", last) if part)
+    return f"{prefix}.weight", f"{prefix}.bias"
+
+
+def _with_norms(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state with the statistics that another kind of norm has, or without those it lacks."""
+    statistics = {name for name in own if name.endswith(_NORM_STATISTICS[2])}
+    state |= {name: own[name] for name in statistics - state.keys()}
+    return {
+        name: value
+        for name, value in state.items()
+        if name in own or not name.endswith(_NORM_STATISTICS)
+    }
+
+
+def _shown(value: object) -> str:
+    """A setting's value in a message, numbers short."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(_shown(part) for part in value)}]"
+    return str(value)
