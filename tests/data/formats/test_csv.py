@@ -91,6 +91,8 @@ OTHERS = {
     "a.png,20,30,40,10,dog,64\n",
     "center": "image,x_center,y_center,width,height,class\na.png,40,35,40,10,dog\n",
     "bbox": 'image,label,bbox\na.png,dog,"[20.0, 30.0, 40.0, 10.0]"\n',
+    "bbox in other brackets": 'image,label,bbox\na.png,dog,"{x: 20, y: 30, w: 40, h: 10}"\n',
+    "a column of images": "patient,x,y,w,h,class\na.png,20,30,40,10,dog\n",
     "an id without ending": "image_id,xmin,ymin,xmax,ymax,class\na,20,30,60,40,dog\n",
 }
 
@@ -183,3 +185,24 @@ def test_the_list_of_another_table_is_named(read_text: Callable[..., Dataset]) -
         DataError, match=r"not one of the classes in classes\.csv.*classes\.csv, or"
     ):
         read_text("a.png,1,2,11,14,dog\n", classes="ant,0\n")
+
+
+def test_several_boxes_in_a_cell(read_text: Callable[..., Dataset]) -> None:
+    (record,) = read_text('image,label,bbox\na.png,dog,"[[20, 30, 40, 10], [1, 2, 3, 4]]"\n')
+    assert record.boxes.tolist() == [[20, 30, 60, 40], [1, 2, 4, 6]]
+
+
+def test_a_folder_says_what_its_only_table_holds(
+    read_text: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    (tmp_path / "boxes.csv").write_text("a.png,1,2,11,14,dog,0.9\n")
+    with pytest.raises(DataError, match=r"no columns of boxes in 'a\.png,1,2,11,14,dog,0\.9'"):
+        read(tmp_path)
+
+
+def test_a_split_may_stand_anywhere_in_the_name(tmp_path: Path, picture: Callable) -> None:
+    for split in ("train", "val"):
+        picture(tmp_path / f"images/{split}.png")
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        (tmp_path / f"annotations/annotations_{split}.csv").write_text(f"{split}.png,1,2,9,9,x\n")
+    assert [r.path.stem for r in read(f"{tmp_path}:val")] == ["val"]

@@ -136,6 +136,7 @@ FORMS = {
     "pose": (f"{ROW} .9 .9 .8 .1 .3 .4 .2 .3\n", "kpt_shape: [4, 2]\n", BOX, "Keypoints are left"),
     "pose seen": (f"{ROW} .9 .9 2 .8 .1 0\n", "kpt_shape: [2, 3]\n", BOX, "Keypoints are left out"),
     "pose without": (f"{ROW}\n", "kpt_shape: [2, 3]\n", BOX, ""),
+    "decimal commas": (ROW.replace(" .", " 0,"), "", BOX, ""),
     "score": (f"{ROW} .93\n", "", BOX, "A sixth number is taken for a score"),
     "rotated": ("0 .1 .2 .3 .2 .3 .6 .1 .6\n", "", [10, 10, 30, 30], "(a rotated box) are read as"),
     "polygon": ("0 .1 .2 .3 .2 .2 .6\n", "", [10, 10, 30, 30], "A polygon is read as its extent"),

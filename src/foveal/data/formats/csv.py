@@ -6,6 +6,7 @@ cousins, in any order of columns. A line with a path alone is an image without o
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from foveal.data.dataset import Dataset
@@ -156,7 +157,9 @@ def annotation_file(path: Path, split: str | None, *, no_data: tuple[str, ...] =
         def choose(name: str) -> Sequence[Path]:
             exact = [file for file in found if file.stem == name]
             begun = [f for f in found if f.stem.startswith((f"{name}-", f"{name}_"))]
-            return exact or [file for file in below if file.parent.name == name] or begun
+            own = [file for file in below if file.parent.name == name]
+            within = [f for f in found or below if name in re.split(r"[-_.]", f.stem)]
+            return exact or own or begun or within
 
         _, chosen = take_split(split, path, choose)
     if len(chosen) == 1:

@@ -92,6 +92,8 @@ def find_format(path: Path) -> str:
         found = list(dict.fromkeys(_in_folders_below(path)))
     if not found and path.is_dir():
         _expect_no_records(path)
+        tables = [f for f in files_in(path, ".csv", ".tsv") if not f.name.endswith(_BESIDE)]
+        found = ["csv"] if len(tables) == 1 else []  # its reader shows what the columns are
     if not found:
         _refuse_unread_json(path)
     if not found and path.is_file() and path.suffix.lower() in _BY_ENDING:
@@ -172,7 +174,7 @@ def _in_file(file: Path) -> Iterator[str]:
     elif ending in (".yaml", ".yml", ".data"):
         if "names" in head_text(file, _LARGE):
             yield "yolo"
-    elif ending in (".csv", ".tsv"):
+    elif ending in (".csv", ".tsv", ".txt"):
         yield from _in_csv(file)
 
 

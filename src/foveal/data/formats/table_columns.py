@@ -138,6 +138,13 @@ class Columns:
         Of a geometry it is the extent.
         """
         written = [row[place] for place in self.box]
+        if len(written) == 4:
+            try:
+                box = [float(text) for text in written]
+            except ValueError:
+                box = []  # words, or decimal commas
+            if box and not any(map(math.isnan, box)):
+                return [self._to_corners(box)]
         if all(text.lower() in _NO_BOX for text in written):
             return []
         if self.cells == "geometry":
@@ -146,20 +153,24 @@ class Columns:
             boxes = [_numbers(text, 4) for text in written[0].split(";") if text.strip()]
             return [box for box in boxes if box] if all(boxes) else None
         if self.cells == "bbox":
-            box = _numbers(written[0], 4)
-        else:
-            found = [parse_number(text) for text in written]
-            box = [math.nan if v is None else v for v in found]
-            if any(v is None for v in found):
-                return None
-        if box is None:
+            rows = [_numbers(text, 4) for text in _BRACKETS.findall(written[0]) or written]
+            return None if None in rows else [self._to_corners(row) for row in rows if row]
+        box = [number for text in written if (number := parse_number(text)) is not None]
+        if len(box) < len(written):
             return None
+        return [self._to_corners(box)]
+
+    def _to_corners(self, box: list[float]) -> list[float]:
         if self.cells == "corners":
-            return [box]
+            return box
         x, y, width, height = box
         if self.cells == "center":
-            return [[x - width / 2, y - height / 2, x + width / 2, y + height / 2]]
-        return [[x, y, x + width, y + height]]
+            return [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+        return [x, y, x + width, y + height]
+
+
+_BRACKETS = re.compile(r"[\[({]([^\[\](){}]*)[\])}]")
+"""The innermost brackets: one box in each."""
 
 
 def find_columns(file: Path, rows: Rows) -> tuple[Columns, Rows]:
@@ -203,11 +214,21 @@ def recognize(rows: Rows) -> Columns | None:
             others = {name: place for name, place in others.items() if place >= 0}
             label = _place(header, _LABEL, taken)
             image = _place(header, _IMAGE, [*taken, label])
+            image = image if image >= 0 else _column_of_images(rows[1:], len(header))
             names = tuple(rows[0][1])
             return Columns(
                 cells, tuple(taken), image, label if label >= 0 else None, others, names, True
             )
     return _without_header(rows)
+
+
+def _column_of_images(rows: Rows, count: int) -> int:
+    """The column in which each row has the name of an image, whatever it is called; else -1."""
+    some = [cells for _, cells in rows[:20] if len(cells) == count]
+    for place in range(count if some else 0):
+        if all(_is_image(cells[place]) for cells in some):
+            return place
+    return -1
 
 
 def _without_header(rows: Rows) -> Columns | None:

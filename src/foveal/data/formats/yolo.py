@@ -10,7 +10,7 @@ import logging
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
@@ -18,7 +18,7 @@ from foveal.data.dataset import Dataset
 from foveal.data.folders import files_in
 from foveal.data.formats.image_files import IMAGE_FOLDERS, ImageFinder, images_in
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
-from foveal.data.formats.parsing import read_lines
+from foveal.data.formats.parsing import parse_number, read_lines
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured, report_unreadable
 from foveal.data.formats.writing import expect_sizes, image_names, parts, place_images
@@ -272,12 +272,12 @@ def _objects(
         return
     for number, words in lines:
         place = f"line {number}"
-        try:
-            key, *values = (float(word) for word in words)
-        except ValueError:
+        numbers = [parse_number(word) for word in words]
+        if None in numbers:
             message = f"{' '.join(words)[:60]!r}. Expected numbers: class x y width height."
             policy.report(AnnotationIssue("not a box", file, place, message, row.path))
             continue
+        key, *values = cast("list[float]", numbers)
         fault = forms.fault(values) or (_fault(values) if policy.boxes is None else "")
         if fault:
             policy.report(AnnotationIssue("not a box", file, place, fault, row.path))
