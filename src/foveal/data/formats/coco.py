@@ -269,9 +269,10 @@ def _turn(table: ObjectTable, file: Path, policy: IssuePolicy) -> None:
         return
     boxes = np.asarray(table.boxes, np.float64)
     if table.areas is None:
-        table.areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            table.areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     for i in turned:
-        boxes[i] = extent_of(boxes[i], attributes[i], outlines[i] if outlines else None)
+        boxes[i] = extent_of(boxes[i].tolist(), attributes[i], outlines[i] if outlines else None)
         attributes[i] = {k: v for k, v in attributes[i].items() if k != "rotation"} or None
     table.boxes = boxes
     table.written = None
@@ -457,14 +458,15 @@ def _fault(
         ids.add(key)
     image, category, box = (item.get(k) for k in ("image_id", "category_id", "bbox"))
     if not isinstance(image, (int, str)) or image not in images:
-        listed = ", ".join(map(repr, list(images)[:5])) or "none"
+        listed = ", ".join(repr(key)[:60] for key in list(images)[:5]) or "none"
         return "unknown image", (
-            f'image_id {image!r} is not the id of an entry of "images" (the first are: {listed}).'
+            f'image_id {repr(image)[:60]} is not the id of an entry of "images" '
+            f"(the first are: {listed})."
         )
     if not isinstance(category, (int, str)) or category not in classes:
-        listed = ", ".join(map(str, list(classes)[:20])) or "none"
+        listed = ", ".join(str(key)[:60] for key in list(classes)[:20]) or "none"
         return "unknown class", (
-            f"category_id {category!r} has no name. Expected one of the ids in "
+            f"category_id {repr(category)[:60]} has no name. Expected one of the ids in "
             f'"categories": {listed}.'
         )
     if not box and not isinstance(box, (str, bool, int, float)):
