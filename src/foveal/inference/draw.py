@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from foveal.data.images.inputs import to_pixels
+from foveal.data.images.inputs import path_of, to_pixels
 from foveal.data.images.reading import read_for_display
 from foveal.errors import ImageError
 from foveal.visualization.boxes import draw_detections
@@ -46,7 +45,8 @@ def draw(
             "These detections came from no file. Pass the image that they were found in: "
             "foveal.draw(detections, image)."
         )
-    pixels = read_for_display(source) if isinstance(source, str | Path) else to_pixels(source)
+    path = path_of(source)
+    pixels = to_pixels(source) if path is None else read_for_display(path)
     height, width = pixels.shape[:2]
     if detections.width and (width, height) != (detections.width, detections.height):
         raise ImageError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.data.folders import files_below, is_junk
+from foveal.data.images.inputs import path_of
 from foveal.data.images.kinds import describe_endings, is_image_file
 from foveal.data.images.pages import Pages, describe_stacks, file_of, page_path, split_page
 from foveal.data.images.reading import count_pages
@@ -124,14 +125,15 @@ def telling_stacks(images: Iterable[ImageLike]) -> Iterator[ImageLike]:
     """Give the images on, and log of the first file that holds several that one page is read."""
     told = False
     for image in images:
-        if isinstance(image, Path | str) and not told:
-            pages = _pages(Path(image))
+        path = None if told else path_of(image)
+        if path is not None:
+            pages = _pages(path)
             if pages.count > 1 and pages.unit == "page":
                 told = True
                 log.warning(
                     "%s holds %s: the first is read. %r reads the second. Further files of several "
-                    "pages are not named.", image, pages.describe(),
-                    page_path(Path(image), 2).name,
+                    "pages are not named.", path, pages.describe(),
+                    page_path(path, 2).name,
                 )  # fmt: skip
         yield image
 

@@ -100,8 +100,8 @@ class Predictor:
         """Find objects in one image.
 
         Args:
-            image: a path, a PIL image, an array [H, W, C] or a tensor [C, H, W]; see
-                `foveal.data.images.inputs.to_pixels`.
+            image: a path, a PIL image, an array [H, W, C], a tensor [C, H, W] or a record of a
+                data set; see `foveal.data.images.inputs.to_pixels`.
 
         Returns:
             Boxes in original pixels, inside the image, best first.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from foveal.data.images.inputs import describe, to_pixels
+from foveal.data.dataset import Record
+from foveal.data.images.inputs import describe, path_of, to_pixels
 from foveal.errors import ImageError
 from foveal.structures import PixelRange
 
@@ -20,6 +23,15 @@ def test_gray_is_repeated():
         pixels = to_pixels(image)
         assert pixels.shape == (2, 3, 3)
         assert (pixels == gray[..., None]).all()
+
+
+def test_a_record_of_a_data_set_is_its_file(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    empty = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool)
+    record = Record(tmp_path / "a.png", 3, 2, *empty)
+    assert (to_pixels(record) == RGB).all()
+    assert describe(record, 0) == str(tmp_path / "a.png")
+    assert (path_of(record), path_of("a"), path_of(RGB)) == (record.path, Path("a"), None)
 
 
 def test_color_becomes_gray_for_a_network_of_one_band():

@@ -1,4 +1,4 @@
-"""From whatever a caller calls an image to pixels: a file, a PIL image, an array or a tensor."""
+"""From whatever a caller calls an image to pixels: a file, a record, an array and others."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    ImageLike = Path | str | Image.Image | np.ndarray[Any, Any] | torch.Tensor
+    from foveal.data.dataset import Record
+
+    ImageLike = Path | str | Record | Image.Image | np.ndarray[Any, Any] | torch.Tensor
 
 
 def to_pixels(image: ImageLike, pixel_range: PixelRange = RGB) -> NDArray[np.uint8]:
     """Turn an image of any kind into pixels, by the policy of `foveal.data.images.reading`.
 
     Args:
-        image: a file's path; a PIL image (its orientation is applied); an array [H, W] or
-            [H, W, C]; or a tensor [H, W] or [C, H, W]. Arrays and tensors are RGB; they hold uint8,
+        image: a file's path; a record of a data set, which means its file; a PIL image (its
+            orientation is applied); an array [H, W] or [H, W, C]; or a tensor [H, W] or
+            [C, H, W]. Arrays and tensors are RGB; they hold uint8,
             uint16 (the high byte counts), or floating point values in 0..1.
         pixel_range: the bands that the network takes; gray is repeated into three, alpha is
             dropped. Where it has limits, the network was made for data of more than 8 bits, and
@@ -38,8 +41,8 @@ def to_pixels(image: ImageLike, pixel_range: PixelRange = RGB) -> NDArray[np.uin
     Raises:
         ImageError: the file can't be read, or the values are none of these.
     """
-    if isinstance(image, Path | str):
-        return read_image(image, pixel_range)
+    if (path := path_of(image)) is not None:
+        return read_image(path, pixel_range)
     if isinstance(image, Image.Image):
         values, what = _from_pillow(image, pixel_range.bands), "the PIL image"
     elif _is_tensor(image):
@@ -48,8 +51,8 @@ def to_pixels(image: ImageLike, pixel_range: PixelRange = RGB) -> NDArray[np.uin
         values, what = image, f"the array {list(image.shape)}"
     else:
         raise ImageError(
-            f"An image is a {type(image).__name__}. "
-            "Expected a path, a PIL image, an array [H, W, C] or a tensor [C, H, W]."
+            f"An image is a {type(image).__name__}. Expected a path, a PIL image, an array "
+            "[H, W, C], a tensor [C, H, W] or a record of a data set."
         )
     if values.ndim not in (2, 3) or values.size == 0:
         raise ImageError(
@@ -63,7 +66,17 @@ def to_pixels(image: ImageLike, pixel_range: PixelRange = RGB) -> NDArray[np.uin
 
 def describe(image: ImageLike, index: int) -> str:
     """What people call an image: its path, or its position in the list."""
-    return str(image) if isinstance(image, Path | str) else f"image {index}"
+    path = path_of(image)
+    return f"image {index}" if path is None else str(path)
+
+
+def path_of(image: ImageLike) -> Path | None:
+    """The file that is meant; None for an image in memory."""
+    from foveal.data.dataset import Record
+
+    if isinstance(image, Record):
+        return image.path
+    return Path(image) if isinstance(image, Path | str) else None
 
 
 def _is_tensor(image: object) -> TypeGuard[torch.Tensor]:

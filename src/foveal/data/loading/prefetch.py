@@ -9,12 +9,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveal.data.images.inputs import describe, to_pixels
+from foveal.data.images.inputs import describe, path_of, to_pixels
 from foveal.detection.postprocessing import Origin
 from foveal.errors import ImageError, MissingExtraError
 from foveal.structures import Sample, Target
@@ -138,7 +137,7 @@ class Reader:
 
     def _inputs(self, index: int, image: ImageLike) -> list[Input]:
         pixels = to_pixels(image, self.pixel_range)
-        path = Path(image) if isinstance(image, Path | str) else None
+        path = path_of(image)
         shown = pixels if self.keep_pixels else None
         inputs = []
         for number, view in enumerate(self.views):
