@@ -53,8 +53,10 @@ class PixelRange:
     Attributes:
         bands: values a pixel; 3 are RGB, 1 is gray.
         low: the stored value that becomes 0, one for all bands or one for each. Empty: values of 8
-            bits are taken as they are, of 16 bits their upper half.
+            bits are taken as they are, deeper ones as `deep` says.
         high: the stored value that becomes 255, for as many bands.
+        deep: the stored values of more than 8 bits that become 0 and 255 where `low` says nothing.
+            Empty: by each image's own values, see `foveal.data.images.depth`.
 
     Raises:
         ImageError: not as many limits as that.
@@ -63,6 +65,7 @@ class PixelRange:
     bands: int = 3
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    deep: tuple[float, float] | tuple[()] = ()
 
     def __post_init__(self) -> None:
         if len(self.low) != len(self.high) or len(self.low) not in (0, 1, self.bands):

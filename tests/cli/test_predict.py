@@ -296,3 +296,50 @@ def test_a_page_is_a_number_or_all(monkeypatch, capsys, model, smears, tmp_path)
     out = tmp_path / "found"
     assert foveal(monkeypatch, "predict", model, smears, "--out", out, "--page", "0") == 2
     assert "--page 0: expected a number from 1, or all." in capsys.readouterr().err
+
+
+@pytest.fixture
+def deep(tmp_path) -> Path:
+    """The same picture in 8 bits, and in 12 bits stored as 16."""
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64), np.uint8)
+    Image.fromarray(pixels).save(folder / "a.png")
+    tifffile.imwrite(folder / "b.tif", pixels.astype(np.uint16) << 4)
+    return folder
+
+
+def test_12_bits_in_16_are_seen_as_8_bits_are(monkeypatch, capsys, model, deep, tmp_path):
+    out = tmp_path / "found"
+    assert foveal(monkeypatch, "predict", model, deep, "--out", out) == 0
+    said = "1 image holds more than 8 bits, values from 0 to 4,080: 0 to 4,095 become 0 to 255."
+    assert said in capsys.readouterr().out
+    with (out / "detections.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    first, second = (
+        [list(row.values())[1:] for row in rows if row["image"].endswith(name)]
+        for name in ("a.png", "b.tif")
+    )
+    assert first == second
+    assert first
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("0", "two numbers"), ("9,3", "two numbers"), ("a,b", "two numbers")]
+)
+def test_a_range_is_two_numbers(monkeypatch, capsys, model, deep, tmp_path, text, message):
+    out = tmp_path / "found"
+    assert foveal(monkeypatch, "predict", model, deep, "--out", out, "--band-range", text) == 2
+    assert f"--band-range {text}: expected {message}" in capsys.readouterr().err
+
+
+def test_floating_point_of_an_unknown_range_is_read_with_the_option(
+    monkeypatch, capsys, model, tmp_path
+):
+    path, out = tmp_path / "a.tif", tmp_path / "found"
+    tifffile.imwrite(path, np.random.default_rng(0).uniform(-3, 40, (48, 64)).astype(np.float32))
+    assert foveal(monkeypatch, "predict", model, path, "--out", out) == 1
+    assert "--band-range=-2.9" in capsys.readouterr().err
+    options = ("--out", out, "--overwrite", "--band-range=-3,40")
+    assert foveal(monkeypatch, "predict", model, path, *options) == 0
+    assert json.loads((out / "detections.json").read_text())["annotations"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from foveal.config import Settings, make_settings
@@ -72,3 +73,37 @@ def test_limits_that_some_images_gave_are_told(
     after, _ = fit_to_data(before, Dataset(tuple(records), ("dot",), tmp_path))
     assert after.preparation.band_low
     assert ("measured on the first 1 of 2 images" in caplog.text) == (looked_at == 1)
+
+
+def gray_images(folder: Path, bits: str) -> Dataset:
+    """One gray image for each letter: b for bytes, d for 12 bits in 16, x for a broken one."""
+    none = np.zeros(0, np.int64)
+    records = []
+    for number, letter in enumerate(bits):
+        path = folder / f"{number}.tif"
+        gradient = np.tile(np.arange(64, dtype=np.uint16), (64, 1))
+        if letter == "d":
+            tifffile.imwrite(path, gradient * 60)
+        elif letter == "b":
+            Image.fromarray(gradient.astype(np.uint8)).save(path)
+        else:
+            path.write_bytes(b"II*")
+        records.append(Record(path, 64, 64, np.zeros((0, 4), np.float32), none, none > 0))
+    return Dataset(tuple(records), ("dot",), folder)
+
+
+@pytest.mark.parametrize(
+    ("bits", "stated"), [("bb", False), ("dd", True), ("bd", False), ("", False)]
+)
+def test_limits_follow_images_that_all_hold_more_than_8_bits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bits: str, stated: bool
+) -> None:
+    after, _ = fit_to_data(settings("anchors.scales=[1.0]"), gray_images(tmp_path, bits))
+    assert bool(after.preparation.band_low) is stated
+    mixed = "1 of the first 2 images hold more than 8 bits, the others 8"
+    assert (mixed in caplog.text) is (bits == "bd")
+
+
+def test_the_first_image_may_be_broken(tmp_path: Path) -> None:
+    after, _ = fit_to_data(settings("anchors.scales=[1.0]"), gray_images(tmp_path, "xb"))
+    assert after.preparation.band_low == ()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.band_range import BandRange, with_band_range
 from foveal.cli.console import make_console
 from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.cli.predict import Precision
@@ -82,6 +83,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    band_range: BandRange = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace what an earlier run wrote into --out."),
@@ -117,6 +119,7 @@ def evaluate(
             batch=batch,
             device=device,
             precision=precision,
+            band_range=band_range,
         )
     console = make_console()
     _show(console, evaluation)
@@ -174,6 +177,7 @@ def _evaluate_model(
     batch: int,
     device: str,
     precision: Precision,
+    band_range: str | None,
 ) -> Evaluation:
     from foveal.detector import load
 
@@ -189,7 +193,7 @@ def _evaluate_model(
         device=device,
         precision=precision,
     )
-    predictor = replace(predictor, batch=batch)
+    predictor = with_band_range(replace(predictor, batch=batch), band_range)
     with progress_bar(len(dataset)) as bar:
         return detector.evaluate(
             dataset, out=out, overwrite=True, predictor=predictor, progress=bar.update

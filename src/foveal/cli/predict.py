@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from foveal.cli.band_range import BandRange, with_band_range
 from foveal.cli.console import say
 from foveal.cli.progress import progress_bar
 from foveal.errors import MissingExtraError, SettingsError
@@ -84,6 +85,7 @@ def predict(
             "or all, each as an image.",
         ),
     ] = "all",
+    band_range: BandRange = None,
     pictures: Annotated[bool, typer.Option(help="Draw what was found.")] = True,
     overwrite: Annotated[
         bool,
@@ -125,6 +127,7 @@ def predict(
         scales=_parse_scales(scales),
         precision=precision,
     )
+    predictor = _with_depth(predictor, files, band_range)
     missing = MissingExtras()
     results.begin(drawn)
     folder = out / _PICTURES if pictures else None
@@ -179,6 +182,17 @@ def _predictor(
     export = opened.description.export
     decodes_inside = export is not None and export.nms
     return replace(predictor, batch=batch, flip=flip, scales=scales), decodes_inside
+
+
+def _with_depth(predictor: Predictor, files: list[ImageFile], band_range: str | None) -> Predictor:
+    """The predictor with the range of values of images of more than 8 bits, which it says."""
+    from foveal.data.images.survey import settle_depth
+
+    predictor = with_band_range(predictor, band_range)
+    pixel_range, chosen = settle_depth([file.path for file in files], predictor.pixel_range)
+    if chosen:
+        typer.echo(chosen)
+    return replace(predictor, pixel_range=pixel_range)
 
 
 def _parse_page(text: str) -> int | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from foveal.data.images.survey import settle_depth
 from foveal.evaluation.evaluate import evaluate
 
 if TYPE_CHECKING:
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from foveal.inference.predictor import Predictor
     from foveal.structures import Detections
 
+log = logging.getLogger(__name__)
+
 
 def measure(
     predictor: Predictor,
@@ -23,6 +28,9 @@ def measure(
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Find objects in labeled images and compare them with the ground truth.
+
+    Where images hold more than 8 bits and the model says nothing of them, one range of values is
+    chosen for all and logged.
 
     Args:
         predictor: with low scores still in its detections, since AP needs them; see
@@ -35,6 +43,10 @@ def measure(
     Raises:
         ImageError: an image can't be read.
     """
+    pixel_range, chosen = settle_depth(data.paths, predictor.pixel_range)
+    if chosen:
+        log.warning("%s", chosen)
+    predictor = replace(predictor, pixel_range=pixel_range)
     detections: dict[int, Detections] = {}
     for each in predictor.stream(data.paths):
         detections[each.index] = each.detections

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from foveal.config import Settings, change_settings
@@ -23,8 +24,10 @@ def follow_images(settings: Settings, data: Dataset) -> Settings:
     """Fill in what was not set explicitly from the first images and the backbone's weights.
 
     More than three bands set `model.bands`. More than 8 bits set the band limits, by percentiles
-    over the first images. Mean and deviation become those of the backbone's weights, averaged over
-    the bands where the images have another number of them.
+    over the first images; where some of these hold 8 bits and others more, one range does not suit
+    them, and it is logged that the deeper ones are taken by their own values. Mean and deviation
+    become those of the backbone's weights, averaged over the bands where the images have another
+    number of them.
 
     Raises:
         SettingsError: the backbone's name is unknown.
@@ -32,19 +35,27 @@ def follow_images(settings: Settings, data: Dataset) -> Settings:
     """
     changes: dict[str, dict[str, Any]] = {"model": {}, "preparation": {}}
     preparation, bands = settings.preparation, settings.model.bands
-    info = _first_image(data)
+    first = data[:IMAGES_FOR_PERCENTILES]
+    infos = _infos(first)
+    info = infos[0] if infos else None
+    deep = [each.bits > 8 for each in infos]
     if info is not None and info.bands > 3 and "bands" not in settings.model.model_fields_set:
         bands = changes["model"]["bands"] = info.bands
-    if info is not None and info.bits > 8 and not preparation.band_low:
-        paths = data[:IMAGES_FOR_PERCENTILES].paths
-        measured = band_percentiles(paths, bands=bands)
+    if any(deep) and not all(deep) and not preparation.band_low:
+        logger.warning(
+            "%d of the first %d images hold more than 8 bits, the others 8: the deeper ones are "
+            "taken by their own values. preparation.band_low and band_high state one range.",
+            sum(deep), len(deep),
+        )  # fmt: skip
+    elif any(deep) and not preparation.band_low:
+        measured = band_percentiles(first.paths, bands=bands)
         changes["preparation"] |= {"band_low": measured.low, "band_high": measured.high}
-        if len(data) > len(paths):
+        if len(data) > len(first):
             logger.warning(
                 "Which values become 0 and 255 was measured on the first %d of %d images: %s and "
                 "%s. Where others have darker or brighter objects, set them: "
                 "--set preparation.band_low=[...] --set preparation.band_high=[...].",
-                len(paths), len(data), _numbers(measured.low), _numbers(measured.high),
+                len(first), len(data), _numbers(measured.low), _numbers(measured.high),
             )  # fmt: skip
     if not preparation.model_fields_set & {"mean", "std"}:
         from foveal.models.backbones import backbone_normalization
@@ -60,9 +71,10 @@ def _numbers(limits: Sequence[float]) -> str:
     return ", ".join(f"{limit:g}" for limit in limits)
 
 
-def _first_image(data: Dataset) -> ImageInfo | None:
-    """What the first image's header says; None where it can't be read: loading will say why."""
-    try:
-        return image_info(data.records[0].path) if len(data) else None
-    except ImageError:
-        return None
+def _infos(data: Dataset) -> list[ImageInfo]:
+    """What the images' headers say, but for those that can't be read: loading will say why."""
+    infos = []
+    for path in data.paths:
+        with suppress(ImageError):
+            infos.append(image_info(path))
+    return infos

@@ -9,6 +9,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from foveal.data.checks.diagnose import InputGrid, diagnose
@@ -111,7 +112,7 @@ def test_broken_images_and_other_sizes_are_found_by_opening(tmp_path: Path) -> N
 def test_a_missing_package_is_one_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = healthy(tmp_path)
     for record in records[:2]:
-        Image.new("I;16", (64, 48)).save(record.path, "TIFF")
+        tifffile.imwrite(record.path, np.zeros((48, 64, 3), np.uint16), photometric="rgb")
     monkeypatch.setitem(sys.modules, "tifffile", None)
 
     diagnosis = diagnose(make_reading(tmp_path, records), images=True, workers=0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 from PIL import Image, ImageOps
 
+from foveal.data.images.depth import extent_of, unknown_range
 from foveal.data.images.pixels import convert_bands, scale_to_bytes
 from foveal.data.images.reading import read_image
 from foveal.errors import ImageError
@@ -28,9 +29,9 @@ def to_pixels(image: ImageLike, pixel_range: PixelRange = RGB) -> NDArray[np.uin
 
     Args:
         image: a file's path; a record of a data set, which means its file; a PIL image (its
-            orientation is applied); an array [H, W] or [H, W, C]; or a tensor [H, W] or
-            [C, H, W]. Arrays and tensors are RGB; they hold uint8,
-            uint16 (the high byte counts), or floating point values in 0..1.
+            orientation is applied); an array [H, W] or [H, W, C]; or a tensor [H, W] or [C, H, W].
+            Arrays and tensors are RGB; they hold uint8, uint16 (see `foveal.data.images.depth`), or
+            floating point values in 0..1.
         pixel_range: the bands that the network takes; gray is repeated into three, alpha is
             dropped. Where it has limits, the network was made for data of more than 8 bits, and
             arrays hold such values.
@@ -61,6 +62,8 @@ def to_pixels(image: ImageLike, pixel_range: PixelRange = RGB) -> NDArray[np.uin
         )
     values = values if values.ndim == 3 else values[:, :, None]
     values = _with_bands(values, pixel_range.bands, what)
+    if isinstance(image, Image.Image):
+        return np.ascontiguousarray(_of_any_depth(values, pixel_range, what))
     return np.ascontiguousarray(_to_bytes(values, pixel_range, what))
 
 
@@ -112,10 +115,20 @@ def _with_bands(values: NDArray[Any], bands: int, what: str) -> NDArray[Any]:
     )
 
 
-def _to_bytes(values: NDArray[Any], pixel_range: PixelRange, what: str) -> NDArray[np.uint8]:
+def _of_any_depth(values: NDArray[Any], pixel_range: PixelRange, what: str) -> NDArray[np.uint8]:
+    """A PIL image's values, whose type says less of their range than an array's."""
     scaled = scale_to_bytes(values, pixel_range)
-    if scaled is not None:
-        return scaled
+    if scaled is None:
+        raise unknown_range(what, values, extent_of(values))
+    return scaled
+
+
+def _to_bytes(values: NDArray[Any], pixel_range: PixelRange, what: str) -> NDArray[np.uint8]:
+    """An array's values: of the types whose range is known, unless the range is stated."""
+    if pixel_range.low or pixel_range.deep or values.dtype in (np.uint8, np.uint16):
+        scaled = scale_to_bytes(values, pixel_range)
+        if scaled is not None:
+            return scaled
     if np.issubdtype(values.dtype, np.floating):
         low, high = float(values.min()), float(values.max())
         if low >= 0 and high <= 1:

@@ -31,7 +31,7 @@ _FORMATS = (
 _STILL = ("GIF", "WEBP", "PNG", "AVIF")
 """Formats that may hold an animation; the later pages of a TIFF or MPO are views of the first."""
 _ORIENTATION = 0x0112
-_BITS, _SAMPLES, _EXTRA_SAMPLES = 258, 277, 338
+_BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES = 258, 262, 277, 338
 """Tags of TIFF."""
 _MODES = {"1": (1, 1), "L": (1, 8), "LA": (1, 8), "I;16": (1, 16), "I": (1, 32), "F": (1, 32)}
 """Bands without alpha, and bits; those of all other modes are 3 and 8."""
@@ -49,7 +49,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def reads_tiff(file: IO[bytes]) -> bool:
-    """Whether Pillow reads a TIFF, and not just the first of several planes."""
+    """Whether Pillow reads a TIFF with all its bits, and not just the first of several planes."""
     file.seek(0)
     try:
         with _without_warnings():
@@ -57,6 +57,8 @@ def reads_tiff(file: IO[bytes]) -> bool:
             samples: int = picture.tag_v2.get(_SAMPLES, 1)  # type: ignore[attr-defined]
     except Exception:  # whatever is wrong is said by the reader that is asked next
         return False
+    if samples > 1 and _tiff_bands(picture)[1] > 8:
+        return False  # of each value Pillow would give the upper half
     return samples <= max(3, len(picture.getbands())) and (
         samples == 1 or len(picture.getbands()) > 1
     )
@@ -194,28 +196,51 @@ def open_picture(
 
 
 def read_picture(
-    file: IO[bytes], *, path: Path, page: int | None, bands: int, deep: bool, max_pixels: int
-) -> NDArray[Any]:
-    """[H, W, C] as stored where deep or where `bands` is the file's own, else gray or RGB."""
+    file: IO[bytes], *, path: Path, page: int | None, bands: int, max_pixels: int
+) -> tuple[NDArray[Any], int]:
+    """The values as stored where `bands` is the file's own, else gray or RGB.
+
+    Returns:
+        [H, W, C]; and the bits of a value that the header states, 0 where the type says it.
+    """
     picture, orientation = open_picture(file, path=path, page=page)
     width, height = picture.size
     tiff.check_pixels(width, height, max_pixels=max_pixels, path=path)
-    values = None if page is not None else _decode_by_opencv(file, picture, deep)
+    values = None if page is not None else _decode_by_opencv(file, picture)
     if values is None:
         values = np.asarray(_converted(picture, bands))
         if values.dtype == np.bool_:
             values = values.astype(np.uint8) * 255
     values = values.reshape(height, width, -1)
-    return tiff.orient(values, orientation)
+    if _white_is_zero(picture):
+        values = values.dtype.type(65535) - values
+    return tiff.orient(values, orientation), _stated_bits(picture)
 
 
-def _decode_by_opencv(file: IO[bytes], picture: Image.Image, deep: bool) -> NDArray[Any] | None:
+def _white_is_zero(picture: Image.Image) -> bool:
+    """Whether 16-bit gray is stored with white as 0, which Pillow turns round for 8 bits only."""
+    if picture.format != "TIFF" or picture.mode not in ("I;16", "I;16B"):
+        return False
+    tags = picture.tag_v2  # type: ignore[attr-defined]
+    return bool(tags.get(_PHOTOMETRIC) == 0)
+
+
+def _stated_bits(picture: Image.Image) -> int:
+    """The bits of a value that the header states, 0 where it states those of the type."""
+    if picture.format == "TIFF":
+        bits = _tiff_bands(picture)[1]
+        return bits if 8 < bits < 16 else 0
+    # Pillow brings JPEG 2000 of any depth to the full range of 16 bits.
+    return 16 if picture.format == "JPEG2000" else 0
+
+
+def _decode_by_opencv(file: IO[bytes], picture: Image.Image) -> NDArray[Any] | None:
     """What Pillow would give, decoded faster or deeper; None where Pillow must decode itself.
 
     Only whole JPEGs of one or three bands, where both decode with libjpeg-turbo and agree to the
     bit, and 16-bit color PNGs, of which Pillow keeps the high byte only.
     """
-    deep = deep and _is_deep_color(picture)
+    deep = _is_deep_color(picture)
     if not (deep or (picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"))):
         return None
     width, height = picture.size

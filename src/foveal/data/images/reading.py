@@ -2,10 +2,10 @@
 
 The policy: EXIF orientation is applied. Alpha is dropped, the color stored beneath it stays. Gray
 is repeated into three bands; palettes, CMYK and other color spaces are converted as Pillow does.
-Of 16-bit values the high byte is kept (value // 256, what Pillow does with 16-bit color), unless a
-`PixelRange` states which values become 0 and 255. Of a stack of TIFF pages the first is read, of
-`stack.tif[3]` the third (see `foveal.data.images.pages`); of an animation no frame but one that is
-named, `moving.gif[3]`.
+Of values of more than 8 bits the upper 8 are kept, of as many bits as the image uses
+(`foveal.data.images.depth`), unless a `PixelRange` states which values become 0 and 255. Of a
+stack of TIFF pages the first is read, of `stack.tif[3]` the third (see `foveal.data.images.pages`);
+of an animation no frame but one that is named, `moving.gif[3]`.
 Loads no torch.
 """
 
@@ -22,6 +22,7 @@ from PIL import Image, UnidentifiedImageError
 
 from foveal.data.images import jpegxl, tiff
 from foveal.data.images import pillow as pictures
+from foveal.data.images.depth import Extent, extent_of, unknown_range
 from foveal.data.images.pages import Pages, file_of, missing_page, split_page
 from foveal.data.images.pixels import convert_bands, scale_to_bytes
 from foveal.data.images.tiff_pages import at_page, find_pages
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+
+_JPEG = b"\xff\xd8\xff"
+"""How its content begins; a JPEG holds 8 bits and a single image."""
 
 MAX_PIXELS = 500_000_000
 """Larger images are refused before they are decoded; a decoded image takes 3 or 4 bytes a pixel."""
@@ -74,10 +78,10 @@ def read_image(
         ImageError: the file is missing, empty, broken, too large or of a kind that can't be read.
         MissingExtraError: what reads this kind of file is not installed; it is named.
     """
-    path, deep = Path(path), bool(pixel_range.low)
+    path = Path(path)
     with _explained(path):
-        values = _decode(path, bands=pixel_range.bands, deep=deep, max_pixels=max_pixels)
-        return _to_bytes(values, pixel_range, path)
+        values, bits = _decode(path, bands=pixel_range.bands, max_pixels=max_pixels)
+        return _to_bytes(values, pixel_range, path, bits=bits)
 
 
 def read_for_display(path: Path | str) -> NDArray[np.uint8]:
@@ -95,7 +99,7 @@ def read_for_display(path: Path | str) -> NDArray[np.uint8]:
     path, info = Path(path), image_info(path)
     deep = info.bits > 8
     with _explained(path):
-        values = _decode(path, bands=info.bands, deep=deep, max_pixels=MAX_PIXELS)
+        values, _ = _decode(path, bands=info.bands, max_pixels=MAX_PIXELS)
         spread = _percentiles([_pick(values)]) if deep else PixelRange(info.bands)
         return _to_bytes(values, spread, path)
 
@@ -112,7 +116,7 @@ def read_values(path: Path | str) -> NDArray[Any]:
     """
     path, info = Path(path), image_info(path)
     with _explained(path):
-        values = _decode(path, bands=info.bands, deep=info.bits > 8, max_pixels=MAX_PIXELS)
+        values, _ = _decode(path, bands=info.bands, max_pixels=MAX_PIXELS)
         return np.ascontiguousarray(values)
 
 
@@ -164,11 +168,34 @@ def count_pages(path: Path | str) -> Pages:
         if tiff.is_tiff(file):
             found = find_pages(file)
             return Pages(len(found.offsets), "page", found.axes, found.smaller)
-        if file.read(3) == b"\xff\xd8\xff":  # a JPEG: most images are, and none has pages
+        if file.read(3) == _JPEG:  # most images are, and none has pages
             return Pages(1)
         if jpegxl.is_jpegxl(file):
             return jpegxl.count_frames(file)
         return pictures.count_frames(file)
+
+
+def image_extent(path: Path | str) -> Extent | None:
+    """Between which values an image's lie; None where they are bytes, of which it is known.
+
+    Raises:
+        ImageError: the image can't be read.
+        MissingExtraError: what reads this kind of file is not installed; it is named.
+    """
+    path = Path(path)
+    if _is_jpeg(path):  # most images are, and opening one fully takes far longer
+        return None
+    info = image_info(path)
+    if info.bits <= 8:
+        return None
+    with _explained(path):
+        values, bits = _decode(path, bands=info.bands, max_pixels=MAX_PIXELS)
+        return extent_of(values, bits)
+
+
+def _is_jpeg(path: Path) -> bool:
+    with _opened_file(file_of(path), path) as file:
+        return file.read(3) == _JPEG
 
 
 def band_percentiles(
@@ -196,7 +223,7 @@ def band_percentiles(
     picked = []
     for path in map(Path, paths):
         with _explained(path):
-            values = _decode(path, bands=bands, deep=True, max_pixels=MAX_PIXELS)
+            values, _ = _decode(path, bands=bands, max_pixels=MAX_PIXELS)
             picked.append(_pick(values, max_values))
     if not picked:
         raise ImageError("No images to take percentiles of. Expected at least one.")
@@ -218,18 +245,19 @@ def _percentiles(
     return PixelRange(len(lows), tuple(lows.tolist()), tuple(highs.tolist()))
 
 
-def _decode(path: Path, *, bands: int, deep: bool, max_pixels: int) -> NDArray[Any]:
-    """The stored values [H, W, bands]; `deep` keeps what is deeper than 8 bits in color too."""
+def _decode(path: Path, *, bands: int, max_pixels: int) -> tuple[NDArray[Any], int]:
+    """The stored values [H, W, bands], and the bits of one where the header states fewer."""
+    bits = 0
     with _opened(path) as (file, page):
         if jpegxl.is_jpegxl(file):
             values = jpegxl.read_jpegxl(file, path=path, page=page, max_pixels=max_pixels)
-        elif tiff.is_tiff(file) and (deep or bands not in (1, 3) or not pictures.reads_tiff(file)):
-            values = tiff.read_tiff(file, path=path, max_pixels=max_pixels)
+        elif tiff.is_tiff(file) and (bands not in (1, 3) or not pictures.reads_tiff(file)):
+            values, bits = tiff.read_tiff(file, path=path, bands=bands, max_pixels=max_pixels)
         else:
-            values = pictures.read_picture(
-                file, path=path, page=page, bands=bands, deep=deep, max_pixels=max_pixels
+            values, bits = pictures.read_picture(
+                file, path=path, page=page, bands=bands, max_pixels=max_pixels
             )
-        return _with_bands(values, bands, path)
+        return _with_bands(values, bands, path), bits
 
 
 @contextmanager
@@ -318,12 +346,10 @@ def _with_bands(values: NDArray[Any], bands: int, path: Path) -> NDArray[Any]:
     )
 
 
-def _to_bytes(values: NDArray[Any], pixel_range: PixelRange, path: Path) -> NDArray[np.uint8]:
-    scaled = scale_to_bytes(values, pixel_range)
-    if scaled is not None:
-        return np.require(scaled, np.uint8, ["C", "W"])
-    raise ImageError(
-        f"{path}: holds {values.dtype} values, whose range is unknown. "
-        "A model for them is trained with --set preparation.band_low=LOW --set "
-        "preparation.band_high=HIGH."
-    )
+def _to_bytes(
+    values: NDArray[Any], pixel_range: PixelRange, path: Path, *, bits: int = 0
+) -> NDArray[np.uint8]:
+    scaled = scale_to_bytes(values, pixel_range, bits=bits)
+    if scaled is None:
+        raise unknown_range(str(path), values, extent_of(values, bits))
+    return np.require(scaled, np.uint8, ["C", "W"])

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_WHITE_IS_ZERO, _RGB = 0, 2
+"""Values of the tag PhotometricInterpretation."""
 SWAPPED = (5, 6, 7, 8)
 """Orientations (EXIF, TIFF) that swap width and height."""
 
@@ -52,7 +54,7 @@ def orient(image: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def read_shape(file: IO[bytes], *, path: Path) -> tuple[int, int, int, int]:
-    """Height, width, bands and bits a value of the first page, from its header.
+    """Height, width, bands without alpha and bits a value of the first page, from its header.
 
     Raises:
         ImageError: the file has no such page.
@@ -65,11 +67,19 @@ def read_shape(file: IO[bytes], *, path: Path) -> tuple[int, int, int, int]:
         bits = int(np.max(page.bitspersample))
         if _orientation(page) in SWAPPED:
             height, width = width, height
-        return height, width, int(page.samplesperpixel), bits
+        return height, width, int(page.samplesperpixel) - _alphas(page), bits
 
 
-def read_tiff(file: IO[bytes], *, path: Path, max_pixels: int) -> NDArray[Any]:
-    """The first page's values as stored, [H, W, C].
+def read_tiff(
+    file: IO[bytes], *, path: Path, bands: int, max_pixels: int
+) -> tuple[NDArray[Any], int]:
+    """The first page's values as stored, [H, W, C], and the bits that one has where they are few.
+
+    Alpha is left out unless `bands` counts it, and so is what stands behind RGB where 3 are wanted.
+    Where white is 0, the values are turned round.
+
+    Returns:
+        The values; and 9 to 15 where the header states so many bits, else 0.
 
     Raises:
         ImageError: the file has no such page, is too large or compressed in an unknown way.
@@ -90,7 +100,22 @@ def read_tiff(file: IO[bytes], *, path: Path, max_pixels: int) -> NDArray[Any]:
         if values.ndim == 3 and page.planarconfig == 2:
             values = np.moveaxis(values, 0, -1)
         values = values.reshape(int(page.imagelength), int(page.imagewidth), -1)
-        return orient(values, _orientation(page))
+        bits = int(np.max(page.bitspersample))
+        if page.photometric == _WHITE_IS_ZERO and np.issubdtype(values.dtype, np.unsignedinteger):
+            values = values.dtype.type(2**bits - 1) - values
+        given = values.shape[2]
+        if given != bands:
+            rgb = page.photometric == _RGB and bands in (1, 3) and given > 3
+            values = values[:, :, : 3 if rgb else given - _alphas(page)]
+        return orient(values, _orientation(page)), bits if 8 < bits < 16 else 0
+
+
+def _alphas(page: Any) -> int:
+    """How many of a page's bands are alpha, as it says or as a fourth beside RGB is."""
+    extra = page.extrasamples
+    if page.photometric == _RGB and page.samplesperpixel == 4 and not extra:
+        return 1
+    return sum(int(kind) in (1, 2) for kind in extra)
 
 
 def write_tiff(file: IO[bytes], values: NDArray[Any]) -> None:

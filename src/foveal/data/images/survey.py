@@ -1,0 +1,85 @@
+"""What the images of a run are stored as, looked at before it: one range of values for all."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal.data.images.depth import join
+from foveal.data.images.reading import image_extent, image_info
+from foveal.errors import FovealError
+from foveal.text import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foveal.data.images.depth import Extent
+    from foveal.structures import PixelRange
+
+_THREADS = 8
+
+
+def settle_depth(paths: Sequence[Path | str], pixel_range: PixelRange) -> tuple[PixelRange, str]:
+    """Choose which values of images deeper than 8 bits become black and white, one for all.
+
+    Looked at one by one, a dark image would be brightened where its neighbor is not. Files that
+    can't be read are left out here; reading says why.
+
+    Args:
+        paths: the images of a run.
+        pixel_range: what the network takes; where it states a range, that stays.
+
+    Returns:
+        The range, and what was chosen or does not fit, in one sentence; nothing where all images
+        hold bytes and the network takes them.
+    """
+    if pixel_range.low:
+        return pixel_range, _describe_shallow(paths, pixel_range)
+    if pixel_range.deep:
+        return pixel_range, ""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        deep = [extent for extent in pool.map(_extent, paths) if extent is not None]
+    if not deep:
+        return pixel_range, ""
+    extent = join(deep)
+    limits = extent.limits()
+    hold = "holds" if len(deep) == 1 else "hold"
+    what = f"{counted(len(deep), 'image')} {hold} more than 8 bits, {extent.describe()}"
+    other = "--band-range LOW,HIGH takes others (in Python PixelRange)."
+    if limits is None:
+        return pixel_range, f"{what}: each is scaled by its own where that says enough. {other}"
+    low, high = limits
+    chosen = f"{low:,.6g} to {high:,.6g} become 0 to 255"
+    return replace(pixel_range, deep=limits), f"{what}: {chosen}. {other}"
+
+
+def _describe_shallow(paths: Sequence[Path | str], pixel_range: PixelRange) -> str:
+    """Images of 8 bits for a network whose range goes far beyond them."""
+    if max(pixel_range.high) <= 255:
+        return ""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        shallow = sum(pool.map(_holds_bytes, paths))
+    if not shallow:
+        return ""
+    hold = "holds" if shallow == 1 else "hold"
+    return (
+        f"{counted(shallow, 'image')} {hold} 8 bits, and the model takes values from "
+        f"{min(pixel_range.low):,.6g} to {max(pixel_range.high):,.6g}: they come out dark. "
+        "--band-range 0,255 is for a run on such images alone (in Python PixelRange)."
+    )
+
+
+def _extent(path: Path | str) -> Extent | None:
+    try:
+        return image_extent(path)
+    except FovealError:
+        return None
+
+
+def _holds_bytes(path: Path | str) -> bool:
+    try:
+        return image_info(path).bits <= 8
+    except FovealError:
+        return False
