@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from foveal.data.formats.issues import IssuePolicy
 
+CLASS_FILES = ("labels.txt", "classes.txt")
+"""Files that list the classes, one in a line."""
+
 IGNORE = "__ignore__"
 """The name of a region to ignore whatever the class, in formats that write names (LabelMe's)."""
 
@@ -32,7 +35,7 @@ def class_file(folder: Path) -> tuple[str, ...]:
 
 def class_source(folder: Path) -> Path | None:
     """The file that `class_file` reads, if there is one."""
-    files = (folder / name for name in ("labels.txt", "classes.txt"))
+    files = (folder / name for name in CLASS_FILES)
     return next((file for file in files if file.is_file()), None)
 
 

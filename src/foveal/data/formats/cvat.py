@@ -53,7 +53,9 @@ def read(
     everything = tree.findall("image")
     listed = ((n.text or "").strip() for n in tree.iterfind("meta//labels/label/name"))
     names = (s.get("label", "") for e in everything for s in e if s.tag in _SHAPES)
-    classes = tuple(dict.fromkeys(n for n in listed if n != "__ignore__")) or found_classes(names)
+    classes = tuple(
+        dict.fromkeys(n for n in listed if n not in ("", "__ignore__"))
+    ) or found_classes(names)
     elements = _of_split(everything, split, file)
     finder = ImageFinder(file, images=images)
     labels = Labels(classes, policy)

@@ -265,13 +265,18 @@ def _in_files(files: Iterable[Path]) -> Iterator[str]:
 
 
 def _in_label_file(file: Path) -> Iterator[str]:
-    """YOLO's lines are all numbers; KITTI's begin with a name and go on with 14 numbers."""
+    """YOLO's lines are all numbers; KITTI's are a name, which may be a number, and 14 numbers.
+
+    KITTI's hold pixels, YOLO's shares of the image's size.
+    """
     words = head_text(file).partition("\n")[0].split()
-    numbers = [word for word in words if _is_number(word)]
-    if len(words) >= 5 and len(numbers) == len(words):
-        yield "yolo"
-    elif len(words) in (15, 16) and len(numbers) == len(words) - 1:
+    numbers = [float(word) for word in words[1:] if _is_number(word)]
+    if len(words) < 5 or len(numbers) < len(words) - 1:
+        return
+    if len(words) in (15, 16) and (not _is_number(words[0]) or max(map(abs, numbers)) > 2):
         yield "kitti"
+    elif _is_number(words[0]):
+        yield "yolo"
 
 
 def _is_number(word: str) -> bool:

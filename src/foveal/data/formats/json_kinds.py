@@ -134,16 +134,17 @@ def _beginning(text: str) -> Any:
     """
     decoder = json.JSONDecoder()
     try:
-        value, end = decoder.raw_decode(text)
-        more = text[_skip(text, end) :].startswith("{")
-        return [value] if more else value
+        try:
+            value, end = decoder.raw_decode(text)
+        except json.JSONDecodeError:
+            value, _ = _seen(text, 0, decoder, 0)
+            if value in ([], {}) or value is _CUT:
+                raise
+            return value
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    except json.JSONDecodeError:
-        value, _ = _seen(text, 0, decoder, 0)
-        if value in ([], {}) or value is _CUT:
-            raise
-        return value
+    more = text[_skip(text, end) :].startswith("{")
+    return [value] if more else value
 
 
 def _seen(text: str, start: int, decoder: json.JSONDecoder, depth: int) -> tuple[Any, int | None]:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from foveal.data.dataset import Dataset
 from foveal.data.folders import files_in, folders_in
-from foveal.data.formats.class_names import IGNORE, Labels, class_file, class_source, found_classes
+from foveal.data.formats.class_names import (
+    CLASS_FILES,
+    IGNORE,
+    Labels,
+    class_file,
+    class_source,
+    found_classes,
+)
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_lines
@@ -54,11 +61,11 @@ def read(
     """
     policy = IssuePolicy(bad_boxes, problems)
     folder = label_folder(path, split)
-    everything = files_in(folder, ".txt")
+    everything = _label_files(folder)
     files = _files_of_split(path, folder, everything, split)
     texts = {file: _split_lines(file) for file in dict.fromkeys([*files, *everything])}
     names = (words[0] for lines in texts.values() for _, words in lines)
-    root = folder.parent
+    root = path if folder == path else folder.parent
     classes = class_file(root) or class_file(path) or found_classes(names)
     classes = tuple(name for name in classes if name != DONT_CARE)
     source = class_source(root) or class_source(path)
@@ -130,15 +137,18 @@ def label_folder(path: Path, split: str | None = None) -> Path:
     tops += [path, path / "training", *folders_in(path)]
     for top in tops:
         for folder in (*(top / name for name in LABEL_FOLDERS), top):
-            if folder != path / "ImageSets" and files_in(folder, ".txt"):
+            if folder != path / "ImageSets" and _label_files(folder):
                 return folder
     raise DataError(f"{path}: no KITTI labels. Expected .txt files in {path / 'label_2'}.")
+
+
+def _label_files(folder: Path) -> list[Path]:
+    return [file for file in files_in(folder, ".txt") if file.name not in CLASS_FILES]
 
 
 def _files_of_split(
     path: Path, folder: Path, everything: list[Path], split: str | None
 ) -> list[Path]:
-    everything = [f for f in everything if f.name not in ("labels.txt", "classes.txt")]
     own = [] if folder == path else [folder.name, folder.parent.name]
     name = next((name for name in names_of_split(split or "") if name in own), None)
     if split is None or name is not None:

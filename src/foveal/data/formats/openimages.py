@@ -160,6 +160,12 @@ def _descriptions(file: Path) -> dict[str, str]:
     return names
 
 
+def _flag(text: str) -> int:
+    """1, 0, or -1 for not known; 0 for what is none of them."""
+    number = parse_number(text)
+    return int(number) if number in (1, -1) else 0
+
+
 def _columns(
     file: Path,
     rows: list[tuple[int, list[str]]],
@@ -192,7 +198,7 @@ def _columns(
         if label is None:
             continue
         box = [share * side for share, side in zip(shares, row[1:3] * 2, strict=True)]
-        values = {_FLAGS[flag]: int(parse_number(cells[place[flag]]) or 0) for flag in flags}
+        values = {_FLAGS[flag]: _flag(cells[place[flag]]) for flag in flags}
         columns.add(
             index[cells[place["ImageID"]]],
             box,

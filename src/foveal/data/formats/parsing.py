@@ -37,6 +37,14 @@ def read_bytes(path: Path, largest: int) -> bytes:
     Raises:
         DataError: it is missing, not a file, unreadable, empty or larger than `largest` bytes.
     """
+    content = _content(path, largest)
+    if not content.strip():
+        raise DataError(f"{path} is empty. Expected annotations.")
+    return content
+
+
+def _content(path: Path, largest: int) -> bytes:
+    """As `read_bytes`, but a file may be empty."""
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}.")
@@ -46,12 +54,9 @@ def read_bytes(path: Path, largest: int) -> bytes:
             raise DataError(
                 f"{path} has {size:,} bytes. Expected at most {largest:,} in an annotation file."
             )
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}.") from error
-    if not content.strip():
-        raise DataError(f"{path} is empty. Expected annotations.")
-    return content
 
 
 def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
@@ -142,14 +147,15 @@ def head_text(path: Path, size: int = 65536) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file without blanks at their ends; an empty file has none.
+    """The lines of a text file without blanks at their ends, none where it holds blanks alone.
 
     Raises:
         DataError: the file can't be read as text.
     """
-    if path.is_file() and path.stat().st_size == 0:
+    content = _content(path, LARGEST_SMALL)
+    if not content.strip():
         return []
-    return [line.strip() for line in read_text(path, LARGEST_SMALL).split("\n")]
+    return [line.strip() for line in _decode(content, path).split("\n")]
 
 
 def read_json(path: Path, largest: int = LARGEST_JSON) -> Any:
@@ -305,21 +311,28 @@ def table_rows(text: str, path: Path) -> list[tuple[int, list[str]]]:
 
 
 _SEPARATOR = re.compile(r"sep=([,;\t|])\s*?(?:\r?\n|$)", re.IGNORECASE)
+_TITLE = re.compile(r'"?[A-Za-z_]+"?$')
 _DELIMITERS = ",\t;|"
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 
 
 def _delimiter(text: str) -> str:
-    """What separates the cells of the first line that is in several cells.
+    """What separates the cells: the sign that gives most lines the same number of cells.
 
-    Of several signs it is the one between which no other stands, but for commas in numbers.
+    Of several such signs it is the one between which no other stands in the first of the lines, but
+    for commas in numbers. A first line of one word is the title of the only column.
     """
-    for line in text[: 1 << 16].splitlines()[:100]:
-        bare = re.sub(r'"[^"]*"', '""', line)
-        there = [sign for sign in _DELIMITERS if sign in bare]
-        if there:
-            return max(there, key=lambda sign: _clean_cells(bare, sign))
-    return ","
+    lines = text[: 1 << 16].strip().splitlines()[:100]
+    if lines and _TITLE.match(lines[0].strip()):
+        return ","
+    bare = [re.sub(r'"[^"]*"', '""', line.rstrip()) for line in lines]
+    first = next((line for line in bare if any(sign in line for sign in _DELIMITERS)), "")
+
+    def agreement(sign: str) -> tuple[int, int]:
+        counts = [line.count(sign) for line in bare if sign in line]
+        return max(map(counts.count, counts), default=0), _clean_cells(first, sign)
+
+    return max((sign for sign in _DELIMITERS if sign in first), key=agreement, default=",")
 
 
 def _clean_cells(line: str, delimiter: str) -> int:

@@ -150,9 +150,9 @@ def _pairs(
             images = [finder.find(line, file=place, place=f"line {n}") for n, line in lines]
             # A label goes with an image that is there, so all images are found first.
             found = finder.settle([ImageRow(image) for image in images], policy)
-            named = _named_labels([line for _, line in lines], place.parent)
+            named = _named_labels([line for _, line in lines], place.parent, finder.root)
             for label, row in zip(named, found, strict=True):
-                yield row.path, _label_file(row.path, label)
+                yield row.path, _label_file(row.path, finder.root, label)
 
 
 def _all_pairs(
@@ -178,19 +178,24 @@ def _expect_labels(
 def _pairs_of_folder(folder: Path, finder: ImageFinder) -> Iterator[tuple[Path, Path]]:
     pictures = images_in(folder)
     for image in pictures:
-        yield image, _label_file(image)
+        yield image, _label_file(image, finder.root)
     if not pictures and finder.images:
-        labels = Path((_images_to_labels(str(folder) + os.sep) or [str(folder)])[0])
+        swapped = _images_to_labels(str(folder) + os.sep, finder.root)
+        labels = Path((swapped or [str(folder)])[0])
         elsewhere = {image.stem: image for image in images_in(finder.images)}
         for label in files_in(labels if labels.is_dir() else folder, ".txt"):
             if label.stem in elsewhere:
                 yield elsewhere[label.stem], label
 
 
-def _images_to_labels(path: str) -> list[str]:
-    """`.../images/...` as `.../labels/...`, the last such folder of any usual name first."""
+def _images_to_labels(path: str, root: Path) -> list[str]:
+    """`.../images/...` as `.../labels/...`, the last such folder of any usual name first.
+
+    The data folder's own name and those above it stay, whatever they are.
+    """
     parts = path.split(os.sep)  # noqa: PTH206 strings are faster
-    places = [i for i, part in enumerate(parts[:-1]) if part.lower() in _IMAGES]
+    above = root.parts if path.startswith(f"{root}{os.sep}") else ()
+    places = [i for i in range(len(above), len(parts) - 1) if parts[i].lower() in _IMAGES]
     places.sort(key=lambda i: (parts[i] == "images", i), reverse=True)
     return [os.sep.join([*parts[:i], "labels", *parts[i + 1 :]]) for i in places]  # noqa: PTH118
 
@@ -198,12 +203,12 @@ def _images_to_labels(path: str) -> list[str]:
 _IMAGES = frozenset(name.lower() for name in IMAGE_FOLDERS)
 
 
-def _label_file(image: Path, named: Path | None = None) -> Path:
+def _label_file(image: Path, root: Path, named: Path | None = None) -> Path:
     """The label file of an image: in `labels` beside `images`, beside it, or where a list says.
 
     Where there is none, the likeliest place for it.
     """
-    swapped = [Path(place) for place in _images_to_labels(str(image))]
+    swapped = [Path(place) for place in _images_to_labels(str(image), root)]
     choices = [path.with_suffix(".txt") for path in (*swapped, image)]
     for choice in (*choices, *([named] if named else [])):
         for label in (choice, choice.with_suffix(".TXT")):
@@ -232,7 +237,7 @@ _LISTS = ("classes.txt", "labels.txt", "train.txt", "val.txt", "valid.txt", "tes
 """What lies beside label files and is none."""
 
 
-def _named_labels(lines: Sequence[str], folder: Path) -> list[Path]:
+def _named_labels(lines: Sequence[str], folder: Path, root: Path) -> list[Path]:
     """Where a list of images says that their label files are: the same way for all of them.
 
     The names are below the list's folder, if need be without some leading folders, as lists of
@@ -249,7 +254,7 @@ def _named_labels(lines: Sequence[str], folder: Path) -> list[Path]:
         if bare and len({tuple(tail) for tail in tails}) < len(tails):
             break
         named = [folder.joinpath(*tail).with_suffix(".txt") for tail in tails]
-        swapped = [Path((_images_to_labels(str(path)) or [str(path)])[0]) for path in named]
+        swapped = [Path((_images_to_labels(str(path), root) or [str(path)])[0]) for path in named]
         for labels in (named, swapped):
             if any(label.is_file() for label in labels):
                 return labels
