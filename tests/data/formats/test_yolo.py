@@ -216,3 +216,19 @@ def test_the_path_of_a_header_is_read_below_the_images_that_were_named(
         read(tmp_path / "here")
     assert f"{tmp_path}/far lies outside the data folder and is not read. Say" in caplog.text
     assert [len(r) for r in read(tmp_path / "here", images=tmp_path / "far")] == [1]
+
+
+@pytest.mark.parametrize("named", ["classes.txt", "labels", "labels/classes.txt", "obj.names"])
+def test_the_list_of_classes_or_the_labels_may_be_named(named: str, lay: Callable) -> None:
+    folder = lay({"images/a": ROW}, {})
+    (folder / ("labels/classes.txt" if named == "labels" else named)).write_text("x\n")
+    assert [len(record) for record in read(folder / named)] == [1]
+
+
+def test_of_several_headers_the_one_with_names_is_read(lay: Callable) -> None:
+    files = {"hyp.yaml": "lr0: 0.01\n", "cells.yaml": "train: images\nnames: [x]\n"}
+    folder = lay({"images/a": ROW}, files)
+    assert len(read(folder)) == 1
+    (folder / "more.yaml").write_text("train: images\nnames: [y]\n")
+    with pytest.raises(DataError, match=r"several headers: .*cells\.yaml, .*more\.yaml"):
+        read(folder)

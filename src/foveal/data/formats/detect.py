@@ -174,6 +174,8 @@ def _in_file(file: Path) -> Iterator[str]:
     elif ending in (".yaml", ".yml", ".data"):
         if "names" in head_text(file, _LARGE):
             yield "yolo"
+    elif ending == ".names" or file.name.lower() in ("classes.txt", "labels.txt"):
+        yield "yolo"
     elif ending in (".csv", ".tsv", ".txt"):
         yield from _in_csv(file)
 

@@ -422,9 +422,7 @@ class ImageFinder:
         try:
             with os.scandir(folder) as entries:
                 names = sorted(
-                    entry.name
-                    for entry in entries
-                    if not entry.name.startswith(".") and entry.is_dir()
+                    entry.name for entry in entries if not is_junk(entry.name) and entry.is_dir()
                 )
         except OSError:
             return []

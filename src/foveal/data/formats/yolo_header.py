@@ -10,12 +10,16 @@ from typing import Any
 
 from foveal.data.folders import files_in, folders_in
 from foveal.data.formats.image_files import IMAGE_FOLDERS, split_of
-from foveal.data.formats.parsing import expect, read_lines, read_yaml
+from foveal.data.formats.parsing import expect, head_text, read_lines, read_yaml
 from foveal.data.formats.splits import split_folders
+from foveal.data.images.kinds import IMAGE_ENDINGS
 from foveal.errors import DataError
 
 log = logging.getLogger(__name__)
 
+LISTS = (".txt", ".names")
+"""Endings of files that list the classes alone, one in a line."""
+_LARGE = 1 << 20
 SPLITS = ("train", "val", "test")
 ALIASES = {"valid": "val", "validation": "val"}
 
@@ -40,37 +44,53 @@ class Header:
 
 
 def header_file(folder: Path) -> Path | None:
-    """The file of a folder that names classes and splits."""
+    """The file of a folder that names classes and splits.
+
+    Raises:
+        DataError: several files may be it.
+    """
     for name in ("data.yaml", "data.yml", "dataset.yaml", "obj.data"):
         if (folder / name).is_file():
             return folder / name
     others = files_in(folder, ".yaml", ".yml", ".data")
-    return others[0] if len(others) == 1 else None
+    others = [file for file in others if "names" in head_text(file, _LARGE)] or others[:1]
+    if len(others) > 1:
+        listed = ", ".join(map(str, others))
+        raise DataError(f"{folder} has several headers: {listed}. Expected one: name it itself.")
+    return others[0] if others else None
 
 
 def read_header(path: Path, *, images: Path | None = None) -> Header:
     """Read data.yaml or obj.data; for a folder without one, its classes.txt.
 
     Args:
-        path: the header or its folder.
+        path: the header, the list of classes, or their folder.
         images: a folder that may be read besides the header's.
 
     Raises:
         DataError: there is none, or it does not name the classes.
     """
+    if path.is_file() and path.suffix.lower() in LISTS:
+        return _without_header(_above_labels(path.parent), path)
     file = path if path.is_file() else header_file(path)
     if file is None:
-        return _without_header(path)
+        return _without_header(_above_labels(path))
     return _darknet(file) if file.suffix == ".data" else _yaml(file, images)
 
 
-def _without_header(folder: Path) -> Header:
+def _above_labels(folder: Path) -> Path:
+    """The data set's folder, where the one of its label files was named."""
+    inner = folder.name.lower() == "labels" and folder.parent != folder
+    return folder.parent if inner and not files_in(folder, *IMAGE_ENDINGS) else folder
+
+
+def _without_header(folder: Path, named: Path | None = None) -> Header:
     """The classes of a list beside the label files, and the splits that are folders.
 
     Images lie in `images` with the splits below it, in `images` below the splits, in the splits'
     own folders, or in the folder itself.
     """
-    listed = _class_lists(folder)
+    listed = [named] if named else _class_lists(folder)
     if not listed:
         raise DataError(
             f"{folder}: no class names. Expected a data.yaml with names, or a classes.txt with "
