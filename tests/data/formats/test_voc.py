@@ -104,3 +104,32 @@ def test_objects_inside_parts_are_not_counted_twice(tmp_path: Path) -> None:
     data = voc.read(tmp_path)
     assert data.classes == ("cell",)
     assert data.records[0].boxes.tolist() == [[1, 2, 30, 40]]
+
+
+TURNED = "<robndbox><cx>30</cx><cy>20</cy><w>20</w><h>10</h><angle>1.5707963268</angle></robndbox>"
+WEB = "<polygon><pt><x>5</x><y>6</y></pt><pt><x>9</x><y>8</y></pt><pt><x>7</x><y>20</y></pt></polygon>"
+FLAT = "<polygon><x1>5</x1><y1>6</y1><x2>9</x2><y2>8</y2><x3>7</x3><y3>20</y3></polygon>"
+
+
+@pytest.mark.parametrize(
+    ("shape", "box"),
+    [(TURNED, [25, 10, 35, 30]), (WEB, [5, 6, 9, 20]), (FLAT, [5, 6, 9, 20])],
+)
+def test_another_shape_gives_the_box_where_there_is_no_other(
+    shape: str, box: list[float], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = "<object><name>old</name><deleted>1</deleted></object>"
+    lay(tmp_path / "a.xml", f"<object><name>cell</name>{shape}</object>", gone, thing(1, 2, 3, 4))
+    data = voc.read(tmp_path)
+    assert data.classes == ("cell",)
+    assert data.records[0].boxes.tolist() == [pytest.approx(box), [1, 2, 3, 4]]
+    assert "another shape, whose extent is the box (1 x, first: a.xml, object 1)" in caplog.text
+
+
+@pytest.mark.parametrize("shape", ["", "<polygon/>", "<robndbox><cx>x</cx></robndbox>"])
+def test_an_object_without_a_box_is_told_and_the_others_stay(
+    shape: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lay(tmp_path / "a.xml", f"<object><name>cell</name>{shape}</object>", thing(1, 2, 3, 4))
+    assert voc.read(tmp_path).records[0].boxes.tolist() == [[1, 2, 3, 4]]
+    assert "1 x no box. Left out. First: a.xml, object 1: it has no <bndbox>" in caplog.text

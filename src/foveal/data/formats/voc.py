@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +11,7 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 from foveal.data.dataset import Dataset
 from foveal.data.folders import files_below, files_in, folders_in
 from foveal.data.formats.class_names import Labels, class_file, class_source, found_classes
+from foveal.data.formats.extents import box_of_points, turned_box
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_lines, read_xml
@@ -33,7 +35,7 @@ from foveal.errors import DataError
 from foveal.files import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from foveal.data.dataset import Record
     from foveal.data.formats.issues import BadBoxes
@@ -65,7 +67,9 @@ def read(
 
     Classes are those of `labels.txt` where there is one, else the names found in *all* the
     folder's annotations, sorted, so that every split has the same. Objects marked `difficult`
-    become regions to ignore. Kept as flags: `difficult` and `truncated`.
+    become regions to ignore. Of an object without <bndbox> the extent of its <polygon> or turned
+    <robndbox> is read; what LabelMe's XML calls deleted is none. Kept as flags: `difficult` and
+    `truncated`.
 
     Raises:
         DataError: a file is not a VOC annotation, or the split does not exist.
@@ -79,7 +83,10 @@ def read(
     everything = files if path.is_file() else _of_all_splits(root, folder)
     trees = {file: _annotation(file) for file in dict.fromkeys([*files, *everything])}
     names = (
-        (item.findtext("name") or "").strip() for t in trees.values() for item in t.iter("object")
+        (item.findtext("name") or "").strip()
+        for tree in trees.values()
+        for item in tree.iter("object")
+        if not _is_deleted(item)
     )
     classes = class_file(root) or found_classes(names)
     labels = Labels(classes, policy, source=class_source(root))
@@ -290,12 +297,25 @@ def _objects(
 ) -> None:
     for number, item in enumerate(tree.iter("object"), 1):
         place = f"object {number}"
-        corners = [item.findtext(f"bndbox/{k}") for k in _CORNERS]
-        box = [value for text in corners if (value := parse_number(text)) is not None]
-        if len(box) < 4:
+        if _is_deleted(item):
+            continue
+        box = _box(item, shift)
+        if box is None:
+            if item.find("bndbox") is None:
+                message = "it has no <bndbox>. Expected one, or a <polygon> or <robndbox>."
+                policy.report(AnnotationIssue("no box", file, place, message, row.path))
+                continue
+            corners = [item.findtext(f"bndbox/{k}") for k in _CORNERS]
             message = f"<bndbox> holds {corners}. Expected numbers in xmin, ymin, xmax, ymax."
             policy.report(AnnotationIssue("not a box", file, place, message, row.path))
             continue
+        if item.find("bndbox") is None:
+            columns.written = None
+            policy.note(
+                "Objects without a bndbox have another shape, whose extent is the box",
+                file=file,
+                place=place,
+            )
         name = (item.findtext("name") or "").strip()
         label = labels.of(name, file=file, place=place, image=row.path)
         if label is None:
@@ -306,7 +326,7 @@ def _objects(
         )
         columns.add(
             image,
-            (box[0] - shift, box[1] - shift, box[2], box[3]),
+            box,
             label,
             file=file,
             number=number,
@@ -314,3 +334,43 @@ def _objects(
             difficult=difficult,
             truncated=truncated,
         )
+
+
+def _is_deleted(item: Element) -> bool:
+    return (item.findtext("deleted") or "").strip() == "1"
+
+
+def _box(item: Element, shift: float) -> Sequence[float] | None:
+    """The box xyxy of an object; the extent of its turned box or outline where it has no other."""
+    if item.find("bndbox") is not None:
+        corners = _numbers(item.findtext(f"bndbox/{name}") for name in _CORNERS)
+        if corners is None:
+            return None
+        left, top, right, bottom = corners
+        return left - shift, top - shift, right, bottom
+    turned = item.find("robndbox")
+    if turned is not None:  # roLabelImg's, with the angle in radians
+        numbers = _numbers(turned.findtext(name) for name in ("cx", "cy", "w", "h", "angle"))
+        if numbers is None:
+            return None
+        x, y, width, height, angle = numbers
+        box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        return turned_box(box, math.degrees(angle))
+    outline = item.find("polygon")
+    if outline is None:
+        return None
+    points = outline.findall("pt")
+    if points:  # LabelMe's of the web
+        xs, ys = (_numbers(point.findtext(side) for point in points) for side in "xy")
+    else:  # Roboflow's x1, y1, x2, y2 ...
+        count = sum(child.tag.startswith("x") for child in outline)
+        xs, ys = (
+            _numbers(outline.findtext(f"{side}{n}") for n in range(1, count + 1)) for side in "xy"
+        )
+    return None if xs is None or ys is None else box_of_points(xs, ys)
+
+
+def _numbers(texts: Iterable[str | None]) -> list[float] | None:
+    """The numbers that texts write, None where one writes none."""
+    numbers = [parse_number(text) for text in texts]
+    return None if None in numbers else numbers  # type: ignore[return-value]
