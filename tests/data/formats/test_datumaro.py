@@ -34,7 +34,7 @@ def lay(
     return file
 
 
-def item(kind: str, label: int = 0, **fields: Any) -> dict[str, Any]:
+def item(kind: str, label: Any = 0, **fields: Any) -> dict[str, Any]:
     return {"id": 0, "type": kind, "attributes": {}, "group": 0, "label_id": label, **fields}
 
 
@@ -42,7 +42,7 @@ def test_kinds_of_annotation(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     lay(
         tmp_path / "annotations/default.json",
         item("bbox", bbox=[1, 2, 10, 12]),
-        item("polygon", 1, points=[5, 5, 9, 6, 7, 20]),
+        item("polygon", "1", points=[5, 5, 9, 6, 7, 20]),
         item("mask", rle={"counts": [48 * 3 + 4, 5], "size": [48, 64]}),
         item("ellipse", points=[10, 10, 20, 30]),
         item("rotated_bbox", bbox=[20, 20, 10, 20, 90]),

@@ -73,6 +73,17 @@ def test_shape_and_label_may_be_two_results_of_one_region(tmp_path: Path) -> Non
     assert record.ignored.tolist() == [False, True]
 
 
+def test_a_choice_for_a_region_is_its_class_where_it_has_no_label(tmp_path: Path) -> None:
+    results = [
+        result(RECTANGLE, id="r1", type="rectangle"),
+        result({**RECTANGLE, "choices": ["red"]}, id="r1", type="choices"),
+        result({"choices": ["blurred"]}, id="r2", type="choices"),
+    ]
+    data = read(lay(tmp_path / "p.json", task(done(*results))))
+    assert data.classes == ("red",)
+    assert [len(record) for record in data] == [1]
+
+
 def test_one_annotation_of_a_task_counts(
     tmp_path: Path, picture: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:

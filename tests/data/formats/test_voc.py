@@ -107,7 +107,9 @@ def test_objects_inside_parts_are_not_counted_twice(tmp_path: Path) -> None:
 
 
 TURNED = "<robndbox><cx>30</cx><cy>20</cy><w>20</w><h>10</h><angle>1.5707963268</angle></robndbox>"
-WEB = "<polygon><pt><x>5</x><y>6</y></pt><pt><x>9</x><y>8</y></pt><pt><x>7</x><y>20</y></pt></polygon>"
+WEB = "<polygon>{}</polygon>".format(
+    "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in ((5, 6), (9, 8), (7, 20)))
+)
 FLAT = "<polygon><x1>5</x1><y1>6</y1><x2>9</x2><y2>8</y2><x3>7</x3><y3>20</y3></polygon>"
 
 

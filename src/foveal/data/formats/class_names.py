@@ -42,7 +42,7 @@ def class_source(folder: Path) -> Path | None:
 def found_classes(names: Iterable[str]) -> tuple[str, ...]:
     """The different names among those of all objects, sorted; numbers by their value."""
     found = set(names) - {"", IGNORE}
-    if all(name.isdecimal() for name in found):
+    if all(name.isdecimal() and len(name) < 20 for name in found):
         return tuple(sorted(found, key=lambda name: (int(name), name)))
     return tuple(sorted(found))
 

@@ -205,6 +205,7 @@ def _objects(
             policy.report(AnnotationIssue("not a box", image.file, where, message, row.path))
             continue
         key = item.get("label_id")
+        key = int(key) if isinstance(key, str) and key.isdecimal() and len(key) < 10 else key
         if not isinstance(key, int) or isinstance(key, bool) or not 0 <= key < len(names):
             message = f"label_id {key!r} has no name. Expected 0 to {len(names) - 1}."
             policy.report(AnnotationIssue("unknown class", image.file, where, message, row.path))

@@ -266,6 +266,12 @@ def _labels(value: dict[str, Any]) -> list[str]:
     ]
 
 
+def _choices(values: list[dict[str, Any]]) -> list[str]:
+    """The choices made for a region that has no label of its own."""
+    listed = [value.get("choices") for value in values]
+    return [text_of_name(each) for found in listed if isinstance(found, list) for each in found]
+
+
 def _names(others: Any) -> set[str]:
     found = set()
     for tasks in others:
@@ -306,7 +312,7 @@ def _objects(image: NamedImage, row: ImageRow, policy: IssuePolicy) -> Iterator[
             policy.report(AnnotationIssue("not a box", image.file, where, message, row.path))
             continue
         labels = [label for value in values for label in _labels(value)]
-        labels = list(dict.fromkeys(labels))
+        labels = list(dict.fromkeys(labels)) or _choices(values)
         if len(labels) > 1:
             policy.note(
                 "Of a region's several labels the first is read", file=image.file, place=where
