@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from foveal.data.dataset import Dataset
-from foveal.data.formats import read
+from foveal.data.formats import read, write
 from foveal.data.formats.detect import find_format
 from foveal.errors import DataError
 
@@ -206,3 +206,16 @@ def test_a_split_may_stand_anywhere_in_the_name(tmp_path: Path, picture: Callabl
         (tmp_path / "annotations").mkdir(exist_ok=True)
         (tmp_path / f"annotations/annotations_{split}.csv").write_text(f"{split}.png,1,2,9,9,x\n")
     assert [r.path.stem for r in read(f"{tmp_path}:val")] == ["val"]
+
+
+NAMES = ("nan", "None", "a;b", "x\ty", 'say "no"', "1", "größe 红 ✓", "-", "sep=;")
+
+
+def test_any_names_of_classes_are_read_as_they_were_written(
+    make_dataset: Callable, assert_same: Callable, tmp_path: Path
+) -> None:
+    objects = [((1, 2, 11, 14), label, False) for label in range(len(NAMES))]
+    rows = [("a;b.png", 64, 48, objects), ("b,c.png", 64, 48, [])]
+    data = make_dataset(rows, NAMES)
+    write(data, tmp_path / "out", "csv")
+    assert_same(read(tmp_path / "out"), data)

@@ -23,7 +23,7 @@ from foveal.data.formats.writing import class_name, image_names, parts, place_im
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
     from pathlib import Path
 
     from foveal.data.formats.issues import BadBoxes
@@ -61,8 +61,9 @@ def read(
     finder = ImageFinder(file, images=images)
     index, pictures = _pictures(file, rows, columns, finder)
     found = [columns.boxes(cells) for _, cells in rows]
-    names = [_class(cells, columns) for (_, cells), boxes in zip(rows, found, strict=True) if boxes]
     listed, source = _class_csv(file.parent)
+    named = [_class(cells, columns, listed) for _, cells in rows]
+    names = [name for name, boxes in zip(named, found, strict=True) if boxes]
     if set(names) <= set(listed.values()) - set(listed):
         names = []  # the table has the ids
     else:
@@ -71,7 +72,7 @@ def read(
     labels = Labels(classes, policy, source=source or class_source(file.parent))
     by_id = {key: name for name, key in listed.items()}
     table = ObjectTable("line", written=columns.written)
-    for (line, cells), boxes in zip(rows, found, strict=True):
+    for (line, cells), boxes, name in zip(rows, found, named, strict=True):
         image = index[cells[columns.image]]
         path = pictures[image].path
         where = f"line {line}"
@@ -80,7 +81,6 @@ def read(
             message = f"box {shown}. Expected {columns.wanted}."
             policy.report(AnnotationIssue("not a box", file, where, message, path))
             continue
-        name = _class(cells, columns)
         if not boxes:
             if columns.label is not None and cells[columns.label].lower() not in NOTHING:
                 message = f"class {name!r} without a box. Expected {columns.wanted}."
@@ -172,12 +172,12 @@ def annotation_file(path: Path, split: str | None, *, no_data: tuple[str, ...] =
     raise DataError(f"{path}: expected {wanted}. CSV files there: {there}.")
 
 
-def _class(cells: list[str], columns: Columns) -> str:
-    """The class that a row names, "" where it names none."""
+def _class(cells: list[str], columns: Columns, listed: Container[str]) -> str:
+    """The class that a row names, "" where it names none; what is listed is a class."""
     if columns.label is None:
         return ONLY_CLASS
     name = cells[columns.label]
-    return "" if name.lower() in NO_CLASS else name
+    return "" if name.lower() in NO_CLASS and name not in listed else name
 
 
 def _pictures(
