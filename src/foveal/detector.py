@@ -392,8 +392,8 @@ class Detector:
             score_threshold: the least score of a detection; None takes the card's.
 
         Returns:
-            Boxes in original pixels, best first. Where a limit left some out, they are `capped`, and
-            the log says so.
+            Boxes in original pixels, best first. Where a limit left some out, they are `capped`,
+            and the log says so.
 
         Raises:
             ImageError: the image can't be read.
