@@ -16,7 +16,7 @@ from foveal.cli.data_options import make_options, with_valid
 from foveal.data.formats import read
 from foveal.errors import DataError
 
-OPTIONS = ("--format", "--images", "--bad-boxes", "--rename", "--only", "--ignore")
+OPTIONS = ("--format", "--images", "--bad-boxes", "--sizes", "--rename", "--only", "--ignore")
 TAKES_DATA = (("train",), ("evaluate",), ("anchors",), ("export",), ("data", "check"))
 TAKES_DATA += (("data", "convert"),)
 
@@ -41,7 +41,7 @@ def test_every_command_that_takes_data_has_the_options(words: tuple[str, ...]) -
 
 def make_options_of(**given: Any) -> Any:
     nothing = dict.fromkeys(("data_format", "images", "page", "boxes", "rename", "only", "ignore"))
-    return make_options(**{**nothing, "bad_boxes": "drop", **given})
+    return make_options(**{**nothing, "bad_boxes": "drop", "sizes": "stop", **given})
 
 
 def test_renames_are_taken_apart() -> None:
@@ -142,7 +142,7 @@ def test_without_a_folder_images_means_decode(
     result = run("data", "check", *(file if word == "DATA" else word for word in words))
 
     assert result.exit_code in (0, 1), result.output
-    assert "were not opened" not in result.output
+    assert "--decode opens them" not in result.output
     assert '"opened": false' not in result.output
 
 
@@ -155,7 +155,7 @@ def test_with_a_folder_images_names_it(words: tuple[str, ...], apart: tuple[Path
     result = run("data", "check", *(places.get(word, word) for word in words))
 
     assert result.exit_code == 0, result.output
-    assert ("were not opened" in result.output) == ("--decode" not in words)
+    assert ("--decode opens them" in result.output) == ("--decode" not in words)
 
 
 def test_check_without_data_is_an_error_of_use(tmp_path: Path) -> None:

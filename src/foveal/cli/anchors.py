@@ -46,6 +46,7 @@ def anchors(
 ) -> None:
     """Fit anchors to a data set and say how many objects they reach."""
     from foveal.config import make_settings
+    from foveal.data.checks.readiness import Readiness
     from foveal.data.opening import open_data
     from foveal.tuning.anchor_chart import check_ending
     from foveal.tuning.anchor_fitting import fit_anchors, fit_finer
@@ -57,7 +58,7 @@ def anchors(
         check_ending(picture)
     if out is not None:
         _check_settings_file(out)
-    dataset = open_data(data, options)
+    dataset = Readiness("keep").make_ready(open_data(data, options))
     fit = fit_anchors(
         dataset,
         anchors=settings.anchors,

@@ -122,7 +122,9 @@ def _print(console: Console, diagnosis: Diagnosis) -> None:
     else:
         console.print(f"{counted(faults, 'kind')} of fault, {counted(doubts, 'kind')} of doubt.")
     if not diagnosis.opened:
-        console.print("The images themselves were not opened: add --images for that.")
+        console.print(
+            "Of the images only headers and endings were read: --decode opens them whole."
+        )
 
 
 def _print_statistics(console: Console, statistics: Statistics) -> None:

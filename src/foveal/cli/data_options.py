@@ -83,6 +83,16 @@ Boxes = Annotated[
         show_default=False,
     ),
 ]
+FileSizes = Annotated[
+    Literal["stop", "scale", "stored"],
+    typer.Option(
+        "--sizes",
+        help="Where image files have another size than the annotations say: stop, scale the boxes "
+        "to the files, or turn boxes that were drawn on the images as stored, before their "
+        "orientation (EXIF).",
+        rich_help_panel=_PANEL,
+    ),
+]
 Rename = Annotated[
     list[str] | None,
     typer.Option(
@@ -121,6 +131,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "bad_boxes": (BadBoxes, "drop"),
     "page": (Page, None),
     "boxes": (Boxes, None),
+    "sizes": (FileSizes, "stop"),
     "rename": (Rename, None),
     "only": (Only, None),
     "ignore": (Ignore, None),
@@ -165,6 +176,7 @@ def make_options(
     bad_boxes: Literal["drop", "stop", "keep"],
     page: int | None,
     boxes: str | None,
+    sizes: Literal["stop", "scale", "stored"],
     rename: list[str] | None,
     only: list[str] | None,
     ignore: list[str] | None,
@@ -182,6 +194,7 @@ def make_options(
         bad_boxes=bad_boxes,
         page=page,
         boxes=boxes,
+        sizes=sizes,
         rename=_parse_renames(rename or []),
         only=tuple(only or ()),
         ignore=tuple(ignore or ()),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from foveal.data.image_sizes import Sizes
+
 ANY_CLASS = -1
 """Label of a region to ignore that concerns every class (KITTI's DontCare)."""
 
@@ -166,6 +168,23 @@ class Dataset:
         if record.path.is_relative_to(self.root):
             return record.path.relative_to(self.root).as_posix()
         return record.path.name
+
+    def fit_sizes(self, sizes: Sizes = "scale") -> Dataset:
+        """The data set with the sizes of its image files, whose headers are read.
+
+        Args:
+            sizes: what is done where they are not those of the annotations. "scale" scales the
+                boxes, as when images were shrunk after they were labeled. "stored" turns boxes
+                that were drawn on the images as they are stored, before their orientation (EXIF)
+                is applied. "stop" makes it an error.
+
+        Raises:
+            DataError: sizes disagree, and what was asked for does not mend all of them.
+        """
+        from foveal.data.checks.readiness import headers_of
+        from foveal.data.image_sizes import fit_sizes
+
+        return fit_sizes(self, headers_of(self), sizes)
 
     def only(self, classes: Iterable[str]) -> Dataset:
         """The data set with these classes alone, in this order; every image stays.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from foveal.data.dataset import Dataset
     from foveal.data.formats.issues import AnnotationIssue, BadBoxes
+    from foveal.data.image_sizes import Sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class DataOptions:
         rename: new names of classes; two that get the same name become one.
         ignore: classes whose boxes mark regions to ignore, by their new names.
         only: the classes to keep, by their new names, in this order; none keeps all.
+        sizes: what is done where image files have another size than the annotations say: "scale"
+            or turn ("stored") the boxes now, or "stop" where the images are used.
     """
 
     format: str | None = None
@@ -40,6 +44,7 @@ class DataOptions:
     rename: Mapping[str, str] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    sizes: Sizes = "stop"
 
     def new_name(self, name: str) -> str:
         """What a class is called after renaming."""
@@ -49,6 +54,8 @@ class DataOptions:
         """The options of a data set whose images lie in a folder of their own, if one is given."""
         return self if images is None else replace(self, images=images)
 
+
+logger = logging.getLogger(__name__)
 
 AS_FOUND = DataOptions()
 """Nothing was said: everything is found by looking."""
@@ -99,7 +106,7 @@ def open_splits(
         page=options.page,
         boxes=options.boxes,
     )
-    (dataset,) = choose_classes([dataset], options)
+    (dataset,) = choose_classes([_fitted(dataset, options)], options)
     return dataset, splits
 
 
@@ -131,20 +138,29 @@ def read_for_doctor(sources: Sequence[Source]) -> tuple[Reading, ...]:
     datasets, problems = [], []
     for address, options in sources:
         collected: list[AnnotationIssue] = []
-        datasets.append(
-            read(
-                address,
-                options.format,
-                images=options.images,
-                bad_boxes="keep",
-                page=options.page,
-                boxes=options.boxes,
-                problems=collected,
-            )
+        dataset = read(
+            address,
+            options.format,
+            images=options.images,
+            bad_boxes="keep",
+            page=options.page,
+            boxes=options.boxes,
+            problems=collected,
         )
+        datasets.append(_fitted(dataset, options))
         problems.append(tuple(collected))
     chosen = choose_classes(datasets, sources[0][1]) if sources else ()
     return tuple(map(Reading, chosen, problems))
+
+
+def _fitted(dataset: Dataset, options: DataOptions) -> Dataset:
+    """The data set with the sizes of its files, if boxes are to be moved to them."""
+    if options.sizes == "stop":
+        return dataset
+    from foveal.data.checks.readiness import headers_of
+    from foveal.data.image_sizes import fit_sizes
+
+    return fit_sizes(dataset, headers_of(dataset), options.sizes, say=logger.warning)
 
 
 def choose_classes(datasets: Sequence[Dataset], options: DataOptions) -> tuple[Dataset, ...]:

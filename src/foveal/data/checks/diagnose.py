@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from foveal.data.checks.boxes import check_boxes, check_classes, check_sizes
 from foveal.data.checks.findings import Diagnosis, Finding, Level, in_order, make_finding
-from foveal.data.checks.images import check_files, open_images
+from foveal.data.checks.images import check_files, look_at_images
 from foveal.data.formats.issues import count_by_kind
 from foveal.data.statistics import measure_dataset
 
@@ -136,9 +136,9 @@ def diagnose(
         data: the training data.
         valid: the validation data that belongs to it.
         grid: the network's input, to find objects too small for it; None leaves that out.
-        images: decode every image too.
+        images: decode every image, instead of its header and ending alone.
         workers: processes that decode; 0 does it in this one.
-        progress: called with (images decoded, images in all).
+        progress: called with (images looked at, images in all).
     """
     readings = [data] if valid is None else [data, valid]
     parts = [reading.dataset for reading in readings]
@@ -155,8 +155,7 @@ def diagnose(
                 foreground_iou=grid.foreground_iou,
             )
         findings += _tell_apart(found, reading, among=readings)
-    if images:
-        findings += open_images(parts, workers=workers, progress=progress)
+    findings += look_at_images(parts, decode=images, workers=workers, progress=progress)
     return Diagnosis(
         statistics=tuple(measure_dataset(part) for part in parts),
         findings=in_order(findings),

@@ -7,20 +7,25 @@ from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from hashlib import blake2b
 from multiprocessing import get_context
+from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from foveal.data.checks.findings import Finding, make_finding
+from foveal.data.checks.readiness import headers_of
 from foveal.data.formats.image_files import did_you_mean
+from foveal.data.image_sizes import advise, compare_sizes
+from foveal.data.images.headers import decode_whole
 from foveal.data.images.missing import MissingExtras
 from foveal.data.images.pages import file_of, split_page
-from foveal.errors import FovealError, MissingExtraError
+from foveal.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from foveal.data.dataset import Dataset, Record
+    from foveal.data.image_sizes import SizeConflict
+    from foveal.data.images.headers import Header
 
 _ENDS = 1 << 16
 _BLOCK = 1 << 20
@@ -69,6 +74,32 @@ def _describe_missing_files(
         for path in paths:
             told[path] = f"{path} ({near[path]})" if path in near else str(path)
     return list(told.values())
+
+
+def images_in_both(first: Dataset, second: Dataset) -> list[str]:
+    """The images of the second data set that are in the first too: by path or by content.
+
+    Only files of a size that occurs in both are read.
+
+    Returns:
+        Their paths, with the other one's where it is another file of the same content.
+    """
+    parts = [[record.path for record in data] for data in (first, second)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        sizes = [list(pool.map(_file_size, paths)) for paths in parts]
+    common = {size for size in sizes[0] if size} & set(sizes[1])
+    files: dict[Path, int] = {}
+    for paths, known in zip(parts, sizes, strict=True):
+        files |= {p: size for p, size in zip(paths, known, strict=True) if size in common and size}
+    there = set(parts[0])
+    found = {path: str(path) for path in parts[1] if path in there}
+    candidates = [path for path in files if path not in found]
+    for group in _same_content(candidates, [files[path] for path in candidates]):
+        others = [candidates[index] for index in group if candidates[index] in there]
+        for path in (candidates[index] for index in group if candidates[index] not in there):
+            if others:
+                found[path] = f"{path} = {others[0]}"
+    return [found[path] for path in parts[1] if path in found]
 
 
 def _describe_same(
@@ -160,42 +191,51 @@ def _digest(path: Path) -> bytes | None:
     return state.digest()
 
 
-def open_images(
-    parts: Sequence[Dataset], *, workers: int, progress: Callable[[int, int], None] | None = None
+def look_at_images(
+    parts: Sequence[Dataset],
+    *,
+    decode: bool = False,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
-    """Decode every image that is there; find those that can't be, and those of another size.
+    """Find images that can't be read, and those of another size than the annotations say.
 
     Args:
         parts: the data sets.
-        workers: processes; 0 does it in this one.
+        decode: decode every image; else only their headers and endings are looked at.
+        workers: processes that decode; 0 does it in this one.
         progress: called with (images done, images in all).
     """
-    records = {record.path: record for data in parts for record in data}
-    there = [record for record in records.values() if _file_size(record.path)]
-    asked = [(record.path, record.width, record.height) for record in there]
-    broken: list[str] = []
-    sizes: list[str] = []
+    looked_at: dict[str, Header] = {}
+    conflicts: list[SizeConflict] = []
+    for data in parts:
+        headers = headers_of(data, progress=None if decode else progress)
+        conflicts += compare_sizes(data, headers)
+        for record, header in zip(data, headers, strict=True):
+            looked_at[str(record.path)] = header
+    # What is missing or empty is said of files.
+    there = [path for path in looked_at if _file_size(Path(path))]
+    if decode:
+        for done, (path, header) in enumerate(_decoded(there, workers), 1):
+            looked_at[path] = header
+            if progress is not None:
+                progress(done, len(there))
+    faults = [looked_at[path].fault for path in there if looked_at[path].fault]
     missing = MissingExtras()
-    for done, (path, fault, sized) in enumerate(_opened(asked, workers), 1):
-        if isinstance(fault, MissingExtraError):
-            missing.add(fault)
-        elif fault:
-            broken.append(fault)
-        if sized:
-            sizes.append(f"{path}: {sized}")
-        if progress is not None:
-            progress(done, len(asked))
+    for path in there:
+        if looked_at[path].needs:
+            missing.add(MissingExtraError(looked_at[path].needs, path))
+    stored = sum(conflict.is_stored for conflict in conflicts)
     return [
         *make_finding(
-            "broken image", "fault", "{n} image{s} that can't be read", broken,
+            "broken image", "fault", "{n} image{s} that can't be read", faults,
             advice="Fetch them again, convert them, or remove them.",
         ),
         *_describe_missing(missing),
         *make_finding(
             "size disagrees", "fault",
-            "{n} image{s} of another size than the annotations say", sizes,
-            advice="The boxes may belong to another version of the image (resized, or turned): "
-            "correct the annotations.",
+            "{n} image{s} of another size than the annotations say", list(map(str, conflicts)),
+            advice=advise(len(conflicts), stored),
         ),
     ]  # fmt: skip
 
@@ -211,34 +251,11 @@ def _describe_missing(missing: MissingExtras) -> list[Finding]:
     ]
 
 
-def _opened(
-    asked: Sequence[tuple[Path, int, int]], workers: int
-) -> Iterator[tuple[Path, str | MissingExtraError, str]]:
-    if workers == 0 or len(asked) < 2:
-        yield from map(_open, asked)
+def _decoded(paths: Sequence[str], workers: int) -> Iterator[tuple[str, Header]]:
+    """Each file, decoded, and what is known of it then."""
+    if workers == 0 or len(paths) < 2:
+        yield from zip(paths, map(decode_whole, paths), strict=True)
         return
-    chunk = max(1, min(32, len(asked) // (4 * workers)))
+    chunk = max(1, min(32, len(paths) // (4 * workers)))
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_open, asked, chunksize=chunk)
-
-
-def _open(asked: tuple[Path, int, int]) -> tuple[Path, str | MissingExtraError, str]:
-    """(path, why it can't be read, how its size disagrees), each empty where all is well."""
-    from foveal.data.images.reading import image_info, read_image
-    from foveal.structures import PixelRange
-
-    path, width, height = asked
-    try:
-        info = image_info(path)
-        low, high = ((0.0,), (2.0**info.bits - 1,)) if info.bits > 8 else ((), ())
-        read_image(path, PixelRange(info.bands, low, high))
-    except MissingExtraError as error:
-        return path, error, ""
-    except FovealError as error:
-        return path, str(error), ""
-    size = (info.width, info.height)
-    if width and height and size != (width, height):
-        turned = ", as if turned by 90 degrees" if size == (height, width) else ""
-        words = f"{info.width} x {info.height}, annotated as {width} x {height}{turned}"
-        return path, "", words
-    return path, "", ""
+        yield from zip(paths, pool.map(decode_whole, paths, chunksize=chunk), strict=True)

@@ -72,6 +72,12 @@ def stored_values(picture: Image.Image) -> tuple[int, int]:
     return bands, 16 if _is_deep_color(picture) else bits
 
 
+def orientation_of_tiff(picture: Image.Image) -> int:
+    """The orientation 1..8 that a TIFF's tags say; Pillow itself applies it."""
+    value = picture.tag_v2.get(_ORIENTATION, 1)  # type: ignore[attr-defined]
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
 def _tiff_bands(picture: Image.Image) -> tuple[int, int]:
     """Bands without alpha, and bits of a value, as the tags of a TIFF say."""
     tags = picture.tag_v2  # type: ignore[attr-defined]

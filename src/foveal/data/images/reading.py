@@ -50,6 +50,7 @@ class ImageInfo:
         bands: values a pixel as stored, alpha left out.
         bits: of one value; above 8, a `PixelRange` with limits is worth stating.
         format: the format's name, such as "JPEG".
+        orientation: 1..8 as EXIF and TIFF number them; 1 is as stored.
     """
 
     width: int
@@ -57,6 +58,7 @@ class ImageInfo:
     bands: int
     bits: int
     format: str
+    orientation: int = 1
 
 
 def read_image(
@@ -153,7 +155,10 @@ def image_info(path: Path | str) -> ImageInfo:
         if orientation in tiff.SWAPPED:
             width, height = height, width
         bands, bits = pictures.stored_values(picture)
-        return ImageInfo(width, height, bands, bits, str(picture.format))
+        kind = str(picture.format)
+        if kind == "TIFF":
+            orientation = pictures.orientation_of_tiff(picture)
+        return ImageInfo(width, height, bands, bits, kind, orientation)
 
 
 def count_pages(path: Path | str) -> Pages:
