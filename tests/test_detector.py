@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ import foveal
 from foveal.config import Settings, change_settings, make_settings
 from foveal.data.dataset import Dataset
 from foveal.data.synthetic import draw_dataset
-from foveal.errors import DataError, FovealError, SettingsError, TrainingError
+from foveal.errors import DataError, FovealError, ImageError, SettingsError, TrainingError
 from foveal.evaluation.evaluate import choose_threshold
 from foveal.inference.opening import Opened
 from foveal.inference.predictor import Predictor
@@ -181,6 +182,78 @@ def test_without_validation_data_a_share_is_held_out(drawn):
     listener = Listener()
     foveal.Detector(drawn["train"], settings=tiny()).fit(reporter=listener)
     assert any("1 of 8 images held out" in text for text in listener.said)
+    assert not any("among the training images" in text for text in listener.said)
+
+
+@pytest.fixture
+def damaged(drawn, tmp_path) -> dict[str, Dataset]:
+    """The drawn images as PNGs: one of each part is broken in the middle, one is cut short."""
+
+    def copy(data: Dataset, *, broken: int, cut: int | None) -> Dataset:
+        records = []
+        for number, record in enumerate(data):
+            path = (tmp_path / record.path.name).with_suffix(".png")
+            cv2.imwrite(str(path), cv2.imread(str(record.path)))
+            content = bytearray(path.read_bytes())
+            if number == broken:
+                start = content.index(b"IDAT") + 20
+                content[start : start + 8] = b"\xff" * 8
+            path.write_bytes(content[:-30] if number == cut else content)
+            records.append(replace(record, path=path))
+        return Dataset(tuple(records), data.classes, tmp_path, data.name)
+
+    return {
+        "train": copy(drawn["train"], broken=1, cut=5),
+        "valid": copy(drawn["valid"], broken=2, cut=None),
+    }
+
+
+def test_broken_images_stop_before_the_first_step_and_are_all_named(damaged, tmp_path):
+    detector = foveal.Detector(damaged["train"], settings=tiny())
+    with pytest.raises(ImageError, match=r"1 of 8 images can't be read.*bad_images=skip"):
+        detector.fit(valid=damaged["valid"], out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ImageError, match="1 of 8 images"):
+        detector.find_learning_rate()
+
+
+def test_nothing_trips_over_what_training_skips(damaged, tmp_path, caplog, monkeypatch):
+    def fails(*_, **__):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(foveal.Detector, "_report", fails)
+    settings = tiny("training.bad_images=skip")
+    detector = foveal.Detector(damaged["train"], settings=settings)
+    detector.fit(valid=damaged["valid"], out=tmp_path / "run", progress=False)
+    assert (tmp_path / "run/best.safetensors").is_file()
+    assert detector.card.threshold_is_chosen
+    told = caplog.text
+    assert "1 of 8 images can't be read" in told
+    assert "1 of 4 images can't be read" in told
+    assert "finished and its model is kept, but writing the report failed" in told
+    assert "the disk is full" in told
+
+
+def test_an_evaluation_names_broken_images_or_leaves_them_out(run, damaged, caplog):
+    detector, _ = run
+    with pytest.raises(ImageError, match=r"--bad-images skip \(in Python bad_images='skip'\)"):
+        detector.evaluate(damaged["train"])
+    assert detector.evaluate(damaged["valid"], bad_images="skip").images == 3
+    assert "1 of 4 images can't be read" in caplog.text
+
+
+def test_images_of_another_size_are_neither_trained_on_nor_measured(run, drawn):
+    detector, _ = run
+    doubled = [
+        replace(record, width=128, height=128, boxes=record.boxes * 2) for record in drawn["valid"]
+    ]
+    data = replace(drawn["valid"], records=tuple(doubled))
+    with pytest.raises(DataError, match="4 of 4 images have another size"):
+        detector.evaluate(data)
+    with pytest.raises(DataError, match="images have another size"):
+        foveal.Detector(data, settings=tiny()).fit()
+    same = detector.evaluate(data.fit_sizes("scale"))
+    assert same.coco.ap == detector.evaluate(drawn["valid"]).coco.ap
 
 
 def test_fit_shows_its_progress_unless_told_not_to(drawn, capsys, caplog):

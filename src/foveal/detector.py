@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from foveal.checkpoints.model_file import LoadedModel
     from foveal.checkpoints.starting import Start
     from foveal.data.images.inputs import ImageLike
+    from foveal.data.loading.batches import BadImages
     from foveal.evaluation.results import Evaluation
     from foveal.inference.predictor import Predictor
     from foveal.models.retinanet import RetinaNet
@@ -212,7 +214,8 @@ class Detector:
             TrainingError: the run can't start, go on or be resumed.
         """
         from foveal.data.transforms.user import as_change, name_of
-        from foveal.training.conclusion import conclude
+        from foveal.training.checked_data import check_run
+        from foveal.training.conclusion import conclude, keeping_run
         from foveal.training.missing_objects import describe_missing_objects
         from foveal.training.progress import reporting_to
         from foveal.training.trainer import train
@@ -229,7 +232,11 @@ class Detector:
         )
         change = None if augment is None or isinstance(augment, str) else as_change(augment)
         with reporting_to(reporter, progress=progress) as listener:
-            training, held_out = self._split(settings, valid, listener)
+            training, held_out = check_run(
+                *self._split(settings, valid, listener),
+                bad_images=settings.training.bad_images,
+                reporter=listener,
+            )
             if told := limit_in_words(settings.decoding, self._data):
                 listener.say(told)
             if not resume:
@@ -252,14 +259,19 @@ class Detector:
             )
             self.settings, self.history, self._start = settings, result.history, None
             self._opened = self._record = None
-            end = conclude(
-                self.model, settings, card=self.card, result=result, validation=validation
-            )
-            self.card = end.card
-            if end.evaluation is not None and result.folder is not None:
-                self._report(result.folder, end.evaluation, held_out, training=training)
-                listener.say(f"The report is {result.folder / 'report.html'}.")
-                self._export(result.folder, training, held_out, listener)
+            self.card = replace(self.card, metrics=dict(result.best), epoch=result.best_epoch)
+            evaluation = None
+            with keeping_run(listener, "choosing the score threshold"):
+                end = conclude(
+                    self.model, settings, card=self.card, result=result, validation=validation
+                )
+                self.card, evaluation = end.card, end.evaluation
+            if evaluation is not None and result.folder is not None:
+                with keeping_run(listener, "writing the report"):
+                    self._report(result.folder, evaluation, held_out, training=training)
+                    listener.say(f"The report is {result.folder / 'report.html'}.")
+                with keeping_run(listener, "exporting the best model"):
+                    self._export(result.folder, training, held_out, listener)
         if change is not None:  # no later run can find it by its name
             self.settings = change_settings(settings, {"augmentation": {"custom": None}})
         return self
@@ -270,11 +282,16 @@ class Detector:
         Raises:
             TrainingError: there is no training data, or the loss never fell.
         """
+        from foveal.training.checked_data import check_training
+        from foveal.training.reporters import LoggingReporter
         from foveal.training.trial import Trial
         from foveal.tuning.learning_rate import find_learning_rate
 
         self._check_data()
-        with Trial(self.model, self.settings, self._data) as trial:
+        data = check_training(
+            self._data, bad_images=self.settings.training.bad_images, reporter=LoggingReporter()
+        )
+        with Trial(self.model, self.settings, data) as trial:
             return find_learning_rate(trial.step)
 
     lr_find = find_learning_rate
@@ -469,6 +486,7 @@ class Detector:
         out: str | Path | None = None,
         overwrite: bool = False,
         predictor: Predictor | None = None,
+        bad_images: BadImages = "stop",
         progress: Callable[[int, int], None] | None = None,
     ) -> Evaluation:
         """Measure the detector on labeled images.
@@ -478,19 +496,24 @@ class Detector:
             out: a folder for metrics.json and report.html.
             overwrite: replace those of an earlier evaluation in `out`.
             predictor: finds the objects; None takes the model's own, with low scores still in.
+            bad_images: "skip" leaves out images that can't be read, with a warning.
             progress: is told (images done, images).
 
         Raises:
-            DataError: the data can't be read, or has classes that the model does not know.
+            DataError: the data can't be read, or has classes that the model does not know; or
+                images have another size than the annotations say.
+            ImageError: images can't be read; the message names them all.
             FovealError: `out` holds the results of an earlier evaluation, or can't be written.
         """
+        from foveal.data.checks.readiness import SKIP_IN_EVALUATION, Readiness
         from foveal.evaluation.metrics_file import write_metrics
         from foveal.inference.measurement import measure
         from foveal.reports.evaluation import check_evaluation_folder
 
         folder = None if out is None else Path(out)
         results = None if folder is None else check_evaluation_folder(folder, overwrite=overwrite)
-        dataset = self._read(data).aligned(self.classes)
+        ready = Readiness(bad_images, skip=SKIP_IN_EVALUATION, decode=True)
+        dataset = ready.make_ready(self._read(data).aligned(self.classes))
         evaluation = measure(
             predictor or self._open("auto", "auto").measuring_predictor(),
             dataset,

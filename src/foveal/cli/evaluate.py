@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -84,6 +84,10 @@ def evaluate(
         ),
     ] = None,
     band_range: BandRange = None,
+    bad_images: Annotated[
+        Literal["stop", "skip"],
+        typer.Option(help="Images that can't be read: stop, or leave them out (models)."),
+    ] = "stop",
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace what an earlier run wrote into --out."),
@@ -120,6 +124,7 @@ def evaluate(
             device=device,
             precision=precision,
             band_range=band_range,
+            bad_images=bad_images,
         )
     console = make_console()
     _show(console, evaluation)
@@ -146,11 +151,13 @@ def _evaluate_results(
     max_detections: int,
     boxes: str | None,
 ) -> Evaluation:
+    from foveal.data.checks.readiness import Readiness
     from foveal.data.formats.coco_results import category_labels, read_results
     from foveal.evaluation.evaluate import evaluate as evaluate_detections
     from foveal.evaluation.metrics_file import write_metrics
     from foveal.reports.evaluation import REPORT, write_evaluation_report
 
+    dataset = Readiness("keep").make_ready(dataset)
     labels = category_labels(address, dataset.classes, options)
     evaluation = evaluate_detections(
         read_results(path, dataset, labels=labels, options=options, boxes=boxes),
@@ -178,6 +185,7 @@ def _evaluate_model(
     device: str,
     precision: Precision,
     band_range: str | None,
+    bad_images: Literal["stop", "skip"],
 ) -> Evaluation:
     from foveal.detector import load
 
@@ -196,7 +204,12 @@ def _evaluate_model(
     predictor = with_band_range(replace(predictor, batch=batch), band_range)
     with progress_bar(len(dataset)) as bar:
         return detector.evaluate(
-            dataset, out=out, overwrite=True, predictor=predictor, progress=bar.update
+            dataset,
+            out=out,
+            overwrite=True,
+            predictor=predictor,
+            bad_images=bad_images,
+            progress=bar.update,
         )
 
 

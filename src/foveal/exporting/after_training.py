@@ -77,11 +77,15 @@ def export_best(
 def main() -> None:
     """What the process does: read what `export_best` sent, export, and say what came of it."""
     from foveal.checkpoints.model_file import load
-    from foveal.exporting.export import export_model
+    from foveal.exporting.export import CALIBRATION_IMAGES, export_model
+    from foveal.exporting.images import decodable, spread
 
     model, path, calibration, check = pickle.load(sys.stdin.buffer)
     try:
-        text = describe(export_model(load(model), "openvino", path, int8=calibration, check=check))
+        loaded = load(model)
+        if calibration is not None and loaded.settings.training.bad_images == "skip":
+            calibration = decodable(spread(calibration, CALIBRATION_IMAGES))
+        text = describe(export_model(loaded, "openvino", path, int8=calibration, check=check))
     except FovealError as error:
         text = f"The best model was not exported: {error}"
     sys.stdout.buffer.write(as_text(f"{_RESULT}{text}").encode())

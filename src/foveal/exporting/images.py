@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foveal.data.checks.readiness import Readiness
+from foveal.data.images.headers import decode_whole
 from foveal.data.images.inputs import to_pixels
 from foveal.data.synthetic import draw_smear
 from foveal.data.transforms.preparation import make_pixel_range, make_preparation
@@ -32,19 +34,27 @@ def align(dataset: Dataset, card: ModelCard) -> Dataset:
     """A data set with the model's classes; those that its training ignored are ignored.
 
     Raises:
-        DataError: it has no images, or objects of classes that the model does not know.
+        DataError: it has no images, or objects of classes that the model does not know; or files
+            have another size than the annotations say.
+        ImageError: images can't be read.
     """
     present = [name for name in card.ignored_classes if name in dataset.classes]
     aligned = (dataset.ignoring(present) if present else dataset).aligned(card.classes)
     if not len(aligned):
         raise DataError(f"{dataset.name or dataset.root}: has no images. Expected some to export.")
-    return aligned
+    return Readiness(skip="remove their entries").make_ready(aligned)
 
 
 def spread(dataset: Dataset, max_images: int) -> Dataset:
     """At most so many images of a data set, evenly spread over it."""
     count = min(max_images, len(dataset))
     return dataset.take(np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist())
+
+
+def decodable(dataset: Dataset) -> Dataset:
+    """The images that can be decoded: what training passed over is passed over again."""
+    faults = [decode_whole(str(path)).fault for path in dataset.paths]
+    return dataset.take([index for index, fault in enumerate(faults) if not fault])
 
 
 def prepare(

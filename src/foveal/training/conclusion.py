@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from foveal.checkpoints import model_file
+from foveal.errors import FovealError
 from foveal.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from foveal.config import Settings
     from foveal.evaluation.results import Evaluation
     from foveal.models.retinanet import RetinaNet
     from foveal.structures import ModelCard
+    from foveal.training.reporters import Reporter
     from foveal.training.trainer import TrainingResult
     from foveal.training.validation import Validation
 
@@ -29,6 +34,23 @@ class Conclusion:
 
     card: ModelCard
     evaluation: Evaluation | None
+
+
+@contextmanager
+def keeping_run(reporter: Reporter, step: str) -> Iterator[None]:
+    """Do a step after the last epoch: whatever goes wrong, the run is finished and is kept.
+
+    Args:
+        reporter: is told what failed.
+        step: what is done, such as "writing the report".
+    """
+    try:
+        yield
+    except Exception as error:
+        what = "" if isinstance(error, FovealError) else f"{type(error).__name__}: "
+        reporter.warn(
+            f"The training is finished and its model is kept, but {step} failed: {what}{error}"
+        )
 
 
 def conclude(

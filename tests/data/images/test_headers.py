@@ -43,9 +43,7 @@ def test_a_complete_file_has_its_size_and_a_cut_one_a_fault(ending: str, tmp_pat
 
 @pytest.mark.parametrize("behind", [b"\0\0\0", b"junk", b"\xff\xd8\xff"])
 @pytest.mark.parametrize("ending", [".jpg", ".png"])
-def test_what_stands_behind_the_end_is_harmless(
-    behind: bytes, ending: str, tmp_path: Path
-) -> None:
+def test_what_stands_behind_the_end_is_harmless(behind: bytes, ending: str, tmp_path: Path) -> None:
     path = _write(tmp_path / f"a{ending}")
     path.write_bytes(path.read_bytes() + behind)
     assert read_header(str(path)) == Header(64, 48)
@@ -86,7 +84,9 @@ def test_a_preview_in_the_header_is_not_the_end(tmp_path: Path) -> None:
         lambda path: path.write_bytes(b"\xff\xd8\xff"),
         lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"),
         lambda path: path.write_bytes(b"II*\0\x08\0\0\0"),
-        lambda path: path.write_bytes(b"\xff\xd8\xff\xe1\0\x10Exif\0\0II*\0\xff\xff\xff\xff\xff\xd9"),
+        lambda path: path.write_bytes(
+            b"\xff\xd8\xff\xe1\0\x10Exif\0\0II*\0\xff\xff\xff\xff\xff\xd9"
+        ),
     ],
 )
 def test_what_is_no_image_has_a_fault(make: Callable[[Path], object], tmp_path: Path) -> None:
