@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import os
 import shutil
@@ -20,7 +22,7 @@ from foveal.files import writing
 from foveal.text import as_text, counted, is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from foveal.data.dataset import Dataset
     from foveal.data.formats.issues import AnnotationIssue, BadBoxes
@@ -91,7 +93,7 @@ def read_splits(
         reader = load_format(find_format(path) if format is None else format)
         if not path.exists():
             raise DataError(f"{path} does not exist. Expected annotations there.")
-        with telling_encodings(problems), reading_boxes(boxes):
+        with _without_collector(), telling_encodings(problems), reading_boxes(boxes):
             parts = [
                 replace(
                     reader.read(path, split, images=folder, bad_boxes=bad_boxes, problems=problems),
@@ -111,6 +113,21 @@ def read_splits(
     named = None if splits == [None] else indices
     data = choose_page(data, page, problems)
     return replace(data, name=os.fspath(address), classes=_as_texts(data.classes)), named
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Let the garbage collector rest, which would go through a million annotations again and again.
+
+    Nothing that is read refers to itself, so that nothing waits for it.
+    """
+    rests = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if rests:
+            gc.enable()
 
 
 def _as_texts(names: tuple[str, ...]) -> tuple[str, ...]:
