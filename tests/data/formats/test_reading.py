@@ -35,7 +35,7 @@ def test_the_garbage_collector_is_left_as_it_was(tmp_path: Path, rests: bool) ->
     try:
         (gc.disable if rests else gc.enable)()
         with pytest.raises(DataError, match="not JSON"):
-            read(broken)
+            read(broken, "coco")
         assert gc.isenabled() is not rests
     finally:
         (gc.enable if was else gc.disable)()
