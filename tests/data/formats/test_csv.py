@@ -165,9 +165,17 @@ def test_columns_that_cannot_be_told_apart(text: str, read_text: Callable[..., D
     assert "Expected a header with image_path,xmin,ymin,xmax,ymax,label" in str(caught.value)
 
 
-def test_points_have_no_box(read_text: Callable[..., Dataset]) -> None:
-    with pytest.raises(DataError, match=r"line 2: box .*POINT.* Expected a POLYGON in WKT"):
-        read_text("image_path,label,geometry\na.png,dog,POINT (3 4)\n")
+def test_points_have_no_box(
+    read_text: Callable[..., Dataset], caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "image_path,label,geometry\na.png,dog,POINT (3 4)\n"
+    with pytest.raises(DataError, match=r"holds POINT alone, which have no box\."):
+        read_text(text)
+    (record,) = read_text(text + 'a.png,dog,"POLYGON ((2 3, 6 3, 6 4, 2 3))"\n')
+    assert record.boxes.tolist() == [[2, 3, 6, 4]]
+    assert "1 x no box. Left out" in caplog.text
+    with pytest.raises(DataError, match=r"line 2: box .*WEIRD.*Expected a POLYGON in WKT"):
+        read_text(text.replace("POINT", "WEIRD"))
 
 
 def test_labels_may_be_the_ids_of_a_list(read_text: Callable[..., Dataset]) -> None:

@@ -18,7 +18,7 @@ from foveal.data.formats.parsing import parse_number, read_table, write_table
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.splits import advise_splits, take_split
-from foveal.data.formats.table_columns import NO_CLASS, NOTHING, find_columns
+from foveal.data.formats.table_columns import FLAT_SHAPES, NO_CLASS, NOTHING, find_columns
 from foveal.data.formats.writing import class_name, image_names, parts, place_images, text_of
 from foveal.errors import DataError
 
@@ -61,6 +61,7 @@ def read(
     finder = ImageFinder(file, images=images)
     index, pictures = _pictures(file, rows, columns, finder)
     found = [columns.boxes(cells) for _, cells in rows]
+    _expect_areas(file, columns, rows, found)
     listed, source = _class_csv(file.parent)
     named = [_class(cells, columns, listed) for _, cells in rows]
     names = [name for name, boxes in zip(named, found, strict=True) if boxes]
@@ -76,6 +77,10 @@ def read(
         image = index[cells[columns.image]]
         path = pictures[image].path
         where = f"line {line}"
+        if boxes is None and columns.shape(cells) in FLAT_SHAPES:
+            message = f"a {columns.shape(cells)} has no box. Expected {columns.wanted}."
+            policy.report(AnnotationIssue("no box", file, where, message, path))
+            continue
         if boxes is None:
             shown = [cells[place] for place in columns.box]
             message = f"box {shown}. Expected {columns.wanted}."
@@ -170,6 +175,19 @@ def annotation_file(path: Path, split: str | None, *, no_data: tuple[str, ...] =
     wanted = f"{split}.csv" if split else "one, or a split after a colon"
     there = ", ".join(str(file.relative_to(path)) for file in found or below) or "none"
     raise DataError(f"{path}: expected {wanted}. CSV files there: {there}.")
+
+
+def _expect_areas(
+    file: Path, columns: Columns, rows: Rows, found: Sequence[Sequence[object] | None]
+) -> None:
+    """Stop where all that a table holds is points or lines: nothing of it could be learnt."""
+    shapes = {columns.shape(c) for (_, c), b in zip(rows, found, strict=True) if b is None or b}
+    if shapes and shapes <= FLAT_SHAPES:
+        names = " and ".join(sorted(shapes))
+        raise DataError(
+            f"{file}: it holds {names} alone, which have no box. Expected {columns.wanted} in each "
+            "row, or columns of corners."
+        )
 
 
 def _class(cells: list[str], columns: Columns, listed: Container[str]) -> str:

@@ -32,6 +32,9 @@ NO_CLASS = frozenset({"", "nan", "<na>", "#n/a"})
 """What is no name of a class beside a box; a class may well be called None."""
 _NO_BOX = NOTHING | {"no_box", "[]"}
 
+FLAT_SHAPES = frozenset({"POINT", "MULTIPOINT", "LINESTRING", "MULTILINESTRING"})
+"""Geometries without a box."""
+
 _IMAGE = (
     "image_path", "image", "path", "filename", "file_name", "file", "img", "image_name", "img_name",
     "img_path", "image_file", "filepath", "file_path", "imagename", "image_filename", "image_id",
@@ -159,6 +162,11 @@ class Columns:
         if len(box) < len(written):
             return None
         return [self._to_corners(box)]
+
+    def shape(self, row: Sequence[str]) -> str:
+        """The kind of a row's geometry, such as POINT; "" where boxes are written otherwise."""
+        words = row[self.box[0]].upper().partition("(")[0].split()
+        return words[0] if self.cells == "geometry" and words else ""
 
     def _to_corners(self, box: list[float]) -> list[float]:
         if self.cells == "corners":
