@@ -93,6 +93,49 @@ def apart(tmp_path: Path) -> tuple[Path, Path]:
     return file, images
 
 
+def test_train_reads_both_data_sets_with_them(apart: tuple[Path, Path], tmp_path: Path) -> None:
+    file, images = apart
+    valid = file.with_name("valid.json")
+    valid.write_text(file.read_text().replace("RBC", "red").replace("a.png", "b.png"))
+    (tmp_path / "more").mkdir()
+    Image.new("RGB", (64, 48)).save(tmp_path / "more" / "b.png")
+    words = ("train", file, "--valid", valid, "--images", images, "--show", "--ignore", "dust")
+
+    with pytest.raises(DataError, match="has objects of red, the model knows RBC"):
+        raise run(*words, "--valid-images", tmp_path / "more").exception or AssertionError
+    result = run(*words, "--valid-images", tmp_path / "more", "--rename", "red=RBC")
+    assert result.exit_code == 0, result.output
+    assert "[anchors]" in result.output
+
+
+def test_export_reads_both_data_sets_with_them(
+    apart: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from foveal.checkpoints import finding, model_file
+    from foveal.exporting import export
+
+    given: dict[str, Any] = {}
+
+    def note(*_: object, **arguments: Any) -> None:
+        given.update(arguments)
+        raise DataError("noted")
+
+    monkeypatch.setattr(finding, "network_file", lambda path: path)
+    monkeypatch.setattr(model_file, "load", lambda path: path)
+    monkeypatch.setattr(export, "export_model", note)
+    file, images = apart
+    words = ("export", "model", "--to", "onnx", "--out", "x.onnx", "--images", images)
+    words += ("--rename", "RBC=normal", "--only", "normal")
+
+    assert str(run(*words, "--int8", file, "--check", file).exception) == "noted"
+    for data in (given["int8"], given["check"]):
+        assert data.classes == ("normal",)
+        assert data.records[0].path == images / "a.png"
+    run(*words[:-4], "--check", file)
+    assert given["int8"] is None
+    assert given["check"].classes == ("RBC", "dust")
+
+
 @pytest.mark.parametrize("words", [("anchors",), ("data", "check")], ids=" ".join)
 def test_the_options_are_what_a_command_reads_with(
     words: tuple[str, ...], apart: tuple[Path, Path]

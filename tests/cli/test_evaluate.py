@@ -108,6 +108,20 @@ def test_results_against_a_small_data_set(data, results, tmp_path, monkeypatch, 
     assert "<html" in (out / "report.html").read_text().lower()
 
 
+def test_results_with_the_options_of_data(data, results, tmp_path, monkeypatch, empty_charts):
+    (tmp_path / "elsewhere").mkdir()
+    for number in (1, 2):
+        (data / f"{number}.png").rename(tmp_path / "elsewhere" / f"{number}.png")
+    words = ("evaluate", results, data / "truth.json", "--images", tmp_path / "elsewhere")
+    words += ("--rename", "cell=normal", "--rename", "dot=speck", "--ignore", "DontCare")
+    words += ("--only", "normal", "--format", "coco", "--out", tmp_path / "out")
+    assert foveal(monkeypatch, *words) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert list(metrics["per_class"]) == ["normal"]
+    assert metrics["AP50"] == pytest.approx(1)
+    assert (metrics["objects"], metrics["detections"]) == (1, 1)
+
+
 def test_nothing_found(data, tmp_path, monkeypatch, capsys, empty_charts):
     (tmp_path / "none.json").write_text("[]")
     out = tmp_path / "out"
