@@ -396,7 +396,7 @@ CASES: dict[str, tuple[dict[str, str | bytes], str, list[str]]] = {
     "openimages: pixels": (
         {"o.csv": OPENIMAGES + "a,cell,10,20,10,20\n"},
         "o.csv",
-        ["o.csv, line 2", "shares of the image's size"],
+        ["o.csv, line 2", "not a share of the image's size"],
     ),
     "openimages: a short line": (
         {"o.csv": OPENIMAGES + "a,cell,.1\n"},

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from foveal.data.formats import read
+from foveal.errors import DataError
 
 HEADER = "ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf,IsTruncated\n"
 
@@ -40,3 +41,17 @@ def test_a_missing_image_is_collected(tmp_path: Path) -> None:
     assert data.classes == ("cell",)
     with pytest.raises(Exception, match="share"):
         read(tmp_path / "o.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "unit"), [("20,60,30,40", "pixels"), ("31.25,93.75,62.5,83.33333", "percent")]
+)
+def test_other_units_are_said_and_read_as_told(
+    row: str, unit: str, tmp_path: Path, picture: Callable
+) -> None:
+    picture(tmp_path / "a.png", 64, 48)
+    (tmp_path / "b.csv").write_text(f"ImageID,LabelName,XMin,XMax,YMin,YMax\na,x,{row}\n")
+    with pytest.raises(DataError, match=r"not a share .* say --boxes percent, or --boxes pixels"):
+        read(tmp_path)
+    (record,) = read(tmp_path, boxes=unit)
+    assert record.boxes.tolist() == [pytest.approx([20, 30, 60, 40], abs=1e-3)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from foveal.data.dataset import Dataset
@@ -13,6 +12,7 @@ from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_table, write_table
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured, report_unreadable
+from foveal.data.formats.units import share_fault
 from foveal.data.formats.writing import class_name, expect_sizes, image_names, parts, place_images
 from foveal.data.images.kinds import has_image_ending
 from foveal.errors import DataError
@@ -189,8 +189,10 @@ def _columns(
             continue
         written = [cells[place[name]] for name in ("XMin", "YMin", "XMax", "YMax")]
         shares = [number for text in written if (number := parse_number(text)) is not None]
-        if len(shares) < 4 or 2 < max(map(abs, shares)) < math.inf:
-            message = f"corners {written}. Expected four shares of the image's size, 0 to 1."
+        fault = share_fault(shares) if policy.boxes is None else ""
+        if len(shares) < 4 or fault:
+            fault = fault or "Expected four shares of the image's size, 0 to 1."
+            message = f"corners {written}. {fault}"
             policy.report(AnnotationIssue("not a box", file, where, message, row.path))
             continue
         name = cells[place["LabelName"]]

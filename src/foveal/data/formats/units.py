@@ -8,6 +8,7 @@ all numbers of images of hundreds of pixels are between 0 and 1.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -16,6 +17,8 @@ import numpy as np
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 Convention = Literal["xyxy", "xywh", "cxcywh", "yxyx"]
@@ -51,6 +54,22 @@ _SMALLEST_FOR_PERCENT = 200
 _FEWEST_FOR_PERCENT = 20
 _SPREAD = 15.0
 """Deviation of the centers in percent from which boxes lie all over the image, not in a corner."""
+
+
+_LARGEST_SHARE = 2.0
+"""A number above it is no share of the image's size gone astray but pixels or percent."""
+
+
+def share_fault(numbers: Sequence[float]) -> str:
+    """Why numbers can't be shares of an image's size, as a sentence; "" where they may be."""
+    largest = max(map(abs, numbers), default=0.0)
+    if not _LARGEST_SHARE < largest < math.inf:
+        return ""
+    units = "pixels" if largest > 100 else "percent, or --boxes pixels"
+    return (
+        f"{largest:g} is not a share of the image's size. Expected numbers from 0 to 1. Divide "
+        f"pixels by width and height, or say --boxes {units} (in Python boxes=...)."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ polygon. `data.yaml` (or Darknet's `obj.data`) names the classes and the splits.
 from __future__ import annotations
 
 import logging
-import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +20,7 @@ from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_lines
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured, report_unreadable
+from foveal.data.formats.units import share_fault
 from foveal.data.formats.writing import expect_sizes, image_names, parts, place_images
 from foveal.data.formats.yolo_forms import Forms
 from foveal.data.formats.yolo_header import ALIASES, Header, chosen_splits, inside, read_header
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from foveal.data.formats.writing import ImageMode
 
 log = logging.getLogger(__name__)
-
-_LARGEST_FRACTION = 2.0
-"""A coordinate above it is no share of the image's size gone astray but a number of pixels."""
 
 
 def read(
@@ -283,7 +280,7 @@ def _objects(
             policy.report(AnnotationIssue("not a box", file, place, message, row.path))
             continue
         key, *values = cast("list[float]", numbers)
-        fault = forms.fault(values) or (_fault(values) if policy.boxes is None else "")
+        fault = forms.fault(values) or _share_fault(values, policy)
         if fault:
             policy.report(AnnotationIssue("not a box", file, place, fault, row.path))
         elif not (key.is_integer() and 0 <= key < len(header.classes)):
@@ -299,16 +296,11 @@ def _objects(
             segments.append(polygon)
 
 
-def _fault(values: list[float]) -> str:
-    """Why a row's numbers are no shares of the image's size, "" where they may be."""
-    largest = max(map(abs, values[:4] if len(values) % 2 else values))
-    if _LARGEST_FRACTION < largest < math.inf:
-        return (
-            f"{largest:g} is not a share of the image's size. Expected numbers from 0 to 1. Divide "
-            "pixels by width and height, or say --boxes pixels or --boxes percent (in Python "
-            "boxes='pixels')."
-        )
-    return ""
+def _share_fault(values: list[float], policy: IssuePolicy) -> str:
+    """Why a row's numbers are no shares, "" where they may be or are said to be something else."""
+    if policy.boxes is not None:
+        return ""
+    return share_fault(values[:4] if len(values) % 2 else values)
 
 
 def _in_pixels(values: list[float], row: ImageRow) -> tuple[tuple[float, ...], Any]:
