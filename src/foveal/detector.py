@@ -195,7 +195,7 @@ class Detector:
                 its seed.
             epochs: how often each image is seen; None keeps the settings'.
             out: the run's folder, for the model files, metrics.jsonl and the report.
-            resume: go on with the run in `out`.
+            resume: go on with the run in `out`; where there is none, begin.
             overwrite: replace the run in `out`.
             start: a model file or the folder of a run to begin from; see `Detector`.
             refit_anchors: with `start` or `data`: fit the anchors to the data all the same.
@@ -218,6 +218,7 @@ class Detector:
         from foveal.training.conclusion import conclude, keeping_run
         from foveal.training.missing_objects import describe_missing_objects
         from foveal.training.progress import reporting_to
+        from foveal.training.run_folder import RunFolder
         from foveal.training.trainer import train
 
         if data is not None:
@@ -239,7 +240,7 @@ class Detector:
             )
             if told := limit_in_words(settings.decoding, self._data):
                 listener.say(told)
-            if not resume:
+            if not (resume and out is not None and RunFolder(Path(out)).can_resume):
                 for line in self._describe_start():
                     listener.say(line)
             for warning in describe_missing_objects(training, held_out):

@@ -88,11 +88,6 @@ def test_a_model_that_is_none(foveal, smears, tmp_path):
     says(foveal("train", smears / "train.json", "--start", model, "--out", tmp_path, *TINY_SETS))
 
 
-def test_resuming_what_was_never_begun(foveal, smears, tmp_path):
-    arguments = (smears / "train.json", "--out", tmp_path / "run", "--resume", *TINY_SETS)
-    says(foveal("train", *arguments), tmp_path / "run")
-
-
 def test_a_folder_that_is_a_file(foveal, smears, tmp_path):
     (tmp_path / "run").touch()
     says(foveal("train", smears / "train.json", "--out", tmp_path / "run", *TINY_SETS), "run")

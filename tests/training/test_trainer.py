@@ -286,8 +286,67 @@ def test_no_images_no_training(fake_data, fake):
 def test_resuming_needs_a_folder_with_a_state(tmp_path, fake_data, fake):
     with pytest.raises(TrainingError, match="--out"):
         start(fake_data, None, resume=True)
-    with pytest.raises(TrainingError, match="no state"):
+    (tmp_path / "best.safetensors").write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"is a trained model.*--start"):
         start(fake_data, tmp_path, resume=True)
+    with pytest.raises(TrainingError, match="is a file"):
+        start(fake_data, tmp_path / "best.safetensors", resume=True)
+
+
+@pytest.mark.parametrize("left", [(), ("config.toml", "metrics.jsonl"), ("out.log",)])
+def test_resuming_nothing_begins(tmp_path, fake_data, fake, left):
+    listener = Listener()
+    for name in left:
+        (tmp_path / name).write_text("of before\n")
+    _, result = start(fake_data, tmp_path, resume=True, reporter=listener)
+    assert "nothing to go on with" in listener.said[0]
+    assert [line["epoch"] for line in lines(tmp_path, "epoch")] == [1, 2]
+    assert len(result.history) == 2
+    assert ("out.log" in left) == (tmp_path / "out.log").exists()
+
+
+def test_a_finished_run_is_made_longer_where_its_schedule_allows(tmp_path, fake_data, fake):
+    options = ["training.schedule=constant"]
+    start(fake_data, tmp_path / "short", *options)
+    more = ["training.epochs=3", *options]
+    long, _ = start(fake_data, tmp_path / "long", *more, seed=0)
+    again, resumed = start(fake_data, tmp_path / "short", *more, seed=3, resume=True)
+    assert len(resumed.history) == 3
+    for name, value in long.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    start(fake_data, tmp_path / "cosine")
+    with pytest.raises(
+        TrainingError, match=r"for 2 epochs and is to have 3.*'cosine'.*--start .*cosine --out"
+    ):
+        start(fake_data, tmp_path / "cosine", "training.epochs=3", resume=True)
+    with pytest.raises(TrainingError, match=r"training\.epochs was 2 and is now 1"):
+        start(fake_data, tmp_path / "cosine", "training.epochs=1", resume=True)
+
+
+def test_a_run_that_patience_ended_goes_on_with_more_of_it(tmp_path, fake_data, fake):
+    options = ["training.epochs=4"]
+    _, result = start(
+        fake_data, tmp_path, *options, "training.patience=1", validate=rising([0.3, 0.2])
+    )
+    assert len(result.history) == 2
+    _, result = start(fake_data, tmp_path, *options, resume=True, validate=rising([0.1, 0.4]))
+    assert (len(result.history), result.best_epoch) == (4, 4)
+
+
+def test_states_from_before_a_setting_was_there_go_on(tmp_path, fake_data, fake):
+    start(fake_data, tmp_path)
+    path = tmp_path / "state" / "state.safetensors"
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    fingerprint = json.loads(header["fingerprint"])
+    del fingerprint["settings"]["training"]["sampling"]
+    del fingerprint["settings"]["loss"]["class_weights"]
+    fingerprint["settings"]["training"]["patience"] = 3
+    save_file(tensors, path, header | {"fingerprint": json.dumps(fingerprint)})
+    start(fake_data, tmp_path, resume=True)
+    with pytest.raises(TrainingError, match=r"loss\.class_weights\.red was None and is now 2\.0"):
+        start(fake_data, tmp_path, "loss.class_weights={red = 2.0}", resume=True)
 
 
 def test_a_finished_run_resumes_to_its_end(tmp_path, fake_data, fake):

@@ -91,7 +91,11 @@ def train(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in --out where it stopped; begin where there is none.",
+        ),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run in --out.")

@@ -74,6 +74,30 @@ class RunFolder:
         """What resuming needs."""
         return self.path / "state" / "state.safetensors"
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether there is a state to go on from."""
+        return self.state.is_file()
+
+    def check_fresh(self) -> None:
+        """See whether a run that finds nothing to go on with may begin here; nothing is changed.
+
+        What else lies in the folder stays: a supervisor's log, or what a run left that was killed
+        before its first state.
+
+        Raises:
+            TrainingError: there is a model, which would be lost, or the path is a file.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise TrainingError(f"{self.path}: is a file. Expected a folder for the run.")
+        for file in (self.best, self.last):
+            if file.exists():
+                raise TrainingError(
+                    f"{file}: is a trained model, but there is no state to resume from "
+                    f"({self.state}). Train on from it with --start {self.path} and another --out, "
+                    "or replace it by --overwrite in place of --resume."
+                )
+
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """See whether a run may start here; nothing is changed.
 

@@ -21,14 +21,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from foveal.checkpoints.anchor_order import OUTPUT_LAYER, from_ratio_major, reorder_weights
+from foveal.config import Settings
 from foveal.config.renamed import is_ratio_major, rename_settings
 from foveal.errors import TrainingError
 from foveal.files import readable_path, write_file
-from foveal.text import as_text
+from foveal.text import as_text, counted
 from foveal.training.run_folder import HOW_TO_GO_ON
 
 if TYPE_CHECKING:
-    from foveal.config import Settings
     from foveal.data.dataset import Record
 
 FORMAT = "foveal training state 1"
@@ -51,6 +51,7 @@ FREE_TO_CHANGE = frozenset(
         "export",
         "int8",
         "keep_freed_memory",
+        "patience",
     }
 )
 """Settings under [training] that change nothing in the weights: a resumed run may have others."""
@@ -219,8 +220,8 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], *, where: 
     Raises:
         TrainingError: they differ; the message has each difference.
     """
-    settings_before = _flat(rename_settings(_without_prediction(before["settings"])))
-    settings_now = _flat(_without_prediction(now["settings"]))
+    settings_before = _comparable(rename_settings(before["settings"]))
+    settings_now = _comparable(now["settings"])
     lines = [
         f"{name} was {settings_before.get(name)!r} and is now {settings_now.get(name)!r}"
         for name in sorted(settings_before.keys() | settings_now.keys())
@@ -236,12 +237,44 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], *, where: 
         lines.append(
             f"an epoch had {before['steps an epoch']} steps and has now {now['steps an epoch']}"
         )
+    epochs = "training.epochs"
+    planned, wanted = settings_before[epochs], settings_now[epochs]
+    if len(lines) == 1 and planned < wanted:
+        schedule = settings_now["training.schedule"]
+        if schedule == "constant":
+            return
+        raise TrainingError(
+            _how_to_train_longer(where, planned=planned, wanted=wanted, schedule=schedule)
+        )
     if lines:
         raise TrainingError(
             f"{where}: this run can't be resumed, because "
             + "; ".join(lines)
             + ". Resume it with what it was started with, or start another run folder."
         )
+
+
+def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """By section.name what changes the weights; settings that are newer have their defaults."""
+    values = _flat(_without_prediction(settings))
+    defaults = _flat(_without_prediction(Settings().model_dump(mode="json")))
+    return {
+        name: value
+        for name, value in (defaults | values).items()
+        if name not in {f"training.{each}" for each in FREE_TO_CHANGE}
+    }
+
+
+def _how_to_train_longer(where: Path, *, planned: int, wanted: int, schedule: str) -> str:
+    """What to do where more epochs are asked for than a run was planned for."""
+    run = where.parent.parent
+    return (
+        f"{where}: this run was planned for {counted(planned, 'epoch')} and is to have {wanted}: "
+        f"its learning rate fell by the schedule {schedule!r} towards its end, and a longer run "
+        "would have had another. Train on from its best model, as a new run: the same command with "
+        f"--start {run} --out {run}-longer in place of --out {run} --resume (in Python "
+        "fit(start=..., out=...)). Only training.schedule=constant lets a run be made longer."
+    )
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

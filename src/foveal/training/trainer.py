@@ -96,7 +96,7 @@ def train(
         data: the training images.
         out: the run's folder, the same one in all processes; None keeps everything in memory.
         validate: called in every process after an epoch; the main process's numbers count.
-        resume: go on where the run in `out` was stopped.
+        resume: go on where the run in `out` was stopped; where there is none, begin.
         overwrite: replace the run in `out`.
         reporter: gets each step, epoch and message.
         card: of the model files, which get the epoch and its numbers too.
@@ -115,7 +115,12 @@ def train(
         )
     if not len(data):
         raise TrainingError("There are no images to train on.")
-    if folder:
+    listener = reporter or LoggingReporter()
+    if folder and resume and not folder.can_resume:
+        folder.check_fresh()
+        listener.say(f"There is nothing to go on with in {folder.path}: the run begins.")
+        resume = False
+    elif folder:
         folder.check(resume=resume, overwrite=overwrite)
     accelerator = make_accelerator(settings.training.trackers, folder=out)
     accelerator.wait_for_everyone()
@@ -128,7 +133,7 @@ def train(
             accelerator=accelerator,
             signals=signals,
             validate=validate,
-            reporter=reporter or LoggingReporter(),
+            reporter=listener,
             card=card or ModelCard(data.classes),
             augment=augment,
         )
