@@ -33,6 +33,27 @@ def test_equals_the_equation_and_its_gradient(gamma, alpha, dtype, values, monke
         torch.testing.assert_close(ours.grad, plain.grad, **rounding)
 
 
+@pytest.mark.parametrize("values", [7, 65_536])
+@pytest.mark.parametrize("alpha", [None, 0.25])
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_class_weights_equal_those_on_the_equation(gamma, alpha, values, monkeypatch):
+    monkeypatch.setattr("foveal.detection.focal_loss_of_labels.VALUES_AT_ONCE", values)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 9, 5, dtype=torch.float64, generator=generator)
+    labels = torch.randint(-1, 5, (2, 9), generator=generator)
+    weights = torch.tensor([1.0, 2.5, 0.1, 1.0, 7.0])
+    ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    found = focal_loss_of_labels(ours, labels, gamma=gamma, alpha=alpha, weights=weights)
+    one_hot = (labels[..., None] == torch.arange(5)).double()
+    expected = (focal_loss(plain, one_hot, gamma=gamma, alpha=alpha) * weights).sum(dim=-1)
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close(ours.grad, plain.grad)
+    ones = focal_loss_of_labels(logits, labels, gamma=gamma, alpha=alpha, weights=torch.ones(5))
+    assert torch.equal(ones, focal_loss_of_labels(logits, labels, gamma=gamma, alpha=alpha))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("gamma", GAMMAS)
 def test_finite_at_extreme_logits(gamma, dtype):

@@ -119,6 +119,9 @@ class LossSettings(Section):
     box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1"
     beta: Annotated[float, Field(ge=0)] = 0.11
     box_weight: Positive = 1.0
+    class_weights: dict[str, Positive] | tuple[Positive, ...] = {}
+    """Factors on the classification loss of single classes, by name, or of all in their order;
+    a class without one has 1."""
     divide_by: Literal["batch", "image"] = "batch"
     """Assigned anchors of the whole batch (all processes), or each image's own, then the mean."""
 
@@ -220,6 +223,11 @@ class TrainingSettings(Section):
     bad_images: Literal["stop", "skip"] = "stop"
     sizes: tuple[PositiveCount, ...] = ()
     """Shorter sides to draw from for each batch (multi-scale); empty: the preparation's."""
+    sampling: Literal["uniform", "repeat_factor"] = "uniform"
+    """'repeat_factor' shows images of rare classes more often (LVIS, Gupta et al. 2019): an image
+    max(1, sqrt(repeat_threshold / f)) times, f the share of images with its rarest class."""
+    repeat_threshold: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Classes in a smaller share of the images are repeated. LVIS, of 1203 classes, has 0.001."""
     evaluate_every: PositiveCount = 1
     save_every_steps: Count = 0
     """Write the resume state also every so many steps; 0: at the end of an epoch only."""

@@ -49,6 +49,8 @@ class Criterion:
         box: the box loss's kind; 'giou' compares decoded boxes, the others offsets.
         beta: of smooth L1: below it the loss is quadratic.
         box_weight: factor on the box loss.
+        class_weights: [K] factors on the classification loss of each class, of its objects and of
+            its background; None leaves them out.
         divide_by: 'batch' divides by the assigned anchors of the batch over all processes;
             'image' divides each image's losses by its own, then takes the mean.
     """
@@ -62,6 +64,7 @@ class Criterion:
     box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1"
     beta: float = 0.11
     box_weight: float = 1.0
+    class_weights: tuple[float, ...] | None = None
     divide_by: Literal["batch", "image"] = "batch"
 
     def __call__(self, raw: RawOutput[Tensor], anchors: Tensor, batch: Batch) -> Losses:
@@ -111,7 +114,12 @@ class Criterion:
             anchor_labels = torch.where(matched >= 0, anchor_labels, BACKGROUND)
         else:
             anchor_labels = matched  # no image has an object: all below 0, which is no class
-        loss = focal_loss_of_labels(logits, anchor_labels, gamma=self.gamma, alpha=self.alpha)
+        weights = None
+        if self.class_weights is not None:
+            weights = torch.tensor(self.class_weights, device=logits.device)
+        loss = focal_loss_of_labels(
+            logits, anchor_labels, gamma=self.gamma, alpha=self.alpha, weights=weights
+        )
         return torch.where(matched == IGNORED, 0.0, loss).sum(dim=1)
 
     def _box(self, deltas: Tensor, anchors: Tensor, matched: Tensor, boxes: Tensor) -> Tensor:

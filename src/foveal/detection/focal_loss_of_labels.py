@@ -5,9 +5,10 @@ all but its label l are background, so that
 
     sum_k FL(x_k, y_k) = sum_k FL(x_k, 0) + FL(x_l, 1) - FL(x_l, 0).
 
-The last two terms are `focal_loss` itself, with one logit for each anchor. The sum before them
-takes all logits, and keeps only these for the gradient. `focal_loss` of all logits would need
-targets of their size and four more such tensors.
+With a weight for each class, each term has its class's as a factor. The last two terms are
+`focal_loss` itself, with one logit for each anchor. The sum before them takes all logits, and keeps
+only these for the gradient. `focal_loss` of all logits would need targets of their size and four
+more such tensors.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ VALUES_AT_ONCE = 65_536
 
 
 def focal_loss_of_labels(
-    logits: Tensor, labels: Tensor, *, gamma: float, alpha: float | None = None
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    gamma: float,
+    alpha: float | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """`focal_loss` of one-hot targets, summed over the classes.
 
@@ -33,41 +39,54 @@ def focal_loss_of_labels(
         logits: [..., K] any floating type.
         labels: [...] 0..K-1; below 0 for background.
         gamma, alpha: as for `focal_loss`.
+        weights: [K] float32 factors on the loss of each class; None leaves them out.
 
     Returns:
         [...] float32 (float64 for float64 logits).
     """
-    as_background: Tensor = _SummedBackgroundLoss.apply(logits, gamma)
+    as_background: Tensor = _SummedBackgroundLoss.apply(logits, gamma, weights)
     if alpha is not None:
         as_background = as_background * (1 - alpha)
     of_label = logits.gather(-1, labels.clamp(min=0)[..., None]).squeeze(-1)
     one, zero = torch.ones_like(of_label), torch.zeros_like(of_label)
     as_object = focal_loss(of_label, one, gamma=gamma, alpha=alpha)
     instead_of = focal_loss(of_label, zero, gamma=gamma, alpha=alpha)
-    return torch.where(labels >= 0, as_background + (as_object - instead_of), as_background)
+    change = as_object - instead_of
+    if weights is not None:
+        change = change * weights[labels.clamp(min=0)]
+    return torch.where(labels >= 0, as_background + change, as_background)
 
 
 class _SummedBackgroundLoss(torch.autograd.Function):
-    """sum_k FL(x_k, 0) without alpha: sum_k sigmoid(x_k)^gamma softplus(x_k), [..., K] to [...].
+    """sum_k w_k FL(x_k, 0) without alpha: w_k sigmoid(x_k)^gamma softplus(x_k), [..., K] to [...].
 
-    Its gradient is written out: sigmoid^gamma (gamma (1 - sigmoid) softplus + sigmoid).
+    Its gradient is written out: w_k sigmoid^gamma (gamma (1 - sigmoid) softplus + sigmoid).
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, gamma: float) -> Tensor:
-        ctx.save_for_backward(logits)
+    def forward(ctx: Any, logits: Tensor, gamma: float, weights: Tensor | None) -> Tensor:
+        ctx.save_for_backward(logits, weights)
         ctx.gamma = gamma
-        sums = [_background_loss(block, gamma).sum(dim=-1) for block in _blocks(logits, logits)]
+        sums = [
+            _weighted(_background_loss(block, gamma), weights).sum(dim=-1)
+            for block in _blocks(logits, logits)
+        ]
         return torch.cat(sums).view(logits.shape[:-1])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (logits,) = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        logits, weights = ctx.saved_tensors
         result = torch.empty_like(logits, memory_format=torch.contiguous_format)
         blocks = (_blocks(part, logits) for part in (logits, result, gradients[0].unsqueeze(-1)))
         for block, into, gradient in zip(*blocks, strict=True):
-            into.copy_(_background_slope(block, ctx.gamma).mul_(gradient))
-        return result, None
+            slope = _weighted(_background_slope(block, ctx.gamma), weights)
+            into.copy_(slope.mul_(gradient))
+        return result, None, None
+
+
+def _weighted(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Values [..., K], which may be changed, times the weights [K] of the classes."""
+    return values if weights is None else values.mul_(weights)
 
 
 def _background_loss(logits: Tensor, gamma: float) -> Tensor:

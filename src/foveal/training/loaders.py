@@ -25,12 +25,14 @@ class RunBatches:
 
     Attributes:
         steps: batches an epoch.
+        images: an epoch has so many, the repeated ones several times.
     """
 
     def __init__(self, batches: TrainingBatches, *, accumulate: int) -> None:
         self._batches = batches
         self._accumulate = accumulate
         self.steps = batches.steps
+        self.images = batches.images
 
     def epoch(self, epoch: int, *, start_step: int = 0) -> Iterator[Sequence[Batch]]:
         """The steps of an epoch, from one of them on.
@@ -75,6 +77,9 @@ def make_batches(
         sizes=training.sizes,
         bad_images=training.bad_images,
         pixel_range=make_pixel_range(settings.model, preparation),
+        repeat_threshold=training.repeat_threshold
+        if training.sampling == "repeat_factor"
+        else None,
     )
     return RunBatches(batches, accumulate=training.accumulate)
 

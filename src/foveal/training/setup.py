@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from foveal.devices import choose_device
 from foveal.distributed import broadcast
 from foveal.errors import MissingExtraError, SettingsError
 from foveal.models.build import build_model
+from foveal.text import counted, listed
 from foveal.training.launcher import check_launcher, launched_precision
 from foveal.training.optimizer import make_optimizer
 from foveal.training.step import TrainStep
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 STEPS_WORTH_COMPILING = 1000
 """torch.compile takes a minute or two: shorter runs end sooner without it."""
+
+_MAX_NAMES = 8
 
 TRACKER_PACKAGES = {
     "aim": "aim",
@@ -103,8 +107,12 @@ def make_model(settings: Settings, num_classes: int, *, empty: bool = False) -> 
         return build_model(settings, num_classes, empty=empty)
 
 
-def make_criterion(settings: Settings) -> Criterion:
-    """The losses that the settings describe."""
+def make_criterion(settings: Settings, classes: Sequence[str] = ()) -> Criterion:
+    """The losses that the settings describe.
+
+    Raises:
+        SettingsError: the weights of classes do not fit the classes.
+    """
     assignment, loss = settings.assignment, settings.loss
     return Criterion(
         foreground_iou=assignment.foreground_iou,
@@ -116,14 +124,56 @@ def make_criterion(settings: Settings) -> Criterion:
         box=loss.box,
         beta=loss.beta,
         box_weight=loss.box_weight,
+        class_weights=resolve_class_weights(loss.class_weights, classes),
         divide_by=loss.divide_by,
     )
 
 
+def resolve_class_weights(
+    weights: Mapping[str, float] | Sequence[float], classes: Sequence[str]
+) -> tuple[float, ...] | None:
+    """A factor for each class, [K]; None where all are 1.
+
+    Args:
+        weights: `loss.class_weights`, by name or in the classes' order.
+        classes: the K names.
+
+    Raises:
+        SettingsError: a name is none of the classes, or there are not as many weights as classes.
+    """
+    known = listed(classes, _MAX_NAMES)
+    if isinstance(weights, Mapping):
+        for name in weights:
+            if name not in classes:
+                raise SettingsError(
+                    f"loss.class_weights: {name!r} is none of the classes. Expected some of: "
+                    f"{known}."
+                )
+        found = tuple(weights.get(name, 1.0) for name in classes)
+    else:
+        found = tuple(weights)
+        if found and len(found) != len(classes):
+            raise SettingsError(
+                f"loss.class_weights has {counted(len(found), 'value')} for "
+                f"{counted(len(classes), 'class')}: {known}. Expected one each, or a table by name "
+                "such as --set 'loss.class_weights={NAME = 2.0}'."
+            )
+    return None if all(weight == 1 for weight in found) else found
+
+
 def make_train_step(
-    model: RetinaNet, settings: Settings, *, accelerator: Accelerator, compiled: bool = False
+    model: RetinaNet,
+    settings: Settings,
+    *,
+    classes: Sequence[str] = (),
+    accelerator: Accelerator,
+    compiled: bool = False,
 ) -> TrainStep:
-    """Bring the model to the accelerator's device and give it all that changes its weights."""
+    """Bring the model to the accelerator's device and give it all that changes its weights.
+
+    Raises:
+        SettingsError: the weights of classes do not fit the classes.
+    """
     training = settings.training
     device = accelerator.device
     if training.keep_freed_memory:
@@ -139,7 +189,7 @@ def make_train_step(
     )
     return TrainStep(
         model,
-        make_criterion(settings),
+        make_criterion(settings, classes),
         optimizer,
         accelerator=accelerator,
         precision=broadcast_precision(launched_precision(training.precision), accelerator),

@@ -15,6 +15,7 @@ from foveal.acceleration.precision import NAMES, TYPES, explain_precision
 from foveal.distributed import broadcast, explaining_lost_processes
 from foveal.errors import TrainingDiverged, TrainingError, TrainingInterrupted
 from foveal.structures import Batch, ModelCard
+from foveal.text import counted
 from foveal.training.checkpointing import Checkpointer
 from foveal.training.ending import (
     NO_ENDING,
@@ -175,7 +176,7 @@ class Trainer:
         self.steps = self.training.epochs * self.batches.steps
         compiled, word = choose_compile(self.training.compile, accelerator.device, steps=self.steps)
         self.train_step: TrainStep = make_train_step(
-            model, settings, accelerator=accelerator, compiled=compiled
+            model, settings, classes=data.classes, accelerator=accelerator, compiled=compiled
         )
         self.checkpointer = Checkpointer(
             folder,
@@ -194,6 +195,12 @@ class Trainer:
             log_every=self.training.log_every,
         )
         self.metrics_logger.say(word)
+        if self.training.sampling == "repeat_factor":
+            self.metrics_logger.say(
+                f"Images of rare classes come more often: {self.batches.images:,} an epoch of "
+                f"{counted(len(data), 'image')} (training.repeat_threshold = "
+                f"{self.training.repeat_threshold:g})."
+            )
         self.state = RunState()
         self.ending = NO_ENDING
 

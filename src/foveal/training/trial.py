@@ -36,7 +36,11 @@ class Trial:
         self._accelerator = make_accelerator()
         self._batches = make_batches(settings, data, accelerator=self._accelerator)
         self._train_step = make_train_step(
-            copy.deepcopy(model), settings, accelerator=self._accelerator, compiled=False
+            copy.deepcopy(model),
+            settings,
+            classes=data.classes,
+            accelerator=self._accelerator,
+            compiled=False,
         )
         self._parts = self._endless()
         self._number = 0

@@ -10,6 +10,7 @@ import numpy as np
 from foveal.data.loading.batches import BadImages, BatchMaker, open_source
 from foveal.data.loading.cache import ImageCache
 from foveal.data.loading.plan import BatchTask, part_of_process, plan_training
+from foveal.data.loading.sampling import draw_repeated, images_an_epoch, repeat_factors
 from foveal.data.loading.workers import WorkerPool, choose_workers, workers_that_fit
 from foveal.data.transforms.augmentation import Augmentation
 from foveal.data.transforms.user import Change
@@ -31,6 +32,7 @@ class TrainingBatches:
 
     Attributes:
         steps: batches an epoch.
+        images: an epoch has so many, without those that fill up the last batch.
     """
 
     def __init__(
@@ -39,9 +41,10 @@ class TrainingBatches:
         plan: Callable[[int], list[BatchTask]],
         *,
         steps: int,
+        images: int,
     ) -> None:
         """Take a pool and what plans an epoch; see `training_batches`."""
-        self._pool, self._plan, self.steps = pool, plan, steps
+        self._pool, self._plan, self.steps, self.images = pool, plan, steps, images
 
     def __len__(self) -> int:
         return self.steps
@@ -75,6 +78,7 @@ def training_batches(
     sizes: Sequence[int] = (),
     bad_images: BadImages = "stop",
     pixel_range: PixelRange = RGB,
+    repeat_threshold: float | None = None,
 ) -> TrainingBatches:
     """Batches of random images of one input size, in which every image comes once an epoch.
 
@@ -97,6 +101,8 @@ def training_batches(
         bad_images: "stop" makes a broken image an error; "skip" logs it, puts another image in
             its place.
         pixel_range: the bands and limits of the pixels.
+        repeat_threshold: of `repeat_factors`, by which images of rare classes come more than once;
+            None leaves that out.
 
     Raises:
         ImageError: no image, or one whose size is unknown is broken and not to be skipped.
@@ -124,6 +130,14 @@ def training_batches(
     maker = BatchMaker(source, preparation, augmentation, usable, bad_images)
     turning = isinstance(augmentation, Augmentation) and augmentation.quarter_turns
 
+    factors = None
+    if repeat_threshold is not None:
+        factors = repeat_factors(
+            [dataset.records[index] for index in usable],
+            classes=len(dataset.classes),
+            threshold=repeat_threshold,
+        )
+
     def plan(epoch: int) -> list[BatchTask]:
         tasks = plan_training(
             source.sizes[usable],
@@ -133,12 +147,14 @@ def training_batches(
             epoch=epoch,
             quarter_turns=turning,
             shorter_sides=tuple(sizes),
+            chosen=None if factors is None else draw_repeated(factors, seed=seed, epoch=epoch),
         )
         tasks = [replace(t, indices=tuple(int(usable[i]) for i in t.indices)) for t in tasks]
         return part_of_process(tasks, batch=batch, rank=rank, processes=processes)
 
     pool = WorkerPool(maker, workers=workers, prefetch=prefetch, pin_memory=pin_memory)
-    return TrainingBatches(pool, plan, steps=-(-len(usable) // batch))
+    images = len(usable) if factors is None else images_an_epoch(factors)
+    return TrainingBatches(pool, plan, steps=-(-images // batch), images=images)
 
 
 def _largest_input(sizes: NDArray[np.int64], preparation: Preparation) -> int:

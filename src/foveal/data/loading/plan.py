@@ -62,12 +62,13 @@ def plan_training(
     epoch: int,
     quarter_turns: bool = False,
     shorter_sides: Sequence[int] = (),
+    chosen: NDArray[np.int64] | None = None,
 ) -> list[BatchTask]:
     """Draw an epoch's batches, each of images that share an input size as far as possible.
 
-    Every image comes once. What is left over of each input size makes batches together, in an input
-    large enough for all of their images; the last of these is filled up with images that come a
-    second time. So there are always ceil(N / batch) batches of one length.
+    Every image comes once, or as often as it was chosen. What is left over of each input size makes
+    batches together, in an input large enough for all of their images; the last of these is filled
+    up with images that come once more. So there are always ceil(N / batch) batches of one length.
 
     Args:
         sizes: [N, 2] width and height of each image, pixels.
@@ -76,27 +77,30 @@ def plan_training(
         seed, epoch: give the same batches again.
         quarter_turns: draw quarter turns, which change the input size that an image needs.
         shorter_sides: shorter sides to draw from for each batch; empty: the preparation's.
+        chosen: positions of the epoch's images, some perhaps several times; None: each once.
     """
-    count = len(sizes)
+    images = np.arange(len(sizes)) if chosen is None else chosen
+    count = len(images)
     if count == 0:
         return []
+    sizes = sizes[images]
     generator = np.random.default_rng([seed % 2**63, epoch, 0])
     turns = generator.integers(0, 4 if quarter_turns else 1, count)
     turned = np.where(turns[:, None] % 2, sizes[:, ::-1], sizes)
     shapes, kinds = np.unique(turned, axis=0, return_inverse=True)
     inputs = np.array([preparation.size_for(*map(int, shape)) for shape in shapes])[kinds]
     batches = _draw_batches(inputs, batch, generator)
-    seen = np.zeros(count, np.int64)
+    seen = np.zeros(int(images.max()) + 1, np.int64)
     tasks = []
     for indices in batches:
         shorter = int(generator.choice(shorter_sides or (preparation.shorter,)))
-        repeats = [_count_up(seen, index) for index in indices]
+        repeats = [_count_up(seen, index) for index in images[indices]]
         scaled = preparation.with_shorter(shorter)
         needed = np.array([scaled.size_for(*map(int, turned[index])) for index in indices])
         height, width = needed.max(axis=0)
         tasks.append(
             BatchTask(
-                seed, epoch, tuple(map(int, indices)), tuple(repeats),
+                seed, epoch, tuple(map(int, images[indices])), tuple(repeats),
                 tuple(map(int, turns[indices])), (int(height), int(width)), shorter,
             )
         )  # fmt: skip
