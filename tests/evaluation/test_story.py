@@ -18,6 +18,7 @@ from foveal.evaluation.story import (
     costliest,
     headlines,
     largest_classes,
+    limit_of_coco,
     overview,
 )
 
@@ -94,6 +95,16 @@ def test_benchmark_numbers_have_the_names_of_the_metrics_file() -> None:
     values = {one.name: one.value for one in more}
     assert values["APs"] == evaluation.per_class[0].coco.ap_small
     assert values["AR300"] == evaluation.per_class[0].coco.ar_max
+
+
+def test_another_limit_than_cocos_is_named() -> None:
+    evaluation = made_up.evaluation(TRUE, TRUE, ("a", "b"))
+    assert limit_of_coco(evaluation) == (
+        "COCO's numbers take at most 100 detections of an image and class."
+    )
+    assert limit_of_coco(replace(evaluation, max_detections=1)) == (
+        "COCO's numbers take at most 1 detection of an image and class; COCO's own limit is 100."
+    )
 
 
 def test_the_largest_classes_keep_their_order() -> None:

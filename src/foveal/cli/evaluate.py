@@ -14,11 +14,13 @@ from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.cli.predict import Precision
 from foveal.cli.progress import progress_bar
 from foveal.evaluation.story import (
+    COCO_LIMIT,
     benchmark_numbers,
     cautions,
     costliest,
     headlines,
     largest_classes,
+    limit_of_coco,
     overview,
 )
 from foveal.text import between, counted, decimal, percent, shorten
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from foveal.evaluation.results import Evaluation
     from foveal.outputs.result_folder import ResultFolder
 
-_COCO_MAX_DETECTIONS = 100
-"""Detections of an image and class that COCO's numbers are made of."""
 _MAX_CLASSES = 30
 """Longer tables of classes are cut; metrics.json and the report have them all."""
 _LONGEST_NAME = 40
@@ -110,7 +110,7 @@ def evaluate(
             options=options,
             results=results,
             score_threshold=score_threshold,
-            max_detections=max_detections or _COCO_MAX_DETECTIONS,
+            max_detections=max_detections or COCO_LIMIT,
             boxes=result_boxes,
         )
     else:
@@ -234,6 +234,7 @@ def _show(console: Console, evaluation: Evaluation) -> None:
         console.print(f"and {hidden} more, in metrics.json")
     console.print()
     console.print(_benchmark_table(evaluation))
+    console.print(limit_of_coco(evaluation), soft_wrap=True)
 
 
 def _class_table(evaluation: Evaluation) -> Table:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         Interval,
     )
 
+COCO_LIMIT = 100
+"""Detections of an image and class that COCO's numbers are made of."""
 _FEW_IMAGES = 30
 _MAX_NAMES = 12
 _MAX_CAPPED = 3
@@ -268,6 +270,13 @@ def benchmark_numbers(
         BenchmarkNumber("VOC2007", result.voc2007, "AP at an overlap of 0.50, by 11 points"),
         BenchmarkNumber("VOC2012", result.voc2012, "AP at an overlap of 0.50, by the area"),
     ]
+
+
+def limit_of_coco(evaluation: Evaluation) -> str:
+    """How many detections COCO's numbers are made of, which COCO fixes at 100."""
+    limit = evaluation.max_detections
+    own = "" if limit == COCO_LIMIT else f"; COCO's own limit is {COCO_LIMIT}"
+    return f"COCO's numbers take at most {counted(limit, 'detection')} of an image and class{own}."
 
 
 def largest_classes(evaluation: Evaluation, *, count: int) -> list[tuple[int, ClassResult]]:

@@ -109,7 +109,8 @@ def write_coco(
     """Write detections as a COCO data set with scores; boxes are [x, y, width, height].
 
     Args:
-        path: the file. Images are named relative to its folder, and marked where a limit of
+        path: the file. Images are named relative to its folder (where that is not above them,
+            `foveal.read` must be told theirs: images=FOLDER), and marked where a limit of
             detections was reached.
         detections: one for each image, boxes in original pixels, all of the same classes.
         image_ids, category_ids: COCO's ids, where they are not 1, 2, 3 ...

@@ -9,6 +9,7 @@ from foveal.evaluation.story import (
     cautions,
     headlines,
     largest_classes,
+    limit_of_coco,
     overview,
 )
 from foveal.reports.parts import Bar, Chart, Charts, Folded, Number, Numbers, Part, Section, Table
@@ -130,9 +131,8 @@ def numbers_section(evaluation: Evaluation) -> Section | None:
         )
         for one in evaluation.per_class
     ]
-    takes = f"COCO's numbers take at most {limit:,} detections of an image and class."
     parts: list[Part] = [
-        f"{takes} A dash: there are no such objects.",
+        f"{limit_of_coco(evaluation)} A dash: there are no such objects.",
         Table(("number", "meaning", "value"), rows, text_columns=2),
         Folded("Each class", Table(("class", *(number.name for number in numbers)), class_rows)),
     ]
