@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +210,48 @@ def test_deep_color_without_tifffile_is_not_read_as_bytes(
     monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(MissingExtraError, match=r"a\.tif: .*foveal\[tiff\]"):
         read_image(path)
+
+
+def gray_with_alpha(values: Any) -> bytes:
+    """A PNG of 16-bit gray and alpha, which no library here writes."""
+    height, width = values.shape
+    pixels = np.dstack([values, np.zeros_like(values)]).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 4, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def test_deep_gray_with_alpha_keeps_its_bits(tmp_path: Path) -> None:
+    values = np.array([[0, 2048, 4095]], np.uint16)
+    (tmp_path / "a.png").write_bytes(gray_with_alpha(values))
+    info = image_info(tmp_path / "a.png")
+    assert (info.bands, info.bits) == (1, 16)
+    assert read_image(tmp_path / "a.png")[0, :, 0].tolist() == [0, 128, 255]
+    assert read_image(tmp_path / "a.png", PixelRange(1)).ravel().tolist() == [0, 128, 255]
+
+
+def test_large_numbers_of_32_bits_are_not_negative(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[1, 2**32 - 1]], np.uint32))
+    with pytest.raises(ImageError, match=r"uint32 values, values from 1 to 4\.29497e\+09"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        (np.ones((4, 5), np.complex64), {}, "holds complex numbers"),
+        (np.ones((4, 16, 16), np.uint8), {"volumetric": True, "tile": (4, 16, 16)}, "4 slices"),
+    ],
+)
+def test_what_is_no_picture_is_said(
+    tmp_path: Path, values: Any, options: dict[str, Any], message: str
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", **options)
+    with pytest.raises(ImageError, match=rf"a\.tif: .*{message}"):
+        read_image(tmp_path / "a.tif")

@@ -10,6 +10,7 @@ from foveal.data.checks.boxes import check_boxes, check_classes, check_sizes
 from foveal.data.checks.findings import Diagnosis, Finding, Level, in_order, make_finding
 from foveal.data.checks.images import check_files, look_at_images
 from foveal.data.formats.issues import count_by_kind
+from foveal.data.images.pages import file_of
 from foveal.data.statistics import measure_dataset
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def _from_reading(reading: Reading) -> list[Finding]:
     findings = []
     for kind, _, problems in count_by_kind(list(reading.problems)):
         if kind == "image not readable":
-            problems = [p for p in problems if p.image is None or p.image.is_file()]
+            problems = [p for p in problems if p.image is None or file_of(p.image).is_file()]
         if not problems:
             continue
         what, advice = _EXPLANATIONS.get(problems[0].kind, _UNTOLD)

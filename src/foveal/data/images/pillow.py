@@ -31,7 +31,10 @@ _FORMATS = (
 _STILL = ("GIF", "WEBP", "PNG", "AVIF")
 """Formats that may hold an animation; the later pages of a TIFF or MPO are views of the first."""
 _ORIENTATION = 0x0112
-_BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES = 258, 262, 277, 338
+_GRAY_ALPHA = "LA;16B"
+_BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _DEPTH = (
+    258, 262, 277, 338, 339, 32997,
+)  # fmt: skip
 """Tags of TIFF."""
 _MODES = {"1": (1, 1), "L": (1, 8), "LA": (1, 8), "I;16": (1, 16), "I": (1, 32), "F": (1, 32)}
 """Bands without alpha, and bits; those of all other modes are 3 and 8."""
@@ -57,8 +60,14 @@ def reads_tiff(file: IO[bytes]) -> bool:
             samples: int = picture.tag_v2.get(_SAMPLES, 1)  # type: ignore[attr-defined]
     except Exception:  # whatever is wrong is said by the reader that is asked next
         return False
-    if samples > 1 and _tiff_bands(picture)[1] > 8:
+    bits = _tiff_bands(picture)[1]
+    if samples > 1 and bits > 8:
         return False  # of each value Pillow would give the upper half
+    tags = picture.tag_v2  # type: ignore[attr-defined]
+    if bits == 32 and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1:
+        return False  # and large ones as negative
+    if tags.get(_DEPTH, 1) != 1:
+        return False  # and of a volume the first slice
     return samples <= max(3, len(picture.getbands())) and (
         samples == 1 or len(picture.getbands()) > 1
     )
@@ -69,6 +78,8 @@ def stored_values(picture: Image.Image) -> tuple[int, int]:
     bands, bits = _MODES.get(picture.mode.split("B")[0], (3, 8))
     if picture.format == "TIFF" and picture.mode not in ("P", "CMYK"):
         return _tiff_bands(picture)
+    if _is_gray_with_alpha(picture):
+        bands = 1
     return bands, 16 if _is_deep_color(picture) else bits
 
 
@@ -261,13 +272,23 @@ def _decode_by_opencv(file: IO[bytes], picture: Image.Image) -> NDArray[Any] | N
     image = cv2.imdecode(np.frombuffer(content, np.uint8), how | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None or image.shape[:2] != (height, width):
         return None
-    return image.reshape(height, width, -1)
+    return image.reshape(height, width, -1)[:, :, : 1 if _is_gray_with_alpha(picture) else None]
+
+
+def _raw_mode(picture: Image.Image) -> object:
+    """How Pillow calls the values in the file, before it makes them the picture's."""
+    tiles = getattr(picture, "tile", None) or [None]
+    return tiles[0][3] if tiles[0] else None
+
+
+def _is_gray_with_alpha(picture: Image.Image) -> bool:
+    """Whether it is gray of 16 bits with alpha, which Pillow makes color."""
+    return picture.format == "PNG" and _raw_mode(picture) == _GRAY_ALPHA
 
 
 def _is_deep_color(picture: Image.Image) -> bool:
-    tiles = getattr(picture, "tile", None) or [None]
-    kind = tiles[0][3] if tiles[0] else None
-    return picture.format == "PNG" and kind in ("RGB;16B", "RGBA;16B")
+    kind = _raw_mode(picture)
+    return picture.format == "PNG" and kind in ("RGB;16B", "RGBA;16B", _GRAY_ALPHA)
 
 
 def _converted(picture: Image.Image, bands: int) -> Image.Image:

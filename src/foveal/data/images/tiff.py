@@ -97,6 +97,8 @@ def read_tiff(
                 "Fetch it again or remove it."
             )
         values = np.asarray(page.asarray())
+        if np.iscomplexobj(values):
+            raise ImageError(f"{path}: holds complex numbers. Expected real ones: save magnitudes.")
         if values.ndim == 3 and page.planarconfig == 2:
             values = np.moveaxis(values, 0, -1)
         values = values.reshape(int(page.imagelength), int(page.imagewidth), -1)
@@ -134,7 +136,12 @@ def _first_page(pages: Any, path: Path) -> Any:
     if not len(pages.pages):
         raise ImageError(f"{path}: holds no page. Fetch it again or remove it.")
     page = pages.pages[0]
-    if page.imagewidth < 1 or page.imagelength < 1 or page.imagedepth != 1:
+    if page.imagedepth > 1:
+        raise ImageError(
+            f"{path}: is a volume of {page.imagedepth} slices in one page. Expected a picture: "
+            "save the slices as pages."
+        )
+    if page.imagewidth < 1 or page.imagelength < 1:
         raise ImageError(f"{path}: its first page is no picture. Expected width x height pixels.")
     return page
 
