@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,10 @@ def test_what_predict_wrote_about_pages_is_read_again(
     out.mkdir()
     write_coco(out / "detections.json", found)
     write_csv(out / "detections.csv", found)
+    moved = data.parent / "far/away"
+    shutil.copytree(out, moved)
     for name in ("detections.json", "detections.csv"):
         again = read(out / name)
+        assert [record.path for record in again] == [each.path for each in found]
+        again = read(moved / name, images=data / "images")
         assert [record.path for record in again] == [each.path for each in found]

@@ -298,8 +298,12 @@ class ImageFinder:
         return []
 
     def _holds(self, folder: str, name: str) -> bool:
-        if name in self._names(folder):
+        names = self._names(folder)
+        if name in names:
             return True
+        if name.endswith("]"):  # a page of a stack, such as stack.tif[3]
+            stack, page = split_page_name(name)
+            return page is not None and self._holds(folder, stack)
         # Where the system does not tell capitals from small letters, a listing says too little.
         return os.name == "nt" and os.path.isfile(f"{folder}/{name}")
 
