@@ -409,7 +409,7 @@ def _alike(
     if (
         type(box) is list
         and len(box) == 4
-        and not isinstance(item.get("area"), str)
+        and (item.get("area") is None or type(item["area"]) in (int, float))
         and type(item.get("image_id")) in (int, str)
         and type(item.get("category_id")) in (int, str)
         and item["image_id"] in images
@@ -431,9 +431,9 @@ def _alike(
         if None not in numbers:
             alike["bbox"] = numbers
             notes.append("Numbers of a bbox are written as text")
-    if isinstance(item.get("area"), str):
-        area = as_number(item["area"]) if item["area"].strip() else math.nan
-        alike["area"] = item["area"] if area is None else area
+    area = as_number(item.get("area"))
+    if area is not None or not item.get("area"):
+        alike["area"] = math.nan if area is None else area
     if not box:
         known_image = isinstance(alike["image_id"], (int, str)) and alike["image_id"] in images
         height = rows[images[alike["image_id"]]].height if known_image else 0
@@ -474,8 +474,8 @@ def _fault(
     if isinstance(box, list) and len(box) == 5:
         return "not a box", "bbox has five numbers: rotated boxes are not read here."
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        return "not a box", f"bbox is {str(box)[:60]}. Expected [x, y, width, height]."
-    if not _is_number(item.get("area") or 0):
+        return "not a box", f"bbox is {repr(box)[:60]}. Expected [x, y, width, height]."
+    if item.get("area") is not None and not _is_number(item["area"]):
         return "not a box", f"area is {str(item['area'])[:60]!r}. Expected a number."
     return None
 

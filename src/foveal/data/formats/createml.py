@@ -164,7 +164,7 @@ def _objects(image: NamedImage, row: ImageRow, policy: IssuePolicy) -> Iterator[
         box = item.get("coordinates") if isinstance(item, dict) else None
         numbers = numbers_of(box, "x", "y", "width", "height")
         if numbers is None:
-            message = f"coordinates are {str(box)[:60]}. Expected the numbers x, y, width, height."
+            message = f"coordinates are {repr(box)[:60]}. Expected the numbers x, y, width, height."
             where = f"{image.place}, {place}"
             policy.report(AnnotationIssue("not a box", image.file, where, message, row.path))
             continue

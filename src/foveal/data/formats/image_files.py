@@ -669,7 +669,12 @@ def _checked(name: object, file: Path, place: str) -> str:
     Raises:
         DataError: it is not the name of a file.
     """
-    if not isinstance(name, str) or not name.strip() or "\0" in name or len(name) > _LONGEST:
+    if (
+        not isinstance(name, str)
+        or not name.strip("/\\. \t\r\n")
+        or "\0" in name
+        or len(name) > _LONGEST
+    ):
         raise DataError(f"{file}, {place}: {str(name)[:60]!r} is not the name of an image file.")
     return name
 

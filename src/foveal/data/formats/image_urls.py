@@ -38,9 +38,9 @@ def names_in(address: str) -> list[str]:
             value = _base64(value)
         elif key.lower() not in _FILE_PARAMETERS:
             continue
-        inner, _, _ = value.partition("?")
-        if "." in posixpath.basename(inner):
-            names += _paths(inner)
+        for inner in dict.fromkeys((value, value.partition("?")[0])):
+            if "." in posixpath.basename(inner):
+                names += _paths(inner)
     if not _is_drive(address):
         # a path that only ends in a slash names no file: /data/local-files/?d=...
         plain = path.partition("#")[0] if _SCHEME.match(path) else path

@@ -178,7 +178,7 @@ def _images(tasks: list[dict[str, Any]], file: Path, policy: IssuePolicy) -> Ite
     for number, task in enumerate(tasks, 1):
         key = task.get("id", number)
         key = key if isinstance(key, (int, str)) else number
-        place = f"task {str(key)[:60]}"
+        place = f"task {' '.join(str(key).split())[:60]}"
         annotated = _annotation(task, file, place, policy)
         if annotated is None:
             continue

@@ -195,11 +195,13 @@ def _objects(
         kind = shape.get("shape_type") or "polygon"
         points = _points(shape.get("points"))
         if kind not in (*_EXTENTS, "circle"):
-            message = f"a {kind} has no box. Expected a rectangle or polygon."
+            message = (
+                f"a {' '.join(str(kind).split())[:40]} has no box. Expected a rectangle or polygon."
+            )
             policy.report(AnnotationIssue("no box", file, place, message, row.path))
             continue
         if points is None or len(points) < 2:
-            message = f"points {str(shape.get('points'))[:60]}. Expected two or more [x, y]."
+            message = f"points {repr(shape.get('points'))[:60]}. Expected two or more [x, y]."
             policy.report(AnnotationIssue("not a box", file, place, message, row.path))
             continue
         name = shape.get("label")

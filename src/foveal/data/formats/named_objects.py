@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from foveal.data.dataset import Dataset
-from foveal.data.formats.class_names import Labels, found_classes
+from foveal.data.formats.class_names import IGNORE, Labels, found_classes
 from foveal.data.formats.parsing import as_number
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
@@ -117,6 +117,7 @@ def gather(
             )
             classes = (UNNAMED,)
             found = [[item._replace(name=UNNAMED) for item in items] for items in found]
+    classes = tuple(dict.fromkeys(name for name in classes if name.strip() and name != IGNORE))
     labels = Labels(classes, policy, source=source)
     unit = images[0].place.partition(" ")[0] if images else "image"
     table = ObjectTable(unit, written=written)

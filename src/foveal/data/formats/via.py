@@ -255,11 +255,12 @@ def _attributes(documents: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]
 def _class_attribute(documents: Iterable[dict[str, Any]]) -> tuple[str, list[str]]:
     """The attribute that is the class, and those that could have been."""
     counts: Counter[str] = Counter()
-    for attributes in _attributes(documents):
+    listed = list(documents)
+    for attributes in _attributes(listed):
         counts.update(name for name, value in attributes.items() if _value(value))
     names = [name for name, _ in counts.most_common() if name.strip().lower() not in _NO_CLASS]
     if not names:
-        return _CLASS, []
+        return next(iter(_declared(listed)), _CLASS), []
     half = max(counts[name] for name in names) / 2
     likely = [
         name
@@ -269,6 +270,18 @@ def _class_attribute(documents: Iterable[dict[str, Any]]) -> tuple[str, list[str
     ]
     best = (likely or names)[0]
     return best, [name for name in names if name != best]
+
+
+def _declared(documents: Iterable[dict[str, Any]]) -> list[str]:
+    """The attributes of regions that projects declare with options, where no region has any."""
+    found = []
+    for document in documents:
+        value: Any = document
+        for name in ("_via_attributes", "region"):
+            value = value.get(name) if isinstance(value, dict) else None
+        for name in value if isinstance(value, dict) else ():
+            found += [name] if _options(document, name) else []
+    return found
 
 
 def _value(value: Any) -> str:

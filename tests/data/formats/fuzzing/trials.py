@@ -21,7 +21,10 @@ Trial = Callable[[Dice, Path, str], None]
 CHOICES = st.binary(min_size=400, max_size=400)
 """What a file is made of; a fixed number of bytes is drawn ten times as fast as any number."""
 
-FORMATS = ("coco", "voc", "yolo", "csv", "kitti", "labelme", "openimages", "cvat")
+FORMATS = (
+    "coco", "voc", "yolo", "csv", "kitti", "labelme", "openimages", "cvat", "label_studio", "via",
+    "vott", "supervisely", "createml", "datumaro",
+)  # fmt: skip
 
 
 def sound(dice: Dice, folder: Path, name: str) -> None:
