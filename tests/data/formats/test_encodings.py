@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,3 +142,23 @@ def test_a_guess_is_told_once_with_a_count(
     findings = diagnose(*read_for_doctor([(str(tmp_path), AS_FOUND)])).findings
     assert [(f.level, f.count) for f in findings if f.kind == "encoding guessed"] == [("doubt", 3)]
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("written", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_letters_with_accents_are_the_same_in_either_form(
+    written: str, there: str, tmp_path: Path, picture: Callable
+) -> None:
+    name, other = (unicodedata.normalize(form, "größe") for form in (written, there))
+    picture(tmp_path / f"images/{other}.png")
+    (tmp_path / "a.csv").write_text(f"{name}.png,1,2,11,14,x\n")
+    (record,) = read(tmp_path / "a.csv")
+    assert record.path == tmp_path / f"images/{other}.png"
+    (tmp_path / "classes.txt").write_text("x\n")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / f"labels/{name}.txt").write_text(YOLO)
+    assert [len(record) for record in read(tmp_path, "yolo")] == [1]
+    (tmp_path / "classes.txt").unlink()
+    (tmp_path / "b.csv").write_text(f"a.png,1,2,11,14,{name}\na.png,1,2,11,14,{other}\n")
+    (reading,) = read_for_doctor([(tmp_path / "b.csv", AS_FOUND)])
+    found = {finding.kind for finding in diagnose(reading).findings}
+    assert "class written in several ways" in found

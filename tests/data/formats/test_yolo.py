@@ -177,6 +177,8 @@ def test_forms_that_cannot_be_right(row: str, header: str, words: str, lay: Call
         ("img/train/a", "labels/train/a.txt"),
         ("images/a", "labels/a.TXT"),
         ("images/a", "images/a.txt"),
+        ("Images/a", "Labels/a.txt"),
+        ("images/train/a", "annots/train/a.txt"),
     ],
 )
 def test_where_label_files_lie(image: str, label: str, lay: Callable, tmp_path: Path) -> None:

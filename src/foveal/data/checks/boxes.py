@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
@@ -184,8 +185,10 @@ def check_classes(parts: Sequence[Dataset]) -> list[Finding]:
 
 
 def _plain(name: str) -> str:
-    """A name without case, blanks, _ and -; numbers in it stay apart."""
-    words = name.casefold().replace("_", " ").replace("-", " ").split()
+    """A name without case, blanks, _, - and forms of signs; numbers in it stay apart."""
+    words = (
+        unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ").split()
+    )
     joint = " " if any(c.isdigit() for c in name) else ""
     return joint.join(words) or name
 

@@ -8,6 +8,7 @@ import logging
 import os
 import posixpath
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -224,9 +225,20 @@ class ImageFinder:
     # A name as it is written -----------------------------------------------------------------
 
     def _exact(self, name: str, file: Path, place: str) -> str | tuple[str, ...] | None:
-        """Where a name leads as it is written; several paths where that is not one place."""
+        """Where a name leads as it is written; several paths where that is not one place.
+
+        Letters with accents are written as one sign or as two (macOS): the same name in either.
+        """
+        found = self._as_spelled(name, file, place)
+        if found is not None or name.isascii():
+            return found
+        others = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+        there = (self._as_spelled(other, file, place) for other in others if other != name)
+        return next((path for path in there if path is not None), None)
+
+    def _as_spelled(self, name: str, file: Path, place: str) -> str | tuple[str, ...] | None:
         if (spelled := as_name(name)) != name:  # no text, in tables of ours
-            found = self._exact(spelled, file, place)
+            found = self._as_spelled(spelled, file, place)
             if found is not None:
                 return found
         if is_address(name):

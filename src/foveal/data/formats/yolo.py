@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
 from foveal.data.dataset import Dataset
-from foveal.data.folders import files_in
+from foveal.data.folders import files_in, folders_in
 from foveal.data.formats.image_files import IMAGE_FOLDERS, ImageFinder, images_in
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_lines
@@ -61,6 +62,13 @@ def read(
     header = read_header(path, images=images)
     finder = ImageFinder(header.file, images=images, more=header.bases)
     pairs = _all_pairs(header, chosen_splits(header, split), finder, policy)
+    if pairs and not any(label.is_file() for _, label in pairs):
+        every = _all_pairs(header, header.splits, finder, policy)
+        labeled = any(label.is_file() for _, label in every)
+        other = None if labeled else _other_folder(pairs, finder.root)
+        if other is not None:
+            pairs = [(image, _label_file(image, finder.root, folder=other)) for image, _ in pairs]
+            policy.note(f"Label files are taken from {other}", file=header.file, place=other)
     if pairs and not any(label.is_file() for _, label in pairs):
         _expect_labels(header, pairs, finder, policy)
     else:
@@ -185,7 +193,7 @@ def _pairs_of_folder(folder: Path, finder: ImageFinder) -> Iterator[tuple[Path, 
                 yield elsewhere[label.stem], label
 
 
-def _images_to_labels(path: str, root: Path) -> list[str]:
+def _images_to_labels(path: str, root: Path, folder: str = "labels") -> list[str]:
     """`.../images/...` as `.../labels/...`, the last such folder of any usual name first.
 
     The data folder's own name and those above it stay, whatever they are.
@@ -194,19 +202,39 @@ def _images_to_labels(path: str, root: Path) -> list[str]:
     above = root.parts if path.startswith(f"{root}{os.sep}") else ()
     places = [i for i in range(len(above), len(parts) - 1) if parts[i].lower() in _IMAGES]
     places.sort(key=lambda i: (parts[i] == "images", i), reverse=True)
-    return [os.sep.join([*parts[:i], "labels", *parts[i + 1 :]]) for i in places]  # noqa: PTH118
+    return [
+        os.sep.join([*parts[:i], name, *parts[i + 1 :]])  # noqa: PTH118
+        for i in places
+        for name in (folder, *([folder.capitalize()] if parts[i][0].isupper() else []))
+    ]
 
 
 _IMAGES = frozenset(name.lower() for name in IMAGE_FOLDERS)
 
 
-def _label_file(image: Path, root: Path, named: Path | None = None) -> Path:
+def _other_folder(pairs: list[tuple[Path, Path]], root: Path) -> str | None:
+    """The only folder beside the images', whatever its name, that has label files of theirs."""
+    fitting = [
+        folder.name
+        for folder in folders_in(root)
+        if folder.name.lower() not in _IMAGES
+        and any(_label_file(image, root, folder=folder.name).is_file() for image, _ in pairs)
+    ]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _label_file(
+    image: Path, root: Path, named: Path | None = None, *, folder: str = "labels"
+) -> Path:
     """The label file of an image: in `labels` beside `images`, beside it, or where a list says.
 
     Where there is none, the likeliest place for it.
     """
-    swapped = [Path(place) for place in _images_to_labels(str(image), root)]
+    swapped = [Path(place) for place in _images_to_labels(str(image), root, folder)]
     choices = [path.with_suffix(".txt") for path in (*swapped, image)]
+    if not image.name.isascii():  # letters with accents as one sign or as two
+        forms = [unicodedata.normalize(form, image.stem) for form in ("NFC", "NFD")]
+        choices += [path.with_name(f"{stem}.txt") for path in choices for stem in forms]
     for choice in (*choices, *([named] if named else [])):
         for label in (choice, choice.with_suffix(".TXT")):
             if label.is_file():
