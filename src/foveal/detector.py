@@ -422,12 +422,15 @@ class Detector:
         self, images: Iterable[ImageLike], *, score_threshold: float | None = None
     ) -> list[Detections]:
         """Find objects in many images of any sizes: one Detections for each, in their order."""
+        from foveal.data.images.survey import telling_depth
         from foveal.inference.image_paths import telling_stacks
         from foveal.outputs.capped import describe_capped
 
         opened = self._open("auto", "auto")
         predictor = opened.predictor(score_threshold=score_threshold)
-        detections = predictor.detect_many(telling_stacks(images))
+        detections = predictor.detect_many(
+            telling_depth(telling_stacks(images), predictor.pixel_range)
+        )
         export = opened.description.export
         capped = describe_capped(
             detections,

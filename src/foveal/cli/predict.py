@@ -191,7 +191,7 @@ def _with_depth(predictor: Predictor, files: list[ImageFile], band_range: str | 
     predictor = with_band_range(predictor, band_range)
     pixel_range, chosen = settle_depth([file.path for file in files], predictor.pixel_range)
     if chosen:
-        typer.echo(chosen)
+        say(chosen)
     return replace(predictor, pixel_range=pixel_range)
 
 

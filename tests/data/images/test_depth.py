@@ -17,7 +17,7 @@ from PIL import Image
 from foveal.data.images.depth import Extent, extent_of, join
 from foveal.data.images.inputs import to_pixels
 from foveal.data.images.reading import image_extent, image_info, read_image
-from foveal.data.images.survey import settle_depth
+from foveal.data.images.survey import settle_depth, telling_depth
 from foveal.errors import ImageError, MissingExtraError
 from foveal.structures import RGB, PixelRange
 
@@ -255,3 +255,16 @@ def test_what_is_no_picture_is_said(
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", **options)
     with pytest.raises(ImageError, match=rf"a\.tif: .*{message}"):
         read_image(tmp_path / "a.tif")
+
+
+def test_python_is_told_of_the_first_deep_image_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = save_deep(tmp_path / "a.tif", np.array([[7, 3000]], np.uint16))
+    images = [np.zeros((2, 2, 3), np.uint8), path, np.full((2, 2), 900, np.uint16), 7]
+    assert list(telling_depth(images, RGB)) == images
+    assert len(caplog.records) == 1
+    assert "values from 7 to 3,000: 0 to 4095 become 0 to 255" in caplog.text
+    caplog.clear()
+    assert len(list(telling_depth(images, PixelRange(3, deep=(0, 9))))) == 4
+    assert caplog.text == ""

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foveal.data.images.depth import join
+import numpy as np
+
+from foveal.data.images.depth import extent_of, join
+from foveal.data.images.inputs import path_of
 from foveal.data.images.reading import image_extent, image_info
 from foveal.errors import FovealError
 from foveal.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from foveal.data.images.depth import Extent
+    from foveal.data.images.inputs import ImageLike
     from foveal.structures import PixelRange
+
+log = logging.getLogger(__name__)
 
 _THREADS = 8
 
@@ -53,6 +60,34 @@ def settle_depth(paths: Sequence[Path | str], pixel_range: PixelRange) -> tuple[
     low, high = limits
     chosen = f"{low:,.6g} to {high:,.6g} become 0 to 255"
     return replace(pixel_range, deep=limits), f"{what}: {chosen}. {other}"
+
+
+def telling_depth(images: Iterable[ImageLike], pixel_range: PixelRange) -> Iterator[ImageLike]:
+    """Give the images on, and log of the first of more than 8 bits which values become 0 and 255.
+
+    Args:
+        images: each is scaled by its own values, where nothing is stated.
+        pixel_range: what the network takes; where it states a range there is nothing to tell.
+    """
+    told = bool(pixel_range.low or pixel_range.deep)
+    for image in images:
+        extent = None if told else _extent_of_any(image)
+        limits = extent and extent.limits()
+        if extent is not None and limits:
+            told = True
+            log.warning(
+                "An image holds more than 8 bits, %s: %.6g to %.6g become 0 to 255. Each such "
+                "image is scaled by its own; PixelRange(deep=(LOW, HIGH)) states one range.",
+                extent.describe(), *limits,
+            )  # fmt: skip
+        yield image
+
+
+def _extent_of_any(image: ImageLike) -> Extent | None:
+    if isinstance(image, np.ndarray):
+        return extent_of(image) if image.dtype == np.uint16 else None
+    path = path_of(image)
+    return None if path is None else _extent(path)
 
 
 def _describe_shallow(paths: Sequence[Path | str], pixel_range: PixelRange) -> str:
