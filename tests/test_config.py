@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from foveal.config import PRESETS, Settings, make_settings, parse_settings, to_toml
 from foveal.config.renamed import RENAMED, RENAMED_VALUES
 from foveal.errors import SettingsError
+from foveal.files import write_file
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -100,6 +101,13 @@ def test_overrides_are_read_as_people_write_them(override, section, name, value)
 def test_a_wrong_override_names_itself(override, message):
     with pytest.raises(SettingsError, match=message):
         make_settings(overrides=[override])
+
+
+@pytest.mark.parametrize("name", ["w\udcf6.pth", r"C:\udcf6\w.pth", "a\\\udcf6", "ö.pth"])
+def test_a_file_name_of_any_kind_survives_a_file_of_settings(tmp_path, name):
+    settings = make_settings(overrides=[f"model.weights='{name}'"])
+    write_file(tmp_path / "config.toml", to_toml(settings))
+    assert make_settings(file=tmp_path / "config.toml").model.weights == name
 
 
 def test_every_wrong_setting_is_named_at_once():

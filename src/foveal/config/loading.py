@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Collection
 from difflib import get_close_matches
@@ -16,6 +17,9 @@ from foveal.config.presets import PRESETS
 from foveal.config.renamed import ANCHOR_SWITCHES, RENAMED, RENAMED_PRESETS, RENAMED_VALUES
 from foveal.config.settings import Settings
 from foveal.errors import SettingsError
+from foveal.text import as_name
+
+_SPELLED_OUT = re.compile(r"(?<!\\)((?:\\\\)*)(\\udc[89a-f][0-9a-f])")
 
 
 def make_settings(
@@ -105,11 +109,19 @@ def to_toml(settings: Settings) -> str:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(_with_names(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise SettingsError(f"{file}: can't be read ({error.strerror}).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file}: is no valid TOML: {error}.") from None
+
+
+def _with_names(text: str) -> str:
+    r"""TOML with the names of files that are not UTF-8, which writing spells out, as \udcf6.
+
+    TOML knows no such letters. Behind a backslash the spelling is plain text.
+    """
+    return _SPELLED_OUT.sub(lambda match: match[1] + as_name(match[2]), text)
 
 
 def _merge(values: dict[str, dict[str, Any]], more: dict[str, Any], *, where: str) -> None:
