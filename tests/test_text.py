@@ -15,6 +15,7 @@ from foveal.text import (
     listed,
     percent,
     plain_number,
+    printable,
     sentence,
     shorten,
     without_nan,
@@ -98,6 +99,12 @@ def test_a_name_that_is_no_text_is_spelled_out_and_back():
     assert as_name(r"C:\udder\a.png") == r"C:\udder\a.png"
     assert shorten(name, 40) == as_text(name)
     assert is_text("")
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal():
+    assert printable("a\x1b[31m\tb\nc\x9b") == "a\\x1b[31m\tb\nc\\x9b"
+    assert printable("a\r\nb\t\u2028c", lines=False) == r"a\r\nb\t\u2028c"
+    assert printable("ö ✓ 細 [b]", lines=False) == "ö ✓ 細 [b]"
 
 
 def test_a_sentence_begins_with_a_capital():

@@ -23,6 +23,8 @@ _PLAIN = {
     "✓": "+", "✗": "x", "→": ">", "█": "#", "–": "-", "−": "-", "…": "...", "²": "2",
     "×": "x", "·": ".", "•": "*", "━": "-", "╸": "-", "╺": "-", "≥": ">=", "≤": "<=", "±": "+-",
 }  # fmt: skip
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS_AND_LINES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ESCAPED_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 
 
@@ -49,6 +51,17 @@ def is_text(text: str) -> bool:
 def as_text(text: str) -> str:
     r"""The text with what is no letter spelled out, as \udcf6 for a byte F6: it fits UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def printable(text: str, *, lines: bool = True) -> str:
+    """The text with control characters spelled out: in a name they could change the terminal.
+
+    Args:
+        text: it may hold names that others gave.
+        lines: leave line breaks and tabs as they are.
+    """
+    controls = _CONTROLS if lines else _CONTROLS_AND_LINES
+    return controls.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def as_name(text: str) -> str:

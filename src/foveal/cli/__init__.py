@@ -73,5 +73,5 @@ def main() -> None:
     except FovealError as error:
         if not is_first_process():
             time.sleep(SECONDS_TO_BE_ENDED)
-        sys.stderr.write(f"error: {error}\n")
+        say(f"error: {error}", stderr=True)
         sys.exit(1 if isinstance(error, TrainingDiverged) else 2)

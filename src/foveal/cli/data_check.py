@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from foveal.cli.console import make_console, say_json
 from foveal.cli.data_options import ADDRESS, ValidImages, takes_data, with_valid
 from foveal.cli.progress import progress_bar
-from foveal.text import counted, listed
+from foveal.text import counted, listed, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -155,7 +155,7 @@ def _print_statistics(console: Console, statistics: Statistics) -> None:
 def _print_finding(console: Console, finding: Finding) -> None:
     _print_line(console, _MARKS[finding.level], " ", (finding.what, "bold"))
     for place in finding.places if finding.level != "information" else ():
-        console.print(f"    {place}", soft_wrap=True)
+        console.print(f"    {printable(place, lines=False)}", soft_wrap=True)
     more = finding.count - len(finding.places)
     if more and finding.level != "information":
         console.print(f"    and {more:,} more")

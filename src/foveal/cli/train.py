@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveal.cli.console import make_console
+from foveal.cli.console import make_console, say
 from foveal.cli.data_options import ADDRESS, ValidImages, takes_data, with_valid
 from foveal.distributed import is_first_process
 from foveal.files import write_file
@@ -221,7 +221,7 @@ def _fit(
             )
     except TrainingInterrupted as interruption:
         if is_first_process():
-            sys.stderr.write(f"{interruption}\n{_resuming_command(arguments)}\n")
+            say(f"{interruption}\n{_resuming_command(arguments)}", stderr=True)
         sys.exit(INTERRUPTED)
     end_processes()
     if is_first_process():
