@@ -69,7 +69,9 @@ def test_a_file_of_somebody_else_is_not_replaced(folder: ResultFolder) -> None:
     run(folder)
     (folder.path / "pictures").mkdir()
     (folder.path / "pictures" / "a.jpg").write_text("mine")
-    with pytest.raises(FovealError, match=r"pictures/a\.jpg: was not written by foveal predict"):
+    with pytest.raises(
+        FovealError, match=r"pictures/a\.jpg: is not in the list of what foveal predict"
+    ):
         folder.check(overwrite=True, more=["pictures/a.jpg"])
 
 

@@ -66,8 +66,9 @@ class ResultFolder:
         for name in more:
             if name not in earlier and (self.path / name).exists():
                 raise FovealError(
-                    f"{self.path / name}: was not written by foveal {self.command}, so it is not "
-                    f"replaced. {ANOTHER_FOLDER}"
+                    f"{self.path / name}: is not in the list of what foveal {self.command} wrote "
+                    f"({LIST}), so it is not replaced. Move it away, or choose another folder: "
+                    "--out DIR."
                 )
         present = [name for name in dict.fromkeys((*self.files, *earlier)) if self._has(name)]
         if present and not overwrite:
