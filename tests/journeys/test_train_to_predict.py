@@ -79,7 +79,7 @@ def test_then_it_finds_objects_and_people_correct_them(foveal, smears, home):
     images = smears / "images"
     code, said, _ = foveal("predict", model, images, "--out", out, "--score-threshold", 0.005)
     assert code == 0
-    found = library.read(out / "detections.json")
+    found = library.read(out / "detections.json", images=images)
     assert len(found) == 16
     objects = sum(len(record.boxes) for record in found)
     assert f"{objects} found in 16 images" in said
@@ -89,7 +89,8 @@ def test_then_it_finds_objects_and_people_correct_them(foveal, smears, home):
     assert sum(int(row["total"]) for row in counted) == objects
 
     # Detections are a data set: they can be checked and turned into another format's annotations.
-    code, _, _ = foveal("data", "convert", out / "detections.json", home / "voc", "--to", "voc")
+    converted = ("data", "convert", out / "detections.json", home / "voc", "--to", "voc")
+    code, _, _ = foveal(*converted, "--images", images)
     assert code == 0
     again = library.read(home / "voc")
     assert sum(len(record.boxes) for record in again) == objects
