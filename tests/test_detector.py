@@ -217,6 +217,12 @@ def test_broken_images_stop_before_the_first_step_and_are_all_named(damaged, tmp
         detector.find_learning_rate()
 
 
+def test_an_image_broken_in_the_middle_stops_with_the_way_out(damaged):
+    detector = foveal.Detector(damaged["train"].take(range(4)), settings=tiny())
+    with pytest.raises(ImageError, match=r"1\.png.*--set training\.bad_images=skip"):
+        detector.fit()
+
+
 def test_nothing_trips_over_what_training_skips(damaged, tmp_path, caplog, monkeypatch):
     def fails(*_, **__):
         raise OSError("the disk is full")

@@ -214,7 +214,7 @@ class Detector:
             TrainingError: the run can't start, go on or be resumed.
         """
         from foveal.data.transforms.user import as_change, name_of
-        from foveal.training.checked_data import check_run
+        from foveal.training.checked_data import check_run, naming_the_way_out
         from foveal.training.conclusion import conclude, keeping_run
         from foveal.training.missing_objects import describe_missing_objects
         from foveal.training.progress import reporting_to
@@ -246,18 +246,19 @@ class Detector:
             for warning in describe_missing_objects(training, held_out):
                 listener.warn(warning)
             validation = self._validation(settings, held_out)
-            result = train(
-                self.model,
-                settings,
-                training,
-                out=None if out is None else Path(out),
-                validate=validation,
-                resume=resume,
-                overwrite=overwrite,
-                reporter=listener,
-                card=self.card,
-                augment=change,
-            )
+            with naming_the_way_out(settings.training.bad_images):
+                result = train(
+                    self.model,
+                    settings,
+                    training,
+                    out=None if out is None else Path(out),
+                    validate=validation,
+                    resume=resume,
+                    overwrite=overwrite,
+                    reporter=listener,
+                    card=self.card,
+                    augment=change,
+                )
             self.settings, self.history, self._start = settings, result.history, None
             self._opened = self._record = None
             self.card = replace(self.card, metrics=dict(result.best), epoch=result.best_epoch)

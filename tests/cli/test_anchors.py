@@ -70,6 +70,14 @@ def test_a_class_can_be_ignored(data: Path) -> None:
     assert "DontCare" not in result.output
 
 
+def test_images_of_another_size_stop_unless_boxes_are_scaled(data: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    assert "1 of 1 image has another size" in str(call(data).exception)
+    assert call(data, "--sizes", "scale").exit_code == 0
+    (tmp_path / "a.png").unlink()  # anchors need no images
+    assert call(data).exit_code == 0
+
+
 def test_without_objects_the_default_is_said(data: Path, tmp_path: Path) -> None:
     document = json.loads(data.read_text(encoding="utf-8"))
     document["annotations"] = []

@@ -46,6 +46,20 @@ def test_healthy_data_ends_with_zero(tmp_path: Path) -> None:
     assert "1 image without objects" in result.output
 
 
+def test_files_of_another_size_are_seen_and_boxes_scaled_to_them(tmp_path: Path) -> None:
+    file = write_coco(tmp_path, boxes=[[2, 2, 30, 30]])
+    file.write_text(file.read_text(encoding="utf-8").replace("64", "128").replace("48", "96"))
+
+    result = check(file)
+    assert result.exit_code == 1
+    assert "2 images of another size than the annotations say" in result.output
+    assert "--sizes scale" in result.output
+
+    result = check(file, "--sizes", "scale")
+    assert result.exit_code == 0, result.output
+    assert "objects 15 to 15 px" in result.output
+
+
 def test_faults_end_with_one_and_name_the_place(tmp_path: Path) -> None:
     file = write_coco(tmp_path, boxes=[[2, 2, 30, 30], [5, 5, 0, 9]])
     (tmp_path / "1.png").unlink()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from foveal.data.statistics import Statistics
     from foveal.data.transforms.preparation import Preparation
 
+_MANY = 10_000
+"""Images whose headers alone take long enough to say how far it is."""
 _MARKS = {"fault": ("✗", "bold red"), "doubt": ("?", "yellow"), "information": ("i", "blue")}
 """The sign of each level, and its style."""
 
@@ -75,7 +77,7 @@ def check(
     grid = InputGrid(_preparation(size))
     readings = read_for_doctor(with_valid(data, options, valid=valid, valid_images=valid_images))
     total = sum(len(reading.dataset) for reading in readings)
-    with progress_bar(total) if decode else nullcontext() as bar:
+    with progress_bar(total) if decode or total >= _MANY else nullcontext() as bar:
         diagnosis = diagnose(
             *readings,
             grid=grid,

@@ -82,10 +82,9 @@ def main() -> None:
 
     model, path, calibration, check = pickle.load(sys.stdin.buffer)
     try:
-        loaded = load(model)
-        if calibration is not None and loaded.settings.training.bad_images == "skip":
+        if calibration is not None:
             calibration = decodable(spread(calibration, CALIBRATION_IMAGES))
-        text = describe(export_model(loaded, "openvino", path, int8=calibration, check=check))
+        text = describe(export_model(load(model), "openvino", path, int8=calibration, check=check))
     except FovealError as error:
         text = f"The best model was not exported: {error}"
     sys.stdout.buffer.write(as_text(f"{_RESULT}{text}").encode())

@@ -42,7 +42,7 @@ def align(dataset: Dataset, card: ModelCard) -> Dataset:
     aligned = (dataset.ignoring(present) if present else dataset).aligned(card.classes)
     if not len(aligned):
         raise DataError(f"{dataset.name or dataset.root}: has no images. Expected some to export.")
-    return Readiness(skip="remove their entries").make_ready(aligned)
+    return Readiness(skip="").make_ready(aligned)
 
 
 def spread(dataset: Dataset, max_images: int) -> Dataset:

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from foveal.data.checks.images import images_in_both
-from foveal.data.checks.readiness import Readiness
+from foveal.data.checks.readiness import SKIP_IN_TRAINING, Readiness
+from foveal.errors import ImageError
 from foveal.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from foveal.data.dataset import Dataset
     from foveal.data.loading.batches import BadImages
     from foveal.training.reporters import Reporter
 
 _SHOWN = 3
+
+
+@contextmanager
+def naming_the_way_out(bad_images: BadImages) -> Iterator[None]:
+    """Where an image turns out to be broken only when it is decoded, say how to go on without.
+
+    Raises:
+        ImageError: as it was raised, with the setting that leaves such images out.
+    """
+    try:
+        yield
+    except ImageError as error:
+        if bad_images == "skip":
+            raise
+        raise ImageError(f"{error} Or leave such images out: {SKIP_IN_TRAINING}.") from error
 
 
 def check_training(data: Dataset, *, bad_images: BadImages, reporter: Reporter) -> Dataset:

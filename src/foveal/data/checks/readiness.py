@@ -45,7 +45,7 @@ class Readiness:
 
     Attributes:
         unreadable: what becomes of images that can't be read.
-        skip: the option that leaves them out, for the message.
+        skip: the option that leaves them out, for the message; "" where there is none.
         say: gets sentences on what goes on.
         warn: gets sentences on what was left out.
         decode: decode the images too, where they are to be left out: what then is read again and
@@ -80,8 +80,8 @@ class Readiness:
             if broken:
                 message = _describe(data, headers, broken)
                 if self.unreadable == "stop":
-                    ways = "Get them again, remove them, or leave them out"
-                    raise ImageError(f"{message} {ways}: {self.skip}.")
+                    way = f", or leave them out: {self.skip}" if self.skip else ""
+                    raise ImageError(f"{message} Get them again or remove them{way}.")
                 if len(broken) == len(data):
                     raise ImageError(f"{message} So there is no image left.")
                 self.warn(f"{message} They are left out.")
