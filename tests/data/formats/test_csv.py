@@ -227,3 +227,12 @@ def test_any_names_of_classes_are_read_as_they_were_written(
     data = make_dataset(rows, NAMES)
     write(data, tmp_path / "out", "csv")
     assert_same(read(tmp_path / "out"), data)
+
+
+def test_numbers_of_classes_may_be_written_as_fractions(read_text: Callable[..., Dataset]) -> None:
+    rows = "image,xmin,ymin,xmax,ymax,class\na.png,1,2,11,14,1.0\na.png,3,4,5,6,0.0\nb.png,,,,,\n"
+    assert read_text(rows).classes == ("0", "1")
+    data = read_text(rows, classes="dog,1\nant,0\n")
+    assert data.classes == ("ant", "dog")
+    assert data.records[0].labels.tolist() == [1, 0]
+    assert read_text("a.png,1,2,11,14,1.5\n", classes="1.5,0\n").classes == ("1.5",)

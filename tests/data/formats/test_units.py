@@ -12,7 +12,13 @@ import pytest
 from foveal.data.checks.diagnose import InputGrid, diagnose
 from foveal.data.formats import read
 from foveal.data.formats.units import BoxReading, doubt, parse_reading, reread
-from foveal.data.opening import AS_FOUND, read_for_doctor
+from foveal.data.opening import (
+    AS_FOUND,
+    DataOptions,
+    open_data,
+    open_together,
+    read_for_doctor,
+)
 from foveal.errors import DataError
 
 WIDTH, HEIGHT = 320, 240
@@ -124,6 +130,16 @@ def test_the_doctor_says_it_in_place_of_sizes(tmp_path: Path, picture: Callable)
     assert findings[0].kind == "boxes read otherwise"
     assert "--boxes xywh+shares" in findings[0].places[0]
     assert "object too small" not in {finding.kind for finding in findings}
+
+
+def test_every_way_of_opening_reads_as_told(tmp_path: Path, picture: Callable) -> None:
+    folder = lay(tmp_path, "coco", numbers("xyxy"), picture)
+    options = DataOptions(boxes="xyxy")
+    (together,) = open_together([(folder, options)])
+    (reading,) = read_for_doctor([(folder, options)])
+    for data in (open_data(folder, options), together, reading.dataset):
+        np.testing.assert_allclose(data.records[0].boxes, boxes(), atol=1e-3)
+    assert not reading.problems
 
 
 def table(rows: list[list[float]], size: tuple[int, int] = (WIDTH, HEIGHT)) -> tuple:

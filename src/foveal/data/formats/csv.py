@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ONLY_CLASS = "object"
 """What objects are called in a table that has no column for their class."""
+_WHOLE = re.compile(r"(\d+)\.0+")
 _ENDINGS = (".csv", ".tsv")
 _NO_DATA = ("classes.csv", "class_mapping.csv", "class-descriptions-boxable.csv", "images.csv")
 
@@ -65,6 +66,10 @@ def read(
     listed, source = _class_csv(file.parent)
     named = [_class(cells, columns, listed) for _, cells in rows]
     names = [name for name, boxes in zip(named, found, strict=True) if boxes]
+    if names and not set(names) & set(listed) and all(map(_WHOLE.fullmatch, set(names))):
+        # Columns of numbers with gaps become fractions in many programs: 3.0 is class 3.
+        named = [_WHOLE.sub(r"\1", name) for name in named]
+        names = [_WHOLE.sub(r"\1", name) for name in names]
     if set(names) <= set(listed.values()) - set(listed):
         names = []  # the table has the ids
     else:
@@ -95,7 +100,7 @@ def read(
         if label is None:
             continue
         marked = columns.others.get("ignored")
-        ignored = marked is not None and cells[marked].lower() in ("1", "true", "yes")
+        ignored = marked is not None and cells[marked].lower() in ("1", "1.0", "true", "yes")
         for box in boxes:
             table.add(image, box, label, file=file, number=line, ignored=ignored or label < 0)
     if columns.label is None:
