@@ -62,6 +62,19 @@ def test_what_happened_is_said(
     assert next((dest / "images").iterdir()).is_symlink()
 
 
+def test_images_under_another_name_are_said(
+    run: Callable[..., int], boxes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run("data", "convert", f"{boxes}:train", str(tmp_path / "out"), "--to", "csv") == 0
+    assert "another name" not in caplog.text
+    (boxes / "a.jpg").rename(boxes / "h\udcf6fe.jpg")
+    (boxes / "train.csv").write_text(r"h\udcf6fe.jpg,1,2,11,14,cell")
+    assert run("data", "convert", f"{boxes}:train", str(tmp_path / "new"), "--to", "csv") == 0
+    assert r"1 image under another name" in caplog.text
+    assert r"h\udcf6fe.jpg is h_fe.jpg." in caplog.text
+    assert (tmp_path / "new" / "images" / "h_fe.jpg").is_file()
+
+
 def test_mistakes_end_in_one_line_and_code_2(
     run: Callable[..., int],
     boxes: Path,

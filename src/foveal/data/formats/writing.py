@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from typing import TYPE_CHECKING, Literal
@@ -12,12 +13,15 @@ from foveal.data.dataset import ANY_CLASS
 from foveal.data.formats.class_names import IGNORE
 from foveal.data.images.pages import split_page
 from foveal.errors import DataError, ImageError
+from foveal.text import as_text, counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from foveal.data.dataset import Dataset, Record
+
+log = logging.getLogger(__name__)
 
 ImageMode = Literal["copy", "link"]
 """Whether images are copied, or symbolic links to them are made."""
@@ -30,7 +34,7 @@ def image_names(records: Sequence[Record]) -> list[str]:
     """A file name for each image: its own, with the names of folders before it where two agree.
 
     No two have the same stem, whatever the case of letters, so that a label file can be called
-    after its image.
+    after its image. How many get another name than theirs is said.
     """
     names: list[str] = []
     taken: set[str] = set()
@@ -44,7 +48,23 @@ def image_names(records: Sequence[Record]) -> list[str]:
             name, number = f"{number}_{first}", number + 1
         taken.add(_stem(name))
         names.append(name)
+    _tell_renamed(records, names)
     return names
+
+
+def _tell_renamed(records: Sequence[Record], names: Sequence[str]) -> None:
+    changed = [
+        (record.path.name, name)
+        for record, name in zip(records, names, strict=True)
+        if record.path.name != name
+    ]
+    if changed:
+        log.warning(
+            "%s under another name, since two have the same one or lists can't hold it: %s is %s.",
+            counted(len(changed), "image"),
+            printable(as_text(changed[0][0]), lines=False),
+            changed[0][1],
+        )
 
 
 def _own_name(path: Path) -> str:
