@@ -130,6 +130,25 @@ def test_several_folders_of_annotations_are_named(lay: Callable) -> None:
         read(folder)
 
 
+def test_capitals_and_subsets_are_the_same_split(
+    lay: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = lay(
+        {"Train/a.xml": XML.format("a", "cell"), "Train/a.png": "", "Test/b.xml": "<annotation/>"}
+    )
+    assert len(read(f"{folder}:train")) == 1
+    assert "there is no split 'train'. Taken is 'Train'" in caplog.text
+    cvat = '<annotations><image id="0" name="a.png" subset="Validation" width="9" height="9"/>'
+    folder = lay({"c/annotations.xml": f"{cvat}</annotations>", "c/a.png": ""})
+    assert len(read(f"{folder}/c:val")) == 1
+
+
+def test_a_list_of_images_and_boxes_is_called_by_its_name(lay: Callable) -> None:
+    folder = lay({"train/_annotations.txt": "a.jpg 1,2,3,4,0\n", "train/_classes.txt": "cell\n"})
+    with pytest.raises(DataError, match=r"_annotations\.txt: YOLO v3 Keras TXT is not read"):
+        find_format(folder)
+
+
 def test_tfrecord_is_called_by_its_name(lay: Callable) -> None:
     folder = lay({"train/cells.tfrecord": "x", "train/cells_label_map.pbtxt": "x"})
     with pytest.raises(DataError, match=r"cells\.tfrecord: TFRecord is not read\. Export"):
@@ -151,4 +170,5 @@ def test_many_empty_label_files_do_not_hide_the_format(lay: Callable) -> None:
 def test_names_of_the_same_split() -> None:
     assert names_of_split("val")[:2] == ("val", "valid")
     assert names_of_split("valid")[0] == "valid"
-    assert names_of_split("train") == ("train",)
+    assert names_of_split("train") == ("train", "Train", "TRAIN")
+    assert "val" in names_of_split("Validation")

@@ -14,6 +14,7 @@ from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_xml
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
+from foveal.data.formats.splits import take_split
 from foveal.data.formats.writing import class_name, image_names, parts, place_images, text_of
 from foveal.errors import DataError
 
@@ -147,13 +148,15 @@ def _annotations(file: Path) -> Element:
 def _of_split(elements: list[Element], split: str | None, file: Path) -> list[Element]:
     if split is None:
         return elements
-    chosen = [element for element in elements if element.get("subset") == split]
+    _, chosen = take_split(
+        split, file, lambda name: [one for one in elements if one.get("subset") == name]
+    )
     if not chosen:
         there = sorted({element.get("subset") or "" for element in elements} - {""})
         raise DataError(
             f"{file}: no image has the subset {split!r}. There are: {', '.join(there) or 'none'}."
         )
-    return chosen
+    return list(chosen)
 
 
 def _row(element: Element, file: Path, finder: ImageFinder) -> ImageRow:

@@ -243,16 +243,21 @@ def _in_labels(folder: Path) -> Iterator[str]:
 
 
 def _expect_no_records(folder: Path) -> None:
-    """TFRecord is said by its name.
+    """Exports that are not read are said by their names.
 
     Raises:
         DataError: there are files of that kind.
     """
     for file in (*files_in(folder), *files_one_below(folder)):
         if ".tfrecord" in file.name.lower():
-            raise DataError(
-                f"{file}: TFRecord is not read. Export the data as COCO, Pascal VOC, YOLO or CSV."
-            )
+            kind = "TFRecord"
+        elif file.name == "_annotations.txt":
+            kind = "YOLO v3 Keras TXT"
+        else:
+            continue
+        raise DataError(
+            f"{file}: {kind} is not read. Export the data as COCO, Pascal VOC, YOLO or CSV."
+        )
 
 
 def _in_files(files: Iterable[Path]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from foveal.data.folders import folders_in
 
@@ -19,11 +19,10 @@ _FOLDERS = frozenset({"train", "training", "test", "testing", *_ALIKE[0]})
 
 
 def names_of_split(split: str) -> tuple[str, ...]:
-    """The name, then the other names that people give the same part (val, valid, validation)."""
-    for names in _ALIKE:
-        if split.lower() in names:
-            return (split, *(name for name in names if name != split))
-    return (split,)
+    """The name, then the other names that people give the same part (val, valid, Validation)."""
+    alike = next((names for names in _ALIKE if split.lower() in names), ())
+    plain = (split, split.lower(), *alike)
+    return tuple(dict.fromkeys([*plain, *map(str.capitalize, plain), *map(str.upper, plain)]))
 
 
 def split_folders(root: Path) -> list[Path]:
@@ -31,9 +30,12 @@ def split_folders(root: Path) -> list[Path]:
     return [folder for folder in folders_in(root) if folder.name.lower() in _FOLDERS]
 
 
+Part = TypeVar("Part")
+
+
 def take_split(
-    split: str, root: Path, choose: Callable[[str], Sequence[Path]]
-) -> tuple[str, Sequence[Path]]:
+    split: str, root: Path, choose: Callable[[str], Sequence[Part]]
+) -> tuple[str, Sequence[Part]]:
     """The split under the first of its names that holds anything; another name is told.
 
     Args:
