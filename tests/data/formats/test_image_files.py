@@ -291,3 +291,13 @@ def test_did_you_mean_names_the_same_name_or_another_ending(
         wanted[1]: "did you mean day/b.png?",
     }
     assert did_you_mean([], tmp_path) == {}
+
+
+def test_a_name_outside_of_which_nothing_is_sure_says_what_is_near(
+    tmp_path: Path, picture: Picture
+) -> None:
+    picture(tmp_path / "day/a.png")
+    with pytest.raises(DataError, match=r"did you mean day/a\.png\?.*--images FOLDER"):
+        read(_coco(tmp_path, ["/old/night/a.png", "/old/night/b.png"]))
+    with pytest.raises(DataError, match="no file of that name inside it"):
+        read(_coco(tmp_path, ["/old/night/c.png"]))

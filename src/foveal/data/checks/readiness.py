@@ -146,4 +146,7 @@ def _describe(data: Dataset, headers: Sequence[Header], broken: Sequence[int]) -
     more = f" And {len(broken) - _SHOWN:,} more." if len(broken) > _SHOWN else ""
     count = f"{len(broken):,} of {counted(len(data), 'image')}"
     gone = f" ({len(missing):,} missing)" if missing else ""
-    return f"{data.name or data.root}: {count} can't be read{gone}. {' '.join(shown)}{more}"
+    folder = (
+        " Their folder can be named: --images FOLDER (in Python images=FOLDER)." if near else ""
+    )
+    return f"{data.name or data.root}: {count} can't be read{gone}. {' '.join(shown)}{more}{folder}"

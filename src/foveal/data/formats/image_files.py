@@ -212,9 +212,11 @@ class ImageFinder:
             return list(rows)
         claimed = {os.fspath(row.path) for row in rows if row.path not in self._lost}
         taken = self._relocated(list(lost.values()), claimed, policy)
-        for path, entry in lost.items():
-            if entry.name not in taken:
-                self._report_lost(entry, path, policy)
+        left = {path: entry for path, entry in lost.items() if entry.name not in taken}
+        top = self.images or self.root
+        near = did_you_mean([path for path, entry in left.items() if entry.leads_out], top)
+        for path, entry in left.items():
+            self._report_lost(entry, path, policy, near=near.get(path, ""))
         return [
             row._replace(path=Path(taken[lost[row.path].name]))
             if row.path in lost and lost[row.path].name in taken
@@ -576,7 +578,7 @@ class ImageFinder:
             file, place, path, folders = self._doubled[0]
             count = len(self._doubled)
             message = (
-                f"{counted(count, 'image')} of that name are in several folders: "
+                f"{counted(count, 'image')} {'is' if count == 1 else 'are'} in several folders: "
                 f"{', '.join(dict.fromkeys(folders))}. Taken: {path}. If that is wrong, say which "
                 "folder: --images FOLDER (in Python images=FOLDER)."
             )
@@ -586,7 +588,7 @@ class ImageFinder:
                 policy.report(AnnotationIssue("images elsewhere", file, place, message))
             self._doubled.clear()
 
-    def _report_lost(self, entry: _Lost, path: Path, policy: IssuePolicy) -> None:
+    def _report_lost(self, entry: _Lost, path: Path, policy: IssuePolicy, *, near: str) -> None:
         kind: Kind
         if entry.several:
             kind = "image in two folders"
@@ -597,24 +599,17 @@ class ImageFinder:
             )
         elif entry.leads_out:
             kind = "image outside the data"
-            near = self._near(entry.parts[-1])
+            inside = "there is no file of that name inside it"
+            if near:
+                inside = f"not all names are found in one folder inside it ({near})"
             message = (
-                f"image {entry.name!r} lies outside the data folder {self.root}, and "
-                f"{near or 'there is no file of that name inside it'}. Expected a path below it. "
-                "Move the image, or name its folder: --images FOLDER (in Python images=FOLDER)."
+                f"image {entry.name!r} lies outside the data folder {self.root}, and {inside}. "
+                "Expected a path below it. Move the image, or name its folder: --images FOLDER "
+                "(in Python images=FOLDER)."
             )
         else:
             return
         policy.report(AnnotationIssue(kind, entry.file, entry.place, message, path))
-
-    def _near(self, name: str) -> str:
-        top = self.images or self.root
-        found = next(iter(did_you_mean([Path(top, name)], top).values()), "")
-        return (
-            f"not all names of the file are found in one folder inside it ({found})"
-            if found
-            else ""
-        )
 
 
 def did_you_mean(missing: Iterable[Path], root: Path) -> dict[Path, str]:
