@@ -282,7 +282,7 @@ def multi_band(cut: float = 1.0, **options: object) -> bytes:
 
 
 def tiff_claiming(width: int, height: int) -> bytes:
-    content = bytearray(multi_band())
+    content = bytearray(multi_band(compression="zlib", rowsperstrip=8))
     with tifffile.TiffFile(io.BytesIO(bytes(content))) as pages:
         tags = pages.pages[0].tags
         for tag, value in (("ImageWidth", width), ("ImageLength", height)):
@@ -320,6 +320,7 @@ CONTENTS: dict[str, Callable[[], bytes]] = {
     "cut compressed.tif": lambda: encoded("TIFF", compression="tiff_lzw")[: -len(CUT)],
     "cut bands.tif": lambda: multi_band(0.5),
     "cut compressed bands.tif": lambda: multi_band(0.5, compression="zlib"),
+    "tall bands.tif": lambda: tiff_claiming(50, 9_000_000),
     "damaged bands.tif": lambda: damaged(multi_band(compression="zlib"), 0.5),
     "cut.webp": lambda: encoded("WEBP")[: len(encoded("WEBP")) // 2],
     "cut.bmp": lambda: encoded("BMP")[: len(encoded("BMP")) // 2],

@@ -28,6 +28,7 @@ from foveal.data.images.pixels import convert_bands, scale_to_bytes
 from foveal.data.images.tiff_pages import at_page, find_pages
 from foveal.errors import FovealError, ImageError, MissingExtraError
 from foveal.structures import RGB, PixelRange
+from foveal.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 _JPEG = b"\xff\xd8\xff"
 """How its content begins; a JPEG holds 8 bits and a single image."""
+
+_LONGEST_REASON = 200
+"""Letters of what a decoder says is wrong; some say it in several lines."""
 
 MAX_PIXELS = 500_000_000
 """Larger images are refused before they are decoded; a decoded image takes 3 or 4 bytes a pixel."""
@@ -334,7 +338,7 @@ def _explained(path: Path) -> Iterator[None]:
             "PIL.Image.MAX_IMAGE_PIXELS in your program."
         ) from None
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error ...
-        reason = str(error) or type(error).__name__
+        reason = shorten(str(error), _LONGEST_REASON) or type(error).__name__
         raise ImageError(
             f"{path}: is broken or cut short ({reason}). Fetch it again or remove it."
         ) from error

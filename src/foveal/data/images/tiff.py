@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WHITE_IS_ZERO, _RGB = 0, 2
 """Values of the tag PhotometricInterpretation."""
+_UNCOMPRESSED = 1
 SWAPPED = (5, 6, 7, 8)
 """Orientations (EXIF, TIFF) that swap width and height."""
 
@@ -96,6 +98,7 @@ def read_tiff(
                 f"{path}: is cut short: its pixels should go on behind the file's end. "
                 "Fetch it again or remove it."
             )
+        _expect_all_parts(page, path)
         values = np.asarray(page.asarray())
         if np.iscomplexobj(values):
             raise ImageError(f"{path}: holds complex numbers. Expected real ones: save magnitudes.")
@@ -110,6 +113,20 @@ def read_tiff(
             rgb = page.photometric == _RGB and bands in (1, 3) and given > 3
             values = values[:, :, : 3 if rgb else given - _alphas(page)]
         return orient(values, _orientation(page)), bits if 8 < bits < 16 else 0
+
+
+def _expect_all_parts(page: Any, path: Path) -> None:
+    """Refuse a page of which some strips or tiles have no place in the file.
+
+    tifffile would fill them, however large a damaged header says they are.
+    """
+    parts, expected = len(page.dataoffsets), math.prod(page.chunked)
+    whole = page.compression == _UNCOMPRESSED and sum(page.databytecounts) >= page.nbytes
+    if parts < expected and not whole:
+        raise ImageError(
+            f"{path}: is broken or cut short: of {expected:,} parts of its pixels the file holds "
+            f"{parts:,}. Fetch it again or remove it."
+        )
 
 
 def _alphas(page: Any) -> int:
