@@ -201,7 +201,8 @@ def _objects(
             continue
         box = _box(item, row.height)
         if box is None:
-            message = f"the {str(kind)[:20]!r} can't be read. Expected bbox [x, y, width, height]."
+            words = " ".join(str(kind).split())[:20]
+            message = f"the {words} can't be read. Expected bbox [x, y, width, height]."
             policy.report(AnnotationIssue("not a box", image.file, where, message, row.path))
             continue
         key = item.get("label_id")

@@ -210,9 +210,8 @@ def _objects(image: NamedImage, row: ImageRow, policy: IssuePolicy) -> Iterator[
             continue
         box = _box(item)
         if box is None:
-            message = (
-                f"its {str(kind)[:20]!r} can't be read. Expected points.exterior [[x, y], ...]."
-            )
+            words = " ".join(str(kind).split())[:20]
+            message = f"its {words} can't be read. Expected points.exterior [[x, y], ...]."
             policy.report(AnnotationIssue("not a box", image.file, place, message, row.path))
             continue
         tags = item.get("tags")

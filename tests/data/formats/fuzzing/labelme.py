@@ -45,7 +45,7 @@ def make(dice: Dice) -> Written:
 
 
 def _image(dice: Dice, picture: Picture, pictures_in: str, labels_in: str) -> dict[str, Any]:
-    names = [picture.name, f"/home/me/{picture.name}", f"C:\\data\\{picture.name}"]
+    names = [picture.name, f"/srv/me/{picture.name}", f"C:\\data\\{picture.name}"]
     if labels_in == "json/":
         names += [f"../{pictures_in}{picture.name}", f"..\\images\\{picture.name}"]
     name = names[0] if "\\" in picture.name or not dice.chance(3) else dice.pick(names)

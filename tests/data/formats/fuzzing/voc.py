@@ -40,7 +40,7 @@ def _annotation(dice: Dice, picture: Picture) -> tuple[str, list[Item]]:
     parts = [_leaf(dice, "folder", dice.pick(("", "JPEGImages", "C:\\data")))] * dice.chance(2)
     parts.append(_leaf(dice, "filename", _file_name(dice, picture)))
     if dice.chance(2):
-        path = dice.pick(("/home/me/data/", "C:\\Users\\Me\\", "../", "file:///x/"))
+        path = dice.pick(("/srv/me/data/", "C:\\Users\\Me\\", "../", "file:///x/"))
         parts.append(_leaf(dice, "path", path + picture.name))
     if dice.chance(3):
         source = "<source><database>Unknown</database><annotation>a</annotation></source>"
@@ -73,7 +73,7 @@ def _file_name(dice: Dice, picture: Picture) -> str:
     if kind == 2:
         return f"C:\\data\\{picture.name}"
     if kind == 3:
-        return f"/home/me/data/{picture.name}"
+        return f"/srv/me/data/{picture.name}"
     return picture.name
 
 

@@ -44,7 +44,7 @@ def make(dice: Dice) -> Written:
         files[f"{labels_in}{shown.pictures[0].stem}.txt"] = b""
     if entry == "list":
         entry = "train.txt"
-        before = dice.pick((f"./{pictures_in}", f"/home/me/set/{pictures_in}", pictures_in))
+        before = dice.pick((f"./{pictures_in}", f"/srv/me/set/{pictures_in}", pictures_in))
         if any(set(picture.name) & set("%?") for picture in shown.pictures):
             before = pictures_in
         names = [before + picture.name for picture in shown.pictures]
