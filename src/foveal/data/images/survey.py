@@ -77,7 +77,8 @@ def telling_depth(images: Iterable[ImageLike], pixel_range: PixelRange) -> Itera
             told = True
             log.warning(
                 "An image holds more than 8 bits, %s: %.6g to %.6g become 0 to 255. Each such "
-                "image is scaled by its own; PixelRange(deep=(LOW, HIGH)) states one range.",
+                "image is scaled by its own; --band-range LOW,HIGH states one range (in Python "
+                "PixelRange(deep=(LOW, HIGH))).",
                 extent.describe(), *limits,
             )  # fmt: skip
         yield image
