@@ -279,6 +279,19 @@ def test_a_split_of_yolo_is_not_taken_from_another_folder(tmp_path: Path, pictur
         read(f"{tmp_path}:val")
 
 
+def test_a_label_file_goes_with_no_image_where_two_are_called_so(
+    tmp_path: Path, picture: Picture
+) -> None:
+    (tmp_path / "d/images").mkdir(parents=True)
+    _text(tmp_path / "d/labels/a.txt", "0 .5 .5 .1 .1\n")
+    _text(tmp_path / "d/data.yaml", "train: images\nnames: [x]\n")
+    day, night = picture(tmp_path / "p/day/a.png"), picture(tmp_path / "p/night/a.png")
+    with pytest.raises(DataError, match=r"p/day/a\.png, .*p/night/a\.png.*--images FOLDER"):
+        read(tmp_path / "d", images=tmp_path / "p")
+    night.unlink()
+    assert read(tmp_path / "d", images=tmp_path / "p").paths == [day]
+
+
 def test_did_you_mean_names_the_same_name_or_another_ending(
     tmp_path: Path, picture: Picture
 ) -> None:

@@ -187,10 +187,19 @@ def _pairs_of_folder(folder: Path, finder: ImageFinder) -> Iterator[tuple[Path, 
     if not pictures and finder.images:
         swapped = _images_to_labels(str(folder) + os.sep, finder.root)
         labels = Path((swapped or [str(folder)])[0])
-        elsewhere = {image.stem: image for image in images_in(finder.images)}
+        elsewhere: dict[str, list[Path]] = {}
+        for image in images_in(finder.images):
+            elsewhere.setdefault(image.stem, []).append(image)
         for label in files_in(labels if labels.is_dir() else folder, ".txt"):
-            if label.stem in elsewhere:
-                yield elsewhere[label.stem], label
+            meant = elsewhere.get(label.stem, [])
+            if len(meant) > 1:
+                raise DataError(
+                    f"{label}: several images are called so: {', '.join(map(str, meant))}. "
+                    "Expected one. Name the folder that holds it: --images FOLDER (in Python "
+                    "images=FOLDER)."
+                )
+            if meant:
+                yield meant[0], label
 
 
 def _images_to_labels(path: str, root: Path, folder: str = "labels") -> list[str]:
