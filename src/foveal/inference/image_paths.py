@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from foveal.data.images.pages import Pages, describe_stacks, file_of, page_path,
 from foveal.data.images.reading import count_pages
 from foveal.errors import DataError, FovealError
 from foveal.text import counted
+from foveal.threads import map_in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from foveal.data.images.inputs import ImageLike
 
 log = logging.getLogger(__name__)
-
-_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +102,7 @@ def open_stacks(found: FoundImages, page: int | None) -> tuple[FoundImages, str]
         The images, and what was taken of what in one sentence, nothing where there is no such file.
     """
     paths = [each.path for each in found.images]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        held = list(pool.map(_pages, paths))
+    held = list(map_in_threads(_pages, paths))
     stacks = [(path, pages) for path, pages in zip(paths, held, strict=True) if pages.several]
     if not stacks:
         return found, ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from hashlib import blake2b
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +19,7 @@ from foveal.data.images.headers import decode_whole
 from foveal.data.images.missing import MissingExtras
 from foveal.data.images.pages import file_of, split_page
 from foveal.errors import MissingExtraError
+from foveal.threads import map_in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _ENDS = 1 << 16
 _BLOCK = 1 << 20
-_THREADS = 8
 
 
 def check_files(parts: Sequence[Dataset]) -> list[Finding]:
@@ -41,8 +41,7 @@ def check_files(parts: Sequence[Dataset]) -> list[Finding]:
         parts: the data set, then the validation data where there is any.
     """
     owners = [(part, record) for part, data in enumerate(parts) for record in data]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        sizes = list(pool.map(lambda owner: _file_size(owner[1].path), owners))
+    sizes = list(map_in_threads(lambda owner: _file_size(owner[1].path), owners))
     gone = [owner for owner, size in zip(owners, sizes, strict=True) if size is None]
     missing = _describe_missing_files(gone, parts)
     empty = [str(r.path) for (_, r), size in zip(owners, sizes, strict=True) if size == 0]
@@ -85,8 +84,7 @@ def images_in_both(first: Dataset, second: Dataset) -> list[str]:
         Their paths, with the other one's where it is another file of the same content.
     """
     parts = [[record.path for record in data] for data in (first, second)]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        sizes = [list(pool.map(_file_size, paths)) for paths in parts]
+    sizes = [list(map_in_threads(_file_size, paths)) for paths in parts]
     common = {size for size in sizes[0] if size} & set(sizes[1])
     files: dict[Path, int] = {}
     for paths, known in zip(parts, sizes, strict=True):
@@ -146,8 +144,7 @@ def _same_content(paths: Sequence[Path], sizes: Sequence[int]) -> list[list[int]
     groups: Iterable[list[int]] = _grouped(range(len(paths)), sizes)
     for digest in (_digest_of_ends, _digest):
         candidates = [index for group in groups for index in group]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            digests = list(pool.map(digest, (paths[index] for index in candidates)))
+        digests = list(map_in_threads(digest, [paths[index] for index in candidates]))
         keys = [(sizes[i], d or i) for i, d in zip(candidates, digests, strict=True)]
         groups = list(_grouped(candidates, keys))
     return sorted(groups)
@@ -214,7 +211,11 @@ def look_at_images(
         for record, header in zip(data, headers, strict=True):
             looked_at[str(record.path)] = header
     # What is missing or empty is said of files.
-    there = [path for path in looked_at if _file_size(Path(path))]
+    there = [
+        path
+        for path, header in looked_at.items()
+        if not (header.fault or header.needs) or _file_size(Path(path))
+    ]
     if decode:
         for done, (path, header) in enumerate(_decoded(there, workers), 1):
             looked_at[path] = header

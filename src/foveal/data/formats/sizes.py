@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from foveal.data.formats.issues import AnnotationIssue
 from foveal.errors import ImageError
+from foveal.threads import map_in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +34,7 @@ def measured(rows: Sequence[ImageRow], finder: ImageFinder, policy: IssuePolicy)
     settled = finder.settle(rows, policy)
     if all(row.width and row.height for row in settled):
         return settled
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(_measured, settled))
+    return list(map_in_threads(_measured, settled))
 
 
 def report_unreadable(row: ImageRow, policy: IssuePolicy, *, file: Path, place: str) -> None:

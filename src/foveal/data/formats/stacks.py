@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foveal.data.formats.issues import AnnotationIssue
 from foveal.data.images.pages import Pages, describe_stacks, page_path, split_page
 from foveal.errors import DataError, FovealError
+from foveal.threads import map_in_threads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +24,6 @@ _STACKS = frozenset({".tif", ".tiff", ".btf", ".tf8"})
 
 _MOVING = _STACKS | {".gif", ".webp", ".png", ".apng", ".avif", ".jxl"}
 """Endings of files that may hold pages or frames; without a choice, frames are no image."""
-
-_THREADS = 8
 
 
 def choose_page(
@@ -51,8 +49,7 @@ def choose_page(
     ]
     if not asked:
         return data
-    with ThreadPoolExecutor(_THREADS) as pool:
-        held = list(pool.map(_pages, [data.records[index].path for index in asked]))
+    held = list(map_in_threads(_pages, [data.records[index].path for index in asked]))
     stacks = {i: pages for i, pages in zip(asked, held, strict=True) if pages.several}
     if page is None:
         _tell([(data.records[i].path, pages) for i, pages in stacks.items()], problems)

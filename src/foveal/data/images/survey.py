@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from foveal.data.images.inputs import path_of
 from foveal.data.images.reading import image_extent, image_info
 from foveal.errors import FovealError
 from foveal.text import counted
+from foveal.threads import map_in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from foveal.structures import PixelRange
 
 log = logging.getLogger(__name__)
-
-_THREADS = 8
 
 
 def settle_depth(paths: Sequence[Path | str], pixel_range: PixelRange) -> tuple[PixelRange, str]:
@@ -46,8 +44,7 @@ def settle_depth(paths: Sequence[Path | str], pixel_range: PixelRange) -> tuple[
         return pixel_range, _describe_shallow(paths, pixel_range)
     if pixel_range.deep:
         return pixel_range, ""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        deep = [extent for extent in pool.map(_extent, paths) if extent is not None]
+    deep = [extent for extent in map_in_threads(_extent, paths) if extent is not None]
     if not deep:
         return pixel_range, ""
     extent = join(deep)
@@ -95,8 +92,7 @@ def _describe_shallow(paths: Sequence[Path | str], pixel_range: PixelRange) -> s
     """Images of 8 bits for a network whose range goes far beyond them."""
     if max(pixel_range.high) <= 255:
         return ""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        shallow = sum(pool.map(_holds_bytes, paths))
+    shallow = sum(map_in_threads(_holds_bytes, paths))
     if not shallow:
         return ""
     hold = "holds" if shallow == 1 else "hold"
