@@ -236,7 +236,7 @@ def _class_csv(folder: Path) -> tuple[dict[str, str], Path | None]:
         return {}, None
     ids: dict[float, str] = {}
     written: dict[str, str] = {}
-    for line, cells in read_table(file):
+    for line, cells in read_table(file, columns=2):
         number = parse_number(cells[1]) if len(cells) == 2 else None
         if number is None and line == 1:
             continue  # a header

@@ -237,9 +237,12 @@ def _in_folders_below(folder: Path) -> Iterator[str]:
 
 def _in_labels(folder: Path) -> Iterator[str]:
     """The format of a folder's label files; those of images without objects are empty."""
-    full = (file for file in files_in(folder, ".txt") if file.stat().st_size)
-    for file in islice(full, _LOOKED_AT):
+    files = files_in(folder, ".txt")
+    full = list(islice((file for file in files if file.stat().st_size), _LOOKED_AT))
+    for file in full:
         yield from _in_label_file(file)
+    if files and not full and folder.name == kitti.LABEL_FOLDERS[0]:
+        yield "kitti"
 
 
 def _expect_no_records(folder: Path) -> None:
@@ -276,7 +279,7 @@ def _in_label_file(file: Path) -> Iterator[str]:
 
     KITTI's hold pixels, YOLO's shares of the image's size.
     """
-    words = head_text(file).partition("\n")[0].split()
+    words = head_text(file).lstrip().partition("\n")[0].split()
     numbers = [float(word) for word in words[1:] if _is_number(word)]
     if len(words) < 5 or len(numbers) < len(words) - 1:
         return

@@ -153,7 +153,7 @@ def _find(name: str, finder: ImageFinder, file: Path, place: str) -> Path:
 def _descriptions(file: Path) -> dict[str, str]:
     """The name that stands for each label, none without the file."""
     names = {}
-    for line, cells in read_table(file) if file.is_file() else []:
+    for line, cells in read_table(file, columns=2) if file.is_file() else []:
         if len(cells) != 2 or not all(cells):
             raise DataError(f"{file}, line {line}: {cells}. Expected a label and its name.")
         names[cells[0]] = cells[1]

@@ -272,32 +272,36 @@ def read_yaml(path: Path) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        why = getattr(error, "problem", None) or error
+        why = getattr(error, "problem", None) or " ".join(str(error).split())
         raise DataError(f"{path}{where}: it is not plain YAML ({why}).") from error
     except (RecursionError, ValueError) as error:
         raise DataError(f"{path}: it is not plain YAML ({error}).") from error
 
 
-def read_table(path: Path) -> list[tuple[int, list[str]]]:
+def read_table(path: Path, columns: int | None = None) -> list[tuple[int, list[str]]]:
     """The rows of a CSV file that are not blank, each with the number of its line.
 
     Cells are separated by commas, tabs, semicolons or bars, whichever the file uses; Excel's first
     line `sep=;` says it.
 
+    Args:
+        path: the file.
+        columns: how many there are, where that is known: where commas give as many, it is commas.
+
     Raises:
         DataError: it can't be read as CSV.
     """
-    return table_rows(read_text(path), path)
+    return table_rows(read_text(path), path, columns)
 
 
-def table_rows(text: str, path: Path) -> list[tuple[int, list[str]]]:
+def table_rows(text: str, path: Path, columns: int | None = None) -> list[tuple[int, list[str]]]:
     """The rows of a table's text; see `read_table`.
 
     Raises:
         DataError: it can't be read as CSV.
     """
     said = _SEPARATOR.match(text)
-    delimiter = said.group(1) if said else _delimiter(text)
+    delimiter = said.group(1) if said else _delimiter(text, columns)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows = []
     try:
@@ -316,7 +320,7 @@ _DELIMITERS = ",\t;|"
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 
 
-def _delimiter(text: str) -> str:
+def _delimiter(text: str, columns: int | None) -> str:
     """What separates the cells: the sign that gives most lines the same number of cells.
 
     Of several such signs it is the one between which no other stands in the first of the lines, but
@@ -326,6 +330,8 @@ def _delimiter(text: str) -> str:
     if lines and _TITLE.match(lines[0].strip()):
         return ","
     bare = [re.sub(r'"[^"]*"', '""', line.rstrip()) for line in lines]
+    if columns and all(line.count(",") == columns - 1 for line in bare if line):
+        return ","
     first = next((line for line in bare if any(sign in line for sign in _DELIMITERS)), "")
 
     def agreement(sign: str) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from typing import TYPE_CHECKING, Literal
+from unicodedata import category
 
 import numpy as np
 
@@ -167,11 +168,17 @@ def expect_line_names(classes: Sequence[str], *, blanks: bool, format_name: str)
         DataError: a name has a line break, or a blank where the format separates by blanks.
     """
     for name in classes:
-        if name != name.strip() or not name.isprintable() or (not blanks and " " in name):
+        apart = not blanks and len(name.split()) > 1
+        if name != name.strip() or apart or not _is_one_line(name):
             raise DataError(
                 f"{format_name} can't hold the class name {name!r}. Give it another one, --rename "
                 "OLD=NEW (in Python dataset.rename({...})), or choose another format, --to NAME."
             )
+
+
+def _is_one_line(text: str) -> bool:
+    """Whether a text has no line break and no sign that controls a terminal."""
+    return not any(category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in text)
 
 
 def length(start: float, last: np.float32) -> float:
