@@ -32,10 +32,11 @@ def _picture(width: int, height: int) -> Path:
     return path
 
 
-def place_picture(path: Path, width: int, height: int) -> None:
+def place_picture(path: Path, width: int, height: int) -> Path:
     """Put an image of that size there; its content is PNG whatever its ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(_picture(width, height), path)
     except OSError:  # another file system, or one without hard links
         shutil.copyfile(_picture(width, height), path)
+    return path

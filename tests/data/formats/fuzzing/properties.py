@@ -183,7 +183,8 @@ HOSTILE = (
     "images/../../decoy.jpg", "./../decoy.jpg", "%2e%2e/decoy.jpg", "..%2fdecoy.jpg",
     "//{outer}/decoy.jpg", "http://x/../../decoy.jpg", "/proc/self/environ", "link/decoy.jpg",
     "?d=../decoy.jpg", "/data/local-files/?d=../../decoy.jpg", "\\\\host\\share\\x.jpg",
-    "loop/loop", "s3://../decoy.jpg", "/dev/zero", "../secret/a.txt", "..", "../data/../decoy.jpg",
+    "loop/loop",
+    "s3://../decoy.jpg", "/dev/zero", "../secret/a.txt", "..", "../data/../decoy.jpg", "/",
 )  # fmt: skip
 """Names that lead out of the data folder, some of them to a file that is there."""
 

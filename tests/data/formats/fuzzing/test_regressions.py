@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.data.formats.fuzzing.pictures import place_picture
 from tests.data.formats.fuzzing.properties import expect_sound
 from tests.data.formats.fuzzing.watch import watching
 
-from foveal.data.formats import read
+from foveal.data.dataset import Dataset, Record
+from foveal.data.formats import read, write
 from foveal.errors import DataError
 
 KITTI = "cell 0 0 0 1 2 11 14 -1 -1 -1 -1 -1 -1 -1\n"
@@ -89,6 +91,33 @@ CASES: dict[str, tuple[str, dict[str, str], tuple[str, ...], tuple[str, ...], li
         ("cell",),
         [1],
     ),
+    "a table of two columns whose names hold other separators": (
+        "openimages",
+        {
+            "annotations-bbox.csv": f"{SHARES}a,x(;,0.1,0.2,0.1,0.2,0\n",
+            "class-descriptions-boxable.csv": "x(;,x(;\n",
+        },
+        ("images/a.jpg",),
+        ("x(;",),
+        [1],
+    ),
+    "kitti without any object": (
+        "kitti",
+        {"label_2/a.txt": "", "labels.txt": "cell\n"},
+        ("image_2/a.png",),
+        ("cell",),
+        [0],
+    ),
+    "an address whose name has a question mark": (
+        "label_studio",
+        {
+            "tasks.json": '[{"data": {"image": "/data/local-files/?d=set/i%3Fj.png"}, '
+            '"annotations": [{"result": []}]}]'
+        },
+        ("images/i?j.png",),
+        (),
+        [0],
+    ),
 }
 
 
@@ -110,6 +139,24 @@ def test_a_file_is_read_as_it_is_written(case: tuple, named: bool, tmp_path: Pat
     assert [len(record) for record in data] == counts
     assert [record.path for record in data] == [folder / picture for picture in pictures]
     expect_sound(data, folder)
+
+
+def test_an_error_of_yaml_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("train: images\x1a\nnames: [a]\n", encoding="utf-8")
+    with pytest.raises(DataError) as error:
+        read(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["voc", "labelme", "createml", "label_studio"])
+def test_a_class_name_of_joined_signs_is_written(name: str, tmp_path: Path) -> None:
+    record = Record(
+        place_picture(tmp_path / "a.png", 64, 48), 64, 48,
+        np.array([[1, 2, 11, 14]], np.float32), np.zeros(1, np.int64), np.zeros(1, np.bool_),
+    )  # fmt: skip
+    classes = ("👩\u200d🔬 \u00a0 x",)
+    write(Dataset((record,), classes, tmp_path), tmp_path / "out", name)
+    assert read(tmp_path / "out").classes == classes
 
 
 def test_a_nested_beginning_of_json_is_an_error(tmp_path: Path) -> None:

@@ -14,17 +14,17 @@ from tests.data.formats.fuzzing.properties import (
     read_hostile,
     read_without_harm,
 )
+from tests.data.formats.fuzzing.round_trips import write_and_read
 from tests.data.formats.fuzzing.scenes import Written
+
+from foveal.data.formats import FORMATS
+
+__all__ = ["CHOICES", "FORMATS", "SHARES", "TRIALS", "Trial"]
 
 Trial = Callable[[Dice, Path, str], None]
 
 CHOICES = st.binary(min_size=400, max_size=400)
 """What a file is made of; a fixed number of bytes is drawn ten times as fast as any number."""
-
-FORMATS = (
-    "coco", "voc", "yolo", "csv", "kitti", "labelme", "openimages", "cvat", "label_studio", "via",
-    "vott", "supervisely", "createml", "datumaro",
-)  # fmt: skip
 
 
 def sound(dice: Dice, folder: Path, name: str) -> None:
@@ -47,4 +47,12 @@ def _grammar(name: str) -> Callable[[Dice], Written]:
     return import_module(f"tests.data.formats.fuzzing.{name}").make
 
 
-TRIALS: dict[str, Trial] = {"sound": sound, "broken": broken, "hostile": hostile}
+SHARES = {"sound": 0.5, "broken": 0.3, "hostile": 0.1, "again": 0.1}
+"""How many of a format's files each trial gets."""
+
+TRIALS: dict[str, Trial] = {
+    "sound": sound,
+    "broken": broken,
+    "hostile": hostile,
+    "again": write_and_read,
+}

@@ -69,7 +69,7 @@ def _file_name(dice: Dice, picture: Picture) -> str:
     if kind == 0:
         return ""
     if kind == 1:
-        return picture.name if "." in picture.stem or picture.stem == "images" else picture.stem
+        return picture.name if "." in picture.stem else picture.stem
     if kind == 2:
         return f"C:\\data\\{picture.name}"
     if kind == 3:
