@@ -292,6 +292,16 @@ def tiff_claiming(width: int, height: int) -> bytes:
     return bytes(content)
 
 
+def tall_tiff(height: int) -> bytes:
+    """A TIFF of 8 bits, whose header claims far more rows than its strips have."""
+    content = bytearray(encoded("TIFF", strip_size=WIDTH * 3 * 4))
+    with tifffile.TiffFile(io.BytesIO(bytes(content))) as pages:
+        tag = pages.pages[0].tags["ImageLength"]
+        struct.pack_into("<I", content, tag.valueoffset, height)
+        struct.pack_into("<H", content, tag.valueoffset - 6, 4)
+    return bytes(content)
+
+
 def damaged(content: bytes, at: float) -> bytes:
     place = int(len(content) * at)
     return content[:place] + bytes(64) + content[place + 64 :]
@@ -320,6 +330,7 @@ CONTENTS: dict[str, Callable[[], bytes]] = {
     "cut compressed.tif": lambda: encoded("TIFF", compression="tiff_lzw")[: -len(CUT)],
     "cut bands.tif": lambda: multi_band(0.5),
     "cut compressed bands.tif": lambda: multi_band(0.5, compression="zlib"),
+    "tall.tif": lambda: tall_tiff(9_000_000),
     "tall bands.tif": lambda: tiff_claiming(50, 9_000_000),
     "damaged bands.tif": lambda: damaged(multi_band(compression="zlib"), 0.5),
     "cut.webp": lambda: encoded("WEBP")[: len(encoded("WEBP")) // 2],

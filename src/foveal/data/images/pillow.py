@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError, features
 from foveal.data.images import tiff
 from foveal.data.images.kinds import kind_of
 from foveal.data.images.pages import Pages, ask_for_frame, missing_page
-from foveal.errors import MissingExtraError
+from foveal.errors import ImageError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,8 +32,8 @@ _STILL = ("GIF", "WEBP", "PNG", "AVIF")
 """Formats that may hold an animation; the later pages of a TIFF or MPO are views of the first."""
 _ORIENTATION = 0x0112
 _GRAY_ALPHA = "LA;16B"
-_BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _DEPTH = (
-    258, 262, 277, 338, 339, 32997,
+_HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _DEPTH = (
+    257, 258, 262, 277, 338, 339, 32997,
 )  # fmt: skip
 """Tags of TIFF."""
 _MODES = {"1": (1, 1), "L": (1, 8), "LA": (1, 8), "I;16": (1, 16), "I": (1, 32), "F": (1, 32)}
@@ -223,6 +223,7 @@ def read_picture(
     picture, orientation = open_picture(file, path=path, page=page)
     width, height = picture.size
     tiff.check_pixels(width, height, max_pixels=max_pixels, path=path)
+    _expect_all_strips(picture, path)
     values = None if page is not None else _decode_by_opencv(file, picture)
     if values is None:
         values = np.asarray(_converted(picture, bands))
@@ -232,6 +233,20 @@ def read_picture(
     if _white_is_zero(picture):
         values = values.dtype.type(65535) - values
     return tiff.orient(values, orientation), _stated_bits(picture)
+
+
+def _expect_all_strips(picture: Image.Image, path: Path) -> None:
+    """Refuse a TIFF of which some strips have no place in the file: Pillow leaves them black."""
+    tiles = getattr(picture, "tile", None)
+    if picture.format != "TIFF" or not tiles:
+        return
+    stored = int(picture.tag_v2.get(_HEIGHT, 0))  # type: ignore[attr-defined]
+    there = max(tile[1][3] for tile in tiles)
+    if there < stored:
+        raise ImageError(
+            f"{path}: is broken or cut short: it holds {there:,} of {stored:,} rows. Fetch it "
+            "again or remove it."
+        )
 
 
 def _white_is_zero(picture: Image.Image) -> bool:
