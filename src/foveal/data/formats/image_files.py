@@ -458,7 +458,7 @@ class ImageFinder:
         self, name: str, file: Path, place: str, several: str | tuple[str, ...] | None
     ) -> Path:
         """Remember a name that was not found; give it a path at which there is nothing."""
-        text = _meant(name).replace("\\", "/")
+        text = (name if self._is_literal(name) else _meant(name)).replace("\\", "/")
         parts = tuple(part for part in posixpath.normpath(text).split("/") if part)
         outside = 1 if _DRIVE.match(text) else sum(part == ".." for part in parts)
         hits = several if isinstance(several, tuple) else ()
@@ -473,6 +473,14 @@ class ImageFinder:
             Path(path), _Lost(name, parts, outside, _leads_out(text), file, place, hits)
         )
         return Path(path)
+
+    def _is_literal(self, name: str) -> bool:
+        """Whether a file is really called so, with what would else be a sign of an address."""
+        last = name.replace("\\", "/").rpartition("/")[2]
+        if "://" in name or not is_address(last):
+            return False
+        beside = any(last in self._names(path) for path in self._beside_of(""))
+        return beside or last in self._others_of("")
 
     def _relocated(
         self, lost: list[_Lost], claimed: set[str], policy: IssuePolicy

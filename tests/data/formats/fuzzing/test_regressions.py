@@ -101,6 +101,17 @@ CASES: dict[str, tuple[str, dict[str, str], tuple[str, ...], tuple[str, ...], li
         ("x(;",),
         [1],
     ),
+    "another machine's paths whose names hold signs of addresses": (
+        "yolo",
+        {
+            "data.yaml": "train: train.txt\nnames: [cell]\n",
+            "train.txt": "/home/me/set/images/50%25.png\n/home/me/set/images/i?j.png\n",
+            "labels/50%25.txt": "0 0.5 0.5 0.2 0.2\n",
+        },
+        ("images/50%25.png", "images/i?j.png"),
+        ("cell",),
+        [1, 0],
+    ),
     "kitti without any object": (
         "kitti",
         {"label_2/a.txt": "", "labels.txt": "cell\n"},

@@ -45,8 +45,6 @@ def make(dice: Dice) -> Written:
     if entry == "list":
         entry = "train.txt"
         before = dice.pick((f"./{pictures_in}", f"/srv/me/set/{pictures_in}", pictures_in))
-        if any(set(picture.name) & set("%?") for picture in shown.pictures):
-            before = pictures_in  # on another machine's paths these are signs of addresses
         names = [before + picture.name for picture in shown.pictures]
         files[entry] = lines_bytes(dice, names)
     if header == "obj.data":
