@@ -210,7 +210,7 @@ class ImageFinder:
         lost = {row.path: self._lost[row.path] for row in rows if row.path in self._lost}
         if not lost:
             return list(rows)
-        claimed = {os.fspath(row.path) for row in rows if row.path not in self._lost}
+        claimed = {row.path.as_posix() for row in rows if row.path not in self._lost}
         taken = self._relocated(list(lost.values()), claimed, policy)
         left = {path: entry for path, entry in lost.items() if entry.name not in taken}
         top = self.images or self.root
@@ -369,7 +369,7 @@ class ImageFinder:
 
     def _own(self, file: Path, ending: str) -> str | None:
         """The image of an annotation file's own name, None where there is none or several."""
-        parent, stem = os.path.abspath(file.parent), file.stem
+        parent, stem = _absolute(file.parent), file.stem
         bases = [base for kind, base in self._bases if kind in (_BESIDE, _USUAL)]
         folders = [parent] if self.images is None else []
         for base in bases:  # Annotations/day/a.xml goes with JPEGImages/day/a.jpg
@@ -408,13 +408,13 @@ class ImageFinder:
     def _bases(self) -> list[tuple[int, str]]:
         """The folders in which names are looked up, with their kinds, best first."""
         if self.images is not None:
-            top = os.path.abspath(self.images)
+            top = _absolute(self.images)
             return [(_BESIDE, top), *((_BELOW, path) for path in self._folders_in(top))]
-        root = os.path.abspath(self.root)
+        root = _absolute(self.root)
         above = os.path.dirname(root)
-        found = [(_BESIDE, os.path.abspath(path)) for path in self._given]
+        found = [(_BESIDE, _absolute(path)) for path in self._given]
         usual = [root, *self._usual(root)]
-        for folder in dict.fromkeys(os.path.abspath(path) for path in self._given):
+        for folder in dict.fromkeys(map(_absolute, self._given)):
             usual += self._usual(folder)
         below = [path for top in usual for path in self._folders_in(top)]
         called = [path for path in below if self._is_called_after(path)]
@@ -423,7 +423,7 @@ class ImageFinder:
         found += [(_BELOW, path) for path in below]
         if above != root:
             found += [(_AWAY, path) for path in self._usual(above)]
-        found.append((_AWAY, os.path.abspath(Path.cwd())))
+        found.append((_AWAY, _absolute(Path.cwd())))
         kinds: dict[str, int] = {}
         for kind, path in found:
             kinds.setdefault(path, kind)
@@ -464,7 +464,7 @@ class ImageFinder:
         hits = several if isinstance(several, tuple) else ()
         plain = "/".join(part for part in parts if part not in ("..", ".")) or "_"
         plain = plain.replace("\0", "_")
-        base = self._bases[0][1] if self._bases else os.path.abspath(self.root)
+        base = self._bases[0][1] if self._bases else _absolute(self.root)
         path = f"{base}/{plain}"
         while os.path.lexists(path):
             base = f"{base}/_"
@@ -540,7 +540,7 @@ class ImageFinder:
         self, lost: list[_Lost], claimed: set[str], policy: IssuePolicy
     ) -> dict[str, str]:
         """In the image folder that the caller named: the file that most of a name leads to."""
-        base = os.path.abspath(self.images or self.root)
+        base = _absolute(self.images or self.root)
         taken: dict[str, str] = {}
         owners: dict[str, int] = {}
         for entry in lost:
@@ -676,6 +676,11 @@ def _walk(folder: Path) -> Iterator[tuple[str, str]]:
         for name in sorted(names):
             if has_image_ending(name) and not is_junk(name):
                 yield parent, name
+
+
+def _absolute(path: Path) -> str:
+    """The absolute path with slashes on every system, so that names can be put together."""
+    return os.path.abspath(path).replace(os.sep, "/")
 
 
 def _checked(name: object, file: Path, place: str) -> str:
