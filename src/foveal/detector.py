@@ -376,13 +376,23 @@ class Detector:
     def _validation(self, settings: Settings, data: Dataset) -> Validation:
         """Measures the network while it is trained, by the code that predicts."""
         from foveal.checkpoints.model_file import LoadedModel
+        from foveal.training.setup import make_criterion
         from foveal.training.validation import Validation
+        from foveal.training.validation_loss import ValidationLoss
+
+        loss = None
+        if settings.training.validation_loss:
+            loss = ValidationLoss(make_criterion(settings, self.classes))
 
         def detect(model: RetinaNet, paths: list[Path]) -> list[Detections]:
             opened = open_network(LoadedModel(model, settings, self.card), device=None)
-            return opened.measuring_predictor().detect_many(paths)
+            predictor = opened.measuring_predictor()
+            if loss is not None:
+                predictor = replace(predictor, observe=loss.observer(model))
+            return predictor.detect_many(paths)
 
-        return Validation(data, detect, max_detections=settings.decoding.max_detections)
+        limit = settings.decoding.max_detections
+        return Validation(data, detect, max_detections=limit, loss=loss)
 
     def _export(
         self, folder: Path, training: Dataset, validation: Dataset, reporter: Reporter

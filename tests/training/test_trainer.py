@@ -450,6 +450,23 @@ def test_a_run_whose_last_epoch_has_no_finite_loss_has_diverged(
         start(fake_data, tmp_path, resume=True, validate=rising([]))
 
 
+def test_a_validation_loss_that_is_not_finite_is_never_the_best(tmp_path, fake_data, fake):
+    values = iter([(0.1, 0.5), (0.9, float("inf")), (0.2, 0.4)])
+
+    def validate(model):
+        ap, loss = next(values)
+        return {"AP": ap, "validation_loss": loss}
+
+    listener = Listener()
+    _, result = start(
+        fake_data, tmp_path, "training.epochs=3", validate=validate, reporter=listener
+    )
+    assert (result.best_epoch, result.best["AP"]) == (3, 0.2)
+    assert "validation loss 0.5000, best so far" in describe_epoch(listener.epochs[0])
+    assert "validation loss not finite" in describe_epoch(listener.epochs[1])
+    assert lines(tmp_path, "epoch")[1]["validation"]["validation_loss"] is None
+
+
 def test_an_epoch_of_nothing_but_nan_is_forgiven_if_later_ones_are_finite(fake_data, fake):
     fake(2, change=spoiled({(0, 0), (0, 1)}))
     _, result = start(fake_data, None, validate=rising([0.2]))

@@ -233,6 +233,9 @@ class TrainingSettings(Section):
     """Write the resume state also every so many steps; 0: at the end of an epoch only."""
     patience: Count = 0
     """Stop after so many evaluations without a better AP; 0: never."""
+    validation_loss: bool = True
+    """Measure the loss on the validation images too, in the same pass through the network. The
+    first validation takes up to twice as long where objects are many, later ones hardly longer."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Fraction held out where no validation data is given."""
     max_nonfinite_steps: PositiveCount = 20

@@ -79,18 +79,41 @@ class Criterion:
             Losses in float32, whatever the type of raw.
         """
         with torch.no_grad():
-            matched = assign(
-                anchors,
-                batch.boxes,
-                batch.counts,
-                ignored=batch.ignored if batch.has_ignored else None,
-                foreground_iou=self.foreground_iou,
-                background_iou=self.background_iou,
-                allow_low_quality_matches=self.allow_low_quality_matches,
-                ignored_overlap=self.ignored_overlap,
-            )
+            matched = self.match(anchors, batch)
             assigned = (matched >= 0).sum(dim=1)
             factors = self._factors(assigned)
+        classification, box = self.sums(raw, anchors, batch, matched)
+        return Losses(
+            (classification * factors).sum(),
+            (box * factors).sum() * self.box_weight,
+            assigned.sum(),
+        )
+
+    def match(self, anchors: Tensor, batch: Batch) -> Tensor:
+        """Which object each anchor [A, 4] gets in each image, [B, A]; see `assign`."""
+        return assign(
+            anchors,
+            batch.boxes,
+            batch.counts,
+            ignored=batch.ignored if batch.has_ignored else None,
+            foreground_iou=self.foreground_iou,
+            background_iou=self.background_iou,
+            allow_low_quality_matches=self.allow_low_quality_matches,
+            ignored_overlap=self.ignored_overlap,
+        )
+
+    def sums(
+        self, raw: RawOutput[Tensor], anchors: Tensor, batch: Batch, matched: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The two losses of each image before anything is divided.
+
+        Args:
+            raw, anchors, batch: as for a call.
+            matched: [B, A] what `match` gave.
+
+        Returns:
+            Classification and box loss, [B] float32 each; the box loss is without its weight.
+        """
         classification = anchors.new_zeros(len(matched))
         box = anchors.new_zeros(len(matched))
         start = 0
@@ -101,11 +124,7 @@ class Criterion:
                 logits, matched[:, level], batch.labels
             )
             box = box + self._box(deltas, anchors[level], matched[:, level], batch.boxes)
-        return Losses(
-            (classification * factors).sum(),
-            (box * factors).sum() * self.box_weight,
-            assigned.sum(),
-        )
+        return classification, box
 
     def _classification(self, logits: Tensor, matched: Tensor, labels: Tensor) -> Tensor:
         """The sum for each image [B]; anchors that are ignored have none."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from foveal.data.loading.prefetch import Input, Reader, View
 from foveal.detection.postprocessing import postprocess
 from foveal.inference.test_time_augmentation import merge
-from foveal.structures import RGB, Detections, ModelCard, PixelRange
+from foveal.structures import RGB, Detections, ModelCard, PixelRange, RawOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from foveal.detection.anchors import AnchorGrid
     from foveal.errors import ImageError, MissingExtraError
     from foveal.runtimes.base import Runtime
+
+    Observer = Callable[[RawOutput[Any], list[Input], tuple[int, int]], None]
 
 _BATCHES_WAITING = 8
 """So many batches' worth of images may wait for others of their input size."""
@@ -69,6 +71,8 @@ class Predictor:
         flip: look at each image mirrored too, and merge what is found.
         scales: look at each image at these scales and merge, relative to the preparation's.
         batch: images in one pass through the network.
+        observe: is given each pass's raw output, its inputs and their height and width in pixels,
+            as validation needs them for the loss.
         workers: threads that read and prepare images while the network runs.
     """
 
@@ -85,6 +89,7 @@ class Predictor:
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
     batch: int = 8
+    observe: Observer | None = None
     workers: int = min(4, os.cpu_count() or 1)
 
     def __post_init__(self) -> None:
@@ -202,8 +207,11 @@ class Predictor:
         missing = self._computed(len(inputs)) - len(inputs)
         if missing > 0:
             images = np.concatenate([images, images[-1:].repeat(missing, axis=0)])
+        raw = self.runtime(images.transpose(0, 3, 1, 2))
+        if self.observe is not None and isinstance(raw, RawOutput):
+            self.observe(raw, inputs, (images.shape[1], images.shape[2]))
         return postprocess(
-            self.runtime(images.transpose(0, 3, 1, 2)),
+            raw,
             self.grid,
             [item.origin for item in inputs],
             size=images.shape[1:3],

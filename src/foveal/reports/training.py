@@ -33,12 +33,15 @@ def training_section(history: Sequence[Mapping[str, Any]]) -> Section | None:
         for label, name in enumerate(("classification", "box"))
         if (line := _line(rows, x, name, label=label)) is not None
     ]
-    if losses:
-        caption = f"Means over each {x}." if x == "epoch" else ""
-        shown.append(Chart("Losses", charts.draw_history(losses, x=x, y="loss"), caption))
     validated = [
         {"epoch": row.get("epoch"), **row["validation"]} for row in epochs if row.get("validation")
     ]
+    measured = _line(validated, "epoch", "validation_loss", label=len(losses))
+    if losses and x == "epoch" and measured is not None:
+        losses.append(measured)
+    if losses:
+        caption = f"Means over each {x}." if x == "epoch" else ""
+        shown.append(Chart("Losses", charts.draw_history(losses, x=x, y="loss"), caption))
     quality = [
         line
         for label, name in enumerate(_VALIDATION)

@@ -8,7 +8,8 @@ Each line of metrics.jsonl is an object with `kind`:
 - `epoch`: epoch (from 1), steps, nonfinite_steps, seconds, the means of classification, box and
   loss over the steps that were finite (null where none was), learning_rate, images_per_second,
   waiting (fraction of the time spent waiting for data) and, where the epoch was validated,
-  `validation` (a dictionary of numbers) and `best` (true for the highest AP so far, if above 0);
+  `validation` (a dictionary of numbers, AP and validation_loss among them) and `best` (true for
+  the highest AP so far, if above 0);
 - `end`: epoch (the last one trained), reason (`last_epoch`, `patience`, `diverged` or
   `interrupted`) and text, the reason in words.
 """

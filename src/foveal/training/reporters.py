@@ -103,6 +103,10 @@ def describe_epoch(summary: Mapping[str, Any]) -> str:
         for name, value in validation.items()
         if name in ("AP", "AP50")
     ]
+    if "validation_loss" in validation:
+        loss = validation["validation_loss"]
+        shown = f"{loss:.4f}" if math.isfinite(loss) else "not finite"
+        parts.append(f"validation loss {shown}")
     if summary.get("best"):
         parts.append("best so far")
     return ", ".join(parts)

@@ -52,6 +52,7 @@ FREE_TO_CHANGE = frozenset(
         "int8",
         "keep_freed_memory",
         "patience",
+        "validation_loss",
     }
 )
 """Settings under [training] that change nothing in the weights: a resumed run may have others."""

@@ -493,8 +493,14 @@ class Trainer:
             raise
 
     def _is_better(self, measured: Mapping[str, float]) -> bool:
-        """Compare AP with the best so far. An equal one is the best too, but tries patience."""
+        """Compare AP with the best so far. An equal one is the best too, but tries patience.
+
+        An epoch whose loss on the validation images is not finite is never the best.
+        """
         state = self.state
+        if not math.isfinite(measured.get("validation_loss", 0.0)):
+            state.unimproved += 1
+            return False
         value = measured["AP"] if math.isfinite(measured["AP"]) else -1.0
         before = -math.inf if state.best is None else state.best
         state.unimproved = 0 if value > before else state.unimproved + 1

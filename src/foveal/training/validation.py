@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from foveal.models.retinanet import RetinaNet
     from foveal.structures import Detections
     from foveal.training.reporters import Reporter
+    from foveal.training.validation_loss import ImageLoss, ValidationLoss
 
 Detect = Callable[["RetinaNet", list[Path]], "list[Detections]"]
 """A model's detections in images, in the images' order, low scores among them."""
@@ -48,24 +49,34 @@ class Validation:
         data: the images, with the model's classes.
         detect: finds the objects.
         max_detections: of an image at most.
+        loss: computes the losses while `detect` looks for objects; None leaves them out.
     """
 
-    def __init__(self, data: Dataset, detect: Detect, *, max_detections: int) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        detect: Detect,
+        *,
+        max_detections: int,
+        loss: ValidationLoss | None = None,
+    ) -> None:
         self._paths = data.paths
         self._targets = data.targets
         self._classes = data.classes
         self._detect = detect
         self._max_detections = max_detections
+        self._loss = loss
         self._best: tuple[dict[str, float], list[Detections]] | None = None
 
     def __call__(self, model: RetinaNet) -> dict[str, float]:
         """The model's numbers, AP among them; the same in all processes."""
-        detections = self._detect_all(model)
-        numbers = broadcast(
-            quick_numbers(
-                detections, self._targets, self._classes, max_detections=self._max_detections
-            )
+        detections, losses = self._detect_all(model)
+        found = quick_numbers(
+            detections, self._targets, self._classes, max_detections=self._max_detections
         )
+        if self._loss is not None:
+            found = found | self._loss.mean(losses)
+        numbers = broadcast(found)
         if self._best is None or not numbers["AP"] < self._best[0]["AP"]:
             self._best = numbers, detections
         return numbers
@@ -79,7 +90,7 @@ class Validation:
         """
         if self._best is not None and _same(self._best[0], numbers):
             return self._best[1]
-        return self._detect_all(model)
+        return self._detect_all(model)[0]
 
     def choose_threshold(self, detections: Sequence[Detections]) -> float:
         """The score threshold of the best F1, for each image's detections."""
@@ -95,8 +106,18 @@ class Validation:
             max_detections=self._max_detections,
         )
 
-    def _detect_all(self, model: RetinaNet) -> list[Detections]:
-        return parallel_map(self._paths, lambda paths: self._detect(model, paths))
+    def _detect_all(self, model: RetinaNet) -> tuple[list[Detections], list[ImageLoss]]:
+        """The detections in all images, and their losses where these are computed."""
+
+        def work(indices: list[int]) -> list[tuple[Detections, ImageLoss | None]]:
+            if self._loss is not None:
+                self._loss.begin(indices, [self._targets[index] for index in indices])
+            detections = self._detect(model, [self._paths[index] for index in indices])
+            losses = [None] * len(indices) if self._loss is None else self._loss.take()
+            return list(zip(detections, losses, strict=True))
+
+        both = parallel_map(range(len(self._paths)), work)
+        return [each for each, _ in both], [loss for _, loss in both if loss is not None]
 
 
 def _same(one: Mapping[str, float], other: Mapping[str, float]) -> bool:

@@ -1,0 +1,138 @@
+"""The loss on validation images, from the same pass through the network that finds objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foveal.data.loading.collate import make_batch
+from foveal.detection.assignment import BACKGROUND
+from foveal.structures import RawOutput, Sample, Target
+
+if TYPE_CHECKING:
+    from foveal.data.loading.prefetch import Input
+    from foveal.detection.criterion import Criterion
+    from foveal.inference.predictor import Observer
+    from foveal.models.retinanet import RetinaNet
+    from foveal.structures import Batch
+
+_MOST_REMEMBERED = 2**25
+"""Anchors whose assignment is kept, 8 bytes each: 256 MB."""
+
+ImageLoss = tuple[float, float, float]
+"""An image's classification loss, box loss and assigned anchors, before anything is divided."""
+
+
+class ValidationLoss:
+    """Computes the training's losses of images while objects are looked for in them.
+
+    Args:
+        criterion: of the training.
+    """
+
+    def __init__(self, criterion: Criterion) -> None:
+        self._criterion = criterion
+        self._indices: Sequence[int] = ()
+        self._targets: Sequence[Target] = ()
+        self._assigned: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
+        self._remembered = 0
+        self._sums: dict[int, ImageLoss] = {}
+
+    def begin(self, indices: Sequence[int], targets: Sequence[Target]) -> None:
+        """Forget the sums of before; the next images are these.
+
+        Args:
+            indices: which of the validation images.
+            targets: what each shows, in original pixels.
+        """
+        self._indices, self._targets, self._sums = indices, targets, {}
+
+    def observer(self, model: RetinaNet) -> Observer:
+        """What a predictor is to tell of each pass through a network."""
+
+        def observe(raw: RawOutput[Any], inputs: list[Input], size: tuple[int, int]) -> None:
+            device = model.mean.device
+            tensors = RawOutput(
+                *(
+                    tuple(torch.as_tensor(level)[: len(inputs)].to(device) for level in levels)
+                    for levels in (raw.logits, raw.deltas)
+                )
+            )
+            batch = make_batch(
+                [(self._sample(item), item.origin.placement) for item in inputs],
+                images=np.empty((len(inputs), 1, 1, 3), np.uint8),
+            ).to(device)
+            anchors = model.anchors(*size)
+            with torch.inference_mode():
+                matched = self._matched(anchors, batch, inputs, size)
+                parts = self._criterion.sums(tensors, anchors, batch, matched)
+            assigned = (matched >= 0).sum(dim=1)
+            rows = torch.stack([part.double() for part in (*parts, assigned)], dim=1).tolist()
+            for item, row in zip(inputs, rows, strict=True):
+                self._sums[item.index] = (row[0], row[1], row[2])
+
+        return observe
+
+    def take(self) -> list[ImageLoss]:
+        """What was computed, for each of the images."""
+        return [self._sums[index] for index in range(len(self._targets))]
+
+    def mean(self, losses: Sequence[ImageLoss]) -> dict[str, float]:
+        """The losses over all images, divided as in training, as if they were one batch.
+
+        Args:
+            losses: of all images.
+        """
+        if not losses:
+            return {}
+        sums = np.asarray(losses, np.float64)
+        assigned = np.maximum(1, sums[:, 2])
+        if self._criterion.divide_by == "image":
+            classification, box = (sums[:, :2] / assigned[:, None]).mean(axis=0)
+        else:
+            classification, box = sums[:, :2].sum(axis=0) / max(1.0, sums[:, 2].sum())
+        box *= self._criterion.box_weight
+        return {
+            "validation_loss": float(classification + box),
+            "validation_classification": float(classification),
+            "validation_box": float(box),
+        }
+
+    def _matched(
+        self, anchors: Tensor, batch: Batch, inputs: Sequence[Input], size: tuple[int, int]
+    ) -> Tensor:
+        """Which object each anchor gets, [B, A]: remembered, since images and anchors stay.
+
+        Assigning takes as long as the network where objects are many. Few anchors get an object or
+        are ignored; only these are kept.
+        """
+        keys = [(self._indices[item.index], *size) for item in inputs]
+        if all(key in self._assigned for key in keys):
+            known = torch.full((len(inputs), len(anchors)), BACKGROUND, device=anchors.device)
+            for row, key in enumerate(keys):
+                places, values = self._assigned[key]
+                known[row, places.to(anchors.device).long()] = values.to(anchors.device).long()
+            return known
+        matched = self._criterion.match(anchors, batch)
+        for key, row in zip(keys, matched.cpu(), strict=True):
+            places = torch.nonzero(row != BACKGROUND)[:, 0]
+            if self._remembered + len(places) > _MOST_REMEMBERED:
+                break
+            self._assigned[key] = places.int(), row[places].int()
+            self._remembered += len(places)
+        return matched
+
+    def _sample(self, item: Input) -> Sample:
+        """An input with what it shows, in input pixels; boxes without area are left out."""
+        target = self._targets[item.index]
+        kept = (target.boxes[:, 2:] > target.boxes[:, :2]).all(axis=1)
+        target = Target(
+            item.origin.placement.to_input(target.boxes[kept]),
+            target.labels[kept],
+            target.ignored[kept],
+        )
+        return Sample(item.sample.image, target, item.sample.name)
