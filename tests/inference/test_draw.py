@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -53,8 +54,6 @@ def test_without_an_image_or_with_another_one_it_says_so():
 
 @pytest.mark.parametrize("bands", [2, 5])
 def test_files_with_other_numbers_of_bands(bands, tmp_path):
-    import tifffile
-
     values = np.full((30, 40, bands), 80, np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", planarconfig="contig")
     found = detections(path=tmp_path / "a.tif")
@@ -64,8 +63,6 @@ def test_files_with_other_numbers_of_bands(bands, tmp_path):
 
 
 def test_16_bits_are_spread_over_the_grays(tmp_path):
-    import tifffile
-
     values = np.linspace(0, 900, 30 * 40).reshape(30, 40).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", values)
     found = detections(path=tmp_path / "a.tif")
@@ -75,8 +72,8 @@ def test_16_bits_are_spread_over_the_grays(tmp_path):
 
 
 def test_a_deep_file_is_decoded_once(tmp_path, monkeypatch):
-    values = np.linspace(0, 900, 30 * 40).reshape(30, 40).astype(np.uint16)
-    Image.fromarray(values).save(tmp_path / "a.tif")
+    values = np.linspace(0, 900, 30 * 40 * 3).reshape(30, 40, 3).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb")
     decoded = []
 
     def read_tiff(file, **options):
