@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tests.data.formats.fuzzing.dice import Dice
 from tests.data.formats.fuzzing.pictures import make_folder
 from tests.data.formats.fuzzing.properties import Failure, small_files
-from tests.data.formats.fuzzing.trials import CHOICES, FORMATS, SHARES, TRIALS
+from tests.data.formats.fuzzing.trials import CHOICES, NAMES, SHARES, trials_of
 
 FILES = 500
 """Of each format; `python -m tests.data.formats.fuzzing` tries as many as one wants."""
@@ -21,8 +21,9 @@ def outer() -> Path:
     return make_folder()
 
 
-@pytest.mark.parametrize("trial", TRIALS)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    ("name", "trial"), [(name, trial) for name in NAMES for trial in trials_of(name)]
+)
 def test_files_of_a_format(
     name: str, trial: str, outer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -39,7 +40,7 @@ def test_files_of_a_format(
     @given(CHOICES)
     def check(content: bytes) -> None:
         try:
-            TRIALS[trial](Dice(content), outer / "data", name)
+            trials_of(name)[trial](Dice(content), outer / "data", name)
         except Failure as error:
             pytest.fail(f"{error}\nfiles: {small_files(outer / 'data')}")
 

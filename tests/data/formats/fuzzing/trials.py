@@ -14,12 +14,15 @@ from tests.data.formats.fuzzing.properties import (
     read_hostile,
     read_without_harm,
 )
+from tests.data.formats.fuzzing.results import read_broken_results, read_results_as_written
 from tests.data.formats.fuzzing.round_trips import write_and_read
 from tests.data.formats.fuzzing.scenes import Written
 
 from foveal.data.formats import FORMATS
 
-__all__ = ["CHOICES", "FORMATS", "SHARES", "TRIALS", "Trial"]
+__all__ = ["CHOICES", "NAMES", "SHARES", "TRIALS", "Trial", "trials_of"]
+
+NAMES = (*FORMATS, "coco_results")
 
 Trial = Callable[[Dice, Path, str], None]
 
@@ -56,3 +59,11 @@ TRIALS: dict[str, Trial] = {
     "hostile": hostile,
     "again": write_and_read,
 }
+
+RESULTS: dict[str, Trial] = {"sound": read_results_as_written, "broken": read_broken_results}
+"""What is tried with COCO's result files."""
+
+
+def trials_of(name: str) -> dict[str, Trial]:
+    """What is tried with a format, or with "coco_results"."""
+    return RESULTS if name == "coco_results" else TRIALS
