@@ -22,7 +22,6 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=20_000, help="files of each format")
     parser.add_argument("--format", action="append", choices=NAMES, help="these alone")
     parser.add_argument("--trial", action="append", choices=TRIALS, help="these alone")
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     outer = make_folder()
     empty = outer / "working"
