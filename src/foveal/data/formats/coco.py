@@ -464,7 +464,7 @@ def _fault(
             f"(the first are: {listed})."
         )
     if not isinstance(category, (int, str)) or category not in classes:
-        listed = ", ".join(str(key)[:60] for key in list(classes)[:20]) or "none"
+        listed = ", ".join(repr(key)[:60] for key in list(classes)[:20]) or "none"
         return "unknown class", (
             f"category_id {repr(category)[:60]} has no name. Expected one of the ids in "
             f'"categories": {listed}.'

@@ -58,7 +58,8 @@ def watching(folder: Path) -> Iterator[list[str]]:
     _outside.clear()
     _allowed = (str(folder), os.getcwd())  # noqa: PTH109
     above = folder.parent
-    _listed = (str(above), *(str(above / name) for name in IMAGE_FOLDERS))
+    # Importing a module lists the folders of the path.
+    _listed = (*sys.path, str(above), *(str(above / name) for name in IMAGE_FOLDERS))
     try:
         yield _outside
     finally:
