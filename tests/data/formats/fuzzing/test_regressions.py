@@ -155,7 +155,8 @@ def test_a_file_is_read_as_it_is_written(case: tuple, named: bool, tmp_path: Pat
 def test_an_error_about_an_id_with_a_line_break_is_one_line(tmp_path: Path) -> None:
     place_picture(tmp_path / "a.png", 64, 48)
     text = (
-        '{"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": "a\\nb", "name": "x"}],'
+        '{"images": [{"id": 1, "file_name": "a.png"}],'
+        ' "categories": [{"id": "a\\nb", "name": "x"}],'
         ' "annotations": [{"image_id": 1, "category_id": 4, "bbox": [1, 2, 3, 4]}]}'
     )
     (tmp_path / "a.json").write_text(text, encoding="utf-8")
