@@ -46,7 +46,7 @@ def test_cells_are_counted(smears, tmp_path, capsys):
     load("cells").main([str(tmp_path / "voc"), "--out", str(tmp_path / "out"), *SMALL])
     with (tmp_path / "out" / "counts.csv").open() as file:
         header, *rows = csv.reader(file)
-    assert header == ["image", "normal", "infected", "platelet", "total"]
+    assert header == ["image", "normal", "infected", "platelet", "total", "capped"]
     assert len(rows) == 4
     assert (tmp_path / "out" / "evaluation" / "report.html").is_file()
     assert "AP50 0." in capsys.readouterr().out

@@ -135,9 +135,10 @@ def test_measuring_with_it(
     out, _ = run
     numbers = []
     for model in (out, out / "best.xml", out / "best.safetensors"):
-        code, _, error = foveal("evaluate", model, smears / "test.json", "--out", tmp_path / "eval")
+        measured = tmp_path / f"measured{len(numbers)}"
+        code, _, error = foveal("evaluate", model, smears / "test.json", "--out", measured)
         assert code == 0, error
-        numbers.append(json.loads((tmp_path / "eval" / "metrics.json").read_text()))
+        numbers.append(json.loads((measured / "metrics.json").read_text()))
     assert numbers[0] == numbers[1]
     assert numbers[0]["AP"] == pytest.approx(numbers[2]["AP"], abs=0.01)
     assert numbers[0]["score_threshold"] == numbers[2]["score_threshold"]
