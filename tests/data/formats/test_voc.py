@@ -135,3 +135,12 @@ def test_an_object_without_a_box_is_told_and_the_others_stay(
     lay(tmp_path / "a.xml", f"<object><name>cell</name>{shape}</object>", thing(1, 2, 3, 4))
     assert voc.read(tmp_path).records[0].boxes.tolist() == [[1, 2, 3, 4]]
     assert "1 x no box. Left out. First: a.xml, object 1: it has no <bndbox>" in caplog.text
+
+
+def test_a_folder_of_that_name_is_no_image(tmp_path: Path, picture: Callable) -> None:
+    picture(tmp_path / "images" / "images.jpg")
+    (tmp_path / "annotations").mkdir()
+    text = "<annotation><filename>images</filename></annotation>"
+    (tmp_path / "annotations" / "images.xml").write_text(text)
+    (record,) = voc.read(tmp_path)
+    assert record.path == tmp_path / "images" / "images.jpg"

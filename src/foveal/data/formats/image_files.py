@@ -313,8 +313,8 @@ class ImageFinder:
 
     def _holds(self, folder: str, name: str) -> bool:
         names = self._names(folder)
-        if name in names:
-            return True
+        if name in names:  # folders are seldom called like images
+            return has_image_ending(name) or not os.path.isdir(f"{folder}/{name}")
         if name.endswith("]"):  # a page of a stack, such as stack.tif[3]
             stack, page = split_page_name(name)
             return page is not None and self._holds(folder, stack)
