@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from foveal.cli import app
 from foveal.cli.data_options import make_options, with_valid
+from foveal.config import PRESETS
 from foveal.data.formats import read
 from foveal.errors import DataError
 
@@ -37,6 +38,14 @@ def test_every_command_that_takes_data_has_the_options(words: tuple[str, ...]) -
     names = {name for parameter in find_command(words).params for name in parameter.opts}
     assert names.issuperset(OPTIONS)
     assert ("--valid" in names) == ("--valid-images" in names)
+
+
+def test_the_help_shows_what_is_given_and_names_every_preset() -> None:
+    shown = {param.name: param for param in find_command(("train",)).params}
+    assert shown["overrides"].metavar == "SECTION.NAME=VALUE"
+    assert all(preset in shown["preset"].help for preset in PRESETS)
+    names = list(shown)
+    assert names.index("valid_images") == names.index("images") + 1
 
 
 def make_options_of(**given: Any) -> Any:

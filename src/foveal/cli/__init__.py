@@ -51,14 +51,15 @@ def root(
     """RetinaNet end to end: from labeled images to a trained, measured object detector."""
 
 
+# In the order of use.
 app.command()(demo)
-app.add_typer(data_app)
 app.command()(anchors)
-app.command()(evaluate)
 app.command()(train)
+app.command()(evaluate)
 app.command()(predict)
-app.command("import")(import_checkpoint)
 app.command()(export)
+app.command("import")(import_checkpoint)
+app.add_typer(data_app)
 
 
 def main() -> None:

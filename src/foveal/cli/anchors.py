@@ -30,18 +30,30 @@ def anchors(
     options: DataOptions,
     size: Annotated[
         str | None,
-        typer.Option(help="Shorter side of the network's input, or 'native' for unscaled images."),
+        typer.Option(
+            metavar="PIXELS",
+            help="Shorter side of the network's input, or 'native' for unscaled images.",
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write the anchors as settings, for --config.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the anchors as settings, for --config of train."),
     ] = None,
     picture: Annotated[
         Path | None,
-        typer.Option(help="Write a picture (.svg, .png); with --out it is beside it by default."),
+        typer.Option(
+            metavar="FILE",
+            help="Write a picture (.svg, .png); with --out it is beside it by default.",
+        ),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="Settings to start from, TOML.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings to start from, TOML.")
+    ] = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="section.name=value; several times.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="SECTION.NAME=VALUE", help="A single setting; several times."
+        ),
     ] = None,
 ) -> None:
     """Fit anchors to a data set and say how many objects they reach."""

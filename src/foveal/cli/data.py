@@ -8,7 +8,9 @@ from foveal.cli.data_check import CheckCommand, check
 from foveal.cli.data_convert import convert
 
 data_app = typer.Typer(
-    name="data", help="Check, convert and look at data sets.", no_args_is_help=True
+    name="data",
+    help="Check data sets before anything else, and convert them.",
+    no_args_is_help=True,
 )
 
 data_app.command("check", cls=CheckCommand)(check)

@@ -50,7 +50,7 @@ def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help=f"Annotations: {ADDRESS}.")],
     options: DataOptions,
     valid: Annotated[
-        str | None, typer.Option(help="The validation data that belongs to it.")
+        str | None, typer.Option(metavar="DATA", help="The validation data that belongs to it.")
     ] = None,
     valid_images: ValidImages = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
@@ -58,16 +58,19 @@ def check(
         bool,
         typer.Option(
             "--decode",
-            help="Open every image too: broken, of another size. Also said by --images alone, "
-            "without a folder.",
+            help="Decode every image too, not only look at its header and ending. Also said by "
+            "--images alone, without a folder.",
         ),
     ] = False,
     size: Annotated[
-        str, typer.Option(help="Shorter side of the network's input, or 'native'.")
+        str,
+        typer.Option(metavar="PIXELS", help="Shorter side of the network's input, or 'native'."),
     ] = "640",
     strict: Annotated[bool, typer.Option("--strict", help="Let doubts count as faults.")] = False,
 ) -> None:
     """Find what is wrong with a data set before training does.
+
+    Boxes that can't be right are shown, whatever --bad-boxes says.
 
     Exit code 0: no faults; 1: faults (with --strict, doubts too); 2: it can't be read at all.
     """

@@ -125,6 +125,7 @@ Ignore = Annotated[
     ),
 ]
 
+_VALID_IMAGES = "valid_images"
 _OPTIONS: dict[str, tuple[Any, Any]] = {
     "data_format": (FormatName, None),
     "images": (ImageFolder, None),
@@ -147,17 +148,18 @@ def takes_data(command: Callable[..., None]) -> Callable[..., None]:
     """
     hints = get_type_hints(command, localns={"DataOptions": object}, include_extras=True)
     own = inspect.signature(command).parameters
-    parameters = [
-        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+    by_name = {
+        name: parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in own.items()
         if name != "options"
-    ]
-    parameters += [
-        inspect.Parameter(
+    }
+    for name, (annotation, default) in _OPTIONS.items():
+        by_name[name] = inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
         )
-        for name, (annotation, default) in _OPTIONS.items()
-    ]
+        if name == "images" and _VALID_IMAGES in by_name:  # where the help shows it
+            by_name[_VALID_IMAGES] = by_name.pop(_VALID_IMAGES)
+    parameters = list(by_name.values())
 
     @wraps(command)
     def with_options(**given: Any) -> None:

@@ -44,12 +44,15 @@ def evaluate(
     model: Annotated[
         Path,
         typer.Argument(
+            metavar="MODEL",
             help="A model file (.safetensors), an exported model (.xml, .onnx), the folder of a "
-            "run, or COCO results (.json)."
+            "run, or COCO results (.json).",
         ),
     ],
     data: Annotated[str, typer.Argument(metavar="DATA", help=f"Labeled images: {ADDRESS}.")],
-    out: Annotated[Path, typer.Option(help="The folder for metrics.json and report.html.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The folder for metrics.json and report.html.")
+    ],
     options: DataOptions,
     score_threshold: Annotated[
         float | None,
@@ -70,7 +73,9 @@ def evaluate(
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images in one pass (models).")] = 8,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps (models).")] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps (models).")
+    ] = "auto",
     precision: Annotated[
         Precision, typer.Option(help="How to compute (models); as for foveal predict.")
     ] = "auto",

@@ -39,7 +39,9 @@ class Destination(StrEnum):
 def export(
     model: Annotated[
         Path,
-        typer.Argument(help="A model file, or the folder of a run.", show_default=False),
+        typer.Argument(
+            metavar="MODEL", help="A model file, or the folder of a run.", show_default=False
+        ),
     ],
     destination: Annotated[
         Destination,
@@ -54,6 +56,7 @@ def export(
     out: Annotated[
         Path,
         typer.Option(
+            metavar="FILE",
             help="The file to write: .xml, .onnx, .pt2, .pth; for Triton a folder, which is "
             "called as the model is to be.",
             show_default=False,

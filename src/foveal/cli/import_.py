@@ -19,17 +19,21 @@ class Source(StrEnum):
 
 
 def import_checkpoint(
-    checkpoint: Annotated[Path, typer.Argument(help="The file to read; no code in it is run.")],
-    out: Annotated[Path, typer.Option("--out", help="The model file to write.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="The file to read; no code in it is run.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The model file to write.")],
     source: Annotated[
         Source, typer.Option("--from", help="The library that the checkpoint comes from.")
     ] = Source.TORCHVISION,
     classes: Annotated[
-        Path | None, typer.Option(help="A text file with one class name a line.")
+        Path | None, typer.Option(metavar="FILE", help="A text file with one class name a line.")
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="section.name=value, more than once if need be."),
+        typer.Option(
+            "--set", metavar="SECTION.NAME=VALUE", help="A single setting; several times."
+        ),
     ] = None,
 ) -> None:
     """Turn a foreign checkpoint into a model that gives the same detections.

@@ -33,15 +33,19 @@ def predict(
     model: Annotated[
         Path,
         typer.Argument(
+            metavar="MODEL",
             help="A model file (.safetensors), an exported model (.xml, .onnx), or the folder of a "
             "run, of which the fastest file for this machine is taken.",
             show_default=False,
         ),
     ],
     images: Annotated[
-        list[str], typer.Argument(help="Images, folders or globs.", show_default=False)
+        list[str],
+        typer.Argument(metavar="IMAGES", help="Images, folders or globs.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option(help="The folder for pictures and tables.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The folder for pictures and tables.")
+    ],
     score_threshold: Annotated[
         float | None,
         typer.Option(
@@ -54,10 +58,19 @@ def predict(
     ] = None,
     nms: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Overlap (IoU) above which the lesser of two goes."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Overlap (IoU) above which the lesser of two goes; without it the model's own.",
+        ),
     ] = None,
     max_detections: Annotated[
-        int | None, typer.Option(min=1, help="How many detections of an image at most.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many detections of an image at most; without it the model's own, which "
+            "follows the images that it was trained on.",
+        ),
     ] = None,
     class_agnostic: Annotated[
         bool | None,
@@ -70,9 +83,14 @@ def predict(
     batch: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 8,
     flip: Annotated[bool, typer.Option("--flip", help="Look at mirrored images too.")] = False,
     scales: Annotated[
-        str, typer.Option(help="Scales to look at, such as 0.8,1,1.25; all are merged.")
+        str,
+        typer.Option(
+            metavar="S,S,...", help="Scales to look at, such as 0.8,1,1.25; all are merged."
+        ),
     ] = "1",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")
+    ] = "auto",
     precision: Annotated[
         Precision,
         typer.Option(help="What to compute in; auto: what is fastest here."),

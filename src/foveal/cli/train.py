@@ -45,33 +45,44 @@ def train(
         ),
     ],
     options: DataOptions,
-    out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="The run's folder.", show_default=False)
+    ] = None,
     valid: Annotated[
         str | None,
         typer.Option(
+            metavar="DATA",
             help="The validation images; without them a part of DATA is held out.",
             show_default=False,
         ),
     ] = None,
     valid_images: ValidImages = None,
     preset: Annotated[
-        str, typer.Option(help="Where the settings begin: standard, light, paper, ...")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Where the settings begin: standard, light, paper, torchvision, torchvision_v2.",
+        ),
     ] = "standard",
     config: Annotated[
         Path | None,
-        typer.Option(help="Settings as TOML, on top of the preset.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Settings as TOML, on top of the preset.", show_default=False
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="section.name=value, on top of both; several times.",
+            metavar="SECTION.NAME=VALUE",
+            help="A single setting, on top of both; several times.",
             show_default=False,
         ),
     ] = None,
     start: Annotated[
         Path | None,
         typer.Option(
+            metavar="MODEL",
             help="A model file, or a run, to begin from: its weights (class by class, by name), "
             "network, anchors, preparation and decoding, where --config or --set say nothing else.",
             show_default=False,
