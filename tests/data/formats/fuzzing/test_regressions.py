@@ -105,7 +105,7 @@ CASES: dict[str, tuple[str, dict[str, str], tuple[str, ...], tuple[str, ...], li
         "yolo",
         {
             "data.yaml": "train: train.txt\nnames: [cell]\n",
-            "train.txt": "/home/me/set/images/50%25.png\n/home/me/set/images/i?j.png\n",
+            "train.txt": "/data/set/images/50%25.png\n/data/set/images/i?j.png\n",
             "labels/50%25.txt": "0 0.5 0.5 0.2 0.2\n",
         },
         ("images/50%25.png", "images/i?j.png"),
