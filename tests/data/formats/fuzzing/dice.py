@@ -1,4 +1,4 @@
-"""Choices taken from bytes, so that hypothesis makes, varies and shrinks what is built of them."""
+"""Choices taken from bytes: whatever bytes there are, something is built of them."""
 
 from __future__ import annotations
 

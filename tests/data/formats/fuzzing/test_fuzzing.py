@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from tests.data.formats.fuzzing.dice import Dice
 from tests.data.formats.fuzzing.pictures import make_folder
 from tests.data.formats.fuzzing.properties import Failure, small_files
-from tests.data.formats.fuzzing.trials import CHOICES, NAMES, SHARES, trials_of
+from tests.data.formats.fuzzing.trials import NAMES, SHARES, throw_dice, trials_of
 
 FILES = 500
 """Of each format; `python -m tests.data.formats.fuzzing` tries as many as one wants."""
@@ -28,20 +26,9 @@ def test_files_of_a_format(
     name: str, trial: str, outer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-
-    @settings(
-        max_examples=round(FILES * SHARES[trial]),
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(CHOICES)
-    def check(content: bytes) -> None:
+    files = round(FILES * SHARES[trial])
+    for number, dice in enumerate(throw_dice(files, f"{name} {trial}")):
         try:
-            trials_of(name)[trial](Dice(content), outer / "data", name)
+            trials_of(name)[trial](dice, outer / "data", name)
         except Failure as error:
-            pytest.fail(f"{error}\nfiles: {small_files(outer / 'data')}")
-
-    check()
+            pytest.fail(f"data set {number}: {error}\nfiles: {small_files(outer / 'data')}")
