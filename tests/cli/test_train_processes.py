@@ -44,7 +44,7 @@ def test_two_processes_make_one_run(data, tmp_path):
         "images held out",
         "epoch 1, loss",
         "epoch 2, loss",
-        "Best:",
+        "Kept:",
     ):
         assert everything.count(words) == 1, everything
     assert sorted(path.name for path in out.iterdir()) == [

@@ -21,7 +21,7 @@ from foveal.cli.train import train
 from foveal.distributed import is_first_process
 from foveal.errors import FovealError, TrainingDiverged
 
-SECONDS_TO_BE_ENDED = 2.0
+SECONDS_TO_BE_ENDED = 6.0
 """Where one of several processes fails, torchrun ends the others: they wait for that before they
 speak, so that what all of them would say is said by the first one alone."""
 
