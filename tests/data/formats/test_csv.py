@@ -236,3 +236,11 @@ def test_numbers_of_classes_may_be_written_as_fractions(read_text: Callable[...,
     assert data.classes == ("ant", "dog")
     assert data.records[0].labels.tolist() == [1, 0]
     assert read_text("a.png,1,2,11,14,1.5\n", classes="1.5,0\n").classes == ("1.5",)
+
+
+def test_a_header_with_line_breaks_is_quoted_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('"x.jpg","nan-->\n""image","x_min"\n')
+    with pytest.raises(DataError) as caught:
+        read(tmp_path / "a.csv", "csv")
+    assert "\n" not in str(caught.value)
+    assert r"nan-->\n" in str(caught.value)

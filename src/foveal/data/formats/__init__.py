@@ -19,7 +19,7 @@ from foveal.data.formats.stacks import choose_page
 from foveal.data.formats.units import parse_reading
 from foveal.errors import DataError
 from foveal.files import writing
-from foveal.text import as_text, counted, is_text
+from foveal.text import as_text, counted, is_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -104,6 +104,11 @@ def read_splits(
     except OSError as error:
         where = error.filename or os.fspath(address)
         raise DataError(f"{where} can't be read: {error.strerror or error}.") from error
+    except DataError as error:
+        # A message quotes what stands in files, which may hold line breaks.
+        if (message := printable(str(error), lines=False)) == str(error):
+            raise
+        raise type(error)(message) from error
     data, indices, start = parts[0], {}, 0
     for split, part in zip(splits, parts, strict=True):
         indices[split or ""] = list(range(start, start + len(part)))
