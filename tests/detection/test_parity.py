@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tests.models.parity import MEAN, SIZES, STD, Pair, make_pair
@@ -30,7 +32,31 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def case(request: pytest.FixtureRequest, pair: Pair) -> tuple[Pair, Batch, RawOutput]:
     """Both networks, a batch, and what ours says to it."""
     batch = make_batch(*request.param, "cpu")
+    remember_output(pair.foreign)
     return pair, batch, own_output(pair, batch)
+
+
+def remember_output(foreign: Any) -> None:
+    """Let the network take its own output again for the same images: half of the time goes there.
+
+    In training its backbone is as in evaluation here, and its head is the same.
+    """
+    run_backbone, run_head = type(foreign.backbone).forward, type(foreign.head).forward
+    known: list[tuple[torch.Tensor, Any, Any]] = []
+
+    def backbone(images: torch.Tensor) -> Any:
+        if not (known and torch.equal(known[0][0], images)):
+            assert not foreign.backbone.training
+            features = run_backbone(foreign.backbone, images)
+            known[:] = [(images, features, run_head(foreign.head, [*features.values()]))]
+        return known[0][1]
+
+    def head(features: list[torch.Tensor]) -> Any:
+        levels = known[0][1].values()
+        assert all(one is other for one, other in zip(features, levels, strict=True))
+        return known[0][2]
+
+    foreign.backbone.forward, foreign.head.forward = backbone, head
 
 
 def make_batch(height: int, width: int, device: str) -> Batch:
