@@ -1,10 +1,7 @@
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from tests import forked
 from tests.training import two_processes
 
 from foveal.data.synthetic import draw_dataset
@@ -18,26 +15,17 @@ def numbers(folder, kind, name):
     return [line[name] for line in lines if line["kind"] == kind]
 
 
-def launch(command, data, out, *overrides):
-    done = subprocess.run(
-        [*command, Path(two_processes.__file__), data, out, *OVERRIDES, *overrides],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
-
-
 @pytest.mark.slow
 def test_two_processes_are_one_with_the_same_batch(tmp_path):
     draw_dataset(tmp_path / "data", splits={"train": 9}, size=64)
     data = tmp_path / "data" / "train.json"
     two_processes.main(data, tmp_path / "one", *OVERRIDES)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = launch(torchrun, data, tmp_path / "two", "training.accumulate=2")
-    assert "FutureWarning" not in done.stderr
+    accumulated = (*OVERRIDES, "training.accumulate=2")
+    arguments = (data, tmp_path / "two", *accumulated)
+    ended = forked.run(two_processes.main, *arguments, folder=tmp_path, processes=2)
+    for process in ended:
+        assert process.code == 0, process.complaint[-3000:]
+        assert "FutureWarning" not in process.complaint
     for kind, name in (
         ("step", "classification"),
         ("step", "box"),

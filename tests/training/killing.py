@@ -1,4 +1,4 @@
-"""Run, kill and resume tiny runs; started by test_state.py as a process of its own.
+"""Run, kill and resume tiny runs; started by test_state.py in a process of its own.
 
 It forks for every run, so that what is slow at first is paid for once, and prints for each place
 of death in what the resumed run differs from the one that was never killed.
@@ -14,10 +14,8 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from tests.training.conftest import tiny_settings
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from conftest import tiny_settings
 from foveal import files
 from foveal.checkpoints import model_file
 from foveal.data.synthetic import draw_dataset
@@ -151,7 +149,6 @@ def lines_of(folder: Path) -> list[dict]:
 
 
 def main(folder: Path) -> None:
-    torch.set_num_threads(1)
     data = draw_dataset(folder / "data", splits={"train": 11}, size=64)["train"]
     build_model(SETTINGS, len(data.classes))
     make_accelerator()
@@ -168,7 +165,3 @@ def main(folder: Path) -> None:
             "differences": differences(whole, out) if again == 0 else None,
         }
     sys.stdout.write(json.dumps(results) + "\n")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -1,16 +1,15 @@
-"""What processes do together; started by test_validation.py as two gloo processes."""
+"""What processes do together; started by test_validation.py in two gloo processes."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from tests import forked
 from torch import distributed
 
 from foveal.distributed import broadcast, explaining_lost_processes, parallel_map
@@ -21,18 +20,9 @@ from foveal.training.step import TrainStep
 def run(*, processes: int) -> list[dict]:
     """Start the processes; give what each of them found."""
     with tempfile.TemporaryDirectory() as folder:
-        started = [
-            subprocess.Popen(
-                [sys.executable, __file__, folder, str(rank), str(processes)],
-                env=os.environ | {"RANK": str(rank), "OMP_NUM_THREADS": "1"},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for rank in range(processes)
-        ]
-        for process in started:
-            _, complaint = process.communicate(timeout=120)
-            assert process.returncode == 0, complaint
+        arguments = (Path(folder), processes)
+        for ended in forked.run(main, *arguments, folder=Path(folder), processes=processes):
+            assert ended.code == 0, ended.complaint
         return [
             json.loads((Path(folder) / f"{rank}.json").read_text()) for rank in range(processes)
         ]
@@ -68,7 +58,8 @@ def statistics(rank: int) -> list[float]:
     return model.running_mean.tolist()
 
 
-def main(folder: Path, rank: int, processes: int) -> None:
+def main(folder: Path, processes: int) -> None:
+    rank = int(os.environ["RANK"])
     store = distributed.FileStore(str(folder / "store"), processes)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=processes)
     shares = []
@@ -94,7 +85,3 @@ def main(folder: Path, rank: int, processes: int) -> None:
         found["one ends"] = said(wait)
     (folder / f"{rank}.json").write_text(json.dumps(found))
     os._exit(0)  # without taking leave of the group
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

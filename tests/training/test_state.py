@@ -1,12 +1,11 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests import forked
+from tests.training import killing
 
 from foveal.config import make_settings
 from foveal.config.renamed import RENAMED
@@ -32,18 +31,11 @@ def print_of(dataset, *overrides, steps=3):
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
-    script = Path(__file__).with_name("killing.py")
-    done = subprocess.run(
-        [sys.executable, script, tmp_path],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout.splitlines()[-1])
+    (done,) = forked.run(killing.main, tmp_path, folder=tmp_path)
+    assert done.code == 0, done.complaint
+    results = json.loads(done.said.splitlines()[-1])
     expected = {"killed": True, "resumed": True, "differences": []}
-    assert results == dict.fromkeys(results, expected), done.stderr
+    assert results == dict.fromkeys(results, expected), done.complaint
     assert len(results) == 10
 
 

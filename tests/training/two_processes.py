@@ -1,15 +1,12 @@
-"""A tiny run on drawn images; started by test_processes.py, alone and by torchrun."""
+"""A tiny run on drawn images; started by test_distributed.py, alone and in two processes."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
+from tests.training.conftest import tiny_settings
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from conftest import tiny_settings
 from foveal.data.dataset import Dataset
 from foveal.data.formats import coco
 from foveal.models.build import build_model
@@ -17,7 +14,6 @@ from foveal.training import trainer
 
 
 def main(data: Path, out: Path, *overrides: str) -> None:
-    torch.set_num_threads(1)
     dataset: Dataset = coco.read(data)
     settings = tiny_settings("training.warmup_steps=1", "training.learning_rate=0.4", *overrides)
     torch.manual_seed(0)
@@ -30,7 +26,3 @@ def main(data: Path, out: Path, *overrides: str) -> None:
     assert len(result.history) == settings.training.epochs
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
