@@ -314,3 +314,17 @@ def test_a_name_outside_of_which_nothing_is_sure_says_what_is_near(
         read(_coco(tmp_path, ["/old/night/a.png", "/old/night/b.png"]))
     with pytest.raises(DataError, match="no file of that name inside it"):
         read(_coco(tmp_path, ["/old/night/c.png"]))
+
+
+def test_a_file_that_is_there_outside_is_not_replaced_by_its_namesake(
+    tmp_path: Path, picture: Callable
+) -> None:
+    """Detections written beside the images that they name, read where others are called so."""
+    picture(tmp_path / "cells" / "a.png")
+    picture(tmp_path / "found" / "other" / "a.png")
+    table = tmp_path / "found" / "a.csv"
+    table.write_text("image_path,xmin,ymin,xmax,ymax,label\n../cells/a.png,1,2,30,40,cell\n")
+    with pytest.raises(DataError, match=r"lies outside .* that file is there.* --images FOLDER"):
+        read(table)
+    (record,) = read(table, images=tmp_path / "cells")
+    assert record.path == tmp_path / "cells" / "a.png"

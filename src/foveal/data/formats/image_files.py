@@ -491,6 +491,8 @@ class ImageFinder:
         """
         if any(entry.several for entry in lost):
             return {}
+        if self.images is None and any(map(self._is_there, lost)):
+            return {}  # what is named is no other file of that name
         common = _common([entry.parts[:-1] for entry in lost])
         lowest = max(entry.outside for entry in lost)
         for dropped in range(lowest, common + 1):
@@ -508,6 +510,16 @@ class ImageFinder:
                 self._tell_relocated(lost, before, roots[0], len(lost), policy)
                 return {e.name: f"{roots[0]}/{'/'.join(e.parts[dropped:])}" for e in lost}
         return {} if self.images is None else self._one_by_one(lost, claimed, policy)
+
+    def _is_there(self, entry: _Lost) -> bool:
+        """Whether a name leads to a file outside the data, which is not opened."""
+        if not entry.leads_out:
+            return False
+        text = entry.name.replace("\\", "/")
+        beside = [base for kind, base in self._bases if kind == _BESIDE]
+        return "\0" not in text and any(
+            os.path.isfile(os.path.normpath(os.path.join(base, text))) for base in beside
+        )
 
     def _all_in(
         self, lost: list[_Lost], base: str, dropped: int, kind: int, claimed: set[str]
@@ -608,7 +620,9 @@ class ImageFinder:
         elif entry.leads_out:
             kind = "image outside the data"
             inside = "there is no file of that name inside it"
-            if near:
+            if near and self.images is None and self._is_there(entry):
+                inside = "that file is there"
+            elif near:
                 inside = f"not all names are found in one folder inside it ({near})"
             message = (
                 f"image {entry.name!r} lies outside the data folder {self.root}, and {inside}. "
