@@ -3,7 +3,8 @@
     python -m benchmarks.speed.annotations [--images 10000] [--rounds 5]
 
 Draws a COCO file with about 7.5 objects an image, then times parsing its JSON alone, reading it as
-a data set, and pickling that for a worker.
+a data set, pickling that for a worker, and reading and checking it as `foveal data check` does. The
+images are empty files. The memory is the largest above that of the program's libraries.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import pickle
 import random
+import resource
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +23,9 @@ import foveal
 from benchmarks.lib.machine import print_machine
 from benchmarks.lib.results import print_table, write_result
 from benchmarks.lib.timing import interleave
+from foveal.data.checks.diagnose import InputGrid, diagnose
+from foveal.data.opening import AS_FOUND, read_for_doctor
+from foveal.data.transforms.preparation import Preparation
 
 
 def draw(folder: Path, images: int) -> Path:
@@ -47,6 +52,7 @@ def draw(folder: Path, images: int) -> Path:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     print_machine()
+    before = _gigabytes()
     with tempfile.TemporaryDirectory() as name:
         path = draw(Path(name), options.images)
         data = foveal.read(path)
@@ -57,12 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "foveal.read": lambda: foveal.read(path),
                 "pickle": lambda: pickle.dumps(data),
                 "unpickle": lambda: pickle.loads(pickled),
+                "read and checked": lambda: check(path),
             },
             rounds=options.rounds,
         )
     rows = [{"work": work, "seconds": times["median"]} for work, times in seconds.items()]
     objects = sum(map(len, data))
-    title = f"{len(data):,} images, {objects:,} objects; pickled {len(pickled) / 1e6:.1f} MB"
+    memory = _gigabytes() - before
+    title = f"{len(data):,} images, {objects:,} objects; pickled {len(pickled) / 1e6:.1f} MB; "
+    title += f"at most {memory:.2f} GB"
     print_table(rows, title=title)
     path = write_result(
         "annotations",
@@ -71,9 +80,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         images=len(data),
         objects=objects,
         pickled_megabytes=len(pickled) / 1e6,
+        gigabytes=memory,
         seconds=seconds,
     )
     print("written:", path.name)
+
+
+def check(path: Path) -> None:
+    """What `foveal data check` does, without its output."""
+    grid = InputGrid(Preparation().with_shorter(640))
+    (reading,) = read_for_doctor([(path, AS_FOUND)])
+    diagnose(reading, grid=grid)
+
+
+def _gigabytes() -> float:
+    """The largest memory so far (Linux counts it in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
