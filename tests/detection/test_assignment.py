@@ -1,9 +1,9 @@
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tests import forked
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
@@ -81,32 +81,27 @@ def test_padding_changes_nothing():
     assert torch.equal(assign(ANCHORS, padded, counts), assign(ANCHORS, boxes, counts))
 
 
-MEMORY = """
-from pathlib import Path
-import torch
-from foveal.detection.anchors import AnchorGrid
-from foveal.detection.assignment import assign
-
 def kilobytes(key):
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key):
             return int(line.split()[1])
+    raise AssertionError(f"no {key}")
 
-anchors = AnchorGrid().tensor(800, 1344)
-corner = torch.rand(1, 400, 2) * 700
-boxes = torch.cat([corner, corner + 60], dim=-1)
-assign(anchors[:1000], boxes, torch.tensor([400]))
-Path("/proc/self/clear_refs").write_text("5")
-before = kilobytes("VmRSS")
-assign(anchors, boxes, torch.tensor([400]))
-print((kilobytes("VmHWM") - before) // 1024)
-"""
+
+def say_megabytes_of_a_peak():
+    anchors = AnchorGrid().tensor(800, 1344)
+    corner = torch.rand(1, 400, 2) * 700
+    boxes = torch.cat([corner, corner + 60], dim=-1)
+    assign(anchors[:1000], boxes, torch.tensor([400]))
+    Path("/proc/self/clear_refs").write_text("5")
+    before = kilobytes("VmRSS")
+    assign(anchors, boxes, torch.tensor([400]))
+    sys.stdout.write(str((kilobytes("VmHWM") - before) // 1024))
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="asks Linux for the peak")
-def test_memory_does_not_grow_with_anchors_times_objects():
+def test_memory_does_not_grow_with_anchors_times_objects(tmp_path):
     # The whole matrix of 201,600 x 400 would take 308 MB, and several of them at once.
-    done = subprocess.run(
-        [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) < 150
+    (done,) = forked.run(say_megabytes_of_a_peak, folder=tmp_path)
+    assert done.code == 0, done.complaint
+    assert int(done.said) < 150
