@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from foveal.structures import RawOutput, Sample, Target
 if TYPE_CHECKING:
     from foveal.data.loading.prefetch import Input
     from foveal.detection.criterion import Criterion
-    from foveal.inference.predictor import Observer
     from foveal.models.retinanet import RetinaNet
     from foveal.structures import Batch
 
@@ -51,7 +50,9 @@ class ValidationLoss:
         """
         self._indices, self._targets, self._sums = indices, targets, {}
 
-    def observer(self, model: RetinaNet) -> Observer:
+    def observer(
+        self, model: RetinaNet
+    ) -> Callable[[RawOutput[Any], list[Input], tuple[int, int]], None]:
         """What a predictor is to tell of each pass through a network."""
 
         def observe(raw: RawOutput[Any], inputs: list[Input], size: tuple[int, int]) -> None:
