@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from foveal.data.dataset import Dataset, Record
     from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.records import ImageRow
-    from foveal.data.formats.splits import take_split
-from foveal.data.formats.writing import ImageMode
+    from foveal.data.formats.writing import ImageMode
 
 _META = "meta.json"
 _PNG = b"\x89PNG\r\n\x1a\n"
