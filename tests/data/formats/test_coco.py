@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from foveal.data.formats import coco
+from foveal.data.formats.issues import IssuePolicy
 from foveal.errors import DataError
 
 
@@ -163,7 +164,7 @@ def test_boxes_that_leave_the_image_are_clipped(
     data = coco.read(lay(tmp_path / "a.json", annotations))
     assert data.records[0].boxes.tolist() == [[0, 2, 9.5, 12], [60, 40, 64, 48]]
     assert "1 x box leaves image. Clipped to the image. First: a.json, annotation 2" in caplog.text
-    kept = coco.read(tmp_path / "a.json", bad_boxes="keep")
+    kept = coco.read(tmp_path / "a.json", policy=IssuePolicy("keep"))
     assert kept.records[0].boxes.tolist() == [[-0.5, 2, 9.5, 12], [60, 40, 74, 58]]
 
 
@@ -241,10 +242,10 @@ def test_an_object_without_a_box_is_told_and_the_others_stay(
     assert "1 x no box. Left out. First: a.json, annotation 2" in caplog.text
     assert why in caplog.text
     problems: list = []
-    assert len(coco.read(file, problems=problems).records[0]) == 1
+    assert len(coco.read(file, policy=IssuePolicy(problems=problems)).records[0]) == 1
     assert [problem.kind for problem in problems] == ["no box"]
     with pytest.raises(DataError, match="annotation 2"):
-        coco.read(file, bad_boxes="stop")
+        coco.read(file, policy=IssuePolicy("stop"))
 
 
 def test_ids_and_numbers_as_text_are_matched_and_told_once(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from foveal.data.formats import voc
+from foveal.data.formats.issues import IssuePolicy
 from foveal.errors import DataError
 
 OBJECT = (
@@ -95,7 +96,7 @@ def test_two_files_for_one_image_are_said(
     assert len(voc.read(tmp_path)) == 2
     assert "1 x image twice" in caplog.text
     with pytest.raises(DataError, match=r"a\.png.*ids 'a' and 'b'"):
-        voc.read(tmp_path, bad_boxes="stop")
+        voc.read(tmp_path, policy=IssuePolicy("stop"))
 
 
 def test_objects_inside_parts_are_not_counted_twice(tmp_path: Path) -> None:

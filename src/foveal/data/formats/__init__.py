@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from foveal.data.format_names import FORMATS
 from foveal.data.formats.detect import find_format, load_format
-from foveal.data.formats.issues import reading_boxes
+from foveal.data.formats.issues import IssuePolicy
 from foveal.data.formats.parsing import telling_encodings
 from foveal.data.formats.stacks import choose_page
 from foveal.data.formats.units import parse_reading
@@ -93,10 +93,15 @@ def read_splits(
         reader = load_format(find_format(path) if format is None else format)
         if not path.exists():
             raise DataError(f"{path} does not exist. Expected annotations there.")
-        with _without_collector(), telling_encodings(problems), reading_boxes(boxes):
+        with _without_collector(), telling_encodings(problems):
             parts = [
                 replace(
-                    reader.read(path, split, images=folder, bad_boxes=bad_boxes, problems=problems),
+                    reader.read(
+                        path,
+                        split,
+                        images=folder,
+                        policy=IssuePolicy(bad_boxes, problems, boxes),
+                    ),
                     name=f"{path.name}:{split}",
                 )
                 for split in splits

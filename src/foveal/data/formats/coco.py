@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from foveal.data.dataset import Record
-    from foveal.data.formats.issues import BadBoxes, Kind
+    from foveal.data.formats.issues import Kind
     from foveal.data.formats.writing import ImageMode
 
 _YES = (1, "1")
@@ -41,8 +41,7 @@ def read(
     split: str | None = None,
     *,
     images: Path | None = None,
-    bad_boxes: BadBoxes = "drop",
-    problems: list[AnnotationIssue] | None = None,
+    policy: IssuePolicy | None = None,
 ) -> Dataset:
     """Read a COCO file, or the file of a folder that holds the split.
 
@@ -55,7 +54,7 @@ def read(
         DataError: the file is not COCO, or names an image or category that it does not list.
     """
     file = annotation_file(path, split)
-    policy = IssuePolicy(bad_boxes, problems)
+    policy = policy or IssuePolicy()
     document = read_json(file)
     if not isinstance(document, dict) or not _LISTS & document.keys():
         raise refusal(file, document, wanted=_WANTED)

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.data.dataset import Dataset, Record
-    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.records import ImageRow
     from foveal.data.formats.writing import ImageMode
 
@@ -50,8 +49,7 @@ def read(
     split: str | None = None,
     *,
     images: Path | None = None,
-    bad_boxes: BadBoxes = "drop",
-    problems: list[AnnotationIssue] | None = None,
+    policy: IssuePolicy | None = None,
 ) -> Dataset:
     """Read a CreateML file, or the file of a folder that holds the split.
 
@@ -65,7 +63,7 @@ def read(
     files = annotation_files(path, "createml", called=_CALLED)
     file = file_of_split(files, path, split, called=_CALLED)
     root = path if path.is_dir() else path.parent
-    policy = IssuePolicy(bad_boxes, problems)
+    policy = policy or IssuePolicy()
     documents = {each: _entries(each) for each in files}
     listed = [_image(entry, n, file) for n, entry in enumerate(documents[file], 1)]
     return gather(

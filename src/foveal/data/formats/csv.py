@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
     from pathlib import Path
 
-    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.table_columns import Columns, Rows
     from foveal.data.formats.writing import ImageMode
 
@@ -42,8 +41,7 @@ def read(
     split: str | None = None,
     *,
     images: Path | None = None,
-    bad_boxes: BadBoxes = "drop",
-    problems: list[AnnotationIssue] | None = None,
+    policy: IssuePolicy | None = None,
 ) -> Dataset:
     """Read a CSV file, or the file of a folder that is called as the split.
 
@@ -57,7 +55,7 @@ def read(
         DataError: it is not such a file, or an object can't be right.
     """
     file = annotation_file(path, split)
-    policy = IssuePolicy(bad_boxes, problems)
+    policy = policy or IssuePolicy()
     columns, rows = find_columns(file, read_table(file))
     finder = ImageFinder(file, images=images)
     index, pictures = _pictures(file, rows, columns, finder)

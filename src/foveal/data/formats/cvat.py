@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.data.dataset import Record
-    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.writing import ImageMode
 
 _CORNERS = ("xtl", "ytl", "xbr", "ybr")
@@ -35,8 +34,7 @@ def read(
     split: str | None = None,
     *,
     images: Path | None = None,
-    bad_boxes: BadBoxes = "drop",
-    problems: list[AnnotationIssue] | None = None,
+    policy: IssuePolicy | None = None,
 ) -> Dataset:
     """Read a CVAT file, or the `annotations.xml` of a folder; a split is an image's `subset`.
 
@@ -49,7 +47,7 @@ def read(
         DataError: it is not such a file, the split does not exist, or an object can't be right.
     """
     file = annotation_file(path)
-    policy = IssuePolicy(bad_boxes, problems)
+    policy = policy or IssuePolicy()
     tree = _annotations(file)
     everything = tree.findall("image")
     listed = ((n.text or "").strip() for n in tree.iterfind("meta//labels/label/name"))

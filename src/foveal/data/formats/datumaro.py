@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.data.dataset import Dataset, Record
-    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.records import ImageRow
     from foveal.data.formats.writing import ImageMode
 
@@ -40,8 +39,7 @@ def read(
     split: str | None = None,
     *,
     images: Path | None = None,
-    bad_boxes: BadBoxes = "drop",
-    problems: list[AnnotationIssue] | None = None,
+    policy: IssuePolicy | None = None,
 ) -> Dataset:
     """Read a Datumaro file, or the one of a folder (`annotations/SPLIT.json`) that is the split.
 
@@ -56,7 +54,7 @@ def read(
     file = file_of_split(
         annotation_files(path, "datumaro", called=_CALLED), path, split, called=_CALLED
     )
-    policy = IssuePolicy(bad_boxes, problems)
+    policy = policy or IssuePolicy()
     document = read_json(file)
     if not isinstance(document, dict) or not isinstance(document.get("items"), list):
         raise refusal(file, document, wanted="an object with items and categories")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.data.dataset import Dataset
-    from foveal.data.formats.issues import AnnotationIssue, BadBoxes
+    from foveal.data.formats.issues import IssuePolicy
     from foveal.data.formats.writing import ImageMode
 
 _LARGE = 1 << 20
@@ -47,8 +47,7 @@ class Format(Protocol):
         split: str | None = None,
         *,
         images: Path | None = None,
-        bad_boxes: BadBoxes = "drop",
-        problems: list[AnnotationIssue] | None = None,
+        policy: IssuePolicy | None = None,
     ) -> Dataset:
         """Read a data set of this format."""
         ...

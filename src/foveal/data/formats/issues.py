@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -93,23 +91,6 @@ class AnnotationIssue:
         return f"{self.file.name}, {self.place}: {self.message}"
 
 
-_BOXES: ContextVar[str | None] = ContextVar("boxes", default=None)
-
-
-@contextmanager
-def reading_boxes(boxes: str | None) -> Iterator[None]:
-    """Let every reader in the block read boxes so; None as their formats have them.
-
-    All readers make an IssuePolicy and give it to `records.assemble`, which alone does it: so it
-    need not go through each of them.
-    """
-    token = _BOXES.set(boxes)
-    try:
-        yield
-    finally:
-        _BOXES.reset(token)
-
-
 @dataclass(slots=True)
 class IssuePolicy:
     """Decides for each problem whether reading stops, goes on with a warning, or collects it.
@@ -122,7 +103,7 @@ class IssuePolicy:
 
     bad_boxes: BadBoxes = "drop"
     problems: list[AnnotationIssue] | None = None
-    boxes: str | None = field(default_factory=lambda: _BOXES.get())
+    boxes: str | None = None
     _seen: dict[str, list[AnnotationIssue]] = field(default_factory=dict)
     _notes: dict[str, tuple[int, str]] = field(default_factory=dict)
 

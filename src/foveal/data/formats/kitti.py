@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from foveal.data.dataset import Record
-    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.splits import names_of_split, take_split, tell_other_name
 from foveal.data.formats.writing import ImageMode
 
@@ -45,8 +44,7 @@ def read(
     split: str | None = None,
     *,
     images: Path | None = None,
-    bad_boxes: BadBoxes = "drop",
-    problems: list[AnnotationIssue] | None = None,
+    policy: IssuePolicy | None = None,
 ) -> Dataset:
     """Read a KITTI folder: `label_2` beside `image_2`, in it or in the split's own folder.
 
@@ -59,7 +57,7 @@ def read(
     Raises:
         DataError: there are no label files, the split does not exist, or an object can't be right.
     """
-    policy = IssuePolicy(bad_boxes, problems)
+    policy = policy or IssuePolicy()
     folder = label_folder(path, split)
     everything = _label_files(folder)
     files = _files_of_split(path, folder, everything, split)

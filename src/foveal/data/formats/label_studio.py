@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.data.dataset import Dataset, Record
-    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.records import ImageRow
     from foveal.data.formats.writing import ImageMode
 
@@ -62,8 +61,7 @@ def read(
     split: str | None = None,
     *,
     images: Path | None = None,
-    bad_boxes: BadBoxes = "drop",
-    problems: list[AnnotationIssue] | None = None,
+    policy: IssuePolicy | None = None,
 ) -> Dataset:
     """Read an export as JSON or JSON-MIN, or the file of a folder that holds the split.
 
@@ -80,7 +78,7 @@ def read(
     files = annotation_files(path, "label_studio", called=_CALLED)
     file = file_of_split(files, path, split, called=_CALLED)
     root = path if path.is_dir() else path.parent
-    policy = IssuePolicy(bad_boxes, problems)
+    policy = policy or IssuePolicy()
     tasks = {each: _tasks(each) for each in files}
     return gather(
         list(_images(tasks[file], file, policy)),

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from foveal.data.dataset import Record
-    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.writing import ImageMode
 
 _EXTENTS = ("rectangle", "polygon", "mask", "rotation", "oriented_rectangle")
@@ -43,8 +42,7 @@ def read(
     split: str | None = None,
     *,
     images: Path | None = None,
-    bad_boxes: BadBoxes = "drop",
-    problems: list[AnnotationIssue] | None = None,
+    policy: IssuePolicy | None = None,
 ) -> Dataset:
     """Read a LabelMe file, or all those of a folder and the folders below it.
 
@@ -56,7 +54,7 @@ def read(
     Raises:
         DataError: a file is not LabelMe's, the split does not exist, or a shape can't be right.
     """
-    policy = IssuePolicy(bad_boxes, problems)
+    policy = policy or IssuePolicy()
     root = path.parent if path.is_file() else path
     everything = [path] if path.is_file() else files_below(root, ".json")
     files: Sequence[Path] = everything

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.data.dataset import Record
-    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.writing import ImageMode
 
 NAMES = "class-descriptions-boxable.csv"
@@ -38,8 +37,7 @@ def read(
     split: str | None = None,
     *,
     images: Path | None = None,
-    bad_boxes: BadBoxes = "drop",
-    problems: list[AnnotationIssue] | None = None,
+    policy: IssuePolicy | None = None,
 ) -> Dataset:
     """Read an OpenImages file, or the one of a folder whose name begins with the split.
 
@@ -52,7 +50,7 @@ def read(
         DataError: it is not such a file, or an object can't be right.
     """
     file = annotation_file(path, split, no_data=_NO_DATA)
-    policy = IssuePolicy(bad_boxes, problems)
+    policy = policy or IssuePolicy()
     place, rows = _table(file, _NEEDED)
     finder = ImageFinder(file, images=images)
     index: dict[str, int] = {}

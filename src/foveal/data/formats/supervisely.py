@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.data.dataset import Dataset, Record
-    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.records import ImageRow
     from foveal.data.formats.writing import ImageMode
 
@@ -48,8 +47,7 @@ def read(
     split: str | None = None,
     *,
     images: Path | None = None,
-    bad_boxes: BadBoxes = "drop",
-    problems: list[AnnotationIssue] | None = None,
+    policy: IssuePolicy | None = None,
 ) -> Dataset:
     """Read a project's folder, one of its data sets or one annotation; a split is a data set.
 
@@ -73,7 +71,7 @@ def read(
     where = folder if split is None else folder / split
     if not (files or (where / _META).is_file() or (where / "ann").is_dir()):
         raise DataError(f"{where}: no annotations. Expected {where}/ann/IMAGE.json (Supervisely).")
-    policy = IssuePolicy(bad_boxes, problems)
+    policy = policy or IssuePolicy()
     classes = _classes(folder)
     more: set[str] = set()
     if not classes and files != everything:

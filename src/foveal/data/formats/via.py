@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.data.dataset import Dataset, Record
-    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.records import ImageRow
     from foveal.data.formats.writing import ImageMode
 
@@ -50,8 +49,7 @@ def read(
     split: str | None = None,
     *,
     images: Path | None = None,
-    bad_boxes: BadBoxes = "drop",
-    problems: list[AnnotationIssue] | None = None,
+    policy: IssuePolicy | None = None,
 ) -> Dataset:
     """Read a project or an export of VIA 1 or 2 (JSON or CSV), or the file of a folder's split.
 
@@ -67,7 +65,7 @@ def read(
     """
     files = _files(path)
     file = file_of_split(files, path, split, called=_CALLED)
-    policy = IssuePolicy(bad_boxes, problems)
+    policy = policy or IssuePolicy()
     documents = {each: _document(each) for each in files}
     chosen = _class_attribute(documents.values())
     attribute, others = chosen

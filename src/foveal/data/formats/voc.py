@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from foveal.data.dataset import Record
-    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.writing import ImageMode
 
 _SHOWN = 5
@@ -59,8 +58,7 @@ def read(
     split: str | None = None,
     *,
     images: Path | None = None,
-    bad_boxes: BadBoxes = "drop",
-    problems: list[AnnotationIssue] | None = None,
+    policy: IssuePolicy | None = None,
     corners: Corners = "edges",
 ) -> Dataset:
     """Read a VOC folder: all of its annotations, or those that a split's list names.
@@ -76,7 +74,7 @@ def read(
     """
     if corners not in ("edges", "pixels"):
         raise DataError(f'corners is {corners!r}. Expected "edges" or "pixels".')
-    policy = IssuePolicy(bad_boxes, problems)
+    policy = policy or IssuePolicy()
     root = path.parent if path.is_file() else path
     folder = root if path.is_file() else annotation_folder(root, split)
     files = [path] if path.is_file() else _files_of_split(root, folder, split)

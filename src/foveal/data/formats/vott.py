@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.data.dataset import Dataset, Record
-    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.records import ImageRow
     from foveal.data.formats.writing import ImageMode
 
@@ -43,8 +42,7 @@ def read(
     split: str | None = None,
     *,
     images: Path | None = None,
-    bad_boxes: BadBoxes = "drop",
-    problems: list[AnnotationIssue] | None = None,
+    policy: IssuePolicy | None = None,
 ) -> Dataset:
     """Read a JSON export of VoTT 2, a project (`.vott`) or the `-asset.json` files of a folder.
 
@@ -58,7 +56,7 @@ def read(
         DataError: nothing of VoTT is there, the split does not exist, or an object can't be right.
     """
     file, assets, tags = _assets(path, split)
-    policy = IssuePolicy(bad_boxes, problems)
+    policy = policy or IssuePolicy()
     listed = list(_images(assets, policy))
     root = path if path.is_dir() else path.parent
     finder = ImageFinder(file, images=images, more=[root])

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from foveal.data.dataset import Record
-    from foveal.data.formats.issues import BadBoxes
     from foveal.data.formats.writing import ImageMode
 
 log = logging.getLogger(__name__)
@@ -43,8 +42,7 @@ def read(
     split: str | None = None,
     *,
     images: Path | None = None,
-    bad_boxes: BadBoxes = "drop",
-    problems: list[AnnotationIssue] | None = None,
+    policy: IssuePolicy | None = None,
 ) -> Dataset:
     """Read a YOLO data set: its data.yaml or obj.data, or the folder that holds one.
 
@@ -58,7 +56,7 @@ def read(
             file, or an object can't be right.
         ImageError: an image with objects can't be read.
     """
-    policy = IssuePolicy(bad_boxes, problems)
+    policy = policy or IssuePolicy()
     header = read_header(path, images=images)
     finder = ImageFinder(header.file, images=images, more=header.bases)
     pairs = _all_pairs(header, chosen_splits(header, split), finder, policy)
