@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from foveal.data.dataset import ANY_CLASS
 from foveal.data.formats.issues import AnnotationIssue
 from foveal.data.formats.parsing import read_lines
+from foveal.files import write_text
 from foveal.text import listed
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ def class_source(folder: Path) -> Path | None:
     """The file that `class_file` reads, if there is one."""
     files = (folder / name for name in CLASS_FILES)
     return next((file for file in files if file.is_file()), None)
+
+
+def write_class_file(folder: Path, classes: Iterable[str]) -> None:
+    """Write the list that `class_file` reads: `labels.txt`, one class in a line."""
+    write_text(folder / CLASS_FILES[0], "".join(f"{name}\n" for name in classes))
 
 
 def found_classes(names: Iterable[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.data.formats.class_names import class_file, class_source
+from foveal.data.formats.class_names import class_file, class_source, write_class_file
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.json_files import annotation_files, file_of_split, write_json
@@ -28,7 +28,6 @@ from foveal.data.formats.writing import (
     place_images,
     tidy,
 )
-from foveal.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -102,8 +101,7 @@ def write(
             for i in indices
         ]
         write_json(folder / f"{part}.json", document)
-    text = "".join(f"{name}\n" for name in data.classes)
-    write_text(folder / "labels.txt", text)
+    write_class_file(folder, data.classes)
 
 
 def _written(record: Record, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:

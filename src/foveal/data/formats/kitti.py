@@ -14,6 +14,7 @@ from foveal.data.formats.class_names import (
     class_file,
     class_source,
     found_classes,
+    write_class_file,
 )
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
@@ -104,8 +105,7 @@ def write(
     for record, name in zip(data, names, strict=True):
         text = "".join(_lines(record, data.classes))
         write_text((folder / "label_2" / name).with_suffix(".txt"), text)
-    text = "".join(f"{name}\n" for name in data.classes)
-    write_text(folder / "labels.txt", text)
+    write_class_file(folder, data.classes)
     for part, indices in (parts(data, splits, "") if splits else {}).items():
         (folder / "ImageSets").mkdir(exist_ok=True)
         text = "".join(f"{Path(names[i]).stem}\n" for i in indices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from foveal.data.formats.class_names import class_file, class_source
+from foveal.data.formats.class_names import class_file, class_source, write_class_file
 from foveal.data.formats.extents import (
     Box,
     box_of_points,
@@ -38,7 +38,6 @@ from foveal.data.formats.writing import (
 )
 from foveal.data.images.kinds import IMAGE_ENDINGS
 from foveal.errors import DataError
-from foveal.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -129,8 +128,7 @@ def write(
             for i in indices
         ]
         write_json(folder / f"{part}.json", document)
-    text = "".join(f"{name}\n" for name in data.classes)
-    write_text(folder / "labels.txt", text)
+    write_class_file(folder, data.classes)
 
 
 def _quoted(name: str) -> str:

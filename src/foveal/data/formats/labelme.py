@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.data.dataset import Dataset
 from foveal.data.folders import files_below, folders_in
-from foveal.data.formats.class_names import Labels, class_file, class_source, found_classes
+from foveal.data.formats.class_names import (
+    Labels,
+    class_file,
+    class_source,
+    found_classes,
+    write_class_file,
+)
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.json_kinds import refusal
@@ -118,8 +124,7 @@ def write(
             }
             text = json.dumps(document, ensure_ascii=False, indent=1)
             write_text((folder / part / names[i]).with_suffix(".json"), text)
-    text = "".join(f"{name}\n" for name in data.classes)
-    write_text(folder / "labels.txt", text)
+    write_class_file(folder, data.classes)
 
 
 def _shapes(record: Record, classes: tuple[str, ...]) -> Iterator[dict[str, Any]]:

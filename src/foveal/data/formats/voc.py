@@ -10,7 +10,13 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from foveal.data.dataset import Dataset
 from foveal.data.folders import files_below, files_in, folders_in
-from foveal.data.formats.class_names import Labels, class_file, class_source, found_classes
+from foveal.data.formats.class_names import (
+    Labels,
+    class_file,
+    class_source,
+    found_classes,
+    write_class_file,
+)
 from foveal.data.formats.extents import box_of_points, turned_box
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
@@ -127,8 +133,7 @@ def write(
         indent(tree)
         tree.write(folder / "Annotations" / f"{stem}.xml", encoding="utf-8")
     expect_line_names(data.classes, blanks=True, format_name="VOC")
-    lines = "".join(f"{name}\n" for name in data.classes)
-    write_text(folder / "labels.txt", lines)
+    write_class_file(folder, data.classes)
     for part, indices in (parts(data, splits, "") if splits else {}).items():
         (folder / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
         text = "".join(f"{stems[i]}\n" for i in indices)
