@@ -13,8 +13,8 @@ from foveal.data.folders import files_below, is_junk
 from foveal.data.images.inputs import path_of
 from foveal.data.images.kinds import describe_endings, is_image_file
 from foveal.data.images.pages import Pages, describe_stacks, file_of, page_path, split_page
-from foveal.data.images.reading import count_pages
-from foveal.errors import DataError, FovealError
+from foveal.data.images.reading import pages_of
+from foveal.errors import DataError
 from foveal.text import counted
 from foveal.threads import map_in_threads
 
@@ -102,7 +102,7 @@ def open_stacks(found: FoundImages, page: int | None) -> tuple[FoundImages, str]
         The images, and what was taken of what in one sentence, nothing where there is no such file.
     """
     paths = [each.path for each in found.images]
-    held = list(map_in_threads(_pages, paths))
+    held = list(map_in_threads(pages_of, paths))
     stacks = [(path, pages) for path, pages in zip(paths, held, strict=True) if pages.several]
     if not stacks:
         return found, ""
@@ -124,7 +124,7 @@ def telling_stacks(images: Iterable[ImageLike]) -> Iterator[ImageLike]:
     for image in images:
         path = None if told else path_of(image)
         if path is not None:
-            pages = _pages(path)
+            pages = pages_of(path)
             if pages.count > 1 and pages.unit == "page":
                 told = True
                 log.warning(
@@ -133,16 +133,6 @@ def telling_stacks(images: Iterable[ImageLike]) -> Iterator[ImageLike]:
                     page_path(path, 2).name,
                 )  # fmt: skip
         yield image
-
-
-def _pages(path: Path) -> Pages:
-    """What a file holds; one page where that is named, or can't be known: reading says why."""
-    if split_page(path)[1] is not None:
-        return Pages(1)
-    try:
-        return count_pages(path)
-    except FovealError:
-        return Pages(1)
 
 
 def _describe_taken(stacks: Sequence[tuple[Path, Pages]], page: int | None) -> str:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foveal.data.formats.issues import AnnotationIssue
-from foveal.data.images.pages import Pages, describe_stacks, page_path, split_page
-from foveal.errors import DataError, FovealError
+from foveal.data.images.pages import Pages, describe_stacks, page_path
+from foveal.errors import DataError
 from foveal.threads import map_in_threads
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ def choose_page(
     ]
     if not asked:
         return data
-    held = list(map_in_threads(_pages, [data.records[index].path for index in asked]))
+    from foveal.data.images.reading import pages_of
+
+    held = list(map_in_threads(pages_of, [data.records[index].path for index in asked]))
     stacks = {i: pages for i, pages in zip(asked, held, strict=True) if pages.several}
     if page is None:
         _tell([(data.records[i].path, pages) for i, pages in stacks.items()], problems)
@@ -73,15 +75,3 @@ def _tell(stacks: list[tuple[Path, Pages]], problems: list[AnnotationIssue] | No
             "%s: the first page of each is taken. --page N takes another (in Python page=N).",
             describe_stacks(stacks),
         )
-
-
-def _pages(path: Path) -> Pages:
-    """What a file holds; one page where the path names it, or where the file can't be read."""
-    from foveal.data.images.reading import count_pages
-
-    if split_page(path)[1] is not None:
-        return Pages(1)
-    try:
-        return count_pages(path)
-    except FovealError:
-        return Pages(1)

@@ -184,6 +184,16 @@ def count_pages(path: Path | str) -> Pages:
         return pictures.count_frames(file)
 
 
+def pages_of(path: Path) -> Pages:
+    """What a file holds; one page where the path names it, or can't be known: reading says why."""
+    if split_page(path)[1] is not None:
+        return Pages(1)
+    try:
+        return count_pages(path)
+    except FovealError:
+        return Pages(1)
+
+
 def image_extent(path: Path | str) -> Extent | None:
     """Between which values an image's lie; None where they are bytes, of which it is known.
 
