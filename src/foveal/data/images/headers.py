@@ -85,11 +85,11 @@ def read_headers(
     headers: list[Header] = []
     new: dict[str, list[int]] = {}
     with ThreadPoolExecutor(_THREADS) as pool:
-        for found in pool.map(lambda chunk: [_look(path, known) for path in chunk], chunks):
-            for path, (header, state) in zip(paths[len(headers) :], found, strict=False):
+        for looked in pool.map(lambda chunk: [_look(path, known) for path in chunk], chunks):
+            for path, (header, state) in zip(paths[len(headers) :], looked, strict=False):
                 if state is not None:
                     new[path] = [*state, *header[:3]]
-            headers += [header for header, _ in found]
+            headers += [header for header, _ in looked]
             if progress is not None:
                 progress(len(headers), len(paths))
     if cache and len(new) >= _WORTH_KEEPING:
@@ -173,10 +173,10 @@ def _of_jpeg(head: bytes) -> Header | None:
             if at + 2 + length > len(head) or orientation or b"Orientation" in segment:
                 return None  # XMP may say it too
             if segment[:6] == b"Exif\0\0":
-                found = _orientation(segment[6:])
-                if found is None:
+                stated = _orientation(segment[6:])
+                if stated is None:
                     return None
-                orientation = found
+                orientation = stated
         elif marker == 0xFF or not 0xC0 <= marker <= 0xFE or 0xD0 <= marker <= 0xDA:
             return None
         at += 2 + length
@@ -212,24 +212,17 @@ def _of_png(head: bytes) -> Header | None:
     return None
 
 
-def _thorough(path: str) -> Header:
-    """As the readers see a file: its header, and if it seems cut short, all of it."""
-    try:
-        info = image_info(path)
-        if not _is_complete(path, info.format):
-            _decode(path, info)
-    except MissingExtraError as error:
-        return Header(0, 0, needs=error.line)
-    except FovealError as error:
-        return Header(0, 0, fault=str(error))
-    return Header(info.width, info.height, info.orientation)
-
-
 def decode_whole(path: str) -> Header:
     """The header of a file that is decoded to see whether it can be."""
+    return _thorough(path, whole=True)
+
+
+def _thorough(path: str, *, whole: bool = False) -> Header:
+    """As the readers see a file: its header, and where it is wanted or seems needed, all of it."""
     try:
         info = image_info(path)
-        _decode(path, info)
+        if whole or not _is_complete(path, info.format):
+            _decode(path, info)
     except MissingExtraError as error:
         return Header(0, 0, needs=error.line)
     except FovealError as error:
