@@ -442,11 +442,10 @@ class Detector:
         detections = predictor.detect_many(
             telling_depth(telling_stacks(images), predictor.pixel_range)
         )
-        export = opened.description.export
         capped = describe_capped(
             detections,
             max_detections=predictor.max_detections,
-            decodes_inside=export is not None and export.nms,
+            decodes_inside=opened.decodes_inside,
         )
         if capped:
             logger.warning("%s", capped)

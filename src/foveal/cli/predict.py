@@ -197,9 +197,8 @@ def _predictor(
         max_detections=max_detections,
         class_agnostic=class_agnostic,
     )
-    export = opened.description.export
-    decodes_inside = export is not None and export.nms
-    return replace(predictor, batch=batch, flip=flip, scales=scales), decodes_inside
+    predictor = replace(predictor, batch=batch, flip=flip, scales=scales)
+    return predictor, opened.decodes_inside
 
 
 def _with_depth(predictor: Predictor, files: list[ImageFile], band_range: str | None) -> Predictor:

@@ -36,6 +36,12 @@ class Opened:
     path: Path | None = None
     network: RetinaNet | None = None
 
+    @property
+    def decodes_inside(self) -> bool:
+        """Whether decoding and NMS are inside the model's file, with their limits."""
+        export = self.description.export
+        return export is not None and export.nms
+
     def described(self, description: Description) -> Opened:
         """The same runtime with another card or settings; how a file was exported stays."""
         return replace(self, description=replace(description, export=self.description.export))
@@ -62,7 +68,7 @@ class Opened:
             SettingsError: decoding and NMS are inside the file, and with other values.
         """
         description, decoding = self.description, self.description.decoding
-        if description.export is not None and description.export.nms:
+        if self.decodes_inside:
             self._check_inside(
                 score_threshold=score_threshold,
                 nms_iou=nms_iou,
