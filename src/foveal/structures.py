@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from foveal.geometry.georeference import Georeference
     from foveal.geometry.placement import Placement
 
 DEFAULT_SCORE_THRESHOLD = 0.3
@@ -225,6 +226,12 @@ class ModelCard:
         metrics: what was measured on the validation images, such as AP and AP50.
         epoch: after which epoch the weights were taken, from 1; None where there is none.
         origin: where the model came from, in words.
+        scale: input pixels that one original pixel became in training, the median of the images;
+            None where it is not known.
+        ground_resolution: meters of ground that one input pixel showed in training; None where the
+            images had no coordinate reference system.
+        largest_object: the longer side that 99 of 100 training objects stay below, input pixels;
+            None where it is not known.
     """
 
     classes: tuple[str, ...]
@@ -234,6 +241,9 @@ class ModelCard:
     metrics: Mapping[str, float] = field(default_factory=dict)
     epoch: int | None = None
     origin: str = ""
+    scale: float | None = None
+    ground_resolution: float | None = None
+    largest_object: float | None = None
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) < len(self.classes):
@@ -310,6 +320,7 @@ class Detections:
         path: the image's file, where it came from one.
         left_out_score: the score that nothing is above of what was left out, because a limit
             (`max_detections`, `top_per_level`) was reached; 0 where nothing was left out.
+        georeference: where the image's pixels lie on a map, where that is known.
     """
 
     boxes: NDArray[np.float32]
@@ -320,6 +331,7 @@ class Detections:
     height: int = 0
     path: Path | None = None
     left_out_score: float = 0.0
+    georeference: Georeference | None = None
 
     def __post_init__(self) -> None:
         boxes = np.asarray(self.boxes, np.float32)

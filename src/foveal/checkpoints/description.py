@@ -129,6 +129,9 @@ def to_json(description: Description) -> str:
             },
             "epoch": card.epoch,
             "origin": card.origin,
+            "scale": card.scale,
+            "ground_resolution": card.ground_resolution,
+            "largest_object": card.largest_object,
         },
         "model": description.model.model_dump(mode="json"),
         "anchors": description.anchors.model_dump(mode="json"),
@@ -182,6 +185,9 @@ def from_json(text: str, *, where: object) -> Description:
             },
             epoch=read.card.epoch,
             origin=read.card.origin,
+            scale=read.card.scale,
+            ground_resolution=read.card.ground_resolution,
+            largest_object=read.card.largest_object,
         )
     except (ValidationError, DataError, ValueError, KeyError, TypeError) as error:
         raise ModelFileError(
@@ -213,6 +219,9 @@ class _Card(_Part):
     metrics: dict[str, float | None]
     epoch: int | None
     origin: str
+    scale: Annotated[float, Field(gt=0)] | None = None
+    ground_resolution: Annotated[float, Field(gt=0)] | None = None
+    largest_object: Annotated[float, Field(gt=0)] | None = None
 
 
 class _Export(_Part):

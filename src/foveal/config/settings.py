@@ -139,8 +139,11 @@ class DecodingSettings(Section):
 class PreparationSettings(Section):
     """From an original image to the network's input."""
 
-    mode: Literal["keep", "square"] = "keep"
-    """'keep' holds the aspect ratio within the side limits, 'square' pads to shorter x shorter."""
+    mode: Literal["keep", "square", "windows"] = "keep"
+    """'keep' holds the aspect ratio within the side limits, 'square' pads to shorter x shorter,
+    'windows' cuts windows of shorter x shorter out of the image at one scale, without shrinking."""
+    scale: Positive = 1.0
+    """'windows': input pixels that one original pixel becomes."""
     shorter: PositiveCount = 640
     longer: PositiveCount = 1066
     multiple: PositiveCount = 32

@@ -29,27 +29,37 @@ class Preparation:
     "square" the image is scaled into shorter x shorter. Both sides of every input are multiples of
     `multiple`. The image lies in the upper left corner and the rest is filled.
 
+    With mode "windows" every image has the same scale, and the input is a window of shorter x
+    shorter pixels; of a larger image windows are cut, which is done before it comes here.
+
     Attributes:
-        mode: "keep" or "square".
+        mode: "keep", "square" or "windows".
         shorter, longer: limits of the resized image's sides, input pixels.
         multiple: what the input's height and width are multiples of.
         fill: the padding's value in each band; for another number of bands, their mean.
+        scale: with "windows", input pixels that one original pixel becomes.
     """
 
-    mode: Literal["keep", "square"] = "keep"
+    mode: Literal["keep", "square", "windows"] = "keep"
     shorter: int = 640
     longer: int = 1066
     multiple: int = 32
     fill: tuple[int, ...] = (124, 116, 104)
+    scale: float = 1.0
 
     def with_shorter(self, shorter: int) -> Preparation:
-        """The same preparation at another scale; `longer` keeps its proportion."""
+        """The same preparation at another scale; `longer` keeps its proportion.
+
+        Windows stay as large as they are: what they show of the image grows or shrinks.
+        """
+        if self.mode == "windows":
+            return replace(self, scale=self.scale * shorter / self.shorter)
         longer = max(shorter, round(self.longer * shorter / self.shorter))
         return replace(self, shorter=shorter, longer=longer)
 
     def size_for(self, width: int, height: int) -> tuple[int, int]:
         """The input's (height, width) for an image of this size; there are only few of them."""
-        if self.mode == "square":
+        if self.mode != "keep":
             side = _round_up(self.shorter, self.multiple)
             return side, side
         resized_width, resized_height = self._resized(width, height)
@@ -114,7 +124,9 @@ class Preparation:
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of the scaled image, at least one pixel each."""
-        if self.mode == "square":
+        if self.mode == "windows":
+            scale = self.scale
+        elif self.mode == "square":
             scale = self.shorter / max(width, height)
         else:
             scale = min(self.shorter / min(width, height), self.longer / max(width, height))
@@ -129,6 +141,7 @@ def make_preparation(settings: PreparationSettings) -> Preparation:
         longer=settings.longer,
         multiple=settings.multiple,
         fill=tuple(round(255 * mean) for mean in settings.mean),
+        scale=settings.scale,
     )
 
 
