@@ -65,13 +65,13 @@ def draw_detections(
         ValueError: the image is not uint8 or has no pixels.
     """
     picture, zoom = _enlarge(image, min_side)
-    words = _scored_names(detections) if labels else []
+    words = scored_names(detections) if labels else []
     boxes = detections.boxes * zoom
     drawn = [colors.class_color(int(label)) for label in detections.labels]
-    rows = _class_rows(detections.labels, detections.classes) if legend else []
+    rows = class_rows(detections.labels, detections.classes) if legend else []
     if rows and detections.capped:
         rows.append(LegendRow("limit reached", len(detections), colors.IGNORED))
-    return _draw(picture, boxes, drawn, ["solid"] * len(boxes), words, rows)
+    return draw_boxes(picture, boxes, drawn, ["solid"] * len(boxes), words, rows)
 
 
 def draw_comparison(
@@ -114,13 +114,13 @@ def draw_comparison(
             false_positives.boxes,
             colors.FALSE_POSITIVE,
             "solid",
-            _scored_names(false_positives),
+            scored_names(false_positives),
         ),
         ("found", true_positives.boxes, colors.TRUE_POSITIVE, "solid", [""] * len(true_positives)),
         ("ignored", ignored, colors.IGNORED, "dashed", [""] * len(ignored)),
     ]
     rows = [LegendRow(title, len(boxes), color, style) for title, boxes, color, style, _ in groups]
-    return _draw(
+    return draw_boxes(
         picture,
         np.concatenate([boxes for _, boxes, *_ in groups]) * zoom,
         [color for _, boxes, color, *_ in groups for _ in boxes],
@@ -156,21 +156,37 @@ def _enlarge(image: NDArray[np.uint8], min_side: int) -> tuple[Image.Image, int]
     return picture, zoom
 
 
-def _draw(
+def draw_boxes(
     picture: Image.Image,
     boxes: NDArray[np.float32],
-    drawn: list[Color],
-    styles: list[Style],
-    words: list[str],
+    drawn: Sequence[Color],
+    styles: Sequence[Style],
+    words: Sequence[str],
     rows: list[LegendRow],
+    *,
+    obstacles: NDArray[np.float32] | None = None,
 ) -> NDArray[np.uint8]:
-    """Draw boxes (the most important first), then the legend, then the labels."""
+    """Draw boxes (the most important first), then the legend, then the labels.
+
+    Args:
+        picture: RGB; it is drawn upon.
+        boxes: [N, 4] xyxy, pixels of the picture.
+        drawn: the color of each box.
+        styles: and its line's.
+        words: and what is written beside it; without any, nothing is.
+        rows: the legend's; without any there is none.
+        obstacles: [M, 4] xyxy, what else neither legend nor labels should hide.
+
+    Returns:
+        [H, W, 3] uint8 RGB, a new array.
+    """
     draw = ImageDraw.Draw(picture, "RGBA")
     size = text_height(*picture.size)
     small = max(MIN_TEXT, round(0.75 * size))
     for index in reversed(range(len(boxes))):
         _draw_box(draw, boxes[index], drawn[index], styles[index], line=max(1, round(size / 7)))
-    taken = draw_legend(draw, rows, size=small if len(boxes) > 100 else size, boxes=boxes)
+    hidden = boxes if obstacles is None else np.concatenate([boxes, obstacles])
+    taken = draw_legend(draw, rows, size=small if len(hidden) > 100 else size, boxes=hidden)
     labels = (
         [
             Label(word, box, color)
@@ -182,7 +198,7 @@ def _draw(
     )
     if len(labels) <= _MAX_LABELS:
         letters = small if len(labels) > 40 else size
-        draw_labels(draw, labels, size=letters, obstacles=boxes, taken=taken)
+        draw_labels(draw, labels, size=letters, obstacles=hidden, taken=taken)
     return np.asarray(picture).copy()
 
 
@@ -231,25 +247,39 @@ def _name(classes: Sequence[str], label: int) -> str:
     return classes[label] if label < len(classes) else f"class {label}"
 
 
-def _scored_names(detections: Detections) -> list[str]:
+def scored_names(detections: Detections) -> list[str]:
+    """What is written beside each detection: its class and score."""
     return [
         f"{shorten(_name(detections.classes, int(label)), _MAX_NAME)} {score:.2f}"
         for label, score in zip(detections.labels, detections.scores, strict=True)
     ]
 
 
-def _class_rows(labels: NDArray[np.int64], classes: Sequence[str]) -> list[LegendRow]:
-    """One row a class; of many classes those with the most objects, then the others together."""
+def class_rows(
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    *,
+    style: Literal["solid", "dot"] = "solid",
+) -> list[LegendRow]:
+    """One row a class; of many classes those with the most objects, then the others together.
+
+    Args:
+        labels: [N], 0..K-1.
+        classes: the K names.
+        style: how the objects are drawn.
+    """
     counts = np.bincount(labels, minlength=len(classes))
     order = np.arange(len(counts))
     if len(order) > _MAX_ROWS:
         order = np.sort(np.argsort(-counts, kind="stable")[:_MAX_ROWS])
         order = order[counts[order] > 0]
     rows = [
-        LegendRow(_name(classes, int(label)), int(counts[label]), colors.class_color(int(label)))
+        LegendRow(
+            _name(classes, int(label)), int(counts[label]), colors.class_color(int(label)), style
+        )
         for label in order
     ]
-    rest = int(counts.sum()) - sum(row.count for row in rows)
+    rest = int(counts.sum() - counts[order].sum())
     if rest:
-        rows.append(LegendRow("others", rest, colors.IGNORED))
+        rows.append(LegendRow("others", rest, colors.IGNORED, style))
     return rows

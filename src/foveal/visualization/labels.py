@@ -36,12 +36,20 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class LegendRow:
-    """One line of the legend: a swatch of the line style, a name, how many."""
+    """One line of the legend: a swatch of the style, a name, how many.
+
+    A row without a count says something of the picture, and has no swatch.
+    """
 
     name: str
-    count: int
-    color: Color
-    style: Literal["solid", "dashed"] = "solid"
+    count: int | None
+    color: Color = (255, 255, 255)
+    style: Literal["solid", "dashed", "dot"] = "solid"
+
+    @property
+    def number(self) -> str:
+        """The count as it is written."""
+        return "" if self.count is None else f"{self.count:,}"
 
 
 def text_height(width: int, height: int) -> int:
@@ -114,7 +122,7 @@ def draw_legend(
     if not rows:
         return np.zeros((0, 4), np.float32)
     width, height = draw.im.size
-    total = [LegendRow("", sum(row.count for row in rows), (255, 255, 255))]
+    total = [LegendRow("", sum(row.count or 0 for row in rows))]
     for lines, letters in ((rows, size), (rows, MIN_TEXT), (total, MIN_TEXT)):
         w, h = _legend_size(lines, letters)
         if w <= width and h <= height and w * h <= 0.25 * width * height:
@@ -143,7 +151,7 @@ def _locations(box: NDArray[np.float32], w: int, h: int, *, gap: int) -> NDArray
 
 def _legend_size(rows: list[LegendRow], size: int) -> tuple[int, int]:
     names = max((_length(shorten(row.name, _MAX_LETTERS), size) for row in rows), default=0)
-    counts = max((_length(str(row.count), size) for row in rows), default=0)
+    counts = max((_length(row.number, size) for row in rows), default=0)
     swatch = 0 if not any(row.name for row in rows) else round(2.6 * size)
     return round(1.2 * size + swatch + names + counts), round((1.45 * len(rows) + 0.5) * size)
 
@@ -173,19 +181,25 @@ def _write_legend(
         middle = y0 + (1.45 * index + 0.97) * size
         start = x0 + 0.6 * size
         if row.name:
-            _write_swatch(draw, row, (start, middle), size)
-            start += 1.7 * size
+            if row.count is not None:
+                _write_swatch(draw, row, (start, middle), size)
+                start += 1.7 * size
             name = shorten(row.name, _MAX_LETTERS)
             letters = font(size, name)
             draw.text((start, middle), name, font=letters, fill=(255,) * 3, anchor="lm")
         end = x1 - 0.6 * size
-        draw.text((end, middle), str(row.count), font=font(size), fill=(255,) * 3, anchor="rm")
+        draw.text((end, middle), row.number, font=font(size), fill=(255,) * 3, anchor="rm")
 
 
 def _write_swatch(draw: ImageDraw, row: LegendRow, where: tuple[float, float], size: int) -> None:
     x, middle = where
     half = 0.42 * size
     line = max(1, round(size / 6))
+    if row.style == "dot":
+        center = x + 0.6 * size
+        corners = (center - half, middle - half, center + half, middle + half)
+        draw.ellipse(corners, fill=(*row.color, 255))
+        return
     if row.style == "solid":
         draw.rectangle(
             (x, middle - half, x + 1.2 * size, middle + half),
