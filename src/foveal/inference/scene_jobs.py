@@ -1,0 +1,190 @@
+"""Bands of scenes looked at one after another, or in several processes at once.
+
+A band is computed by itself wherever that happens, so what is found does not depend on the number
+of processes, nor on which bands were finished before.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import connection
+from typing import TYPE_CHECKING, Any, Protocol
+
+from foveal.errors import FovealError, ImageError, MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+_TASKS_A_PROCESS = 2
+"""So many bands are handed to a process at once, so that it never waits for the next."""
+
+
+class BandWorker(Protocol):
+    """What looks at bands in one process; the model is opened once."""
+
+    def detect(self, scene: int, band: int) -> Arrays:
+        """What is found in a band of a scene, by their numbers from 0.
+
+        Raises:
+            ImageError: the scene can't be read there.
+        """
+
+
+class BandJob(Protocol):
+    """What is to be done; another process gets it and opens it there."""
+
+    def open(self, *, threads: int | None) -> BandWorker:
+        """Open the model.
+
+        Args:
+            threads: how many to compute with; None takes as many as the machine has.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class BandTask:
+    """A band of a scene, by their numbers from 0."""
+
+    scene: int
+    band: int
+
+
+@dataclass(frozen=True, slots=True)
+class BandOutcome:
+    """What came of a band.
+
+    Attributes:
+        task: which band of which scene.
+        arrays: what was found; None where the scene can't be read there.
+        error: why not.
+    """
+
+    task: BandTask
+    arrays: Arrays | None
+    error: ImageError | MissingExtraError | None = None
+
+
+def attempt(worker: BandWorker, task: BandTask) -> BandOutcome:
+    """Look at a band; a scene that can't be read is an outcome, anything else an error."""
+    try:
+        return BandOutcome(task, worker.detect(task.scene, task.band))
+    except (ImageError, MissingExtraError) as error:
+        return BandOutcome(task, None, error)
+
+
+def detect_one_by_one(worker: BandWorker, tasks: Iterable[BandTask]) -> Iterator[BandOutcome]:
+    """Look at bands in this process; of a scene that broke no further band is looked at."""
+    broken: set[int] = set()
+    for task in tasks:
+        if task.scene not in broken:
+            outcome = attempt(worker, task)
+            if outcome.error is not None:
+                broken.add(task.scene)
+            yield outcome
+
+
+def detect_in_processes(
+    job: BandJob, tasks: Iterable[BandTask], *, jobs: int
+) -> Iterator[BandOutcome]:
+    """Look at bands in several processes, each with its share of the cores.
+
+    Args:
+        job: is opened once in each process.
+        tasks: the bands; outcomes come as they are ready.
+        jobs: how many processes.
+
+    Raises:
+        FovealError: the model can't be opened there, or a process was ended from outside.
+    """
+    waiting = deque(tasks)
+    jobs = max(1, min(jobs, len(waiting)))
+    pool = ProcessPoolExecutor(
+        jobs,
+        mp_context=_context(),
+        initializer=_start,
+        initargs=(job, max(1, available_cores() // jobs)),
+    )
+    under_way: set[Future[BandOutcome]] = set()
+    broken: set[int] = set()
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < _TASKS_A_PROCESS * jobs:
+                task = waiting.popleft()
+                if task.scene not in broken:
+                    under_way.add(pool.submit(_attempt_here, task))
+            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            for future in done:
+                outcome = future.result()
+                if outcome.error is not None:
+                    if outcome.task.scene in broken:
+                        continue
+                    broken.add(outcome.task.scene)
+                yield outcome
+    except BrokenProcessPool as cause:
+        raise FovealError(
+            "A process that looked at a scene was ended from outside, as by a lack of memory. "
+            "What is finished is kept: go on with --resume, and with fewer --jobs."
+        ) from cause
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def use_threads(count: int) -> None:
+    """Let PyTorch, where it is loaded, compute with so many threads in this process."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(count)
+
+
+class _Here:
+    """What this process has opened."""
+
+    worker: BandWorker | None = None
+    failure: FovealError | None = None
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context("forkserver" if forks else "spawn")
+
+
+def _start(job: BandJob, threads: int) -> None:
+    """Open the job in a new process; an error waits for the first task, which can tell it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        _Here.worker = job.open(threads=threads)
+    except FovealError as error:
+        _Here.failure = error
+
+
+def _attempt_here(task: BandTask) -> BandOutcome:
+    if _Here.failure is not None:
+        raise _Here.failure
+    assert _Here.worker is not None
+    return attempt(_Here.worker, task)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended, as by a kill."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)

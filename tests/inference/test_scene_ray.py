@@ -1,0 +1,39 @@
+"""Bands on a Ray that is started here."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from tests.inference.bands import TASKS, Job, Worker
+
+from foveal.errors import FovealError, MissingExtraError
+from foveal.inference.scene_jobs import BandTask, detect_one_by_one
+from foveal.inference.scene_ray import LOCAL, detect_on_ray
+
+
+def test_without_ray_the_line_to_install_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'foveal\[ray\]'"):
+        list(detect_on_ray(Job(), TASKS, address=LOCAL))
+
+
+@pytest.mark.slow
+def test_a_local_ray_finds_what_one_process_finds():
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        expected = {each.task: each.arrays for each in detect_one_by_one(Worker(None), TASKS)}
+        found = list(detect_on_ray(Job(), TASKS, address=LOCAL, jobs=3))  # more than cores
+        assert {each.task for each in found} == set(TASKS)
+        for each in found:
+            np.testing.assert_array_equal(each.arrays["boxes"], expected[each.task]["boxes"])
+        broken = list(detect_on_ray(Job((BandTask(1, 2),)), TASKS, address=LOCAL))
+        assert [str(each.error) for each in broken if each.error] == [
+            "scene 1 can't be read at band 2"
+        ]
+        with pytest.raises(FovealError, match=r"cells\.safetensors: no such file.*same paths"):
+            list(detect_on_ray(Job(opens=False), TASKS, address=LOCAL))
+    finally:
+        ray.shutdown()
