@@ -28,6 +28,17 @@ def test_what_it_says_of_itself() -> None:
     assert description.export is not None
 
 
+def test_the_number_of_threads_can_be_chosen_and_changes_nothing() -> None:
+    images = noise(1)
+    found = []
+    for threads in (1, 2):
+        runtime, _ = open_onnx(path(), device="cpu", threads=threads)
+        assert runtime._session.get_session_options().intra_op_num_threads == threads
+        found.append(runtime(images).logits)
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_smaller_inputs_than_the_exporter_saw() -> None:
     runtime, _ = open_onnx(path(), device="cpu")
     # The coarsest level is one place.

@@ -61,6 +61,19 @@ def test_an_image_does_not_depend_on_its_batch() -> None:
             np.testing.assert_array_equal(one[0], other[index])
 
 
+def test_the_number_of_threads_can_be_chosen_and_changes_nothing() -> None:
+    images = noise(1)
+    found = []
+    for threads in (1, 2):
+        runtime, _ = open_openvino(exported("openvino").path, precision="float32", threads=threads)
+        found.append(runtime(images).logits)
+        request = next(iter(runtime._requests.values()))
+        compiled = request.get_compiled_model()
+        assert int(compiled.get_property("INFERENCE_NUM_THREADS")) == threads
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_more_input_sizes_than_are_compiled_alone() -> None:
     runtime, _ = open_openvino(exported("openvino").path, precision="float32")
     sizes = [(64, 32 * side) for side in range(2, 11)]

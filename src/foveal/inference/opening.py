@@ -117,7 +117,11 @@ class Opened:
 
 
 def open_model(
-    path: Path | str, *, device: str = "auto", precision: RuntimePrecision = "auto"
+    path: Path | str,
+    *,
+    device: str = "auto",
+    precision: RuntimePrecision = "auto",
+    threads: int | None = None,
 ) -> Opened:
     """Get a model ready to predict; PyTorch is loaded only for foveal's own model files.
 
@@ -126,6 +130,8 @@ def open_model(
             of which the fastest file for this machine is taken.
         device: 'auto' takes an accelerator where there is one.
         precision: 'auto' takes what is fastest here.
+        threads: how many an exported model computes with on a CPU; None takes one for each core.
+            PyTorch's are the process's: `torch.set_num_threads`.
 
     Raises:
         ModelFileError: it is missing, cut short, or not foveal's.
@@ -137,11 +143,13 @@ def open_model(
     if ending == OPENVINO:
         from foveal.runtimes.openvino import open_openvino
 
-        return Opened(*open_openvino(file, precision=precision, device=device), file)
+        return Opened(
+            *open_openvino(file, precision=precision, device=device, threads=threads), file
+        )
     if ending == ONNX:
         from foveal.runtimes.onnx import open_onnx
 
-        return Opened(*open_onnx(file, precision=precision, device=device), file)
+        return Opened(*open_onnx(file, precision=precision, device=device, threads=threads), file)
     if ending == ".bin":
         raise ModelFileError(
             f"{file}: holds the weights of an OpenVINO model. Expected {file.with_suffix('.xml')}."

@@ -35,6 +35,7 @@ class ONNXRuntime:
         where: the file, for messages.
         opens_quickly: for a model that sees few images: without the optimizations that take longer
             than they gain there, and without threads that wait busily for the next one.
+        threads: how many to compute with on a CPU; None takes one for each core.
 
     Raises:
         ModelFileError: the file is cut short, is something else, or is no exported model.
@@ -51,10 +52,11 @@ class ONNXRuntime:
         device: str = "auto",
         where: object = "the ONNX model",
         opens_quickly: bool = False,
+        threads: int | None = None,
     ) -> None:
         self._where = where
         self._session = _open_session(
-            model, device=device, where=where, opens_quickly=opens_quickly
+            model, device=device, where=where, opens_quickly=opens_quickly, threads=threads
         )
         inputs = self._session.get_inputs()
         names = [[output.name] for output in self._session.get_outputs()]
@@ -93,14 +95,18 @@ class ONNXRuntime:
 
 
 def open_onnx(
-    path: Path | str, *, precision: RuntimePrecision = "auto", device: str = "auto"
+    path: Path | str,
+    *,
+    precision: RuntimePrecision = "auto",
+    device: str = "auto",
+    threads: int | None = None,
 ) -> tuple[ONNXRuntime, Description]:
     """Read a model that was exported to ONNX.
 
     Args:
         path: the .onnx file.
         precision: 'auto', or what the file is in.
-        device: as for `ONNXRuntime`.
+        device, threads: as for `ONNXRuntime`.
 
     Raises:
         ModelFileError: the file is missing or cut short, or was not written by foveal.
@@ -110,7 +116,7 @@ def open_onnx(
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file. Expected a model that foveal exported.")
-    runtime = ONNXRuntime(path, device=device, where=path)
+    runtime = ONNXRuntime(path, device=device, threads=threads, where=path)
     if METADATA_KEY not in runtime.metadata:
         raise ModelFileError(
             f"{path}: is an ONNX model, but none that foveal exported: it does not say which "
@@ -126,7 +132,14 @@ def open_onnx(
     return runtime, description
 
 
-def _open_session(model: Path | bytes, *, device: str, where: object, opens_quickly: bool) -> Any:
+def _open_session(
+    model: Path | bytes,
+    *,
+    device: str,
+    where: object,
+    opens_quickly: bool,
+    threads: int | None,
+) -> Any:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
@@ -139,6 +152,8 @@ def _open_session(model: Path | bytes, *, device: str, where: object, opens_quic
     providers = _choose_providers(onnxruntime.get_available_providers(), device)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ONLY_ERRORS
+    if threads is not None:
+        options.intra_op_num_threads = threads
     if opens_quickly:
         # The last level lays the memory of convolutions out anew: half of the time to open.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED

@@ -45,6 +45,7 @@ class OpenVINORuntime:
         device: one of OpenVINO's, such as 'cpu' or 'gpu'; 'auto' is the CPU.
         remember: keep what is compiled in the user's cache folder, so that the next process starts
             sooner; for models that will be opened again.
+        threads: how many to compute with on a CPU; None takes one for each core.
         where: the file, for messages.
 
     Raises:
@@ -61,6 +62,7 @@ class OpenVINORuntime:
         precision: RuntimePrecision = "auto",
         device: str = "auto",
         remember: bool = False,
+        threads: int | None = None,
         where: object = "the OpenVINO model",
     ) -> None:
         self._where = where
@@ -72,6 +74,8 @@ class OpenVINORuntime:
             "PERFORMANCE_HINT": "LATENCY",
             **_precision_hint(self._core, self._device, precision),
         }
+        if threads is not None and self._device == "CPU":
+            self._settings["INFERENCE_NUM_THREADS"] = str(threads)
         self._bands, self.sizes = _input_sizes(model)
         self._remember = remember
         self._requests: dict[tuple[int, ...], Any] = {}
@@ -150,13 +154,17 @@ class CompiledRuntime:
 
 
 def open_openvino(
-    path: Path | str, *, precision: RuntimePrecision = "auto", device: str = "auto"
+    path: Path | str,
+    *,
+    precision: RuntimePrecision = "auto",
+    device: str = "auto",
+    threads: int | None = None,
 ) -> tuple[OpenVINORuntime, Description]:
     """Read a model that was exported to OpenVINO.
 
     Args:
         path: the .xml file; the .bin file with the weights lies beside it.
-        precision, device: as for `OpenVINORuntime`.
+        precision, device, threads: as for `OpenVINORuntime`.
 
     Raises:
         ModelFileError: a file is missing or cut short, or was not written by foveal.
@@ -181,7 +189,9 @@ def open_openvino(
         )
     text = model.get_rt_info([METADATA_KEY]).value
     description = from_json(text, where=path)
-    runtime = OpenVINORuntime(model, precision=precision, device=device, remember=True, where=path)
+    runtime = OpenVINORuntime(
+        model, precision=precision, device=device, remember=True, threads=threads, where=path
+    )
     return runtime, description
 
 
