@@ -85,7 +85,7 @@ def read_image(
         MissingExtraError: what reads this kind of file is not installed; it is named.
     """
     path = Path(path)
-    with _explained(path):
+    with explained(path):
         values, bits = _decode(path, bands=pixel_range.bands, max_pixels=max_pixels)
         return _to_bytes(values, pixel_range, path, bits=bits)
 
@@ -104,7 +104,7 @@ def read_for_display(path: Path | str) -> NDArray[np.uint8]:
     """
     path, info = Path(path), image_info(path)
     deep = info.bits > 8
-    with _explained(path):
+    with explained(path):
         values, _ = _decode(path, bands=info.bands, max_pixels=MAX_PIXELS)
         spread = _percentiles([_pick(values)]) if deep else PixelRange(info.bands)
         return _to_bytes(values, spread, path)
@@ -121,9 +121,29 @@ def read_values(path: Path | str) -> NDArray[Any]:
         MissingExtraError: what reads this kind of file is not installed; it is named.
     """
     path, info = Path(path), image_info(path)
-    with _explained(path):
+    with explained(path):
         values, _ = _decode(path, bands=info.bands, max_pixels=MAX_PIXELS)
         return np.ascontiguousarray(values)
+
+
+def read_stored(path: Path | str, *, bands: int) -> tuple[NDArray[Any], int]:
+    """Decode an image whole, before its values become bytes.
+
+    Args:
+        path: as for `read_image`.
+        bands: 3 give RGB, 1 gray; any other number must be the file's own.
+
+    Returns:
+        [H, W, bands] of any type; and the bits of a value where the header states fewer than the
+        type holds, else 0.
+
+    Raises:
+        ImageError: as for `read_image`.
+        MissingExtraError: what reads this kind of file is not installed; it is named.
+    """
+    path = Path(path)
+    with explained(path):
+        return _decode(path, bands=bands, max_pixels=MAX_PIXELS)
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
@@ -145,7 +165,7 @@ def image_info(path: Path | str) -> ImageInfo:
         MissingExtraError: what reads this kind of file is not installed; it is named.
     """
     path = Path(path)
-    with _opened(path) as (file, page), _explained(path):
+    with _opened(path) as (file, page), explained(path):
         if jpegxl.is_jpegxl(file):
             height, width, bands, bits = jpegxl.read_shape(
                 file, path=path, page=page, max_pixels=MAX_PIXELS
@@ -173,7 +193,7 @@ def count_pages(path: Path | str) -> Pages:
         MissingExtraError: what reads this kind of file is not installed; it is named.
     """
     path = file_of(Path(path))
-    with _opened_file(path, path) as file, _explained(path):
+    with opened_file(path, path) as file, explained(path):
         if tiff.is_tiff(file):
             found = find_pages(file)
             return Pages(len(found.offsets), "page", found.axes, found.smaller)
@@ -207,13 +227,13 @@ def image_extent(path: Path | str) -> Extent | None:
     info = image_info(path)
     if info.bits <= 8:
         return None
-    with _explained(path):
+    with explained(path):
         values, bits = _decode(path, bands=info.bands, max_pixels=MAX_PIXELS)
         return extent_of(values, bits)
 
 
 def _is_jpeg(path: Path) -> bool:
-    with _opened_file(file_of(path), path) as file:
+    with opened_file(file_of(path), path) as file:
         return file.read(3) == _JPEG
 
 
@@ -241,7 +261,7 @@ def band_percentiles(
     """
     picked = []
     for path in map(Path, paths):
-        with _explained(path):
+        with explained(path):
             values, _ = _decode(path, bands=bands, max_pixels=MAX_PIXELS)
             picked.append(_pick(values, max_values))
     if not picked:
@@ -287,11 +307,11 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], int | None]]:
         The file, and the page that is meant; None where the file begins with it, or none was named.
     """
     where, page = split_page(path)
-    with _opened_file(where, path) as file:
+    with opened_file(where, path) as file:
         if not tiff.is_tiff(file):
             yield file, page
             return
-        with _explained(path):
+        with explained(path):
             pages = find_pages(file)
         if page is not None and page > len(pages.offsets):
             missing_page(path, page, Pages(len(pages.offsets)))
@@ -306,7 +326,7 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], int | None]]:
 
 
 @contextmanager
-def _opened_file(where: Path, path: Path) -> Iterator[IO[bytes]]:
+def opened_file(where: Path, path: Path) -> Iterator[IO[bytes]]:
     """Open a file; in messages it is called `path`."""
     try:
         status = where.stat()
@@ -327,7 +347,7 @@ def _opened_file(where: Path, path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn whatever a decoder raises into an error that names the file."""
     try:
         yield

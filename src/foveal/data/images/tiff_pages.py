@@ -109,6 +109,20 @@ def find_pages(file: IO[bytes]) -> TiffPages:
     return TiffPages(tuple(offsets), first, smaller, axes, undirected)
 
 
+def first_tags(file: IO[bytes]) -> frozenset[int]:
+    """The numbers of the tags that the first directory has; none where there is no directory.
+
+    Raises:
+        ValueError: the file's beginning is not a TIFF's.
+    """
+    layout = _layout(file)
+    for _, content in _contents(file, layout):
+        number = struct.Struct(layout.order + "H")
+        starts = range(0, len(content), layout.entry)
+        return frozenset(number.unpack_from(content, start)[0] for start in starts)
+    return frozenset()
+
+
 def at_page(file: IO[bytes], offset: int) -> IO[bytes]:
     """The file as if the directory at this offset were its first: any reader's first page."""
     layout = _layout(file)
@@ -163,6 +177,12 @@ def _layout(file: IO[bytes]) -> _Layout:
 
 def _directories(file: IO[bytes], layout: _Layout) -> Iterator[tuple[int, _Tags]]:
     """Each directory's offset and tags, none twice."""
+    for offset, content in _contents(file, layout):
+        yield offset, _tags(content, layout)
+
+
+def _contents(file: IO[bytes], layout: _Layout) -> Iterator[tuple[int, bytes]]:
+    """Each directory's offset and entries, none twice."""
     seen: set[int] = set()
     file.seek(layout.first)
     pointer = file.read(layout.offset.size)
@@ -181,7 +201,7 @@ def _directories(file: IO[bytes], layout: _Layout) -> Iterator[tuple[int, _Tags]
         content = file.read(count * layout.entry)
         if len(content) < count * layout.entry:
             return
-        yield offset, _tags(content, layout)
+        yield offset, content
         file.seek(offset + layout.count.size + count * layout.entry)
         pointer = file.read(layout.offset.size)
 

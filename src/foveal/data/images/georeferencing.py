@@ -1,0 +1,163 @@
+"""Where files say that they lie on the map, from their headers.
+
+GDAL reads it, through rasterio. A file that can't have a place, as most JPEGs and PNGs, is known by
+a glance at its tags and at the files beside it, without loading anything.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from foveal.data.images.kinds import kind_of
+from foveal.data.images.tiff_pages import first_tags
+from foveal.errors import ImageError
+from foveal.geometry.georeference import Georeference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PIXELS = "boxes stay in pixels"
+"""What follows where a file has no place on the map."""
+
+_GEO_TAGS = frozenset((33550, 33922, 34264, 34735, 50844))
+"""ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, RPCCoefficient."""
+
+_MASK_TAGS = frozenset((42112, 42113))
+"""GDAL's metadata and nodata."""
+
+_GEOGRAPHIC = "JPEG2000"
+"""A kind whose boxes may state a place."""
+
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def may_be_geographic(file: IO[bytes], path: Path, *, masks: bool = False) -> bool:
+    """Whether a file may have a place on the map, by its tags and the files beside it.
+
+    Args:
+        file: the content; it is left where it is read to.
+        path: the file, for those beside it.
+        masks: whether pixels without data count as well as a place does.
+    """
+    file.seek(0)
+    beginning = file.read(32)
+    kind = kind_of(beginning)
+    if kind == "TIFF":
+        tags = first_tags(file)
+        if tags & _GEO_TAGS or (masks and tags & _MASK_TAGS):
+            return True
+    elif kind == _GEOGRAPHIC or is_virtual(beginning):
+        return True
+    return any(map(os.path.exists, _companions(path, masks=masks)))
+
+
+def is_virtual(beginning: bytes) -> bool:
+    """Whether a file is GDAL's virtual raster, by its first bytes."""
+    return beginning.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<VRTDataset", b"<?xml"))
+
+
+def _companions(path: Path, *, masks: bool) -> list[str]:
+    """Files that may state the place of the one beside them: world files and GDAL's notes."""
+    stem, ending = os.path.splitext(os.fspath(path))  # noqa: PTH122 for every image of a run
+    letters = ending[1:]
+    short = letters[:1] + letters[-1:] + "w"
+    worlds = {f"{stem}.{name}" for name in (short, f"{letters}w", "wld") if letters}
+    worlds |= {f"{stem}.{name.upper()}" for name in (short, "wld") if letters}
+    return [*worlds, f"{path}.aux.xml", f"{stem}.tab", *([f"{path}.msk"] if masks else [])]
+
+
+def read_georeference(dataset: Any, path: Path) -> tuple[Georeference | None, str]:
+    """The place on the map that an opened file states.
+
+    Args:
+        dataset: rasterio's.
+        path: what it is called in messages.
+
+    Returns:
+        The georeference, None where the file has none; and why there is none although the file
+        states something, as a sentence's end, such as "has a transform and no coordinate
+        reference system"; else nothing.
+
+    Raises:
+        ImageError: what the file states can't be a place.
+    """
+    transform = tuple(float(value) for value in dataset.transform)[:6]
+    points, system = dataset.gcps
+    if transform == _IDENTITY and points:
+        _expect_system(system, path)
+        if system is None:
+            return None, "has ground control points and no coordinate reference system"
+        return _from_points(points, system, path), ""
+    if transform == _IDENTITY:
+        if dataset.rpcs is not None:
+            return None, (
+                "is placed by rational polynomial coefficients (RPC) alone, which need heights of "
+                "the ground: gdalwarp -rpc makes an image with a place of it"
+            )
+        return None, ""
+    check_transform(transform, path)
+    if dataset.crs is None:
+        return None, "has a transform and no coordinate reference system"
+    _expect_system(dataset.crs, path)
+    return Georeference(system_text(dataset.crs), transform), ""  # type: ignore[arg-type]
+
+
+def check_transform(transform: Sequence[float], path: Path) -> None:
+    """Refuse a transform that is no way from pixels to the map and back.
+
+    Raises:
+        ImageError: it holds what is no number, or lays all pixels upon a line.
+    """
+    a, b, _, d, e, _ = transform
+    if not np.isfinite(transform).all():
+        raise ImageError(
+            f"{path}: its geotransform holds what is no number: {_listed(transform)}. Expected six "
+            "numbers. Give the file its place anew: gdal_edit.py -a_ullr."
+        )
+    if abs(a * e - b * d) <= 1e-12 * max(abs(a), abs(b), abs(d), abs(e)) ** 2:
+        raise ImageError(
+            f"{path}: its geotransform lays all pixels upon a line or a point: "
+            f"{_listed(transform)}. Expected pixels of some width and height. Give the file its "
+            "place anew: gdal_edit.py -a_ullr."
+        )
+
+
+def system_text(system: Any) -> str:
+    """A coordinate reference system of rasterio as text: EPSG:32617 where it has a number."""
+    number = system.to_epsg(confidence_threshold=100)
+    return str(system.to_wkt()) if number is None else f"EPSG:{number}"
+
+
+def _expect_system(system: Any, path: Path) -> None:
+    """Refuse a coordinate reference system of which nobody knows where on Earth it is."""
+    if system is not None and not (system.is_geographic or system.is_projected):
+        name = str(system.to_wkt()).split('"')[1:2]
+        raise ImageError(
+            f"{path}: its coordinate reference system ({', '.join(name) or 'without a name'}) is "
+            "none that PROJ knows. Expected a geographic or projected one, such as EPSG:32617. "
+            "State the right one: gdal_edit.py -a_srs EPSG:NUMBER."
+        )
+
+
+def _from_points(points: Sequence[Any], system: Any, path: Path) -> Georeference:
+    """The affine transform that fits ground control points best."""
+    pixels = np.array([(point.col, point.row) for point in points], np.float64)
+    places = np.array([(point.x, point.y) for point in points], np.float64)
+    design = np.column_stack([pixels, np.ones(len(pixels))])
+    if len(points) < 3 or np.linalg.matrix_rank(design) < 3:
+        raise ImageError(
+            f"{path}: has {len(points)} ground control point(s), which do not span the image. "
+            "Expected three or more that lie on no line, or a geotransform of pixels of some width "
+            "and height. Give the file its place anew: gdal_edit.py -a_ullr."
+        )
+    (a, d), (b, e), (c, f) = np.linalg.lstsq(design, places, rcond=None)[0].tolist()
+    check_transform((a, b, c, d, e, f), path)
+    return Georeference(system_text(system), (a, b, c, d, e, f))
+
+
+def _listed(transform: Sequence[float]) -> str:
+    return ", ".join(f"{value:.10g}" for value in transform)

@@ -1,0 +1,370 @@
+"""Images of any size, read in windows: nothing is ever as large as the image.
+
+`open_raster` reads GeoTIFF, COG, BigTIFF, VRT and large JPEG, PNG and JPEG 2000 by GDAL (the
+optional rasterio), a window at a time. Images of a few megapixels that have no place on the map are
+decoded whole, as `reading.read_image` does it, and so is what GDAL does not read. Either way pixels
+are the same, by the policy of `reading`. Loads no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import cv2
+import numpy as np
+
+from foveal.data.images.depth import Extent, extent_of, join, unknown_range
+from foveal.data.images.gdal_values import GdalValues, import_rasterio, open_dataset
+from foveal.data.images.georeferencing import may_be_geographic, read_georeference
+from foveal.data.images.inputs import path_of, to_pixels
+from foveal.data.images.kinds import kind_of
+from foveal.data.images.pages import split_page
+from foveal.data.images.pixels import convert_bands, scale_to_bytes
+from foveal.data.images.reading import image_info, opened_file, read_stored
+from foveal.data.images.stored_values import StoredValues
+from foveal.errors import ImageError, MissingExtraError
+from foveal.structures import RGB, PixelRange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from foveal.data.images.inputs import ImageLike
+    from foveal.data.images.stored_values import Source
+    from foveal.geometry.georeference import Georeference
+
+_SMALL = 1 << 24
+"""Pixels up to which an image without a place on the map is decoded whole."""
+
+_IN_WINDOWS = ("JPEG", "PNG", "JPEG2000", "TIFF", "")
+"""Kinds that GDAL reads part by part; VRT is none that we know by its beginning."""
+
+_SAMPLES, _SAMPLE_SIDE = 100, 512
+"""Windows that tell the range of deep values, and about the root of the pixels of one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RasterWindow:
+    """A part of a raster.
+
+    Attributes:
+        pixels: [h, w, bands] uint8, contiguous.
+        valid: [h, w], which pixels hold data; None where all do.
+    """
+
+    pixels: NDArray[np.uint8]
+    valid: NDArray[np.bool_] | None = None
+
+
+class Raster:
+    """An image that is read in windows; a context manager that closes its file.
+
+    One thread may read while others compute; two that read wait for each other. It can be pickled,
+    and read in a forked process: the file is opened again there.
+
+    Attributes:
+        name: what people call it.
+        path: the file; None for an array.
+        paths: the files that it is made of.
+        width, height: pixels.
+        bands: values a pixel, those of the pixel range.
+        block: height and width of the parts in which the file is decoded; (1, 1) where any window
+            is as good as another.
+        georeference: the place on the map, None where there is none.
+        notes: what is to be told of the file, each as a sentence's end after its name, such as
+            "has a transform and no coordinate reference system: boxes stay in pixels".
+
+    Args:
+        name: what people call it.
+        make: opens it; called again in another process.
+        pixel_range: which stored values become 0 and 255.
+        paths: the files that it is made of.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], Source],
+        *,
+        pixel_range: PixelRange = RGB,
+        paths: tuple[Path, ...] = (),
+    ) -> None:
+        self.name, self.paths = name, paths
+        self.path = paths[0] if len(paths) == 1 else None
+        self.bands = pixel_range.bands
+        self._make, self._range = make, pixel_range
+        self._lock = threading.RLock()
+        self._source: Source | None = make()
+        self._process = os.getpid()
+        source = self._source
+        self.width, self.height, self.block = source.width, source.height, source.block
+        self.georeference: Georeference | None = source.georeference
+        self.notes: tuple[str, ...] = source.notes
+
+    @property
+    def pixel_range(self) -> PixelRange:
+        """Which stored values become 0 and 255.
+
+        Of values of more than 8 bits whose range nothing states, those of windows spread evenly
+        over the image tell it, by the rule of `foveal.data.images.depth`.
+
+        Raises:
+            ImageError: nothing says which; or the file can't be read.
+        """
+        with self._lock:
+            if self._source_now().deep and not (self._range.low or self._range.deep):
+                extent, values = self._extent()
+                limits = extent.limits()
+                if limits is None:
+                    raise unknown_range(self.name, values, extent)
+                self._range = replace(self._range, deep=limits)
+                self.notes = (*self.notes, _describe_range(extent, limits))
+            return self._range
+
+    def read(self, left: int, top: int, right: int, bottom: int) -> RasterWindow:
+        """The window of some whole pixels inside the raster.
+
+        Args:
+            left, top, right, bottom: pixels; right and bottom are behind the last.
+
+        Raises:
+            ImageError: the file can't be read there, or has another number of bands.
+        """
+        assert 0 <= left < right <= self.width, (left, right, self.width)
+        assert 0 <= top < bottom <= self.height, (top, bottom, self.height)
+        return self._window(left, top, right, bottom, None)
+
+    def overview(self, max_side: int) -> RasterWindow:
+        """The whole raster, shrunk until its longer side has at most so many pixels.
+
+        From the smaller versions that a file holds, where it does; else it is streamed.
+
+        Raises:
+            ImageError: the file can't be read, or has another number of bands.
+        """
+        scale = min(1.0, max_side / max(self.width, self.height))
+        shape = (max(1, round(self.height * scale)), max(1, round(self.width * scale)))
+        shrunk = None if scale == 1 else shape
+        return self._window(0, 0, self.width, self.height, shrunk)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._source is not None and self._process == os.getpid():
+                self._source.close()
+            self._source = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Raster, pixel_range=self._range, paths=self.paths), (self.name, self._make)
+
+    def _window(
+        self, left: int, top: int, right: int, bottom: int, shape: tuple[int, int] | None
+    ) -> RasterWindow:
+        with self._lock:
+            pixel_range = self.pixel_range
+            source = self._source_now()
+            values, valid = source.read(left, top, right, bottom, shape)
+        values = self._with_bands(values)
+        pixels = scale_to_bytes(values, pixel_range, bits=source.bits)
+        assert pixels is not None
+        return RasterWindow(np.require(pixels, np.uint8, ["C", "W"]), valid)
+
+    def _source_now(self) -> Source:
+        """The source, opened again after a fork: what GDAL holds can't be shared."""
+        if self._source is None or self._process != os.getpid():
+            self._source, self._process = self._make(), os.getpid()
+        return self._source
+
+    def _with_bands(self, values: NDArray[Any]) -> NDArray[Any]:
+        converted = convert_bands(values, self.bands, alpha=False)
+        if converted is not None:
+            return converted
+        given = values.shape[2]
+        raise ImageError(
+            f"{self.name}: has {given} bands, expected {self.bands}, as the model has. One for "
+            f"{given} bands is trained with --set model.bands={given}."
+        )
+
+    def _extent(self) -> tuple[Extent, NDArray[Any]]:
+        """Between which values windows spread evenly over the raster lie; and those of one."""
+        source = self._source_now()
+        down, across = source.block
+        width = min(self.width, max(across, _SAMPLE_SIDE))
+        height = min(self.height, -(-max(1, _SAMPLE_SIDE**2 // width) // down) * down)
+        columns, rows = -(-self.width // width), -(-self.height // height)
+        count = columns * rows
+        chosen = np.unique(np.linspace(0, count - 1, min(count, _SAMPLES)).round().astype(int))
+        extents = []
+        values: NDArray[Any] = np.zeros((0, 0, 1))
+        for index in chosen.tolist():
+            top, left = index // columns * height, index % columns * width
+            right, bottom = min(left + width, self.width), min(top + height, self.height)
+            values, valid = source.read(left, top, right, bottom)
+            extents.append(extent_of(values if valid is None else values[valid], source.bits))
+        return join(extents), values
+
+
+class WholeValues:
+    """A `Source` that is decoded whole when it is first asked, or that is in memory.
+
+    Args:
+        decode: gives [H, W, C], and the bits of a value where the header states fewer.
+        width, height: pixels.
+        deep: whether values may be of more than 8 bits.
+        notes: what is to be told of the file.
+    """
+
+    block = (1, 1)
+    georeference = None
+
+    def __init__(
+        self,
+        decode: Callable[[], tuple[NDArray[Any], int]],
+        *,
+        width: int,
+        height: int,
+        deep: bool = False,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.width, self.height, self.deep, self.notes = width, height, deep, notes
+        self.bits = 0
+        self._decode = decode
+        self._values: NDArray[Any] | None = None
+
+    def read(
+        self, left: int, top: int, right: int, bottom: int, shape: tuple[int, int] | None = None
+    ) -> StoredValues:
+        """See `Source.read`."""
+        if self._values is None:
+            self._values, self.bits = self._decode()
+        values = self._values[top:bottom, left:right]
+        if shape is not None:
+            shrunk = cv2.resize(values, shape[::-1], interpolation=cv2.INTER_AREA)
+            values = shrunk.reshape(*shape, -1)
+        return StoredValues(values)
+
+    def close(self) -> None:
+        """Forget what was decoded."""
+        self._values = None
+
+
+def open_raster(path: Path | str, pixel_range: PixelRange = RGB) -> Raster:
+    """Open an image file of any size, to be read in windows.
+
+    Args:
+        path: anything that `reading.read_image` reads, and GDAL's virtual rasters (VRT).
+        pixel_range: as for `reading.read_image`.
+
+    Raises:
+        ImageError: it is missing, empty, broken, or of a kind that can't be read.
+        MissingExtraError: what reads this kind of file is not installed; it is named.
+    """
+    path = Path(path)
+    make = partial(_open_source, path, pixel_range)
+    return Raster(str(path), make, pixel_range=pixel_range, paths=(path,))
+
+
+def raster_of(image: ImageLike, pixel_range: PixelRange = RGB) -> Raster:
+    """A raster of whatever people call an image; one in memory stays there.
+
+    Args:
+        image: as for `inputs.to_pixels`.
+        pixel_range: as for `inputs.to_pixels`.
+
+    Raises:
+        ImageError: the file can't be read, or the values are no image's.
+        MissingExtraError: what reads this kind of file is not installed; it is named.
+    """
+    path = path_of(image)
+    if path is not None:
+        return open_raster(path, pixel_range)
+    pixels = to_pixels(image, pixel_range)
+    height, width, bands = pixels.shape
+    make = partial(WholeValues, partial(_itself, pixels), width=width, height=height)
+    return Raster("the image", make, pixel_range=PixelRange(bands))
+
+
+def georeference_of(path: Path | str) -> Georeference | None:
+    """The place on the map that a file states, from its header alone; None where it has none.
+
+    Files that can't have one, as most JPEGs and PNGs, cost a look at their first bytes and beside
+    them.
+
+    Raises:
+        ImageError: the file is missing, or what it states can't be a place.
+        MissingExtraError: it may have one, and rasterio is not installed.
+    """
+    path = Path(path)
+    where, _ = split_page(path)
+    with opened_file(where, path) as file:
+        if kind_of(file.read(32)) not in _IN_WINDOWS or not _may_be_geographic(file, where):
+            return None
+    dataset, stack = open_dataset(where)
+    with stack:
+        return read_georeference(dataset, path)[0]
+
+
+def _open_source(path: Path, pixel_range: PixelRange) -> Source:
+    where, page = split_page(path)
+    with opened_file(where, path) as file:
+        kind = kind_of(file.read(32))
+        geographic = _may_be_geographic(file, where, masks=True)
+    in_windows = kind in _IN_WINDOWS and page is None
+    if in_windows and geographic:
+        return GdalValues(path, bands=pixel_range.bands)
+    info = image_info(path)
+    large = info.width * info.height > _SMALL
+    if in_windows and large and info.orientation == 1 and _has_rasterio():
+        return GdalValues(path, bands=pixel_range.bands)
+    return WholeValues(
+        partial(read_stored, path, bands=pixel_range.bands),
+        width=info.width,
+        height=info.height,
+        deep=info.bits > 8,
+        notes=("is decoded whole: it is of a kind that is not read in windows",) if large else (),
+    )
+
+
+def _may_be_geographic(file: Any, path: Path, *, masks: bool = False) -> bool:
+    with suppress(ValueError):
+        return may_be_geographic(file, path, masks=masks)
+    return False
+
+
+def _has_rasterio() -> bool:
+    try:
+        import_rasterio()
+    except MissingExtraError:
+        return False
+    return True
+
+
+def _itself(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
+    return pixels, 0
+
+
+def _describe_range(extent: Extent, limits: tuple[float, float]) -> str:
+    low, high = limits
+    return (
+        f"holds more than 8 bits, {extent.describe()}: {low:,.6g} to {high:,.6g} become 0 to 255. "
+        "--band-range LOW,HIGH states another range (in Python PixelRange(deep=(LOW, HIGH)))"
+    )

@@ -1,0 +1,72 @@
+"""Parts of an image as its file stores them, however the file is read: what a raster is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from foveal.geometry.georeference import Georeference
+
+
+class StoredValues(NamedTuple):
+    """Values of a part of an image.
+
+    Attributes:
+        values: [h, w, C] of any type, alpha left out.
+        valid: [h, w], which pixels hold data; None where all do.
+    """
+
+    values: NDArray[Any]
+    valid: NDArray[np.bool_] | None = None
+
+
+class Source(Protocol):
+    """What reads parts of one image; one thread asks at a time."""
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Height and width of the parts in which the file is decoded."""
+
+    @property
+    def bits(self) -> int:
+        """What the header states of one value, where it is less than the type holds; else 0."""
+
+    @property
+    def deep(self) -> bool:
+        """Whether values may be of more than 8 bits."""
+
+    @property
+    def georeference(self) -> Georeference | None:
+        """The place on the map, None where there is none."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be told of the file, each as a sentence's end: "has no ..."."""
+
+    def read(
+        self, left: int, top: int, right: int, bottom: int, shape: tuple[int, int] | None = None
+    ) -> StoredValues:
+        """The values of some whole pixels inside the image.
+
+        Args:
+            left, top, right, bottom: pixels.
+            shape: height and width to which they are shrunk, each the mean of those it covers;
+                None leaves them as they are.
+
+        Raises:
+            ImageError: the file can't be read there.
+        """
+
+    def close(self) -> None:
+        """Let go of the file."""
