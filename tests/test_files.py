@@ -7,13 +7,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from foveal import files
 from foveal.errors import DataError, FovealError
-from foveal.files import linked_folder, readable_path, replacing, write_file, write_text
+from foveal.files import (
+    linked_folder,
+    readable_path,
+    replacing,
+    replacing_database,
+    write_file,
+    write_parts,
+    write_text,
+)
 
 
 def test_a_file_and_the_folders_above_it(tmp_path: Path) -> None:
@@ -161,3 +170,57 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> N
         assert not left.exists()
     assert path.read_bytes() == b"whole"
     assert sorted(tmp_path.iterdir()) == sorted([path, *others])
+
+
+KILLED_DATABASE = """
+import os, signal, sys
+from pathlib import Path
+from foveal.files import replacing_database
+with replacing_database(Path(sys.argv[1])) as made:
+    made.with_name(made.name + "-journal").write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_database_takes_its_place_without_journals(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.gpkg"
+    with replacing_database(path) as made:
+        made.write_bytes(b"new")
+        made.with_name(made.name + "-wal").write_bytes(b"journal")
+        assert (path.exists(), made.suffix) == (False, ".gpkg")
+    assert path.read_bytes() == b"new"
+    assert list(path.parent.iterdir()) == [path]
+    with pytest.raises(OSError, match="full"), replacing_database(path) as made:  # noqa: PT012
+        made.write_bytes(b"half")
+        raise OSError("full")
+    assert path.read_bytes() == b"new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_of_a_database_left_goes_with_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    done = subprocess.run([sys.executable, "-c", KILLED_DATABASE, path], check=False, timeout=120)
+    assert done.returncode == -9
+    (left,) = tmp_path.iterdir()
+    with replacing_database(path) as ours:  # another process writes at the same time
+        ours.write_bytes(b"whole")
+        write_file(path, b"theirs")
+        assert ours.exists()
+        assert not left.exists()
+    assert path.read_bytes() == b"whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_parts_are_one_file_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    write_parts(path, ["a\r\n", "h\udcf6\n"])
+    assert path.read_bytes() == b"a\r\nh\\udcf6\n"
+
+    def fail() -> Iterator[str]:
+        yield "half"
+        raise DataError("the second part")
+
+    with pytest.raises(DataError, match="the second part"):
+        write_parts(path, fail())
+    assert path.read_bytes() == b"a\r\nh\\udcf6\n"
+    assert list(tmp_path.iterdir()) == [path]

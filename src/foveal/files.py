@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import tempfile
 from contextlib import contextmanager, suppress
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING
 from foveal.errors import FovealError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _PART = ".part"
+_JOURNALS = ("-journal", "-wal", "-shm")
+"""What SQLite adds to the name of a database for its journals."""
 _SPELLED_OUT = "backslashreplace"
 
 MAKE_ROOM = "Choose another folder, or make room in it."
@@ -64,6 +67,23 @@ def write_file(
             _write_bytes(temporary, data)
     except OSError as cause:
         raise unwritable(path, cause, error=error, advice=advice) from cause
+
+
+def write_parts(path: Path, parts: Iterable[str]) -> None:
+    """Write a text file of any size part by part, at one stroke as `write_file` does.
+
+    Raises:
+        FovealError: the file can't be written; or what making a part raises. Then the older file
+            is still there.
+    """
+    try:
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors=_SPELLED_OUT, newline="") as file,
+        ):
+            file.writelines(parts)
+    except OSError as cause:
+        raise unwritable(path, cause) from cause
 
 
 def write_text(path: Path, text: str) -> None:
@@ -190,18 +210,76 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_database(path: Path) -> Iterator[Path]:
+    """Give a place for a database that takes that of `path` once it is complete.
+
+    SQLite makes journals beside its file: so it is made in a hidden folder of its own, which is
+    removed with whatever is left in it. What earlier writers left, who were killed, is removed too.
+
+    Args:
+        path: the file. Journals beside it belong to the older file, and go with it: SQLite would
+            apply them to the new one.
+
+    Yields:
+        The place; there is no file yet.
+
+    Raises:
+        OSError: the folder or the file can't be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path)
+    with (
+        tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=f".{path.name}.", suffix=_PART, ignore_cleanup_errors=True
+        ) as name,
+        _held_folder(Path(name)) as folder,
+        linked_folder(folder) as place,
+    ):
+        made = place / f"made{path.suffix}"
+        yield made
+        made.chmod(0o666 & ~_umask())
+        _sync(made)
+        for journal in _JOURNALS:
+            path.with_name(path.name + journal).unlink(missing_ok=True)
+        made.replace(path)
+        _sync(path.parent)
+
+
+@contextmanager
+def _held_folder(folder: Path) -> Iterator[Path]:
+    """Hold a folder, so that no other process takes it for abandoned."""
+    if sys.platform == "win32":
+        yield folder
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle)
+        yield folder
+    finally:
+        os.close(handle)
+
+
 def _write_bytes(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove the temporary files of `replacing` that no process holds any more."""
+    """Remove the temporary files and folders that no process holds any more."""
     ours = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}{re.escape(_PART)}")
     for entry in path.parent.iterdir():
-        if ours.fullmatch(entry.name) and entry.is_file() and not entry.is_symlink():
-            with suppress(OSError), entry.open("rb") as file:
-                if _lock(file.fileno()):
-                    entry.unlink()
+        if ours.fullmatch(entry.name) and not entry.is_symlink():
+            with suppress(OSError):
+                handle = os.open(entry, os.O_RDONLY)
+                try:
+                    if not _lock(handle):
+                        continue
+                    if entry.is_dir():
+                        shutil.rmtree(entry)
+                    else:
+                        entry.unlink()
+                finally:
+                    os.close(handle)
 
 
 def _lock(handle: int) -> bool:
