@@ -16,6 +16,8 @@ from PIL import Image
 
 import foveal
 from foveal.errors import FovealError
+from foveal.geometry.georeference import Georeference
+from foveal.outputs import files
 from foveal.outputs.files import to_supervision, write_coco, write_counts, write_csv
 from foveal.structures import Detections
 
@@ -236,3 +238,44 @@ def test_counts_through_the_public_name(found, tmp_path):
     assert (tmp_path / "counts.csv").read_text() == (tmp_path / "same.csv").read_text()
     with pytest.raises(FovealError, match=r"Expected \.csv for counts"):
         foveal.write(found, tmp_path / "counts.json", counts=True)
+
+
+def test_coco_of_many_parts_is_what_json_writes(found, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_ROWS_AT_ONCE", 1)
+    for name, images in (("a.json", found), ("none.json", found[1:2])):
+        write_coco(tmp_path / name, images)
+        text = (tmp_path / name).read_text()
+        assert text == json.dumps(json.loads(text), ensure_ascii=False, indent=1) + "\n"
+
+
+def test_a_table_of_images_on_a_map_has_their_corners_there(found, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_ROWS_AT_ONCE", 1)
+    place = Georeference("EPSG:32617", (8.0, -6.0, 500_000.0, -6.0, -8.0, 4_000_000.0))
+    found[0] = replace(found[0], georeference=place)
+    path = tmp_path / "found.csv"
+    foveal.write(found, path)
+    with path.open(newline="") as file:
+        first, second, third = csv.DictReader(file)
+    assert list(first)[-4:] == ["map_x", "map_y", "crs", "wkt"]
+    assert [third[name] for name in list(third)[-4:]] == [""] * 4
+    assert second["wkt"] == (
+        "POLYGON ((500000.0 4000000.0, 499820.0 3999760.0, 500140.0 3999520.0, "
+        "500320.0 3999760.0, 500000.0 4000000.0))"
+    )
+    center = place.to_map(np.array([20, 15]))
+    assert [float(second["map_x"]), float(second["map_y"])] == pytest.approx(center.tolist())
+    assert (first["crs"], first["label"]) == ("EPSG:32617", CLASSES[1])
+    by_name = {record.path.name: record for record in foveal.read(path)}
+    np.testing.assert_allclose(by_name["smear 0.png"].boxes, found[0].boxes, atol=0.005)
+
+
+def test_gdal_shows_the_table(found, tmp_path):
+    pyogrio = pytest.importorskip("pyogrio")
+    shapely = pytest.importorskip("shapely")
+    place = Georeference("EPSG:4326", (1e-4, 0.0, 10.0, 0.0, -1e-4, 50.0))
+    write_csv(tmp_path / "found.csv", [replace(found[0], georeference=place)])
+    polygons = shapely.from_wkb(pyogrio.raw.read(tmp_path / "found.csv")[2])
+    expected = place.corners(found[0].boxes)
+    assert shapely.bounds(polygons) == pytest.approx(
+        np.hstack([expected.min(axis=1), expected.max(axis=1)]), abs=1e-6
+    )

@@ -11,7 +11,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
+import math
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +20,20 @@ import numpy as np
 
 from foveal.data.dataset import Dataset
 from foveal.errors import FovealError, MissingExtraError
-from foveal.files import write_file
+from foveal.files import write_file, write_parts
+from foveal.outputs.map_rings import closed, counter_clockwise
+from foveal.outputs.rows import DECIMALS, Rows, image_name, relative_name, rows_of
 from foveal.structures import Detections
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from numpy.typing import NDArray
+    from foveal.geometry.georeference import Georeference
 
 CAPPED = "capped"
 """The column, or key of an image, that marks where a limit of detections was reached."""
-_HUNDREDTHS = 2
-"""Decimals of a pixel that are written."""
+_MAP_COLUMNS = ("map_x", "map_y", "crs", "wkt")
+_ROWS_AT_ONCE = 1 << 14
 
 
 def write(
@@ -45,14 +48,17 @@ def write(
     Args:
         detections: one for each image, all of the same classes; or a data set.
         path: of detections the file, which its ending says the kind of: .json for COCO (see
-            `write_coco`), .csv for a table (see `write_csv`). Of a data set a new or empty folder
-            for annotations and copies of the images; or a .json file for COCO annotations alone,
-            which name the images where they are.
+            `write_coco`), .csv for a table (see `write_csv`); of georeferenced images .gpkg (see
+            `write_geopackage`) or .geojson (see `write_geojson`). Of a data set a new or empty
+            folder for annotations and copies of the images; or a .json file for COCO annotations
+            alone, which name the images where they are.
         format: of a data set's folder, one of FORMATS.
         counts: write how many of each class are in each image instead (see `write_counts`), .csv.
 
     Raises:
-        FovealError: the ending is another one, or it can't be written.
+        FovealError: the ending is another one, an image for a map has no georeference, or the file
+            can't be written.
+        MissingExtraError: a package for map files is not installed.
     """
     path = Path(path)
     if isinstance(detections, Dataset):
@@ -71,12 +77,29 @@ def write(
             f"{path}: detections are written as the file's ending says, not as {format!r}. Leave "
             "the format out."
         )
-    writers = {".csv": write_counts} if counts else {".json": write_coco, ".csv": write_csv}
+    writers = {".csv": write_counts} if counts else _writers()
     writer = writers.get(path.suffix.lower())
     if writer is None:
-        expected = ".csv for counts" if counts else ".json (COCO) or .csv"
+        expected = (
+            ".csv for counts"
+            if counts
+            else ".json (COCO) or .csv, or of georeferenced images .gpkg or .geojson"
+        )
         raise FovealError(f"{path}: its ending says no format. Expected {expected}.")
     writer(path, [detections] if isinstance(detections, Detections) else detections)
+
+
+def _writers() -> dict[str, Callable[[Path, Sequence[Detections]], Any]]:
+    """What writes detections, by the file's ending."""
+    from foveal.outputs.geojson import write_geojson
+    from foveal.outputs.geopackage import write_geopackage
+
+    return {
+        ".json": write_coco,
+        ".csv": write_csv,
+        ".gpkg": write_geopackage,
+        ".geojson": write_geojson,
+    }
 
 
 def _write_dataset(data: Dataset, path: Path, format_name: str | None) -> None:
@@ -121,28 +144,12 @@ def write_coco(
     image_ids = image_ids or range(1, len(detections) + 1)
     classes = detections[0].classes if detections else ()
     category_ids = category_ids or range(1, len(classes) + 1)
-    annotations: list[dict[str, Any]] = []
-    for image_id, each in zip(image_ids, detections, strict=True):
-        for box, score, label in _rows(each):
-            x, y, right, bottom = (round(float(value), _HUNDREDTHS) for value in box)
-            width, height = round(right - x, _HUNDREDTHS), round(bottom - y, _HUNDREDTHS)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": category_ids[label],
-                    "bbox": [x, y, width, height],
-                    "area": round(width * height, _HUNDREDTHS),
-                    "iscrowd": 0,
-                    "score": score,
-                }
-            )
     document = {
         "info": {"description": "Detections, not checked by a person"},
         "images": [
             {
                 "id": image_id,
-                "file_name": relative_name(each.path, path.parent) or f"image {number}",
+                "file_name": image_name(each, number, path.parent),
                 "width": each.width,
                 "height": each.height,
                 CAPPED: each.capped,
@@ -153,16 +160,67 @@ def write_coco(
         "categories": [
             {"id": number, "name": name} for number, name in zip(category_ids, classes, strict=True)
         ],
-        "annotations": annotations,
+        "annotations": [],
     }
-    write_file(path, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+    begin, end = json.dumps(document, ensure_ascii=False, indent=1).rsplit("[]", 1)
+    write_parts(
+        path,
+        chain(
+            [begin + "["],
+            _coco_annotations(detections, image_ids, category_ids),
+            ["\n ]" if any(map(len, detections)) else "]", end + "\n"],
+        ),
+    )
+
+
+_COCO_ANNOTATION = """
+  {
+   "id": %d,
+   "image_id": %r,
+   "category_id": %r,
+   "bbox": [
+    %r,
+    %r,
+    %r,
+    %r
+   ],
+   "area": %r,
+   "iscrowd": 0,
+   "score": %r
+  }"""
+
+
+def _coco_annotations(
+    detections: Sequence[Detections], image_ids: Sequence[int], category_ids: Sequence[int]
+) -> Iterator[str]:
+    """The annotations as JSON, some at a time; `json.dumps` would need a dictionary of each."""
+    first = 1
+    for image_id, each in zip(image_ids, detections, strict=True):
+        for rows in rows_of([each], Path(), at_most=_ROWS_AT_ONCE):
+            corners = rows.rounded
+            sides = np.round(corners[:, 2:] - corners[:, :2], DECIMALS)
+            columns: list[Iterable[Any]] = [
+                range(first, first + len(rows)),
+                repeat(image_id),
+                [category_ids[label] for label in rows.labels.tolist()],
+                *corners[:, :2].T.tolist(),
+                *sides.T.tolist(),
+                np.round(sides.prod(axis=1), DECIMALS).tolist(),
+                rows.scores,
+            ]
+            values = tuple(chain.from_iterable(zip(*columns, strict=False)))
+            yield ("," if first > 1 else "") + ",".join([_COCO_ANNOTATION] * len(rows)) % values
+            first += len(rows)
 
 
 def write_csv(path: Path, detections: Sequence[Detections]) -> None:
     """Write one line for each detection: image, corners in original pixels, class, score.
 
-    `foveal.read` and tools that read such annotations take it too. The last column says whether the
-    image had more detections than the limit lets through.
+    `foveal.read` and tools that read such annotations take it too. The column `capped` says whether
+    the image had more detections than the limit lets through. Where an image is georeferenced,
+    four columns follow: `map_x` and `map_y` of the box's center, `crs`, the coordinate reference
+    system of both, and `wkt`, the polygon of the box's four corners, which QGIS and GDAL show. They
+    are empty for images without georeference.
 
     Args:
         path: the file. Images are named relative to its folder.
@@ -171,16 +229,54 @@ def write_csv(path: Path, detections: Sequence[Detections]) -> None:
     Raises:
         FovealError: the file can't be written.
     """
-    lines: list[Sequence[Any]] = [
-        ("image", "xmin", "ymin", "xmax", "ymax", "label", "score", "width", "height", CAPPED)
+    on_map = any(each.georeference is not None for each in detections)
+    columns = ("image", "xmin", "ymin", "xmax", "ymax", "label", "score", "width", "height", CAPPED)
+    header = (*columns, *(_MAP_COLUMNS if on_map else ()))
+    parts = (
+        _csv_lines(rows, on_map=on_map)
+        for rows in rows_of(detections, path.parent, at_most=_ROWS_AT_ONCE)
+    )
+    write_parts(path, chain([",".join(header) + "\n"], parts))
+
+
+def _csv_lines(rows: Rows, *, on_map: bool) -> str:
+    classes = [_field(name) for name in rows.classes]
+    template = "%s,%.2f,%.2f,%.2f,%.2f,%s,%r,%d,%d,%s"
+    columns: list[Iterable[Any]] = [
+        repeat(_field(rows.image)),
+        *rows.rounded.T.tolist(),
+        [classes[label] for label in rows.labels.tolist()],
+        rows.scores,
+        repeat(rows.width),
+        repeat(rows.height),
+        repeat(_word(rows.capped)),
     ]
-    for number, each in enumerate(detections):
-        name = relative_name(each.path, path.parent) or f"image {number}"
-        rest = (each.width, each.height, _word(each.capped))
-        for box, score, label in _rows(each):
-            corners = (f"{float(value):.{_HUNDREDTHS}f}" for value in box)
-            lines.append((name, *corners, each.classes[label], score, *rest))
-    _write_lines(path, lines)
+    if on_map and rows.georeference is None:
+        template += "," * len(_MAP_COLUMNS)
+    elif rows.georeference is not None:
+        point = f"%.{_map_decimals(rows.georeference)}f"
+        ring = ", ".join([f"{point} {point}"] * 5)
+        template += f',{point},{point},%s,"POLYGON (({ring}))"'
+        corners = rows.georeference.corners(rows.boxes)
+        outlines = closed(counter_clockwise(corners)).reshape(len(rows), -1)
+        centers = corners.mean(axis=1)
+        columns += [*centers.T.tolist(), repeat(_field(rows.georeference.crs))]
+        columns += outlines.T.tolist()
+    values = tuple(chain.from_iterable(zip(*columns, strict=False)))
+    return (template + "\n") * len(rows) % values
+
+
+def _map_decimals(georeference: Georeference) -> int:
+    """As many of the map's unit as a hundredth of a pixel needs."""
+    side = min(georeference.pixel_size)
+    return max(0, math.ceil(-math.log10(side / 100))) if 0 < side < math.inf else DECIMALS
+
+
+def _field(text: str) -> str:
+    """A field of a CSV file, in quotation marks where it needs them."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow([text])
+    return line.getvalue()[:-1]
 
 
 def write_counts(path: Path, detections: Sequence[Detections]) -> None:
@@ -195,7 +291,7 @@ def write_counts(path: Path, detections: Sequence[Detections]) -> None:
     classes = detections[0].classes if detections else ()
     lines: list[Sequence[Any]] = [("image", *classes, "total", CAPPED)]
     for number, each in enumerate(detections):
-        name = relative_name(each.path, path.parent) or f"image {number}"
+        name = image_name(each, number, path.parent)
         lines.append((name, *each.counts().values(), len(each), _word(each.capped)))
     _write_lines(path, lines)
 
@@ -220,16 +316,6 @@ def to_supervision(detections: Detections) -> Any:
     )
 
 
-def _rows(detections: Detections) -> list[tuple[NDArray[np.float32], float, int]]:
-    """Each detection's box, score and label; scores with the digits that a float32 has."""
-    return [
-        (box, _score(score), int(label))
-        for box, score, label in zip(
-            detections.boxes, detections.scores, detections.labels, strict=True
-        )
-    ]
-
-
 def _score(score: Any) -> float:
     return float(f"{float(score):.6g}")
 
@@ -237,16 +323,6 @@ def _score(score: Any) -> float:
 def _word(value: bool) -> str:
     """As JSON has it, and as spreadsheets and pandas read it."""
     return "true" if value else "false"
-
-
-def relative_name(image: Path | None, folder: Path) -> str:
-    """An image's path from the folder, with slashes; nothing where there is none."""
-    if image is None:
-        return ""
-    try:
-        return Path(os.path.relpath(image.resolve(), folder.resolve())).as_posix()
-    except ValueError:  # on another drive
-        return image.resolve().as_posix()
 
 
 def _write_lines(path: Path, lines: list[Sequence[Any]]) -> None:
