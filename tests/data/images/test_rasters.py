@@ -8,9 +8,16 @@ import pytest
 from PIL import Image
 
 from foveal.data.images import rasters
-from foveal.data.images.rasters import Raster, georeference_of, open_raster, raster_of
+from foveal.data.images.rasters import (
+    Raster,
+    georeference_of,
+    ground_resolution,
+    open_raster,
+    raster_of,
+)
 from foveal.data.images.reading import read_image
 from foveal.errors import ImageError
+from foveal.geometry.georeference import Georeference
 from foveal.structures import PixelRange
 
 rasterio = pytest.importorskip("rasterio")
@@ -143,3 +150,85 @@ def test_the_place_on_the_map_is_read_from_the_header(tmp_path: Path) -> None:
     assert georeference_of(picture(tmp_path / "a.jpg", noise())) is None
     with open_raster(path) as raster:
         assert raster.georeference == place
+
+
+def test_the_ground_that_a_pixel_shows_is_measured_in_true_meters() -> None:
+    def meters(crs: str, *transform: float) -> float | None:
+        a, b, c, d, e, f = transform
+        return ground_resolution(Georeference(crs, (a, b, c, d, e, f)), 100, 100)
+
+    assert meters("EPSG:32617", 0.1, 0, 500000, 0, -0.1, 3285142) == pytest.approx(0.1, rel=1e-3)
+    turned = (0.06, 0.08, 500000, 0.08, -0.06, 3285142)
+    assert meters("EPSG:32617", *turned) == pytest.approx(0.1, rel=1e-3)
+    mercator = meters("EPSG:3857", 10, 0, 0, 0, -10, 4414410)
+    assert mercator == pytest.approx(10 * np.cos(np.deg2rad(36.8)), rel=5e-3)
+    degree = meters("EPSG:4326", 1e-4, 0, 10, 0, -1e-4, 60)
+    assert degree == pytest.approx(111_320 * 1e-4 * 0.5**0.5, rel=5e-3)
+    feet = meters("EPSG:2263", 1, 0, 980000, 0, -1, 200000)
+    assert feet == pytest.approx(0.3048, rel=1e-3)
+    assert meters('LOCAL_CS["a plan",UNIT["metre",1]]', 1, 0, 0, 0, -1, 0) is None
+
+
+def test_a_virtual_raster_lays_images_side_by_side(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", noise())
+    text = virtual("a.tif")
+    (tmp_path / "b.vrt").write_text(text)
+    with open_raster(tmp_path / "b.vrt") as raster, open_raster(path) as whole:
+        window = raster.read(WIDTH - 10, 5, WIDTH + 20, 30)
+        np.testing.assert_array_equal(window.pixels[:, :10], whole.read(120, 5, 130, 30).pixels)
+        np.testing.assert_array_equal(window.pixels[:, 10:], whole.read(0, 5, 20, 30).pixels)
+        assert raster.georeference == whole.georeference
+
+
+def virtual(name: str, more: str = "") -> str:
+    """A virtual raster that shows an image twice, side by side."""
+    source = """<SimpleSource><SourceFilename relativeToVRT="1">{name}</SourceFilename>
+    <SourceBand>{band}</SourceBand><SrcRect xOff="0" yOff="0" xSize="{width}" ySize="{height}"/>
+    <DstRect xOff="{left}" yOff="0" xSize="{width}" ySize="{height}"/></SimpleSource>"""
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{band}"><ColorInterp>{color}</ColorInterp>{more}'
+        + "".join(
+            source.format(name=name, band=band, width=WIDTH, height=HEIGHT, left=left)
+            for left in (0, WIDTH)
+        )
+        + "</VRTRasterBand>"
+        for band, color in enumerate(("Red", "Green", "Blue"), 1)
+    )
+    place = ", ".join(str(value) for value in UTM["transform"].to_gdal())
+    return (
+        f'<VRTDataset rasterXSize="{2 * WIDTH}" rasterYSize="{HEIGHT}"><SRS>EPSG:32617</SRS>'
+        f"<GeoTransform>{place}</GeoTransform>{bands}</VRTDataset>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("../a.tif", "outside its folder"),
+        ("/vsicurl/http://127.0.0.1/a.tif", "outside its folder"),
+        ("http://127.0.0.1/a.tif", "outside its folder"),
+        ("link.tif", "outside its folder"),
+        ("missing.tif", "does not exist"),
+        ("wms.xml", "no image"),
+        ("b.vrt", "names itself"),
+    ],
+)
+def test_a_virtual_raster_names_nothing_outside_its_folder(
+    name: str, said: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "a.tif", noise())
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link.tif").symlink_to(tmp_path / "a.tif")
+    (folder / "wms.xml").write_text("<GDAL_WMS><Service/></GDAL_WMS>")
+    (folder / "b.vrt").write_text(virtual(name))
+    with pytest.raises(ImageError, match=said):
+        open_raster(folder / "b.vrt")
+
+
+@pytest.mark.parametrize("more", ["<PixelFunctionType>diff</PixelFunctionType>", "<Mask/>"])
+def test_a_virtual_raster_computes_nothing(more: str, tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", noise())
+    (tmp_path / "b.vrt").write_text(virtual("a.tif", more))
+    with pytest.raises(ImageError, match="does more than laying images side by side"):
+        open_raster(tmp_path / "b.vrt")

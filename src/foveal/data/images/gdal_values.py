@@ -20,6 +20,7 @@ from PIL import Image
 from foveal.data.images.georeferencing import PIXELS, read_georeference
 from foveal.data.images.kinds import kind_of
 from foveal.data.images.stored_values import StoredValues
+from foveal.data.images.virtual import check_virtual
 from foveal.errors import FovealError, ImageError, MissingExtraError
 from foveal.files import readable_path
 from foveal.text import shorten
@@ -115,6 +116,8 @@ def open_dataset(path: Path, name: str = "") -> tuple[Any, ExitStack]:
                 kind = kind_of(content.read(32))
             if kind not in _DRIVERS:
                 raise ImageError(f"{path}: is {kind}, which has no place on the map.")
+            if not kind:
+                check_virtual(path)
             dataset = rasterio.open(name or file, driver=_DRIVERS[kind], sharing=False)
             stack.enter_context(dataset)
             if dataset.count == 0:

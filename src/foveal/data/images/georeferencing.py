@@ -14,7 +14,8 @@ import numpy as np
 
 from foveal.data.images.kinds import kind_of
 from foveal.data.images.tiff_pages import first_tags
-from foveal.errors import ImageError
+from foveal.data.images.virtual import is_virtual
+from foveal.errors import ImageError, MissingExtraError
 from foveal.geometry.georeference import Georeference
 
 if TYPE_CHECKING:
@@ -53,11 +54,6 @@ def may_be_geographic(file: IO[bytes], path: Path, *, masks: bool = False) -> bo
     elif kind == _GEOGRAPHIC or is_virtual(beginning):
         return True
     return any(map(os.path.exists, _companions(path, masks=masks)))
-
-
-def is_virtual(beginning: bytes) -> bool:
-    """Whether a file is GDAL's virtual raster, by its first bytes."""
-    return beginning.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<VRTDataset", b"<?xml"))
 
 
 def _companions(path: Path, *, masks: bool) -> list[str]:
@@ -161,3 +157,47 @@ def _from_points(points: Sequence[Any], system: Any, path: Path) -> Georeference
 
 def _listed(transform: Sequence[float]) -> str:
     return ", ".join(f"{value:.10g}" for value in transform)
+
+
+def ground_resolution(georeference: Georeference, width: int, height: int) -> float | None:
+    """How many meters of ground a pixel shows at the middle of an image.
+
+    Measured on the ellipsoid: in degrees and in Web Mercator (EPSG:3857), whose meters are true at
+    the equator alone, as in any other system. Of pixels that are not square it is the side of a
+    square of the same area.
+
+    Args:
+        georeference: the image's place on the map.
+        width, height: of the image, pixels.
+
+    Returns:
+        Meters; None where the system does not say where on Earth the image lies.
+
+    Raises:
+        MissingExtraError: pyproj is not installed.
+    """
+    try:
+        import pyproj
+    except ImportError:
+        raise MissingExtraError(
+            "Measuring pixels on the ground needs pyproj: pip install 'foveal[geo]'"
+        ) from None
+    middle = np.array([width / 2, height / 2])
+    steps = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5]])
+    places = georeference.to_map(middle + steps)
+    try:
+        system = pyproj.CRS.from_user_input(georeference.crs)
+        degrees = pyproj.Transformer.from_crs(system, system.geodetic_crs, always_xy=True)
+        longitude, latitude = degrees.transform(places[:, 0], places[:, 1])
+        if not np.isfinite([longitude, latitude]).all():
+            return None
+        geodesic = system.get_geod()
+        if geodesic is None:
+            return None
+        first, others = slice(0, 1), slice(1, 3)
+        start = longitude[first].repeat(2), latitude[first].repeat(2)
+        turns, _, lengths = geodesic.inv(*start, longitude[others], latitude[others])
+    except (pyproj.exceptions.ProjError, AttributeError):  # a plan of a place on no Earth
+        return None
+    area = lengths[0] * lengths[1] * abs(np.sin(np.deg2rad(turns[1] - turns[0])))
+    return float(np.sqrt(area)) or None

@@ -21,7 +21,11 @@ import numpy as np
 
 from foveal.data.images.depth import Extent, extent_of, join, unknown_range
 from foveal.data.images.gdal_values import GdalValues, import_rasterio, open_dataset
-from foveal.data.images.georeferencing import may_be_geographic, read_georeference
+from foveal.data.images.georeferencing import (
+    ground_resolution,
+    may_be_geographic,
+    read_georeference,
+)
 from foveal.data.images.inputs import path_of, to_pixels
 from foveal.data.images.kinds import kind_of
 from foveal.data.images.pages import split_page
@@ -40,6 +44,10 @@ if TYPE_CHECKING:
     from foveal.data.images.inputs import ImageLike
     from foveal.data.images.stored_values import Source
     from foveal.geometry.georeference import Georeference
+
+__all__ = [
+    "Raster", "RasterWindow", "georeference_of", "ground_resolution", "open_raster", "raster_of",
+]  # fmt: skip
 
 _SMALL = 1 << 24
 """Pixels up to which an image without a place on the map is decoded whole."""
