@@ -49,7 +49,19 @@ def test_the_help_shows_what_is_given_and_names_every_preset() -> None:
 
 
 def make_options_of(**given: Any) -> Any:
-    nothing = dict.fromkeys(("data_format", "images", "page", "boxes", "rename", "only", "ignore"))
+    nothing = dict.fromkeys(
+        (
+            "data_format",
+            "images",
+            "page",
+            "boxes",
+            "class_column",
+            "layer",
+            "rename",
+            "only",
+            "ignore",
+        )
+    )
     return make_options(**{**nothing, "bad_boxes": "drop", "sizes": "stop", **given})
 
 

@@ -83,6 +83,27 @@ Boxes = Annotated[
         show_default=False,
     ),
 ]
+ClassColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--class-column",
+        metavar="NAME",
+        help="The column of the class in tables and files of shapes on a map, where it has no "
+        "usual name; or =CLASS for objects that are all of one class.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+Layer = Annotated[
+    str | None,
+    typer.Option(
+        "--layer",
+        metavar="NAME",
+        help="The layer of files of shapes on a map that have several.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
 FileSizes = Annotated[
     Literal["stop", "scale", "stored"],
     typer.Option(
@@ -132,6 +153,8 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "bad_boxes": (BadBoxes, "drop"),
     "page": (Page, None),
     "boxes": (Boxes, None),
+    "class_column": (ClassColumn, None),
+    "layer": (Layer, None),
     "sizes": (FileSizes, "stop"),
     "rename": (Rename, None),
     "only": (Only, None),
@@ -178,6 +201,8 @@ def make_options(
     bad_boxes: Literal["drop", "stop", "keep"],
     page: int | None,
     boxes: str | None,
+    class_column: str | None,
+    layer: str | None,
     sizes: Literal["stop", "scale", "stored"],
     rename: list[str] | None,
     only: list[str] | None,
@@ -196,6 +221,8 @@ def make_options(
         bad_boxes=bad_boxes,
         page=page,
         boxes=boxes,
+        class_column=class_column,
+        layer=layer,
         sizes=sizes,
         rename=_parse_renames(rename or []),
         only=tuple(only or ()),

@@ -17,5 +17,6 @@ FORMATS = (
     "supervisely",
     "createml",
     "datumaro",
+    "geo",
 )
 """Each is a module in `data/formats` with `read` and `write`."""

@@ -29,6 +29,9 @@ class DataOptions:
         bad_boxes: what happens to boxes that can't be right.
         page: which page of images that are stacks, counted from 1; None takes the first, told.
         boxes: how the numbers of a box are meant, where not as their format has them.
+        class_column: the column of the class in tables and files of shapes on a map, or "=" and
+            the one class of all objects.
+        layer: the layer of files of shapes on a map that have several.
         rename: new names of classes; two that get the same name become one.
         ignore: classes whose boxes mark regions to ignore, by their new names.
         only: the classes to keep, by their new names, in this order; none keeps all.
@@ -41,6 +44,8 @@ class DataOptions:
     bad_boxes: BadBoxes = "drop"
     page: int | None = None
     boxes: str | None = None
+    class_column: str | None = None
+    layer: str | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
@@ -105,6 +110,8 @@ def open_splits(
         bad_boxes=options.bad_boxes,
         page=options.page,
         boxes=options.boxes,
+        class_column=options.class_column,
+        layer=options.layer,
     )
     (dataset,) = choose_classes([_fitted(dataset, options)], options)
     return dataset, splits
@@ -145,6 +152,8 @@ def read_for_doctor(sources: Sequence[Source]) -> tuple[Reading, ...]:
             bad_boxes="keep",
             page=options.page,
             boxes=options.boxes,
+            class_column=options.class_column,
+            layer=options.layer,
             problems=collected,
         )
         datasets.append(_fitted(dataset, options))

@@ -30,10 +30,10 @@ READ: dict[str, Any] = {
     "supervisely": {"size": {"height": 1, "width": 1}, "objects": [], "tags": []},
     "createml": [{"image": "a.png", "annotations": []}],
     "datumaro": {"info": {}, "categories": {"label": {}}, "items": []},
+    "geo": {"type": "FeatureCollection", "features": []},
 }
 
 UNREAD: dict[str, Any] = {
-    "GeoJSON": {"type": "FeatureCollection", "features": []},
     "panoptic": {"images": [IMAGE], "annotations": [{"segments_info": []}], "categories": []},
     "captions": {"images": [IMAGE], "annotations": [{"image_id": 1, "caption": "x"}]},
     "results for keypoints": [{"image_id": 1, "category_id": 1, "keypoints": [], "score": 1}],

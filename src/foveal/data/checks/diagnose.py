@@ -91,6 +91,20 @@ _EXPLANATIONS: dict[Kind, tuple[str, str]] = {
         "{n} image{s} of several pages, of which the first is taken",
         "Say which page is annotated: --page N (in Python page=N).",
     ),
+    "labels elsewhere": (
+        "{n} layer{s} whose labels lie outside their image",
+        "Correct the coordinate reference system or the coordinates, or take the image that "
+        "belongs to them.",
+    ),
+    "invalid polygon": (
+        "{n} invalid polygon{s}",
+        "Reading takes the boxes of their vertices. Mend them in a map program if those are wrong "
+        "(in QGIS: Fix geometries).",
+    ),
+    "empty layer": (
+        "{n} file{s} without any object",
+        "Kept: images without objects teach what background is. Check that it is the right file.",
+    ),
 }
 _OTHER_READING: frozenset[Kind] = frozenset({"boxes read otherwise", "boxes look otherwise"})
 """Kinds that explain other findings: sizes of such boxes say nothing."""
@@ -100,6 +114,8 @@ _LEVELS: dict[Kind, Level] = {
     "boxes look otherwise": "doubt",
     "image name disagrees": "doubt",
     "images elsewhere": "information",
+    "invalid polygon": "doubt",
+    "empty layer": "doubt",
 }
 """Kinds that reading settles; all others can't be right."""
 _UNTOLD = ("{n} mistake{s} of another kind in the annotations", "Correct them.")

@@ -41,6 +41,8 @@ def read(
     bad_boxes: BadBoxes = "drop",
     page: int | None = None,
     boxes: str | None = None,
+    class_column: str | None = None,
+    layer: str | None = None,
     problems: list[AnnotationIssue] | None = None,
 ) -> Dataset:
     """Read a data set: `PATH`, `PATH:SPLIT` or `PATH:SPLIT+SPLIT`.
@@ -57,6 +59,9 @@ def read(
             page of stacks and says so.
         boxes: how the numbers of a box are meant, where not as their format has them: one of xyxy,
             xywh, cxcywh, yxyx, one of pixels, shares, percent, or both with a + between.
+        class_column: the column of the class in tables and files of shapes on a map, or "=" and
+            the one class of all objects; found by its name where it is not given.
+        layer: the layer of a file of shapes on a map that has several.
         problems: a list that collects every problem with an object; then none of them stops.
 
     Raises:
@@ -69,6 +74,8 @@ def read(
         bad_boxes=bad_boxes,
         page=page,
         boxes=boxes,
+        class_column=class_column,
+        layer=layer,
         problems=problems,
     )
     return data
@@ -82,6 +89,8 @@ def read_splits(
     bad_boxes: BadBoxes = "drop",
     page: int | None = None,
     boxes: str | None = None,
+    class_column: str | None = None,
+    layer: str | None = None,
     problems: list[AnnotationIssue] | None = None,
 ) -> tuple[Dataset, dict[str, list[int]] | None]:
     """Read as `read` does, and say which images belong to which split; None if none is named."""
@@ -90,7 +99,9 @@ def read_splits(
         parse_reading(boxes)
     try:
         path, splits = split_address(address)
-        reader = load_format(find_format(path) if format is None else format)
+        name = find_format(path) if format is None else format
+        reader = load_format(name)
+        _expect_columns(name, path, class_column=class_column, layer=layer)
         if not path.exists():
             raise DataError(f"{path} does not exist. Expected annotations there.")
         with _without_collector(), telling_encodings(problems):
@@ -100,7 +111,7 @@ def read_splits(
                         path,
                         split,
                         images=folder,
-                        policy=IssuePolicy(bad_boxes, problems, boxes),
+                        policy=IssuePolicy(bad_boxes, problems, boxes, class_column, layer),
                     ),
                     name=f"{path.name}:{split}",
                 )
@@ -123,6 +134,28 @@ def read_splits(
     named = None if splits == [None] else indices
     data = choose_page(data, page, problems)
     return replace(data, name=os.fspath(address), classes=_as_texts(data.classes)), named
+
+
+def _expect_columns(
+    format: str,  # noqa: A002
+    path: Path,
+    *,
+    class_column: str | None,
+    layer: str | None,
+) -> None:
+    """Refuse what a format has not: columns or layers."""
+    for option, value, formats in (
+        ("class-column", class_column, ("csv", "geo")),
+        ("layer", layer, ("geo",)),
+    ):
+        if value is not None and format not in formats:
+            raise DataError(
+                f"--{option} {value} (in Python {option.replace('-', '_')}={value!r}): {path} is "
+                f"of the format {format}, which has none. Expected {' or '.join(formats)}; leave "
+                "it out."
+            )
+        if value in ("", "="):
+            raise DataError(f"--{option} {value}: expected a name.")
 
 
 @contextlib.contextmanager

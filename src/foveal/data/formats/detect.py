@@ -12,7 +12,10 @@ from foveal.data.formats import kitti
 from foveal.data.formats.json_kinds import json_kind, kind_of, look_at, refusal
 from foveal.data.formats.parsing import head_text, table_rows
 from foveal.data.formats.table_columns import recognize
+from foveal.data.formats.vector_files import ENDINGS as VECTOR_ENDINGS
+from foveal.data.formats.vector_files import is_vector_file
 from foveal.data.formats.via import CSV_COLUMN
+from foveal.data.images.kinds import has_image_ending
 from foveal.errors import DataError
 
 if TYPE_CHECKING:
@@ -87,8 +90,11 @@ def find_format(path: Path) -> str:
             "(a split follows a colon, as in DATA:train)."
         )
     found = list(dict.fromkeys(_in_file(path) if path.is_file() else _in_folder(path)))
-    if not found and path.is_dir():
-        found = list(dict.fromkeys(_in_folders_below(path)))
+    if path.is_dir():
+        if set(found) <= {"geo"}:
+            found += list(dict.fromkeys(_in_folders_below(path)))
+        # Beside annotations of images, shapes on a map may be anything, such as an outline.
+        found = [name for name in dict.fromkeys(found) if name != "geo"] or found[:1]
     if not found and path.is_dir():
         _expect_no_records(path)
         tables = [f for f in files_in(path, ".csv", ".tsv") if not f.name.endswith(_BESIDE)]
@@ -109,13 +115,15 @@ def find_format(path: Path) -> str:
 
 _LOOKED_FOR = (
     "coco: a .json with images, annotations and categories, in the folder or one below; "
-    "voc: .xml files with <annotation>, in the folder or below; "
-    "yolo: data.yaml or another .yaml with names, obj.data, or labels/*.txt with five numbers a "
-    "line; csv: a .csv with or without header; kitti: label_2/*.txt or .txt files with 15 columns; "
+    "voc: .xml files with <annotation>; "
+    "yolo: data.yaml, another .yaml with names, obj.data, or labels/*.txt with five numbers "
+    "a line; "
+    "csv: a .csv with or without header; kitti: label_2/*.txt or .txt files with 15 columns; "
     "labelme: .json files with shapes; openimages: a .csv with ImageID and XMin; "
     "cvat: an .xml with <annotations>; label_studio: its JSON or JSON-MIN; via: its JSON or CSV; "
     "vott: NAME-export.json, NAME.vott or NAME-asset.json; supervisely: meta.json and folders "
-    "called ann; createml: a .json with a list of images; datumaro: a .json with items. "
+    "called ann; createml: a .json with a list of images; datumaro: a .json with items; "
+    "geo: .gpkg, .geojson or .shp. "
     "With --format NAME (in Python format='NAME') you are told what is missing."
 )
 
@@ -173,10 +181,21 @@ def _in_file(file: Path) -> Iterator[str]:
     elif ending in (".yaml", ".yml", ".data"):
         if "names" in head_text(file, _LARGE):
             yield "yolo"
+    elif is_vector_file(file):
+        yield "geo"
+    elif has_image_ending(file.name):
+        yield from _beside_image(file)
     elif ending == ".names" or file.name.lower() in ("classes.txt", "labels.txt"):
         yield "yolo"
     elif ending in (".csv", ".tsv", ".txt"):
         yield from _in_csv(file)
+
+
+def _beside_image(image: Path) -> Iterator[str]:
+    """An image is the address of the shapes that lie beside it under its name."""
+    beside = files_in(image.parent, *VECTOR_ENDINGS)
+    if any(file.stem == image.stem for file in beside):
+        yield "geo"
 
 
 def _in_json(file: Path) -> Iterator[str]:
@@ -212,6 +231,9 @@ def _in_folder(folder: Path) -> Iterator[str]:
     for place in (*below, *(inner for inner in deeper if inner.name.lower() == _XML)):
         yield from _in_files(files_in(place, ".xml"))
     yield from _in_files(files_one_below(folder, *_JSON))
+    shapes = (files_in(place, *VECTOR_ENDINGS) for place in (folder, *below, *deeper))
+    if any(shapes):
+        yield "geo"
     for place in deeper:
         if place.name == "ann":
             yield from _in_files(files_in(place, ".json"))

@@ -45,6 +45,9 @@ Kind = Literal[
     "image name disagrees",
     "images elsewhere",
     "stack of pages",
+    "labels elsewhere",
+    "invalid polygon",
+    "empty layer",
 ]
 
 BOX_KINDS: frozenset[str] = frozenset(
@@ -62,6 +65,8 @@ BOX_KINDS: frozenset[str] = frozenset(
 TOLD_KINDS: dict[str, str] = {
     "image name disagrees": "Taken is the image of the annotation file's own name",
     "images elsewhere": "Taken is what was found",
+    "invalid polygon": "Taken is the box of the vertices",
+    "empty layer": "Its images are without objects",
 }
 """The kinds that reading settles by itself and tells, and what it does.
 
@@ -99,11 +104,16 @@ class IssuePolicy:
         bad_boxes: the policy for boxes that can't be right.
         problems: where given, every problem is appended to it and nothing stops.
         boxes: how boxes are to be read, where not as their format has them; see `units`.
+        class_column: the column of the class in tables and vector files, or "=" and the one class
+            of all objects; None finds it by its name.
+        layer: the layer of files that hold several; None takes the only one.
     """
 
     bad_boxes: BadBoxes = "drop"
     problems: list[AnnotationIssue] | None = None
     boxes: str | None = None
+    class_column: str | None = None
+    layer: str | None = None
     _seen: dict[str, list[AnnotationIssue]] = field(default_factory=dict)
     _notes: dict[str, tuple[int, str]] = field(default_factory=dict)
 

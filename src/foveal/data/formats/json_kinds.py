@@ -247,11 +247,7 @@ _AS_COCO = "Export it as COCO instead."
 _OBJECTS: tuple[tuple[Callable[[dict[str, Any]], bool], JsonKind], ...] = (
     (
         lambda v: v.get("type") in ("FeatureCollection", "Feature"),
-        JsonKind(
-            None,
-            "GeoJSON, whose places are on the map",
-            "Export boxes in pixels of the images, as COCO or CSV.",
-        ),
+        JsonKind("geo"),
     ),
     (
         lambda v: "segments_info" in _first(v, "annotations"),

@@ -22,7 +22,8 @@ from foveal.data.formats import FORMATS
 
 __all__ = ["NAMES", "SHARES", "TRIALS", "Trial", "throw_dice", "trials_of"]
 
-NAMES = (*FORMATS, "coco_results")
+NAMES = (*(name for name in FORMATS if name != "geo"), "coco_results")
+"""Files of shapes on a map are GDAL's to write and to read, a thousandth of the speed of text."""
 
 Trial = Callable[[Dice, Path, str], None]
 
