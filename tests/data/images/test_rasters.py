@@ -12,6 +12,7 @@ from foveal.data.images.rasters import (
     Raster,
     georeference_of,
     ground_resolution,
+    open_for_display,
     open_raster,
     raster_of,
 )
@@ -232,3 +233,29 @@ def test_a_virtual_raster_computes_nothing(more: str, tmp_path: Path) -> None:
     (tmp_path / "b.vrt").write_text(virtual("a.tif", more))
     with pytest.raises(ImageError, match="does more than laying images side by side"):
         open_raster(tmp_path / "b.vrt")
+
+
+def test_deep_values_are_shown_between_their_percentiles(tmp_path: Path) -> None:
+    values = noise(2, "uint16", 900)
+    values[0, :5] = 60_000
+    path = write(tmp_path / "deep.tif", values)
+    with open_for_display(path) as raster:
+        shown = raster.read(0, 0, raster.width, raster.height).pixels
+    assert shown.shape == (HEIGHT, WIDTH, 2)
+    assert np.median(shown[10:, :, 1]) == pytest.approx(128, abs=10)
+    assert shown[10:, :, 0].max() < 10
+    for band in (0, 1):
+        assert shown[..., band].max() == 255
+
+
+def test_bytes_are_shown_as_they_are(tmp_path: Path) -> None:
+    values = noise()
+    with open_for_display(write(tmp_path / "a.tif", values)) as raster:
+        window = raster.read(0, 0, raster.width, raster.height)
+    assert np.array_equal(window.pixels, np.moveaxis(values, 0, 2))
+
+
+def test_a_deep_image_without_any_data_can_be_shown(tmp_path: Path) -> None:
+    values = np.full((1, 20, 30), np.nan, np.float32)
+    with open_for_display(write(tmp_path / "nothing.tif", values)) as raster:
+        assert raster.read(0, 0, 30, 20).pixels.shape == (20, 30, 1)

@@ -30,13 +30,13 @@ from foveal.data.images.inputs import path_of, to_pixels
 from foveal.data.images.kinds import kind_of
 from foveal.data.images.pages import split_page
 from foveal.data.images.pixels import convert_bands, scale_to_bytes
-from foveal.data.images.reading import image_info, opened_file, read_stored
+from foveal.data.images.reading import image_info, opened_file, percentile_range, read_stored
 from foveal.data.images.stored_values import StoredValues
 from foveal.errors import ImageError, MissingExtraError
 from foveal.structures import RGB, PixelRange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -57,6 +57,8 @@ _IN_WINDOWS = ("JPEG", "PNG", "JPEG2000", "TIFF", "")
 
 _SAMPLES, _SAMPLE_SIDE = 100, 512
 """Windows that tell the range of deep values, and about the root of the pixels of one."""
+_SAMPLED_PIXELS = 10_000
+"""Of each at most about so many tell how the values are spread for display."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,6 +165,30 @@ class Raster:
         shrunk = None if scale == 1 else shape
         return self._window(0, 0, self.width, self.height, shrunk)
 
+    def for_display(self) -> Raster:
+        """The same image as people want to see it, opened anew: close it too.
+
+        Values of 8 bits stay as they are. Each band of deeper ones is spread between its own
+        percentiles, which windows spread evenly over the image tell.
+
+        Raises:
+            ImageError: the file can't be read.
+        """
+        with self._lock:
+            if not self._source_now().deep:
+                return Raster(self.name, self._make, pixel_range=self._range, paths=self.paths)
+            picked = []
+            for values, valid in self._samples():
+                pixels = self._with_bands(values)
+                pixels = pixels.reshape(-1, self.bands) if valid is None else pixels[valid]
+                some = pixels[:: max(1, len(pixels) // _SAMPLED_PIXELS)].astype(np.float32)
+                picked.append(some[np.isfinite(some).all(axis=1)])
+        if any(map(len, picked)):
+            spread = percentile_range(picked)
+        else:
+            spread = PixelRange(self.bands, deep=(0, 1))
+        return Raster(self.name, self._make, pixel_range=spread, paths=self.paths)
+
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:
@@ -214,6 +240,16 @@ class Raster:
 
     def _extent(self) -> tuple[Extent, NDArray[Any]]:
         """Between which values windows spread evenly over the raster lie; and those of one."""
+        extents = []
+        values: NDArray[Any] = np.zeros((0, 0, 1))
+        for values, valid in self._samples():
+            extents.append(
+                extent_of(values if valid is None else values[valid], self._source_now().bits)
+            )
+        return join(extents), values
+
+    def _samples(self) -> Iterator[StoredValues]:
+        """Windows spread evenly over the raster."""
         source = self._source_now()
         down, across = source.block
         width = min(self.width, max(across, _SAMPLE_SIDE))
@@ -221,14 +257,10 @@ class Raster:
         columns, rows = -(-self.width // width), -(-self.height // height)
         count = columns * rows
         chosen = np.unique(np.linspace(0, count - 1, min(count, _SAMPLES)).round().astype(int))
-        extents = []
-        values: NDArray[Any] = np.zeros((0, 0, 1))
         for index in chosen.tolist():
             top, left = index // columns * height, index % columns * width
             right, bottom = min(left + width, self.width), min(top + height, self.height)
-            values, valid = source.read(left, top, right, bottom)
-            extents.append(extent_of(values if valid is None else values[valid], source.bits))
-        return join(extents), values
+            yield source.read(left, top, right, bottom)
 
 
 class WholeValues:
@@ -309,6 +341,21 @@ def raster_of(image: ImageLike, pixel_range: PixelRange = RGB) -> Raster:
     height, width, bands = pixels.shape
     make = partial(WholeValues, partial(_itself, pixels), width=width, height=height)
     return Raster("the image", make, pixel_range=PixelRange(bands))
+
+
+def open_for_display(path: Path | str) -> Raster:
+    """Open an image file of any size as people want to see it: its own bands, see `for_display`.
+
+    Raises:
+        ImageError: as for `open_raster`.
+        MissingExtraError: as for `open_raster`.
+    """
+    try:
+        bands = image_info(path).bands
+    except ImageError:  # what only GDAL reads, such as virtual rasters
+        bands = 3
+    with open_raster(path, PixelRange(bands)) as raster:
+        return raster.for_display()
 
 
 def georeference_of(path: Path | str) -> Georeference | None:

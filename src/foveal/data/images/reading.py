@@ -106,7 +106,7 @@ def read_for_display(path: Path | str) -> NDArray[np.uint8]:
     deep = info.bits > 8
     with explained(path):
         values, _ = _decode(path, bands=info.bands, max_pixels=MAX_PIXELS)
-        spread = _percentiles([_pick(values)]) if deep else PixelRange(info.bands)
+        spread = percentile_range([_pick(values)]) if deep else PixelRange(info.bands)
         return _to_bytes(values, spread, path)
 
 
@@ -266,7 +266,7 @@ def band_percentiles(
             picked.append(_pick(values, max_values))
     if not picked:
         raise ImageError("No images to take percentiles of. Expected at least one.")
-    return _percentiles(picked, low, high)
+    return percentile_range(picked, low, high)
 
 
 def _pick(values: NDArray[Any], max_values: int = 100_000) -> NDArray[np.float32]:
@@ -275,10 +275,10 @@ def _pick(values: NDArray[Any], max_values: int = 100_000) -> NDArray[np.float32
     return pixels[:: max(1, len(pixels) // max_values)].astype(np.float32)
 
 
-def _percentiles(
+def percentile_range(
     pixels: Sequence[NDArray[np.float32]], low: float = 2.0, high: float = 98.0
 ) -> PixelRange:
-    """The range between two percentiles of pixels, each [N, C]."""
+    """The range between two percentiles of pixels, each [N, C], one for each band."""
     lows, highs = np.nanpercentile(np.concatenate(pixels), (low, high), axis=0)
     highs = np.maximum(highs, lows + 1)
     return PixelRange(len(lows), tuple(lows.tolist()), tuple(highs.tolist()))
