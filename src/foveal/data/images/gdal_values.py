@@ -12,6 +12,7 @@ import os
 import threading
 import warnings
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from PIL import Image
 
 from foveal.data.images.georeferencing import PIXELS, read_georeference
 from foveal.data.images.kinds import kind_of
-from foveal.data.images.stored_values import StoredValues
+from foveal.data.images.stored_values import EVERYWHERE, StoredValues
 from foveal.data.images.virtual import check_virtual
 from foveal.errors import FovealError, ImageError, MissingExtraError
 from foveal.files import readable_path
@@ -137,6 +138,20 @@ def open_dataset(path: Path, name: str = "") -> tuple[Any, ExitStack]:
     return dataset, stack
 
 
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Pixels on the map.
+
+    Attributes:
+        georeference: where they lie.
+        width, height: how many.
+    """
+
+    georeference: Georeference
+    width: int
+    height: int
+
+
 class GdalValues:
     """A `Source` that GDAL reads.
 
@@ -148,16 +163,22 @@ class GdalValues:
         bands: as many values a pixel as are wanted: those of a file with more, such as alpha, are
             left out.
         name: what GDAL shall open in place of the path.
+        grid: pixels on the map into which the file is resampled while it is read.
 
     Raises:
         ImageError: it can't be opened, or what it says of its place can't be.
         MissingExtraError: rasterio is not installed.
     """
 
-    def __init__(self, path: Path, *, bands: int, name: str = "") -> None:
+    boxes = EVERYWHERE
+
+    def __init__(self, path: Path, *, bands: int, name: str = "", grid: Grid | None = None) -> None:
         self._path = path
         self._dataset, self._stack = open_dataset(path, name)
         try:
+            if grid is not None:
+                with gdal(path):
+                    self._dataset = self._stack.enter_context(_warped(self._dataset, grid))
             self._look(bands)
         except BaseException:
             self._stack.close()
@@ -243,6 +264,30 @@ class GdalValues:
     def close(self) -> None:
         """Let go of the file."""
         self._stack.close()
+
+
+def _warped(dataset: Any, grid: Grid) -> Any:
+    """An opened file as if it had been written on other pixels of the map."""
+    from rasterio import Affine
+    from rasterio.enums import MaskFlags, Resampling
+    from rasterio.vrt import WarpedVRT
+
+    _, points_system = dataset.gcps
+    palette = dataset.colorinterp[0].name == "palette"
+    # Where nothing of the file says that a pixel is empty, those around it must be known to be.
+    bare = dataset.nodata is None and not any(
+        MaskFlags.alpha in flags for flags in dataset.mask_flag_enums
+    )
+    return WarpedVRT(
+        dataset,
+        src_crs=dataset.crs or points_system,
+        crs=grid.georeference.crs,
+        transform=Affine(*grid.georeference.transform),
+        width=grid.width,
+        height=grid.height,
+        resampling=Resampling.nearest if palette else Resampling.bilinear,
+        add_alpha=bare,
+    )
 
 
 def _pick_bands(dataset: Any, bands: int) -> tuple[tuple[int, ...], int]:

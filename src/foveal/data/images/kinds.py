@@ -25,7 +25,7 @@ _COMPANIONS = frozenset((
     ".txt", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".toml", ".names", ".data",
     ".md", ".html", ".htm", ".log", ".ini", ".cfg", ".py", ".ipynb", ".npy", ".npz", ".pkl", ".pt",
     ".pth", ".onnx", ".safetensors", ".bin", ".zip", ".gz", ".tar", ".pdf", ".doc", ".docx", ".xls",
-    ".xlsx", ".part", ".db", ".cache", ".labels",
+    ".xlsx", ".part", ".db", ".cache", ".labels", ".gpkg", ".geojson", ".ovr", ".msk",
 ))  # fmt: skip
 """Endings of files that lie beside images and are none: annotations, texts, models; not opened."""
 

@@ -31,7 +31,7 @@ from foveal.data.images.kinds import kind_of
 from foveal.data.images.pages import split_page
 from foveal.data.images.pixels import convert_bands, scale_to_bytes
 from foveal.data.images.reading import image_info, opened_file, percentile_range, read_stored
-from foveal.data.images.stored_values import StoredValues
+from foveal.data.images.stored_values import EVERYWHERE, StoredValues, lies_in
 from foveal.errors import ImageError, MissingExtraError
 from foveal.structures import RGB, PixelRange
 
@@ -256,11 +256,20 @@ class Raster:
         height = min(self.height, -(-max(1, _SAMPLE_SIDE**2 // width) // down) * down)
         columns, rows = -(-self.width // width), -(-self.height // height)
         count = columns * rows
-        chosen = np.unique(np.linspace(0, count - 1, min(count, _SAMPLES)).round().astype(int))
-        for index in chosen.tolist():
+        looked = 0
+        for index in _spread(count):
             top, left = index // columns * height, index % columns * width
             right, bottom = min(left + width, self.width), min(top + height, self.height)
-            yield source.read(left, top, right, bottom)
+            if looked < _SAMPLES and lies_in(source.boxes, left, top, right, bottom).any():
+                looked += 1
+                yield source.read(left, top, right, bottom)
+
+
+def _spread(count: int) -> Iterator[int]:
+    """The numbers below `count`, each once, the first of them spread evenly over all."""
+    step = max(1, count // _SAMPLES)
+    for start in range(step):
+        yield from range(start, count, step)
 
 
 class WholeValues:
@@ -275,6 +284,7 @@ class WholeValues:
 
     block = (1, 1)
     georeference = None
+    boxes = EVERYWHERE
 
     def __init__(
         self,

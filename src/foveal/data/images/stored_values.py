@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from foveal.geometry.georeference import Georeference
@@ -21,6 +22,18 @@ class StoredValues(NamedTuple):
 
     values: NDArray[Any]
     valid: NDArray[np.bool_] | None = None
+
+
+EVERYWHERE = np.array([[0, 0, np.iinfo(np.int64).max, np.iinfo(np.int64).max]])
+"""Where a single file lies in its own pixels."""
+
+
+def lies_in(
+    boxes: NDArray[np.int64], left: int, top: int, right: int, bottom: int
+) -> NDArray[np.bool_]:
+    """Which boxes [N, 4] lie in a window at least in part, [N]."""
+    x1, y1, x2, y2 = boxes.T
+    return np.asarray((x1 < right) & (x2 > left) & (y1 < bottom) & (y2 > top))
 
 
 class Source(Protocol):
@@ -53,6 +66,10 @@ class Source(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be told of the file, each as a sentence's end: "has no ..."."""
+
+    @property
+    def boxes(self) -> NDArray[np.int64]:
+        """[N, 4] xyxy, pixels: where files lie; nothing holds data elsewhere."""
 
     def read(
         self, left: int, top: int, right: int, bottom: int, shape: tuple[int, int] | None = None
