@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import sys
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import foveal
 from foveal.errors import DataError, FovealError, MissingExtraError
 from foveal.geometry.georeference import Georeference
 from foveal.outputs import geopackage
-from foveal.outputs.geopackage import FIELDS, write_geopackage
+from foveal.outputs.geopackage import FIELDS, describe_layers, write_geopackage
 
 resource = pytest.importorskip("resource")
 pyogrio = pytest.importorskip("pyogrio")
@@ -109,6 +110,9 @@ def test_each_crs_has_a_layer(tmp_path, utm):
         tmp_path / "a.gpkg", [found_on_map(tmp_path, place, BOXES) for place in places]
     )
     assert layers == ("detections_epsg_32617", "detections_harbor_of_klang")
+    found = [found_on_map(tmp_path, place, BOXES) for place in places]
+    assert re.search(r"2 coord.*\(detections_epsg_32617.*_klang\)", describe_layers(found))
+    assert describe_layers(found[::2]) == ""
     assert pyogrio.list_layers(tmp_path / "a.gpkg")[:, 0].tolist() == list(layers)
     assert [len(read(tmp_path / "a.gpkg", layer)[1]) for layer in layers] == [6, 3]
 
@@ -128,7 +132,7 @@ def test_equal_detections_give_equal_bytes_whenever(tmp_path, utm):
         (changed,) = database.execute("SELECT last_change FROM gpkg_contents").fetchone()
     database.close()
     assert changed == geopackage.WRITTEN_AT
-    assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") is None
+    assert not any(map(pyogrio.get_gdal_config_option, geopackage._OPTIONS))
 
 
 def test_an_older_file_gives_way_with_its_journals(tmp_path, utm):

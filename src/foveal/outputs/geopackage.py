@@ -15,6 +15,7 @@ from foveal.files import replacing_database, unwritable, why_unwritable
 from foveal.outputs.map_rings import check_georeferenced, closed, counter_clockwise
 from foveal.outputs.qgis_style import write_qgis_style
 from foveal.outputs.rows import Rows, rows_of
+from foveal.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,9 +34,14 @@ WRITTEN_AT = "1970-01-01T00:00:00.000Z"
 """When the file says that it was last changed: always this, so that equal detections give equal
 files."""
 
+_MAX_NAMES = 4
 _ROWS_AT_ONCE = 1 << 18
 """About 200 MB. GDAL builds the spatial index of a layer's first rows at once, three times as fast
 as it adds later ones."""
+_OPTIONS = {
+    "OGR_CURRENT_DATE": WRITTEN_AT,
+    "OGR_SQLITE_SYNCHRONOUS": "OFF",  # the disk is waited for once, when the file is complete
+}
 _GDAL_OPTIONS = Lock()
 
 
@@ -75,7 +81,7 @@ def write_geopackage(path: Path, detections: Sequence[Detections]) -> tuple[str,
     try:
         with replacing_database(path) as made:
             counts = {}
-            with _fixed_time():
+            with _gdal_options():
                 for name, members in layers.items():
                     images = [detections[number] for number in members]
                     rows = rows_of(images, path.parent, at_most=_ROWS_AT_ONCE, numbers=members)
@@ -95,6 +101,21 @@ def write_geopackage(path: Path, detections: Sequence[Detections]) -> tuple[str,
         raise unwritable(path, cause) from cause
     write_qgis_style(path.with_suffix(".qml"), detections[0].classes)
     return tuple(layers)
+
+
+def describe_layers(detections: Sequence[Detections]) -> str:
+    """Say that images of several coordinate reference systems have a layer each; "" else.
+
+    Args:
+        detections: one for each image, all georeferenced.
+    """
+    layers = _layers(detections)
+    if len(layers) == 1:
+        return ""
+    return (
+        f"The images are in {len(layers)} coordinate reference systems: a GeoPackage has a layer "
+        f"for each ({listed(list(layers), _MAX_NAMES)}), and moves nothing."
+    )
 
 
 def _layers(detections: Sequence[Detections]) -> dict[str, list[int]]:
@@ -180,18 +201,17 @@ def _georeference(of: Detections | Rows) -> Georeference:
 
 
 @contextmanager
-def _fixed_time() -> Iterator[None]:
-    """Have GDAL say WRITTEN_AT for now. The option is its whole process's, so one at a time."""
+def _gdal_options() -> Iterator[None]:
+    """Set what GDAL does while files are made. It is its whole process's, so one at a time."""
     import pyogrio
 
-    name = "OGR_CURRENT_DATE"
     with _GDAL_OPTIONS:
-        before = pyogrio.get_gdal_config_option(name)
-        pyogrio.set_gdal_config_options({name: WRITTEN_AT})
+        before = {name: pyogrio.get_gdal_config_option(name) for name in _OPTIONS}
+        pyogrio.set_gdal_config_options(_OPTIONS)
         try:
             yield
         finally:
-            pyogrio.set_gdal_config_options({name: before})
+            pyogrio.set_gdal_config_options(before)
 
 
 def _check(made: Path, counts: Mapping[str, int]) -> None:

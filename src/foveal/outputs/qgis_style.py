@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _MARK = "Made by foveal, which replaces this file; one that QGIS saved is kept."
 _LABELS_FROM_SCALE = 10_000
 """Labels show at 1 : this and closer."""
+_OUTSIDE_POLYGONS = 8
+"""QGIS's number for labels beside what they name, so that they cover no object."""
 _POLYGONS = 2
 """QGIS's number for layers of polygons."""
 
@@ -72,7 +74,7 @@ textColor="0,0,0,255" textOpacity="1">
         <text-buffer bufferDraw="1" bufferSize="0.7" bufferSizeUnits="MM" \
 bufferColor="255,255,255,255" bufferOpacity="0.8"/>
       </text-style>
-      <placement placement="6" priority="5" dist="0.5" distUnits="MM"/>
+      <placement placement="{_OUTSIDE_POLYGONS}" priority="5" dist="0.5" distUnits="MM"/>
       <rendering drawLabels="1" scaleVisibility="1" scaleMin="0" scaleMax="{_LABELS_FROM_SCALE}" \
 obstacle="0"/>
     </settings>
