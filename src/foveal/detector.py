@@ -238,7 +238,7 @@ class Detector:
                 bad_images=settings.training.bad_images,
                 reporter=listener,
             )
-            if told := limit_in_words(settings.decoding, self._data):
+            if told := limit_in_words(settings.decoding, self._data, settings.preparation):
                 listener.say(told)
             if not (resume and out is not None and RunFolder(Path(out)).can_resume):
                 for line in self._describe_start():

@@ -83,4 +83,4 @@ def test_a_detector_is_made_with_them() -> None:
 )
 def test_what_is_unusual_is_told(overrides: list[str], data: Dataset, told: str) -> None:
     settings = follow_objects(make_settings(overrides=overrides), data)
-    assert limit_in_words(settings.decoding, data) == told
+    assert limit_in_words(settings.decoding, data, settings.preparation) == told

@@ -61,7 +61,8 @@ def train(
         str,
         typer.Option(
             metavar="NAME",
-            help="Where the settings begin: standard, light, paper, torchvision, torchvision_v2.",
+            help="Where the settings begin: standard, light, scenes (large images, small objects), "
+            "paper, torchvision, torchvision_v2.",
         ),
     ] = "standard",
     config: Annotated[

@@ -7,24 +7,40 @@ from typing import Any
 NETWORK_SECTIONS = ("model", "anchors", "preparation", "decoding")
 """What a model file holds: the network and all that prediction needs besides its weights."""
 
+_LIGHT_MODEL: dict[str, Any] = {
+    "backbone": "mobilenetv2_100",
+    "fpn_channels": 64,
+    "fpn_depthwise": True,
+    "head_channels": 64,
+    "head_depth": 2,
+    "head_depthwise": True,
+    "frozen_stages": 2,
+}
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "standard": {},
     "light": {
-        "model": {
-            "backbone": "mobilenetv2_100",
-            "fpn_channels": 64,
-            "fpn_depthwise": True,
-            "head_channels": 64,
-            "head_depth": 2,
-            "head_depthwise": True,
-            "frozen_stages": 2,
-        },
+        "model": _LIGHT_MODEL,
         "preparation": {"shorter": 416, "longer": 693},
         "augmentation": {
             "scale": (0.8, 1.25),
             "brightness": 0.1,
             "contrast": 0.1,
             "saturation": 0.1,
+        },
+        "training": {"epochs": 40, "ema_decay": 0.997},
+    },
+    # Aerial and satellite images: small objects, seen from above in any direction. With windows the
+    # anchors' strides follow from the objects too (tuning/data_defaults).
+    "scenes": {
+        "model": _LIGHT_MODEL,
+        "preparation": {"mode": "windows", "shorter": 416},
+        "augmentation": {
+            "flip_vertical": True,
+            "quarter_turns": True,
+            "scale": (0.8, 1.25),
+            "brightness": 0.1,
+            "contrast": 0.1,
         },
         "training": {"epochs": 40, "ema_decay": 0.997},
     },

@@ -143,7 +143,7 @@ class PreparationSettings(Section):
     """'keep' holds the aspect ratio within the side limits, 'square' pads to shorter x shorter,
     'windows' cuts windows of shorter x shorter out of the image at one scale, without shrinking."""
     scale: Positive = 1.0
-    """'windows': input pixels that one original pixel becomes."""
+    """'windows': input pixels that one original pixel becomes; 2 shows objects twice as large."""
     shorter: PositiveCount = 640
     longer: PositiveCount = 1066
     multiple: PositiveCount = 32
@@ -159,6 +159,12 @@ class PreparationSettings(Section):
     def _limits(self) -> PreparationSettings:
         if self.longer < self.shorter:
             raise ValueError(f"longer ({self.longer}) is below shorter ({self.shorter})")
+        if self.mode == "windows" and self.shorter % self.multiple:
+            nearest = max(1, round(self.shorter / self.multiple)) * self.multiple
+            raise ValueError(
+                f"shorter = {self.shorter}: a window's side is a multiple of {self.multiple} "
+                f"(preparation.multiple), such as {nearest}"
+            )
         return self
 
 
@@ -184,7 +190,8 @@ class AugmentationSettings(Section):
     mosaic: Fraction = 0.0
     """Fraction of samples made of four images."""
     min_visibility: Fraction = 0.25
-    """Boxes with less of their area left in the picture are dropped."""
+    """Boxes with less of their area left in the picture are dropped; in windows of larger images
+    they become regions to ignore."""
     rotated_boxes: Literal["corners", "ellipse"] = "corners"
     """A rotated box encloses its corners, or the ellipse within it (tighter for round things)."""
     custom: str | None = None
@@ -223,6 +230,8 @@ class TrainingSettings(Section):
     workers: Count | None = None
     """Processes that load images; None: chosen from the machine's cores."""
     cache_megabytes: Count = 0
+    background_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """'windows': the share of windows of larger images that show no object, where that can be."""
     bad_images: Literal["stop", "skip"] = "stop"
     sizes: tuple[PositiveCount, ...] = ()
     """Shorter sides to draw from for each batch (multi-scale); empty: the preparation's."""

@@ -12,12 +12,14 @@ from foveal.data.transforms.augmentation import Augmentation
 from foveal.data.transforms.preparation import make_pixel_range, make_preparation
 from foveal.data.transforms.user import Change, load_augmentation
 from foveal.structures import Batch
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from foveal.config import Settings
+    from foveal.config import PreparationSettings, Settings
     from foveal.data.dataset import Dataset
+    from foveal.data.loading.windows import WindowPlan
 
 
 class RunBatches:
@@ -26,6 +28,7 @@ class RunBatches:
     Attributes:
         steps: batches an epoch.
         images: an epoch has so many, the repeated ones several times.
+        windows: which windows an epoch has; None where images are shown whole.
     """
 
     def __init__(self, batches: TrainingBatches, *, accumulate: int) -> None:
@@ -33,6 +36,7 @@ class RunBatches:
         self._accumulate = accumulate
         self.steps = batches.steps
         self.images = batches.images
+        self.windows = batches.windows
 
     def epoch(self, epoch: int, *, start_step: int = 0) -> Iterator[Sequence[Batch]]:
         """The steps of an epoch, from one of them on.
@@ -80,8 +84,34 @@ def make_batches(
         repeat_threshold=training.repeat_threshold
         if training.sampling == "repeat_factor"
         else None,
+        background_fraction=training.background_fraction,
+        min_visibility=settings.augmentation.min_visibility,
     )
     return RunBatches(batches, accumulate=training.accumulate)
+
+
+def describe_windows(plan: WindowPlan, preparation: PreparationSettings) -> str:
+    """Which windows an epoch has, in words.
+
+    Args:
+        plan: of the epoch.
+        preparation: says how large a window is.
+    """
+    side = preparation.shorter / preparation.scale
+    scaled = "" if preparation.scale == 1 else f", shown at {preparation.scale:g} times their size"
+    parts = [
+        f"{counted(number, noun)} {words}"
+        for number, noun, words in (
+            (plan.around_objects, "window", "around objects"),
+            (plan.background, "window", "where there are none"),
+            (plan.shown_whole, "image", "shown whole"),
+        )
+        if number
+    ]
+    return (
+        f"An epoch has {' and '.join([', '.join(parts[:-1])] * (len(parts) > 1) + parts[-1:])}. "
+        f"A window is {side:,.4g} x {side:,.4g} pixels of an image{scaled}."
+    )
 
 
 def _augmentation(settings: Settings) -> Augmentation | Change:

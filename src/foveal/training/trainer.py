@@ -26,7 +26,7 @@ from foveal.training.ending import (
     describe_patience,
 )
 from foveal.training.launcher import launched_precision
-from foveal.training.loaders import make_batches
+from foveal.training.loaders import describe_windows, make_batches
 from foveal.training.metrics_log import MetricsLogger
 from foveal.training.reporters import LoggingReporter, Reporter
 from foveal.training.run_folder import RunFolder
@@ -195,7 +195,9 @@ class Trainer:
             log_every=self.training.log_every,
         )
         self.metrics_logger.say(word)
-        if self.training.sampling == "repeat_factor":
+        if self.batches.windows is not None:
+            self.metrics_logger.say(describe_windows(self.batches.windows, settings.preparation))
+        elif self.training.sampling == "repeat_factor":
             self.metrics_logger.say(
                 f"Images of rare classes come more often: {self.batches.images:,} an epoch of "
                 f"{counted(len(data), 'image')} (training.repeat_threshold = "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,10 @@ WORTH_RECALL = 0.005
 WORTH_IOU = 0.05
 """What the search must gain, in recall or in mean best IoU, to be preferred to the default."""
 FINEST_STRIDE = 2
+FINEST_FITTED_STRIDE = 4
+"""The finest that is chosen without being asked for: below it a network costs too much."""
+WORTH_FINER = 0.05
+"""What half the strides must gain in recall, since they cost four times the locations."""
 COARSEST_NEEDED = 32
 """The backbone's coarsest stride: a pyramid can't end before it."""
 ENLARGEMENTS = (1.25, 1.5, 2.0, 3.0, 4.0)
@@ -67,6 +71,7 @@ class AnchorFit:
         reachable: the recall that anchors of any shapes could have at these strides.
         foreground_iou: the IoU that recall is about.
         objects: what the anchors were measured on.
+        coarser: the best anchors at the strides given, where finer ones were chosen.
     """
 
     chosen: AnchorOption
@@ -77,6 +82,7 @@ class AnchorFit:
     reachable: float
     foreground_iou: float
     objects: Objects
+    coarser: AnchorOption | None = None
 
     @property
     def settings(self) -> AnchorSettings:
@@ -98,13 +104,20 @@ class AnchorFit:
         )
         if self.chosen.quality.recall < WANTED_RECALL:
             reached += " (foveal anchors says what would reach more)"
+        apart = ""
+        if self.coarser is not None:
+            apart = (
+                f". Strides from {self.settings.strides[0]} are taken: anchors on strides from "
+                f"{self.coarser.settings.strides[0]} reach "
+                f"{percent(self.coarser.quality.recall, 1)}"
+            )
         if self.chosen is self.default:
-            return f"anchors: the default, which reach {reached}; a search finds none better"
+            return f"anchors: the default, which reach {reached}; a search finds none better{apart}"
         settings = self.settings
         return (
             f"anchors: fitted to the data, sizes {_numbers(settings.sizes)}, "
             f"scales {_numbers(settings.scales)}, ratios {_numbers(settings.ratios)}; they reach "
-            f"{reached}, the default {percent(self.default.quality.recall, 1)}"
+            f"{reached}, the default {percent(self.default.quality.recall, 1)}{apart}"
         )
 
 
@@ -127,6 +140,7 @@ def fit_anchors(
     anchors: AnchorSettings,
     preparation: PreparationSettings | None,
     assignment: AssignmentSettings | None = None,
+    fit_strides: bool = False,
     count_positives: bool = False,
     seed: int = 0,
 ) -> AnchorFit:
@@ -137,17 +151,32 @@ def fit_anchors(
         anchors: the default; its levels, strides and convention are kept.
         preparation: how images are scaled to the network's input; None: not at all.
         assignment: whose foreground_iou and allow_low_quality_matches count.
+        fit_strides: halve the strides where that lets anchors reach many more objects, unless the
+            finest is 4 already.
         count_positives: also assign anchors in a sample of the images; else positives are NaN.
         seed: draws samples of large data sets.
     """
     objects = gather_objects(dataset, preparation)
-    return fit_anchors_to(
-        objects,
-        anchors=anchors,
-        assignment=assignment,
-        count_positives=count_positives,
-        seed=seed,
-    )
+
+    def fit(anchors: AnchorSettings) -> AnchorFit:
+        return fit_anchors_to(
+            objects,
+            anchors=anchors,
+            assignment=assignment,
+            count_positives=count_positives,
+            seed=seed,
+        )
+
+    found = fit(anchors)
+    if not fit_strides or not len(objects) or found.chosen.quality.recall >= WANTED_RECALL:
+        return found
+    finer = finer_strides(anchors)
+    if finer is None or finer.strides[0] < FINEST_FITTED_STRIDE:
+        return found
+    gained = fit(finer)
+    if gained.chosen.quality.recall - found.chosen.quality.recall < WORTH_FINER:
+        return found
+    return replace(gained, coarser=found.chosen)
 
 
 def describe_fit(dataset: Dataset, settings: Settings) -> str:
@@ -311,13 +340,30 @@ def gather_objects(dataset: Dataset, preparation: PreparationSettings | None) ->
         parts.append((record.boxes[keep].astype(np.float64) * scale, record.labels[keep]))
         inputs.append(shape)
     counts = [len(labels) for _, labels in parts]
-    return Objects(
+    objects = Objects(
         boxes=np.concatenate([np.zeros((0, 4)), *(boxes for boxes, _ in parts)]),
         labels=np.concatenate([np.zeros(0, np.int64), *(labels for _, labels in parts)]),
         images=np.repeat(np.arange(len(parts)), counts),
         inputs=np.repeat(np.array(inputs, np.int64).reshape(-1, 2), counts, axis=0),
         classes=dataset.classes,
     )
+    return _in_windows(objects) if preparation and preparation.mode == "windows" else objects
+
+
+def _in_windows(objects: Objects) -> Objects:
+    """The objects of images larger than a window in windows side by side, which hold them wholly.
+
+    Each is moved into the window that has its center, as far as it must be; one that is larger
+    than a window is cut.
+    """
+    sides = objects.inputs.astype(np.float64)
+    boxes = objects.boxes
+    cells = np.floor((boxes[:, :2] + boxes[:, 2:]) / 2 / sides)
+    size = np.minimum(boxes[:, 2:] - boxes[:, :2], sides)
+    corner = np.clip(boxes[:, :2] - cells * sides, 0, sides - size)
+    key = np.column_stack([objects.images, cells])
+    _, windows = np.unique(key, axis=0, return_inverse=True)
+    return replace(objects, boxes=np.hstack([corner, corner + size]), images=windows.reshape(-1))
 
 
 def anchors_to_toml(settings: AnchorSettings) -> str:

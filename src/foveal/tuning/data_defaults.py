@@ -35,7 +35,8 @@ def fit_to_data(
 
     Returns:
         The settings, and how well the fitted anchors suit the data; None where sizes, scales or
-        ratios were set, so that nothing was fitted.
+        ratios were set, so that nothing was fitted. With windows the strides are fitted too, where
+        nothing of the anchors was set.
 
     Raises:
         DataError: the data has no classes.
@@ -57,5 +58,7 @@ def fit_to_data(
         anchors=settings.anchors,
         preparation=settings.preparation,
         assignment=settings.assignment,
+        fit_strides=settings.preparation.mode == "windows"
+        and "strides" not in settings.anchors.model_fields_set,
     )
     return settings.model_copy(update={"anchors": fit.settings}), fit

@@ -1,5 +1,8 @@
 """How many detections an image may have: a multiple of the objects that the training images have.
 
+Where the network sees windows of larger images, the limit is that of a window. What all windows of
+an image find has none.
+
 COCO's custom of 100 detections an image, and the paper's 1000 candidates a level, suit COCO's
 images. Where images hold hundreds of objects they would cut counts off, so both follow the data.
 """
@@ -10,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.config import DecodingSettings, Settings, change_settings
+from foveal.config import DecodingSettings, PreparationSettings, Settings, change_settings
+from foveal.data.loading.windows import most_in_a_window
 from foveal.detection.decoding import CANDIDATES_A_DETECTION
 from foveal.text import counted
 
@@ -37,7 +41,7 @@ def follow_objects(settings: Settings, data: Dataset, *, free: Collection[str] =
     """
     decoding = settings.decoding
     fixed = decoding.model_fields_set - set(free)
-    needed = _needed_detections(data)
+    needed = _needed_detections(data, settings.preparation)
     wanted = {
         "max_detections": needed,
         "top_per_level": CANDIDATES_A_DETECTION * needed,
@@ -50,16 +54,22 @@ def follow_objects(settings: Settings, data: Dataset, *, free: Collection[str] =
     return change_settings(settings, {"decoding": changes}) if changes else settings
 
 
-def limit_in_words(decoding: DecodingSettings, data: Dataset) -> str:
+def limit_in_words(
+    decoding: DecodingSettings, data: Dataset, preparation: PreparationSettings
+) -> str:
     """What there is to tell of the limit of detections; "" where the usual one does.
 
     Args:
         decoding: the effective settings.
         data: the training images.
+        preparation: of windows the limit is that of each.
     """
-    needed, limit = _needed_detections(data), decoding.max_detections
+    needed, limit = _needed_detections(data, preparation), decoding.max_detections
     most = needed // _DETECTIONS_AN_OBJECT
-    objects = f"the fullest training image has {counted(most, 'object')}"
+    windows = preparation.mode == "windows"
+    objects = (
+        f"the fullest training {'window' if windows else 'image'} has {counted(most, 'object')}"
+    )
     if limit < most:
         return (
             f"decoding.max_detections = {limit} is set, but {objects}: what is found beyond "
@@ -67,10 +77,15 @@ def limit_in_words(decoding: DecodingSettings, data: Dataset) -> str:
             f"Expected more: --set decoding.max_detections={needed}"
         )
     if limit == needed > DecodingSettings().max_detections:
-        return f"At most {limit:,} detections an image, since {objects}."
+        each = "a window" if windows else "an image"
+        return f"At most {limit:,} detections {each}, since {objects}."
     return ""
 
 
-def _needed_detections(data: Dataset) -> int:
-    most = max((np.count_nonzero(~record.ignored) for record in data), default=0)
-    return _DETECTIONS_AN_OBJECT * int(most)
+def _needed_detections(data: Dataset, preparation: PreparationSettings) -> int:
+    if preparation.mode == "windows":
+        side = preparation.shorter / preparation.scale
+        most = max((most_in_a_window(record, side) for record in data), default=0)
+    else:
+        most = max((int(np.count_nonzero(~record.ignored)) for record in data), default=0)
+    return _DETECTIONS_AN_OBJECT * most

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -11,23 +12,40 @@ import numpy as np
 from foveal.data.images.reading import image_size, read_image
 from foveal.data.loading.collate import make_batch
 from foveal.data.loading.plan import BatchTask, image_generator
+from foveal.data.loading.rasters import OpenRasters
+from foveal.data.loading.windows import (
+    BACKGROUND,
+    WHOLE,
+    Rectangle,
+    cut_target,
+    draw_aim,
+    draw_window,
+)
 from foveal.data.transforms.augmentation import Augmentation
+from foveal.data.transforms.preparation import fill_values
 from foveal.errors import FovealError, ImageError
 from foveal.geometry.placement import Placement
 from foveal.structures import RGB, Batch, PixelRange, Sample
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.random import Generator
     from numpy.typing import NDArray
 
     from foveal.data.dataset import Dataset
+    from foveal.data.images.rasters import Raster
     from foveal.data.loading.cache import ImageCache
+    from foveal.data.transforms.preparation import Preparation
     from foveal.data.transforms.user import Change
-from foveal.data.transforms.preparation import Preparation
 
 logger = logging.getLogger(__name__)
 
 BadImages = Literal["stop", "skip"]
+_MOST_EMPTY = 0.5
+_PLACES_READ = 4
+"""A window without objects of which more than this share holds no data is cut elsewhere, so often
+at most."""
 _TRIES = 20
 """So many broken images in a row, and "skip" stops too."""
 
@@ -49,12 +67,14 @@ class ImageSource:
         sizes: [N, 2] width and height of each image, pixels; zeros for a broken one.
         pixel_range: the bands and limits of the pixels.
         cache: where decoded images are kept, if anywhere.
+        rasters: images of which windows are read.
     """
 
     dataset: Dataset
     sizes: NDArray[np.int64]
     pixel_range: PixelRange = RGB
     cache: ImageCache | None = None
+    rasters: OpenRasters = field(default_factory=OpenRasters)
 
     def sample(self, index: int) -> Sample:
         """Image `index` with its target, original pixels; its image is not to be written to.
@@ -70,6 +90,56 @@ class ImageSource:
                 self.cache.put(index, image)
         return Sample(image, self.dataset.target(index), str(path))
 
+    def window(
+        self,
+        index: int,
+        place: Callable[[int, int], Rectangle],
+        *,
+        min_visibility: float,
+        fill: tuple[int, ...],
+    ) -> Sample:
+        """A window of image `index` with its target, in the window's pixels.
+
+        Nothing but the window is read, unless the image has a place in the cache.
+
+        Args:
+            index: the image's position.
+            place: gives the window from the image's width and height.
+            min_visibility: see `foveal.data.loading.windows.cut_target`.
+            fill: the value of each band where the image holds no data, as in prediction.
+
+        Raises:
+            ImageError: the image can't be read.
+        """
+        path = self.dataset.records[index].path
+        image = None if self.cache is None else self.cache.get(index)
+        if image is not None:
+            left, top, right, bottom = rectangle = place(image.shape[1], image.shape[0])
+            pixels = image[top:bottom, left:right]
+        else:
+            raster = self.rasters.open(path, self.pixel_range)
+            rectangle = place(raster.width, raster.height)
+            pixels = _read_filled(raster, rectangle, fill)
+            if self.cache is not None and index < self.cache.places:
+                whole = (0, 0, raster.width, raster.height)
+                self.cache.put(index, _read_filled(raster, whole, fill))
+        target = cut_target(self.dataset.target(index), rectangle, min_visibility=min_visibility)
+        return Sample(pixels, target, str(path))
+
+
+def _read_filled(raster: Raster, window: Rectangle, fill: tuple[int, ...]) -> NDArray[np.uint8]:
+    """A window's pixels, filled where there is no data."""
+    shown = raster.read(*window)
+    if shown.valid is not None:
+        shown.pixels[~shown.valid] = fill_values(fill, shown.pixels.shape[2])
+    return shown.pixels
+
+
+def _is_mostly_fill(pixels: NDArray[np.uint8], fill: tuple[int, ...]) -> bool:
+    """Whether more than half of the pixels hold no data, as far as their values tell."""
+    empty = (pixels == fill_values(fill, pixels.shape[2])).all(axis=2)
+    return bool(empty.mean() > _MOST_EMPTY)
+
 
 @dataclass(frozen=True)
 class BatchMaker:
@@ -82,6 +152,7 @@ class BatchMaker:
         usable: positions of images that may stand in for a broken one, or make a mosaic.
         bad_images: "stop" makes a broken image an error; "skip" puts another in its place where
             `usable` has any, and else leaves it out.
+        min_visibility: an object of which a window shows less becomes a region to ignore.
     """
 
     source: ImageSource
@@ -89,6 +160,7 @@ class BatchMaker:
     change: Augmentation | Change | None
     usable: NDArray[np.int64]
     bad_images: BadImages
+    min_visibility: float = 0.25
 
     def __getitem__(self, task: BatchTask) -> LoadedBatch:
         """The batch, or the error that it met."""
@@ -97,15 +169,19 @@ class BatchMaker:
         images = np.empty((len(task.indices), *task.size, self.source.pixel_range.bands), np.uint8)
         prepared: list[tuple[Sample, Placement]] = []
         indices: list[int] = []
-        for index, repeat, turns in zip(task.indices, task.repeats, task.turns, strict=True):
+        aims = task.aims or (None,) * len(task.indices)
+        for index, repeat, turns, aim in zip(
+            task.indices, task.repeats, task.turns, aims, strict=True
+        ):
             generator = image_generator(task.seed, task.epoch, index, repeat)
             out = images[len(prepared)]
+            zoom = self._draw_zoom(generator)
             try:
-                found, sample = self._read(index, generator, skipped)
+                found, sample = self._read(index, aim, zoom, generator, preparation, skipped)
                 if sample is not None:
                     prepared.append(
                         self._prepare(
-                            sample, generator, preparation, task.size, turns, skipped, out
+                            sample, generator, preparation, task.size, turns, zoom, skipped, out
                         )
                     )
                     indices.append(found)
@@ -119,23 +195,68 @@ class BatchMaker:
         batch = make_batch(prepared, images=images[: len(prepared)], indices=indices)
         return LoadedBatch(batch, tuple(skipped))
 
+    @property
+    def _cuts_windows(self) -> bool:
+        return self.preparation.mode == "windows"
+
+    def _draw_zoom(self, generator: Generator) -> float | None:
+        """Of a window, which shows more or less of the image by it; None for whole images."""
+        if not self._cuts_windows or not isinstance(self.change, Augmentation):
+            return None
+        return self.change.draw_zoom(generator)
+
     def _read(
-        self, index: int, generator: Generator, skipped: list[tuple[int, str]]
+        self,
+        index: int,
+        aim: int | None,
+        zoom: float | None,
+        generator: Generator,
+        preparation: Preparation,
+        skipped: list[tuple[int, str]],
     ) -> tuple[int, Sample | None]:
         """The sample, or another one's in its place: where it was found, and what."""
         for _ in range(_TRIES):
             try:
-                return index, self.source.sample(index)
+                if not self._cuts_windows:
+                    return index, self.source.sample(index)
+                return index, self._cut(index, aim, zoom or 1.0, generator, preparation)
             except ImageError as error:
                 if self.bad_images == "stop":
                     raise
                 skipped.append((index, str(error)))
             if not len(self.usable):
                 return index, None
-            index = int(generator.choice(self.usable))
+            index, aim = int(generator.choice(self.usable)), None
         raise ImageError(
             f"{_TRIES} images in a row can't be read, the last of them: {skipped[-1][1]}"
         )
+
+    def _cut(
+        self,
+        index: int,
+        aim: int | None,
+        zoom: float,
+        generator: Generator,
+        preparation: Preparation,
+    ) -> Sample:
+        """A window of an image; where no plan says what it is to show, any object of the image."""
+        record = self.source.dataset.records[index]
+        side = math.ceil(preparation.shorter / (preparation.scale * zoom) - 1e-6)
+
+        def place(width: int, height: int) -> Rectangle:
+            fits = max(preparation.scaled_size(width, height)) <= preparation.shorter
+            chosen = aim
+            if chosen is None or (chosen == WHOLE and not fits):
+                chosen = draw_aim(record, fits=fits, generator=generator)
+            return draw_window(record, width, height, side=side, aim=chosen, generator=generator)
+
+        for _ in range(_PLACES_READ if aim == BACKGROUND else 1):
+            sample = self.source.window(
+                index, place, min_visibility=self.min_visibility, fill=preparation.fill
+            )
+            if not _is_mostly_fill(sample.image, preparation.fill):
+                break
+        return sample
 
     def _prepare(
         self,
@@ -144,6 +265,7 @@ class BatchMaker:
         preparation: Preparation,
         size: tuple[int, int],
         turns: int,
+        zoom: float | None,
         skipped: list[tuple[int, str]],
         out: NDArray[np.uint8],
     ) -> tuple[Sample, Placement]:
@@ -153,12 +275,20 @@ class BatchMaker:
             return preparation(sample, size=size, out=out)
 
         def another() -> Sample:
-            found = self._read(int(generator.choice(self.usable)), generator, skipped)[1]
+            chosen = int(generator.choice(self.usable))
+            found = self._read(chosen, None, None, generator, preparation, skipped)[1]
             assert found is not None
             return found
 
         changed = self.change(
-            sample, generator, preparation, size=size, turns=turns, another=another, out=out
+            sample,
+            generator,
+            preparation,
+            size=size,
+            turns=turns,
+            zoom=zoom,
+            another=another,
+            out=out,
         )
         return changed, Placement(size[1], size[0])
 

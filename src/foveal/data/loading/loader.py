@@ -11,6 +11,7 @@ from foveal.data.loading.batches import BadImages, BatchMaker, open_source
 from foveal.data.loading.cache import ImageCache
 from foveal.data.loading.plan import BatchTask, part_of_process, plan_training
 from foveal.data.loading.sampling import draw_repeated, images_an_epoch, repeat_factors
+from foveal.data.loading.windows import WindowPlan, plan_window_batches, plan_windows
 from foveal.data.loading.workers import WorkerPool, choose_workers, workers_that_fit
 from foveal.data.transforms.augmentation import Augmentation
 from foveal.data.transforms.user import Change
@@ -33,6 +34,7 @@ class TrainingBatches:
     Attributes:
         steps: batches an epoch.
         images: an epoch has so many, without those that fill up the last batch.
+        windows: which windows an epoch has; None where images are shown whole.
     """
 
     def __init__(
@@ -42,9 +44,11 @@ class TrainingBatches:
         *,
         steps: int,
         images: int,
+        windows: WindowPlan | None = None,
     ) -> None:
         """Take a pool and what plans an epoch; see `training_batches`."""
         self._pool, self._plan, self.steps, self.images = pool, plan, steps, images
+        self.windows = windows
 
     def __len__(self) -> int:
         return self.steps
@@ -79,8 +83,12 @@ def training_batches(
     bad_images: BadImages = "stop",
     pixel_range: PixelRange = RGB,
     repeat_threshold: float | None = None,
+    background_fraction: float = 0.2,
+    min_visibility: float = 0.25,
 ) -> TrainingBatches:
     """Batches of random images of one input size, in which every image comes once an epoch.
+
+    With a preparation of windows they are windows of the images, see `plan_windows`.
 
     The batches are drawn from the seed and the epoch for all processes together, and each process
     makes its part of each. Every random choice about an image follows from the seed, the epoch and
@@ -103,6 +111,8 @@ def training_batches(
         pixel_range: the bands and limits of the pixels.
         repeat_threshold: of `repeat_factors`, by which images of rare classes come more than once;
             None leaves that out.
+        background_fraction: with windows, the share of those without objects.
+        min_visibility: with windows, an object of which one shows less becomes a region to ignore.
 
     Raises:
         ImageError: no image, or one whose size is unknown is broken and not to be skipped.
@@ -127,7 +137,7 @@ def training_batches(
             source.sizes, bands=pixel_range.bands, megabytes=cache_megabytes, shares=max(1, workers)
         )
         source = replace(source, cache=cache)
-    maker = BatchMaker(source, preparation, augmentation, usable, bad_images)
+    maker = BatchMaker(source, preparation, augmentation, usable, bad_images, min_visibility)
     turning = isinstance(augmentation, Augmentation) and augmentation.quarter_turns
 
     factors = None
@@ -138,7 +148,30 @@ def training_batches(
             threshold=repeat_threshold,
         )
 
+    windows = None
+    if preparation.mode == "windows":
+        repeated = np.ones(len(source.sizes))
+        repeated[usable] = 1 if factors is None else factors
+        windows = plan_windows(
+            dataset,
+            source.sizes,
+            preparation,
+            background_fraction=background_fraction,
+            factors=repeated,
+        )
+
     def plan(epoch: int) -> list[BatchTask]:
+        if windows is not None:
+            tasks = plan_window_batches(
+                windows,
+                preparation,
+                batch=batch,
+                seed=seed,
+                epoch=epoch,
+                quarter_turns=turning,
+                shorter_sides=tuple(sizes),
+            )
+            return part_of_process(tasks, batch=batch, rank=rank, processes=processes)
         tasks = plan_training(
             source.sizes[usable],
             preparation,
@@ -153,8 +186,11 @@ def training_batches(
         return part_of_process(tasks, batch=batch, rank=rank, processes=processes)
 
     pool = WorkerPool(maker, workers=workers, prefetch=prefetch, pin_memory=pin_memory)
-    images = len(usable) if factors is None else images_an_epoch(factors)
-    return TrainingBatches(pool, plan, steps=-(-images // batch), images=images)
+    if windows is not None:
+        images = windows.windows
+    else:
+        images = len(usable) if factors is None else images_an_epoch(factors)
+    return TrainingBatches(pool, plan, steps=-(-images // batch), images=images, windows=windows)
 
 
 def _largest_input(sizes: NDArray[np.int64], preparation: Preparation) -> int:

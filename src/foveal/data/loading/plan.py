@@ -29,6 +29,8 @@ class BatchTask:
         turns: quarter turns of each.
         size: the input's height and width.
         shorter: the preparation's shorter side.
+        aims: what each window is to show, see `foveal.data.loading.windows`; empty where images
+            are shown whole.
     """
 
     seed: int
@@ -38,13 +40,14 @@ class BatchTask:
     turns: tuple[int, ...]
     size: tuple[int, int]
     shorter: int
+    aims: tuple[int, ...] = ()
 
     def part(self, start: int, stop: int) -> BatchTask:
         """The task of making some of the images only."""
         cut = slice(start, stop)
         return BatchTask(
             self.seed, self.epoch, self.indices[cut], self.repeats[cut], self.turns[cut],
-            self.size, self.shorter,
+            self.size, self.shorter, self.aims[cut],
         )  # fmt: skip
 
 

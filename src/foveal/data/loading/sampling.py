@@ -9,6 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.random import Generator
     from numpy.typing import NDArray
 
     from foveal.data.dataset import Record
@@ -54,8 +55,7 @@ def images_an_epoch(factors: NDArray[np.float64]) -> int:
 def draw_repeated(factors: NDArray[np.float64], *, seed: int, epoch: int) -> NDArray[np.int64]:
     """An epoch's images: each one as often as its factor says, rounded up or down by chance.
 
-    There are `images_an_epoch` of them in every epoch: the chances are drawn one after the other
-    along one line (systematic sampling).
+    There are `images_an_epoch` of them in every epoch.
 
     Args:
         factors: [N], at least 1.
@@ -65,11 +65,28 @@ def draw_repeated(factors: NDArray[np.float64], *, seed: int, epoch: int) -> NDA
         Positions 0..N-1, the repeated ones several times.
     """
     generator = np.random.default_rng([seed % 2**63, epoch, 0, 1])
-    total = images_an_epoch(factors)
+    return draw_weighted(factors, images_an_epoch(factors), generator)
+
+
+def draw_weighted(
+    weights: NDArray[np.float64], total: int, generator: Generator
+) -> NDArray[np.int64]:
+    """So many positions, each as often as its share of the weights, rounded up or down by chance.
+
+    The chances are drawn one after the other along one line (systematic sampling).
+
+    Args:
+        weights: [N], positive.
+        total: how many.
+        generator: draws the order and the beginning of the line.
+
+    Returns:
+        [total] in ascending order.
+    """
     if not total:
         return np.zeros(0, np.int64)
-    order = generator.permutation(len(factors))
-    ends = np.cumsum(factors[order]) * (total / factors.sum())
+    order = generator.permutation(len(weights))
+    ends = np.cumsum(weights[order]) * (total / weights.sum())
     ends[-1] = total
     points = generator.random() + np.arange(total)
     return np.sort(order[np.searchsorted(ends, points, side="right").clip(max=len(order) - 1)])

@@ -46,7 +46,8 @@ class Augmentation:
         blur: share of images blurred.
         noise: largest standard deviation of normal noise, gray levels.
         mosaic: share of samples made of four images.
-        min_visibility: objects with less of their box left in the picture are dropped.
+        min_visibility: objects with less of their box left in the picture are dropped; with
+            windows, whose borders cut objects everywhere, they become regions to ignore.
         rotated_boxes: how a box follows a rotation; see `move_target`.
     """
 
@@ -70,6 +71,11 @@ class Augmentation:
         """How many quarter turns the image makes; a batch of one input size must know it early."""
         return int(generator.integers(4)) if self.quarter_turns else 0
 
+    def draw_zoom(self, generator: Generator) -> float:
+        """How much larger than its preparation makes it an image is shown."""
+        low, high = (math.log(limit) for limit in self.scale)
+        return math.exp(generator.uniform(low, high))
+
     def __call__(
         self,
         sample: Sample,
@@ -78,6 +84,7 @@ class Augmentation:
         *,
         size: tuple[int, int] | None = None,
         turns: int | None = None,
+        zoom: float | None = None,
         another: Callable[[], Sample] | None = None,
         out: NDArray[np.uint8] | None = None,
     ) -> Sample:
@@ -89,6 +96,7 @@ class Augmentation:
             preparation: says how an image is scaled, and what fills the rest of the input.
             size: (height, width) of the input; None: the preparation's for the turned image.
             turns: quarter turns drawn before; None: drawn here.
+            zoom: drawn before, by which a window was cut; None: drawn here.
             another: gives further samples for a mosaic; without it there is none.
             out: [*size, C] to write the image into.
 
@@ -103,9 +111,11 @@ class Augmentation:
         if out is None:
             out = np.empty((*size, bands), np.uint8)
         if generator.random() < self.mosaic and another is not None:
-            target, shown = self._lay_mosaic(sample, generator, preparation, turns, another, out)
+            target, shown = self._lay_mosaic(
+                sample, generator, preparation, turns, zoom, another, out
+            )
         else:
-            target, shown = self._lay(sample, generator, preparation, size, turns, 1.0, out)
+            target, shown = self._lay(sample, generator, preparation, size, turns, zoom, 1.0, out)
         self._change_pixels(shown, generator)
         return Sample(out, target, sample.name)
 
@@ -116,6 +126,7 @@ class Augmentation:
         preparation: Preparation,
         size: tuple[int, int],
         turns: int,
+        zoom: float | None,
         smaller: float,
         out: NDArray[np.uint8],
     ) -> tuple[Target, NDArray[np.uint8]]:
@@ -125,9 +136,10 @@ class Augmentation:
         """
         height, width, bands = sample.image.shape
         turned = (height, width) if turns % 2 else (width, height)
-        placement = preparation.placement_for(*turned, size=size)
-        low, high = (math.log(limit) for limit in self.scale)
-        zoom = math.exp(generator.uniform(low, high)) * smaller
+        # A window that was cut by its zoom is as large as that makes it, and fits in the end.
+        placement = preparation.placement_for(*turned, size=size if zoom is None else None)
+        if zoom is None:
+            zoom = self.draw_zoom(generator)
         angles = np.radians(generator.uniform(-1, 1, 3) * (self.rotation, self.shear, self.shear))
         flips = generator.random(2) < 0.5
         warp = draw_warp(
@@ -139,7 +151,7 @@ class Augmentation:
             ),
             room=(out.shape[0], out.shape[1]),
             generator=generator,
-            zoom=zoom,
+            zoom=zoom * smaller,
             turns=turns,
             mirror_x=bool(self.flip_horizontal and flips[0]),
             mirror_y=bool(self.flip_vertical and flips[1]),
@@ -154,6 +166,7 @@ class Augmentation:
             room=(out.shape[0], out.shape[1]),
             min_visibility=self.min_visibility,
             rule=self.rotated_boxes,
+            cut="ignore" if preparation.mode == "windows" else "drop",
         )
         return target, shown
 
@@ -163,6 +176,7 @@ class Augmentation:
         generator: Generator,
         preparation: Preparation,
         turns: int,
+        zoom: float | None,
         another: Callable[[], Sample],
         out: NDArray[np.uint8],
     ) -> tuple[Target, NDArray[np.uint8]]:
@@ -184,6 +198,7 @@ class Augmentation:
                 preparation,
                 (height, width),
                 turns if part == 0 else self.draw_turns(generator),
+                zoom if part == 0 else None,
                 generator.uniform(*_MOSAIC_ZOOM),
                 out[top:bottom, left:right],
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BoxRule = Literal["corners", "ellipse"]
+CutRule = Literal["drop", "ignore"]
 
 _LEAST_SIDE = 0.01
 """Input pixels; what is left of a box that is thinner than this is dropped."""
@@ -24,6 +26,7 @@ def move_target(
     room: tuple[int, int],
     min_visibility: float,
     rule: BoxRule,
+    cut: CutRule = "drop",
 ) -> Target:
     """Move boxes by a matrix [2, 3], cut them at the output's edges, drop what is mostly cut away.
 
@@ -36,9 +39,11 @@ def move_target(
         target: boxes in the original frame.
         matrix: from there to the output's continuous pixels, invertible.
         room: height and width of the output.
-        min_visibility: an object of whose whole moved box a smaller share is left is dropped; a
-            region to ignore stays as long as anything of it is inside.
+        min_visibility: an object of whose whole moved box a smaller share is left is dropped or
+            ignored; a region to ignore stays as long as anything of it is inside.
         rule: "corners" or "ellipse".
+        cut: what becomes of objects of which too little is left: "drop", or "ignore" makes what
+            is left a region to ignore.
 
     Returns:
         The boxes in output pixels, all with a positive area; without `areas`. Boxes that had no
@@ -53,16 +58,18 @@ def move_target(
     else:
         halves = np.sqrt(halves**2 @ (matrix[:, :2] ** 2).T)
     limits = np.array([room[1], room[0]] * 2, np.float64)
-    cut = np.clip(np.hstack([centers - halves, centers + halves]), 0, limits)
+    bounds = np.clip(np.hstack([centers - halves, centers + halves]), 0, limits)
     tilted = np.count_nonzero(matrix[:, :2]) > 2
     if tilted and rule == "corners":
-        cut = _seen_bounds(boxes, matrix, room)
-    cut = cut.astype(np.float32)
-    sides = cut[:, 2:] - cut[:, :2]
+        bounds = _seen_bounds(boxes, matrix, room)
+    seen = bounds.astype(np.float32)
+    sides = seen[:, 2:] - seen[:, :2]
     enough = sides.prod(axis=1) >= min_visibility * 4 * halves.prod(axis=1) * (1 - 1e-6)
     keep = (sides >= _LEAST_SIDE).all(axis=1) & real
+    if cut == "ignore":
+        target = replace(target, ignored=target.ignored | ~enough)
     keep &= target.ignored | enough
-    return target.transformed(cut.astype(np.float32)).select(keep)
+    return target.transformed(seen).select(keep)
 
 
 def _seen_bounds(

@@ -62,8 +62,18 @@ class Preparation:
         if self.mode != "keep":
             side = _round_up(self.shorter, self.multiple)
             return side, side
-        resized_width, resized_height = self._resized(width, height)
+        resized_width, resized_height = self.scaled_size(width, height)
         return self._rung(resized_height), self._rung(resized_width)
+
+    def scaled_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of an image of this size once it is scaled, at least one pixel each."""
+        if self.mode == "windows":
+            scale = self.scale
+        elif self.mode == "square":
+            scale = self.shorter / max(width, height)
+        else:
+            scale = min(self.shorter / min(width, height), self.longer / max(width, height))
+        return max(1, round(width * scale)), max(1, round(height * scale))
 
     def placement_for(
         self, width: int, height: int, *, size: tuple[int, int] | None = None
@@ -74,7 +84,7 @@ class Preparation:
             width, height: of the original image, pixels.
             size: (height, width) of an input that it must fit into, where it is not `size_for`'s.
         """
-        resized_width, resized_height = self._resized(width, height)
+        resized_width, resized_height = self.scaled_size(width, height)
         if size is not None and (resized_height > size[0] or resized_width > size[1]):
             scale = min(size[1] / width, size[0] / height)
             resized_width = min(size[1], max(1, round(width * scale)))
@@ -121,16 +131,6 @@ class Preparation:
         lowest = middle % step or step
         rung = max(lowest, middle + _round_up(side - middle, step))
         return min(_round_up(self.longer, self.multiple), rung)
-
-    def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of the scaled image, at least one pixel each."""
-        if self.mode == "windows":
-            scale = self.scale
-        elif self.mode == "square":
-            scale = self.shorter / max(width, height)
-        else:
-            scale = min(self.shorter / min(width, height), self.longer / max(width, height))
-        return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def make_preparation(settings: PreparationSettings) -> Preparation:
