@@ -68,6 +68,8 @@ def make_fake_batch(seed: int, *, images: int = 4, size: int = 64) -> Batch:
 class FakeBatches:
     """The same batches for the same epoch and step, as the real loader gives."""
 
+    windows = None
+
     def __init__(self, steps: int = 3, *, change=lambda batch, epoch, step: batch):
         self.steps = steps
         self.change = change
