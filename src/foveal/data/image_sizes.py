@@ -30,6 +30,8 @@ orientation is applied, and are turned as the image is.
 ROUNDING = 1
 """Pixels by which a size may differ without a word to stop for: tools round."""
 
+_AS_TEXT = ("geometry", "wkt", "wkt_geom")
+"""Flags of shapes as text, in pixels."""
 _SHOWN = 5
 
 
@@ -225,8 +227,8 @@ def turn_points(points: NDArray[Any], orientation: int, width: int, height: int)
 def _with_outlines(
     record: Record, move: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> dict[str, tuple[Any, ...]]:
-    """The flags with outlines moved as the boxes are; masks of pixels can't be and are left out."""
-    flags = dict(record.flags)
+    """The flags with outlines moved as the boxes are; masks and WKT can't be and are left out."""
+    flags = {name: column for name, column in record.flags.items() if name not in _AS_TEXT}
     if "segmentation" in flags:
         flags["segmentation"] = tuple(_outlines(shape, move) for shape in flags["segmentation"])
     return flags

@@ -244,3 +244,65 @@ def test_a_header_with_line_breaks_is_quoted_in_one_line(tmp_path: Path) -> None
         read(tmp_path / "a.csv", "csv")
     assert "\n" not in str(caught.value)
     assert r"nan-->\n" in str(caught.value)
+
+
+DEEPFOREST = """image_path,label,score,xmin,geometry,ymin,xmax,ymax
+a.png,dog,0.9628145098686218,1.0,"POLYGON ((11 2, 11 14, 1 14, 1 2, 11 2))",2.0,11.0,14.0
+a.png,ant,0.5,3.0,"POLYGON ((5 4, 5 6.5, 3 6.5, 3 4, 5 4))",4.0,5.0,6.5
+"""
+
+
+def test_what_deepforest_writes_goes_in_and_out_without_loss(
+    read_text: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    data = read_text(DEEPFOREST)
+    flags = data.records[0].flags
+    assert flags["score"] == (0.9628145098686218, 0.5)
+    assert flags["geometry"][1] == "POLYGON ((5 4, 5 6.5, 3 6.5, 3 4, 5 4))"
+    write(data, tmp_path / "out", "csv")
+    again = read(tmp_path / "out")
+    assert again.records[0].boxes.tolist() == data.records[0].boxes.tolist() == BOXES[0]
+    assert again.records[0].flags == flags
+
+
+def test_shapes_alone_are_read_in_pixels_and_on_the_map(
+    tmp_path: Path, picture: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = 'image_path,label,geometry\n{0},x,"POLYGON (({1} {2}, {3} {2}, {3} {4}, {1} {2}))"\n'
+    picture(tmp_path / "a.png", 64, 48)
+    (tmp_path / "boxes.csv").write_text(text.format("a.png", 1, 2, 11, 14))
+    assert read(tmp_path).records[0].boxes.tolist() == [[1, 2, 11, 14]]
+    pytest.importorskip("rasterio")
+    from tests.data.formats.test_geo import UPRIGHT, raster
+
+    raster(tmp_path / "b.tif")
+    x, y = UPRIGHT[2], UPRIGHT[5]
+    (tmp_path / "boxes.csv").write_text(text.format("b.tif", x + 0.5, y - 1, x + 5.5, y - 7))
+    record = read(tmp_path / "boxes.csv").records[0]
+    assert record.boxes.tolist() == [[1, 2, 11, 14]]
+    assert record.flags["geometry"][0].startswith("POLYGON ((404212.0")
+    assert "its places are taken in that of the image" in caplog.text
+
+
+def test_the_column_of_the_class_is_named(
+    read_text: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    read_text("image,x1,y1,x2,y2,label,species\na.png,1,2,11,14,tree,oak\n")
+    file = tmp_path / "boxes.csv"
+    assert read(file).classes == ("tree",)
+    assert read(file, class_column="species").classes == ("oak",)
+    assert read(file, class_column="species").records[0].flags == {"label": ("tree",)}
+    assert read(file, class_column="=plant").classes == ("plant",)
+    with pytest.raises(DataError, match=r"no column 'specie'. Its columns are image, x1"):
+        read(file, class_column="specie")
+
+
+def test_deepforests_files(shared: Path) -> None:
+    folder = shared / "data" / "neon-trees"
+    name = "2019_BLAN_3_751000_4330000_image_crop"
+    boxes = read(folder / f"{name}_bbox.csv").records[0]
+    assert boxes.boxes[0].tolist() == [737, 630, 817, 714]
+    outlines = read(folder / f"{name}_polygon.csv").records[0]
+    assert outlines.boxes[0].tolist() == [736.5, 630, 817.5, 714.5]
+    with pytest.raises(DataError, match=r"POINT alone, which have no box. Expected a POLYGON"):
+        read(folder / f"{name}_keypoints.csv")

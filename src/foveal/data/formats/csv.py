@@ -12,13 +12,20 @@ from typing import TYPE_CHECKING
 from foveal.data.dataset import Dataset
 from foveal.data.folders import files_in, files_one_below
 from foveal.data.formats.class_names import Labels, class_file, class_source, found_classes
+from foveal.data.formats.geo_placing import place_on_images
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
 from foveal.data.formats.parsing import parse_number, read_table, write_table
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.splits import advise_splits, take_split
-from foveal.data.formats.table_columns import FLAT_SHAPES, NO_CLASS, NOTHING, find_columns
+from foveal.data.formats.table_columns import (
+    FLAT_SHAPES,
+    NO_CLASS,
+    NOTHING,
+    find_columns,
+    is_kept_name,
+)
 from foveal.data.formats.writing import class_name, image_names, parts, place_images, text_of
 from foveal.errors import DataError
 
@@ -49,20 +56,22 @@ def read(
     `classes.txt` or `labels.txt` beside it, else the names found, sorted; without a column for the
     class, all are of the class `object`. A row without a box is an image without objects, and so
     are `nan` and `None` in its place. Image sizes come from the images' headers unless there are
-    columns `width` and `height`; a column `ignored` marks regions to ignore.
+    columns `width` and `height`; a column `ignored` marks regions to ignore. All further columns of
+    a table with a header are kept as flags, shapes as WKT too; those may be on the map.
 
     Raises:
         DataError: it is not such a file, or an object can't be right.
     """
     file = annotation_file(path, split)
     policy = policy or IssuePolicy()
-    columns, rows = find_columns(file, read_table(file))
+    columns, rows = find_columns(file, read_table(file), policy.class_column)
     finder = ImageFinder(file, images=images)
     index, pictures = _pictures(file, rows, columns, finder)
     found = [columns.boxes(cells) for _, cells in rows]
     _expect_areas(file, columns, rows, found)
     listed, source = _class_csv(file.parent)
-    named = [_class(cells, columns, listed) for _, cells in rows]
+    lone = (policy.class_column or "=")[1:] or ONLY_CLASS
+    named = [_class(cells, columns, listed, lone) for _, cells in rows]
     names = [name for name, boxes in zip(named, found, strict=True) if boxes]
     if names and not set(names) & set(listed) and all(map(_WHOLE.fullmatch, set(names))):
         # Columns of numbers with gaps become fractions in many programs: 3.0 is class 3.
@@ -76,6 +85,7 @@ def read(
     labels = Labels(classes, policy, source=source or class_source(file.parent))
     by_id = {key: name for name, key in listed.items()}
     table = ObjectTable("line", written=columns.written)
+    kept: list[list[str]] = []
     for (line, cells), boxes, name in zip(rows, found, named, strict=True):
         image = index[cells[columns.image]]
         path = pictures[image].path
@@ -101,11 +111,18 @@ def read(
         ignored = marked is not None and cells[marked].lower() in ("1", "1.0", "true", "yes")
         for box in boxes:
             table.add(image, box, label, file=file, number=line, ignored=ignored or label < 0)
-    if columns.label is None:
+            kept.append(cells)
+    for name, place in columns.more.items():
+        table.flags[name] = _values([cells[place] for cells in kept])
+    if columns.label is None and policy.class_column is None:
         policy.note(f"No column for the class: all are {ONLY_CLASS!r}", file=file, place="header")
     if columns.cells == "bbox":
         policy.note("bbox is read as x, y, width, height", file=file, place="header")
-    records = assemble(measured(pictures, finder, policy), table, policy)
+    found_pictures = measured(pictures, finder, policy)
+    if columns.cells == "geometry":
+        texts = [cells[columns.box[0]] for cells in kept]
+        place_on_images(table, texts, found_pictures, policy, file=file)
+    records = assemble(found_pictures, table, policy)
     policy.close()
     return Dataset(records, classes, images or finder.root)
 
@@ -119,7 +136,8 @@ def write(
 ) -> None:
     """Write `images/`, `classes.csv` and `annotations.csv`, or one CSV for each split.
 
-    The CSV has a header; a column `ignored` is written where there are regions to ignore.
+    The CSV has a header; a column `ignored` is written where there are regions to ignore, and one
+    for each flag of texts or numbers, such as DeepForest's `score` and `geometry`.
 
     Raises:
         ImageError: an image does not exist.
@@ -128,20 +146,47 @@ def write(
     place_images(data.records, names, folder / "images", images=images)
     ignoring = any(record.ignored.any() for record in data)
     header = ["image_path", "xmin", "ymin", "xmax", "ymax", "label"]
+    flags = _plain_flags(data)
     for part, indices in parts(data, splits, "annotations").items():
-        rows = [header + ["ignored"] * ignoring]
+        rows = [[*header, *["ignored"] * ignoring, *flags]]
         for i in indices:
             record, name = data.records[i], f"images/{names[i]}"
-            for box, label, ignored in zip(
-                record.boxes, record.labels, record.ignored, strict=True
+            nothing = ("",) * len(record)
+            more = [record.flags.get(flag, nothing) for flag in flags]
+            for box, label, ignored, *values in zip(
+                record.boxes, record.labels, record.ignored, *more, strict=True
             ):
                 corners = [text_of(value) for value in box]
                 row = [name, *corners, class_name(int(label), data.classes)]
-                rows.append(row + [str(int(ignored))] * ignoring)
+                row += [str(int(ignored))] * ignoring
+                rows.append(row + ["" if value is None else str(value) for value in values])
             if not len(record):
                 rows.append([name] + [""] * (len(rows[0]) - 1))
         write_table(folder / f"{part}.csv", rows)
     write_table(folder / "classes.csv", [[name, str(i)] for i, name in enumerate(data.classes)])
+
+
+def _plain_flags(data: Dataset) -> list[str]:
+    """The flags that a column can hold: texts and numbers, of names that say nothing else."""
+    names = dict.fromkeys(name for record in data for name in record.flags if is_kept_name(name))
+    return [
+        name
+        for name in names
+        if all(
+            value is None or isinstance(value, str | int | float)
+            for record in data
+            for value in record.flags.get(name, ())
+        )
+    ]
+
+
+def _values(texts: list[str]) -> list[str] | list[float]:
+    """Numbers where each text is one and is written the same again; else the texts."""
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        return texts
+    return numbers if all(map(str.__eq__, map(repr, numbers), texts)) else texts
 
 
 def annotation_file(path: Path, split: str | None, *, no_data: tuple[str, ...] = _NO_DATA) -> Path:
@@ -193,10 +238,13 @@ def _expect_areas(
         )
 
 
-def _class(cells: list[str], columns: Columns, listed: Container[str]) -> str:
-    """The class that a row names, "" where it names none; what is listed is a class."""
+def _class(cells: list[str], columns: Columns, listed: Container[str], lone: str) -> str:
+    """The class that a row names, "" where it names none; what is listed is a class.
+
+    `lone` is the class of all where there is no column for it.
+    """
     if columns.label is None:
-        return ONLY_CLASS
+        return lone
     name = cells[columns.label]
     return "" if name.lower() in NO_CLASS and name not in listed else name
 

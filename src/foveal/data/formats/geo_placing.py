@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from foveal.data.formats.issues import AnnotationIssue
-from foveal.data.formats.vector_files import expect_crs, vertex_boxes
+from foveal.data.formats.vector_files import expect_crs, layer_of_texts, vertex_boxes
 from foveal.data.images.reading import image_size
 from foveal.errors import ImageError
 from foveal.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from foveal.data.formats.issues import IssuePolicy
+    from foveal.data.formats.records import ImageRow, ObjectTable
     from foveal.data.formats.vector_files import VectorLayer
     from foveal.geometry.georeference import Georeference
 
@@ -109,6 +110,52 @@ def place_shapes(
     if reading.told and len(features):
         policy.note(reading.told, file=layer.file, place=f"layer {layer.name}")
     return boxes, reading.move
+
+
+def place_on_images(
+    table: ObjectTable,
+    texts: Sequence[str],
+    images: Sequence[ImageRow],
+    policy: IssuePolicy,
+    *,
+    file: Path,
+) -> None:
+    """Bring shapes that a table writes on the map into the pixels of their images.
+
+    Those of an image that has a place on the map, where none of them lies within its pixels.
+
+    Args:
+        table: its boxes are the extents of the shapes as they are written; they are replaced.
+        texts: the shape of each object as WKT.
+        images: of which size they are.
+        policy: told how the coordinates are understood.
+        file: the table's.
+
+    Raises:
+        DataError: the shapes lie elsewhere.
+        MissingExtraError: shapely is not installed.
+    """
+    boxes = np.array(table.boxes, np.float64).reshape(-1, 4)
+    owners = np.asarray(table.image, np.int64)
+    numbers = np.asarray(table.numbers, np.int64)
+    outside = [
+        number
+        for number, row in enumerate(images)
+        if row.width
+        and (owners == number).any()
+        and not _share_inside(boxes[owners == number], Scene(row.path, row.width, row.height))
+    ]
+    for number in outside:
+        scene = scene_of(images[number].path)
+        if scene.georeference is None:
+            continue
+        mine = np.flatnonzero(owners == number)
+        layer = layer_of_texts(file, [texts[i] for i in mine.tolist()], numbers[mine])
+        placed = place_shapes(layer, np.arange(len(mine)), scene, policy, shared=False)
+        if placed is not None:
+            boxes[mine] = placed[0]
+    if outside:
+        table.boxes = boxes
 
 
 def overlapping(layer: VectorLayer, scene: Scene) -> NDArray[np.int64]:

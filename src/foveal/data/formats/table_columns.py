@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from foveal.data.formats.parsing import parse_number
@@ -50,6 +50,8 @@ _OPTIONAL = {
     "height": ("height", "image_height", "img_height", "imageheight", "img_h", "image_h"),
     "ignored": ("ignored", "difficult"),
 }
+WKT_NAMES = ("geometry", "wkt", "wkt_geom")
+"""Columns of shapes as text."""
 _X = ("xmin", "x1", "left", "x_min", "x_1", "xtl", "bbox_x1", "bbox_xmin", "x0", "box_xmin")
 _Y = ("ymin", "y1", "top", "y_min", "y_1", "ytl", "bbox_y1", "bbox_ymin", "y0", "box_ymin")
 _WIDTH = ("w", "bbox_width", "bbox_w", "box_width", "box_w", "width")
@@ -77,7 +79,7 @@ _CELLS: tuple[tuple[BoxCells, tuple[tuple[str, ...], ...]], ...] = (
         "sides",
         (("x", "bbox_x", "box_x", *_X), ("y", "bbox_y", "box_y", *_Y), _WIDTH, _HEIGHT),
     ),
-    ("geometry", (("geometry", "wkt", "wkt_geom"),)),
+    ("geometry", (WKT_NAMES,)),
     ("boxes", (("boxesstring", "boxes_string"),)),
     ("bbox", (("bbox", "box", "bounding_box", "boundingbox"),)),
 )
@@ -120,6 +122,14 @@ class Columns:
     others: dict[str, int]
     names: tuple[str, ...]
     header: bool
+
+    @property
+    def more(self) -> dict[str, int]:
+        """The places of the columns that are kept as they are, by their names; WKT among them."""
+        taken = {self.image, self.label, *self.others.values()}
+        taken |= set() if self.cells == "geometry" else set(self.box)
+        places = enumerate(self.names if self.header else ())
+        return {name: place for place, name in places if name and place not in taken}
 
     @property
     def written(self) -> Written:
@@ -181,8 +191,23 @@ _BRACKETS = re.compile(r"[\[({]([^\[\](){}]*)[\])}]")
 """The innermost brackets: one box in each."""
 
 
-def find_columns(file: Path, rows: Rows) -> tuple[Columns, Rows]:
+def is_kept_name(name: str) -> bool:
+    """Whether a column of this name says nothing about images, classes or boxes but WKT."""
+    plain = _plain(name)
+    meant = {*_IMAGE, *_LABEL, *(n for names in _OPTIONAL.values() for n in names)}
+    for cells, wanted in _CELLS:
+        if cells != "geometry":
+            meant |= {n for names in wanted for n in names}
+    return bool(plain) and (plain in WKT_NAMES or plain not in meant)
+
+
+def find_columns(file: Path, rows: Rows, label: str | None = None) -> tuple[Columns, Rows]:
     """The columns of a table, and its rows without the header, each of the same number of cells.
+
+    Args:
+        file: for messages.
+        rows: of the table.
+        label: the name of the class's column, or "=" and the one class of all; None looks for it.
 
     Raises:
         DataError: the columns can't be told apart, or a row has more or fewer.
@@ -192,7 +217,9 @@ def find_columns(file: Path, rows: Rows) -> tuple[Columns, Rows]:
         shown = ",".join(rows[0][1])[:120] if rows else ""
         line = rows[0][0] if rows else 1
         raise DataError(f"{file}, line {line}: no columns of boxes in {shown!r}. {_WANTED}.")
-    _expect_columns(file, rows, columns)
+    if label is not None:
+        columns = replace(columns, label=_named(file, rows, columns, label))
+    _expect_columns(file, rows, columns, classes=label is None)
     width = len(columns.names)
     rows = rows[columns.header :]
     for line, cells in rows:
@@ -263,7 +290,24 @@ def _plain_columns(count: int) -> Columns:
     return Columns("corners", (1, 2, 3, 4), 0, 5, others, names, False)
 
 
-def _expect_columns(file: Path, rows: Rows, columns: Columns) -> None:
+def _named(file: Path, rows: Rows, columns: Columns, label: str) -> int | None:
+    """The place of the column that was named for the class; None where all are of one.
+
+    Raises:
+        DataError: there is no such column.
+    """
+    if label.startswith("="):
+        return None
+    if not columns.header or label not in columns.names:
+        names = ", ".join(columns.names) if columns.header else "not named: there is no header"
+        raise DataError(
+            f"{file}, line {rows[0][0]}: no column {label!r}. Its columns are {names}: "
+            '--class-column NAME (in Python class_column="NAME").'
+        )
+    return columns.names.index(label)
+
+
+def _expect_columns(file: Path, rows: Rows, columns: Columns, *, classes: bool) -> None:
     """Stop where a header lacks what is needed; a class may lack where no column could be it."""
     missing = [name for name, place in (("the image", columns.image),) if place < 0]
     corners = ("xmin", "ymin", "xmax", "ymax")
@@ -275,7 +319,11 @@ def _expect_columns(file: Path, rows: Rows, columns: Columns) -> None:
         for place, name in enumerate(columns.names)
         if place not in known and _plain(name) not in _SHARED and name
     ]
-    if columns.label is None and (strange or columns.cells in ("corners", "sides", "center")):
+    if (
+        classes
+        and columns.label is None
+        and (strange or columns.cells in ("corners", "sides", "center"))
+    ):
         missing.append("the class")
     if missing:
         raise DataError(

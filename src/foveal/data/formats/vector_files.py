@@ -117,6 +117,22 @@ def read_layer(file: Path, layer: str | None = None) -> VectorLayer:
     return VectorLayer(file, name, crs, certain, numbers, shapes, columns, tuple(notes))
 
 
+def layer_of_texts(file: Path, texts: Sequence[str], numbers: NDArray[np.int64]) -> VectorLayer:
+    """A layer of shapes that a table writes as WKT [N], in a system that it does not name.
+
+    Raises:
+        DataError: a text is no shape.
+        MissingExtraError: shapely is not installed.
+    """
+    _, shapely = _libraries(file)
+    try:
+        shapes = shapely.from_wkt(np.array(texts, object))
+    except shapely.errors.GEOSException as error:
+        why = printable(str(error), lines=False)[:_SHOWN].rstrip(".")
+        raise DataError(f"{file}: a geometry is no WKT: {why}. Expected a POLYGON.") from error
+    return VectorLayer(file, file.stem, None, False, numbers, shapes, {})
+
+
 def flat_shapes(shapes: NDArray[Any]) -> NDArray[np.bool_]:
     """Which geometries [N] have no extent of two dimensions: none, points and lines."""
     import shapely
