@@ -303,6 +303,6 @@ def test_deepforests_files(shared: Path) -> None:
     boxes = read(folder / f"{name}_bbox.csv").records[0]
     assert boxes.boxes[0].tolist() == [737, 630, 817, 714]
     outlines = read(folder / f"{name}_polygon.csv").records[0]
-    assert outlines.boxes[0].tolist() == [736.5, 630, 817.5, 714.5]
+    assert outlines.boxes[0].tolist() == [736.5, 629.5, 817.5, 714.5]
     with pytest.raises(DataError, match=r"POINT alone, which have no box. Expected a POLYGON"):
         read(folder / f"{name}_keypoints.csv")
