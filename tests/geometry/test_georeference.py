@@ -34,3 +34,15 @@ def test_a_part_begins_at_its_own_pixel():
     part = ROTATED.moved(100, 50)
     point = np.array([3.5, 2.0])
     assert part.to_map(point) == pytest.approx(ROTATED.to_map(point + np.array([100, 50])))
+
+
+def test_a_bent_one_is_undone_and_moved_like_a_straight_one():
+    bend = ((3.0, 1e-3, -2e-3, 4e-7, 1e-7, -3e-7), (-1.0, 2e-3, 1e-3, -2e-7, 5e-7, 1e-7))
+    bent = Georeference(ROTATED.crs, ROTATED.transform, bend)
+    points = np.array([[0, 0], [1234.5, 17.25], [9_000, 12_000]], np.float64)
+    assert bent.to_pixels(bent.to_map(points)) == pytest.approx(points, abs=1e-6)
+    assert not np.allclose(bent.to_map(points), ROTATED.to_map(points), atol=1)
+    part = bent.moved(100, 50)
+    assert part.to_map(points) == pytest.approx(bent.to_map(points + np.array([100, 50])))
+    assert bent.straight() == ROTATED
+    assert bent.corners(np.zeros((0, 4), np.float32)).shape == (0, 4, 2)

@@ -6,13 +6,16 @@ is the outer corner of the first pixel. GDAL's geotransform counts in the same w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_STEPS = 30
+"""Until a bend is undone to far less than a pixel; most need five."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +27,30 @@ class Georeference:
     Attributes:
         crs: the coordinate reference system, "EPSG:32617" where it has a number, else as WKT.
         transform: (a, b, c, d, e, f); rotated and sheared ones too.
+        bend: what is added where no such transform fits ground control points: for x and for y the
+            factors of 1, column, row, column^2, column * row and row^2. Empty: nothing.
     """
 
     crs: str
     transform: tuple[float, float, float, float, float, float]
+    bend: tuple[tuple[float, ...], ...] = ()
 
     def to_map(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map points [..., 2], columns and rows, to x and y of the coordinate reference system."""
         matrix, shift = self._parts()
-        return np.asarray(points, np.float64) @ matrix.T + shift
+        places = np.asarray(points, np.float64) @ matrix.T + shift
+        return places + self._bends(points) if self.bend else places
 
     def to_pixels(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map x and y [..., 2] of the coordinate reference system to columns and rows."""
         matrix, shift = self._parts()
-        return (np.asarray(points, np.float64) - shift) @ np.linalg.inv(matrix).T
+        inverse = np.linalg.inv(matrix).T
+        pixels = (np.asarray(points, np.float64) - shift) @ inverse
+        if self.bend:
+            # The bend is small beside the transform: each step leaves a small part of the error.
+            for _ in range(_STEPS):
+                pixels += (np.asarray(points, np.float64) - self.to_map(pixels)) @ inverse
+        return pixels
 
     def corners(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
         """The four corners of boxes on the map.
@@ -59,8 +72,13 @@ class Georeference:
     def moved(self, left: float, top: float) -> Georeference:
         """That of the part of the image that begins at a column and a row."""
         a, b, _, d, e, _ = self.transform
-        x, y = self.to_map(np.array([left, top], np.float64)).tolist()
-        return Georeference(self.crs, (a, b, x, d, e, y))
+        x, y = self.straight().to_map(np.array([left, top], np.float64)).tolist()
+        place = Georeference(self.crs, (a, b, x, d, e, y))
+        return replace(place, bend=tuple(_moved(bend, left, top) for bend in self.bend))
+
+    def straight(self) -> Georeference:
+        """The same without its bend: the transform that comes nearest to it."""
+        return replace(self, bend=())
 
     @property
     def pixel_size(self) -> tuple[float, float]:
@@ -68,6 +86,26 @@ class Georeference:
         a, b, _, d, e, _ = self.transform
         return float(np.hypot(a, d)), float(np.hypot(b, e))
 
+    def _bends(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """What the bend adds at points [..., 2]."""
+        column, row = np.moveaxis(np.asarray(points, np.float64), -1, 0)
+        ones = np.ones_like(column)
+        terms = np.stack([ones, column, row, column**2, column * row, row**2], axis=-1)
+        return np.asarray(terms @ np.array(self.bend).T)
+
     def _parts(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         a, b, c, d, e, f = self.transform
         return np.array([[a, b], [d, e]], np.float64), np.array([c, f], np.float64)
+
+
+def _moved(bend: tuple[float, ...], left: float, top: float) -> tuple[float, ...]:
+    """The same polynomial of columns and rows that are counted from others."""
+    c, x, y, xx, xy, yy = bend
+    return (
+        c + x * left + y * top + xx * left**2 + xy * left * top + yy * top**2,
+        x + 2 * xx * left + xy * top,
+        y + 2 * yy * top + xy * left,
+        xx,
+        xy,
+        yy,
+    )

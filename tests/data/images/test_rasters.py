@@ -259,3 +259,60 @@ def test_a_deep_image_without_any_data_can_be_shown(tmp_path: Path) -> None:
     values = np.full((1, 20, 30), np.nan, np.float32)
     with open_for_display(write(tmp_path / "nothing.tif", values)) as raster:
         assert raster.read(0, 0, 30, 20).pixels.shape == (20, 30, 1)
+
+
+def place_of(path: Path, points: NDArray[np.float64], places: NDArray[np.float64]) -> Georeference:
+    """What is read of a file with ground control points, pixels [N, 2] and places [N, 2]."""
+    from rasterio.control import GroundControlPoint
+
+    gcps = [
+        GroundControlPoint(row=y, col=x, x=east, y=north)
+        for (x, y), (east, north) in zip(points.tolist(), places.tolist(), strict=True)
+    ]
+    write(path, noise(), transform=None, gcps=gcps)
+    place = georeference_of(path)
+    assert place is not None
+    return place
+
+
+GRID = np.array([(x, y) for x in (0.0, 60.0, 130.0) for y in (0.0, 50.0, 90.0)])
+
+
+def test_ground_control_points_place_an_image(tmp_path: Path) -> None:
+    turned = Georeference("EPSG:32617", (0.8, -0.6, 500_000.0, -0.6, -0.8, 4_000_000.0))
+    place = place_of(tmp_path / "a.tif", GRID, turned.to_map(GRID))
+    assert place.transform == pytest.approx(turned.transform)
+    assert not place.bend
+    bent = Georeference(
+        turned.crs, turned.transform, ((0, 0, 0, 3e-4, 1e-4, 0), (0, 0, 0, 0, 2e-4, -4e-4))
+    )
+    place = place_of(tmp_path / "b.tif", GRID, bent.to_map(GRID))
+    elsewhere = np.array([[30.0, 20.0], [100.0, 70.0]])
+    np.testing.assert_allclose(place.to_map(elsewhere), bent.to_map(elsewhere), atol=1e-3)
+    with open_raster(tmp_path / "b.tif") as raster:
+        assert raster.notes == ()
+
+
+def test_ground_control_points_that_contradict_each_other_are_told(tmp_path: Path) -> None:
+    flat = Georeference("EPSG:32617", (1, 0, 500_000, 0, -1, 4_000_000))
+    places = flat.to_map(GRID)
+    places[4] += 20
+    place_of(tmp_path / "a.tif", GRID, places)
+    with open_raster(tmp_path / "a.tif") as raster:
+        assert "ground control points of which one is missed by" in raster.notes[0]
+
+
+def test_rational_polynomials_alone_are_no_place(tmp_path: Path) -> None:
+    from rasterio.rpc import RPC
+
+    one, across, down = ([float(n == at) for n in range(20)] for at in range(3))
+    rpcs = RPC(
+        height_off=0, height_scale=500, lat_off=45, lat_scale=0.1, long_off=10, long_scale=0.1,
+        line_off=45, line_scale=45, samp_off=65, samp_scale=65,
+        line_num_coeff=down, line_den_coeff=one, samp_num_coeff=across, samp_den_coeff=one,
+    )  # fmt: skip
+    write(tmp_path / "a.tif", noise(), transform=None, crs=None, rpcs=rpcs)
+    with open_raster(tmp_path / "a.tif") as raster:
+        assert raster.georeference is None
+        assert "gdalwarp -rpc" in raster.notes[0]
+        assert raster.read(0, 0, 9, 9).pixels.shape == (9, 9, 3)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from foveal.data.images.georeferencing import PIXELS, read_georeference
+from foveal.data.images.georeferencing import read_georeference
 from foveal.data.images.kinds import kind_of
 from foveal.data.images.stored_values import EVERYWHERE, StoredValues
 from foveal.data.images.virtual import check_virtual
@@ -190,8 +190,8 @@ class GdalValues:
         height, width = dataset.block_shapes[0]
         self.block = (int(height), int(width))
         self.georeference: Georeference | None
-        self.georeference, why_not = read_georeference(dataset, self._path)
-        self.notes = (f"{why_not}: {PIXELS}",) if why_not else ()
+        self.georeference, told = read_georeference(dataset, self._path)
+        self.notes = (told,) if told else ()
         stored = int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 0))
         itemsize = np.dtype(dataset.dtypes[0]).itemsize
         self.deep = dataset.dtypes[0] not in ("uint8",)

@@ -7,6 +7,7 @@ a glance at its tags and at the files beside it, without loading anything.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,9 +18,12 @@ from foveal.data.images.tiff_pages import first_tags
 from foveal.data.images.virtual import is_virtual
 from foveal.errors import ImageError, MissingExtraError
 from foveal.geometry.georeference import Georeference
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 PIXELS = "boxes stay in pixels"
 """What follows where a file has no place on the map."""
@@ -32,6 +36,15 @@ _MASK_TAGS = frozenset((42112, 42113))
 
 _GEOGRAPHIC = "JPEG2000"
 """A kind whose boxes may state a place."""
+
+_FARTHEST = 1e15
+"""No coordinate on Earth, in whatever unit."""
+
+_BENDING = 6
+"""Points from which a bend is fitted, as GDAL does it."""
+
+_FITS = 0.5
+"""Pixels by which a transform may miss a ground control point and still fits."""
 
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -74,9 +87,9 @@ def read_georeference(dataset: Any, path: Path) -> tuple[Georeference | None, st
         path: what it is called in messages.
 
     Returns:
-        The georeference, None where the file has none; and why there is none although the file
-        states something, as a sentence's end, such as "has a transform and no coordinate
-        reference system"; else nothing.
+        The georeference, None where the file has none; and what is to be told of it, as a
+        sentence's end, such as "has a transform and no coordinate reference system: boxes stay in
+        pixels"; else nothing.
 
     Raises:
         ImageError: what the file states can't be a place.
@@ -86,18 +99,18 @@ def read_georeference(dataset: Any, path: Path) -> tuple[Georeference | None, st
     if transform == _IDENTITY and points:
         _expect_system(system, path)
         if system is None:
-            return None, "has ground control points and no coordinate reference system"
-        return _from_points(points, system, path), ""
+            return None, f"has ground control points and no coordinate reference system: {PIXELS}"
+        return _from_points(points, system, path)
     if transform == _IDENTITY:
         if dataset.rpcs is not None:
             return None, (
                 "is placed by rational polynomial coefficients (RPC) alone, which need heights of "
-                "the ground: gdalwarp -rpc makes an image with a place of it"
+                f"the ground: {PIXELS}; gdalwarp -rpc makes an image with a place of it"
             )
         return None, ""
     check_transform(transform, path)
     if dataset.crs is None:
-        return None, "has a transform and no coordinate reference system"
+        return None, f"has a transform and no coordinate reference system: {PIXELS}"
     _expect_system(dataset.crs, path)
     return Georeference(system_text(dataset.crs), transform), ""  # type: ignore[arg-type]
 
@@ -109,12 +122,12 @@ def check_transform(transform: Sequence[float], path: Path) -> None:
         ImageError: it holds what is no number, or lays all pixels upon a line.
     """
     a, b, _, d, e, _ = transform
-    if not np.isfinite(transform).all():
+    if not (np.isfinite(transform).all() and np.abs(transform).max() < _FARTHEST):
         raise ImageError(
             f"{path}: its geotransform holds what is no number: {_listed(transform)}. Expected six "
             "numbers. Give the file its place anew: gdal_edit.py -a_ullr."
         )
-    if abs(a * e - b * d) <= 1e-12 * max(abs(a), abs(b), abs(d), abs(e)) ** 2:
+    if abs(a * e - b * d) <= 1e-12 * np.hypot(a, d) * np.hypot(b, e):
         raise ImageError(
             f"{path}: its geotransform lays all pixels upon a line or a point: "
             f"{_listed(transform)}. Expected pixels of some width and height. Give the file its "
@@ -139,20 +152,49 @@ def _expect_system(system: Any, path: Path) -> None:
         )
 
 
-def _from_points(points: Sequence[Any], system: Any, path: Path) -> Georeference:
-    """The affine transform that fits ground control points best."""
+def _from_points(points: Sequence[Any], system: Any, path: Path) -> tuple[Georeference, str]:
+    """The transform that fits ground control points best, bent where it misses them by much.
+
+    Returns:
+        The georeference; and what is to be told where even that misses some.
+    """
     pixels = np.array([(point.col, point.row) for point in points], np.float64)
     places = np.array([(point.x, point.y) for point in points], np.float64)
     design = np.column_stack([pixels, np.ones(len(pixels))])
     if len(points) < 3 or np.linalg.matrix_rank(design) < 3:
         raise ImageError(
-            f"{path}: has {len(points)} ground control point(s), which do not span the image. "
-            "Expected three or more that lie on no line, or a geotransform of pixels of some width "
-            "and height. Give the file its place anew: gdal_edit.py -a_ullr."
+            f"{path}: has {counted(len(points), 'ground control point')} and no size of its pixels."
+            " Expected three or more points that lie on no line, or a geotransform. Give the file "
+            "its place anew: gdal_edit.py -a_ullr."
         )
     (a, d), (b, e), (c, f) = np.linalg.lstsq(design, places, rcond=None)[0].tolist()
     check_transform((a, b, c, d, e, f), path)
-    return Georeference(system_text(system), (a, b, c, d, e, f))
+    place = Georeference(system_text(system), (a, b, c, d, e, f))
+    if _miss(place, pixels, places) > _FITS and len(points) >= _BENDING:
+        place = replace(place, bend=_fit_bend(pixels, places - place.to_map(pixels)))
+    miss = _miss(place, pixels, places)
+    if miss <= _FITS:
+        return place, ""
+    return place, f"has ground control points of which one is missed by {miss:.2g} pixels"
+
+
+def _fit_bend(
+    pixels: NDArray[np.float64], left_over: NDArray[np.float64]
+) -> tuple[tuple[float, ...], ...]:
+    """The polynomial of second order that comes nearest to values [N, 2] at pixels [N, 2]."""
+    size = np.abs(pixels).max(axis=0).clip(1)
+    (column, row), (width, height) = (pixels / size).T, size
+    ones = np.ones_like(column)
+    terms = np.column_stack([ones, column, row, column**2, column * row, row**2])
+    factors = np.linalg.lstsq(terms, left_over, rcond=None)[0]
+    factors /= np.array([1, width, height, width**2, width * height, height**2])[:, None]
+    return tuple(tuple(axis) for axis in factors.T.tolist())
+
+
+def _miss(place: Georeference, pixels: NDArray[np.float64], places: NDArray[np.float64]) -> float:
+    """By how many pixels a georeference misses the place of the pixel that it misses most."""
+    inverse = np.linalg.inv(np.reshape(place.transform, (2, 3))[:, :2]).T
+    return float(np.abs((places - place.to_map(pixels)) @ inverse).max())
 
 
 def _listed(transform: Sequence[float]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from foveal.data.folders import files_in
 from foveal.data.images.gdal_values import GdalValues, Grid, gdal, open_dataset
-from foveal.data.images.georeferencing import read_georeference, system_text
+from foveal.data.images.georeferencing import read_georeference
 from foveal.data.images.kinds import is_image_file
 from foveal.data.images.pixels import convert_bands
 from foveal.data.images.rasters import Raster, open_raster
@@ -88,8 +88,6 @@ class _Header:
     height: int
     georeference: Georeference
     kind: str
-    bands: int
-    bent: bool
 
 
 def open_mosaic(paths: Sequence[Path | str] | Path | str, pixel_range: PixelRange = RGB) -> Raster:
@@ -210,13 +208,9 @@ def _read_header(path: Path) -> _Header:
                 f"{path}: has no place on the map, so it can't be laid beside others. Expected a "
                 "GeoTIFF, or an image with a world file and a coordinate reference system."
             )
-        points, system = dataset.gcps
-        bent = dataset.crs is None and bool(points)
-        if bent:
-            place = type(place)(system_text(system), place.transform)
         kind = str(dataset.dtypes[0])
         size = int(dataset.width), int(dataset.height)
-        return _Header(path, *size, place, kind, int(dataset.count), bent)
+        return _Header(path, *size, place, kind)
 
 
 def _plan(headers: Sequence[_Header], pixel_range: PixelRange) -> _Plan:
@@ -227,7 +221,8 @@ def _plan(headers: Sequence[_Header], pixel_range: PixelRange) -> _Plan:
                 f"{header.path}: holds {header.kind} values, {first.path} {first.kind}. Expected "
                 "one type in all files of a mosaic: gdal_translate -ot makes it so."
             )
-    placed = [_place(header, first.georeference) for header in headers]
+    to = first.georeference.straight()
+    placed = [_place(header, to) for header in headers]
     boxes = np.array([box for box, _ in placed], np.int64)
     left, top = (int(side) for side in boxes[:, :2].min(axis=0))
     resampled = [header.path for header, (_, grid) in zip(headers, placed, strict=True) if grid]
@@ -243,7 +238,7 @@ def _plan(headers: Sequence[_Header], pixel_range: PixelRange) -> _Plan:
     return _Plan(
         tuple(_Part(header.path, grid) for header, (_, grid) in zip(headers, placed, strict=True)),
         boxes - (left, top, left, top),
-        first.georeference.moved(left, top),
+        to.moved(left, top),
         block,
         first.kind,
         bits,
@@ -254,7 +249,7 @@ def _plan(headers: Sequence[_Header], pixel_range: PixelRange) -> _Plan:
 def _place(header: _Header, to: Georeference) -> tuple[tuple[int, int, int, int], Grid | None]:
     """Where a file lies in the first one's pixels, and the pixels to which it is resampled."""
     width, height = header.width, header.height
-    if header.georeference.crs == to.crs and not header.bent:
+    if header.georeference.crs == to.crs and not header.georeference.bend:
         corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64)
         there = to.to_pixels(header.georeference.to_map(corners))
         offset = np.rint(there[0])

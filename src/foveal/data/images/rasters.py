@@ -57,6 +57,8 @@ _IN_WINDOWS = ("JPEG", "PNG", "JPEG2000", "TIFF", "")
 
 _SAMPLES, _SAMPLE_SIDE = 100, 512
 """Windows that tell the range of deep values, and about the root of the pixels of one."""
+_LONGEST_SEARCH = 2_000
+"""Windows that are looked at where most hold no data."""
 _SAMPLED_PIXELS = 10_000
 """Of each at most about so many tell how the values are spread for display."""
 
@@ -132,7 +134,7 @@ class Raster:
         with self._lock:
             if self._source_now().deep and not (self._range.low or self._range.deep):
                 extent, values = self._extent()
-                limits = extent.limits()
+                limits = extent.limits() if extent.low <= extent.high else (0.0, 1.0)
                 if limits is None:
                     raise unknown_range(self.name, values, extent)
                 self._range = replace(self._range, deep=limits)
@@ -256,13 +258,17 @@ class Raster:
         height = min(self.height, -(-max(1, _SAMPLE_SIDE**2 // width) // down) * down)
         columns, rows = -(-self.width // width), -(-self.height // height)
         count = columns * rows
-        looked = 0
+        looked = with_data = 0
         for index in _spread(count):
             top, left = index // columns * height, index % columns * width
             right, bottom = min(left + width, self.width), min(top + height, self.height)
-            if looked < _SAMPLES and lies_in(source.boxes, left, top, right, bottom).any():
+            if lies_in(source.boxes, left, top, right, bottom).any():
+                sample = source.read(left, top, right, bottom)
+                yield sample
                 looked += 1
-                yield source.read(left, top, right, bottom)
+                with_data += sample.valid is None or bool(sample.valid.any())
+                if with_data == _SAMPLES or looked == _LONGEST_SEARCH:
+                    return
 
 
 def _spread(count: int) -> Iterator[int]:
