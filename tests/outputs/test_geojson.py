@@ -113,6 +113,18 @@ def test_edges_that_are_bent_have_points_more(tmp_path, utm):
     assert shapely.distance(edges, shapely.points(points)).max() < 0.1
 
 
+def test_images_that_control_points_bend(tmp_path):
+    bend = ((0, 0, 0, 1e-8, 2e-8, 0), (0, 0, 0, -3e-8, 0, 1e-8))
+    place = Georeference("EPSG:4326", (1e-4, 0, 10, 0, -1e-4, 50), bend)
+    write_geojson(tmp_path / "a.geojson", [found_on_map(tmp_path, place, BOXES)])
+    polygons = shapely.from_wkb(pyogrio.raw.read(tmp_path / "a.geojson")[2])
+    assert shapely.get_num_coordinates(polygons)[1] > 5
+    for polygon, box in zip(polygons, BOXES, strict=True):
+        edges = shapely.Polygon(np.array(box)[[[0, 1], [2, 1], [2, 3], [0, 3]]]).exterior
+        points = place.to_pixels(shapely.get_coordinates(shapely.segmentize(polygon, 1e-3)))
+        assert shapely.distance(edges, shapely.points(points)).max() < 0.1
+
+
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32760", "EPSG:3832"])
 def test_the_antimeridian_splits_a_box(tmp_path, crs):
     transform = {

@@ -233,3 +233,21 @@ def test_detections_of_a_real_raster_overlay_it(tmp_path, shared):
         row, column = raster.index(right, bottom, op=lambda value: value)
         assert (column, row) == pytest.approx((227, 90), abs=0.01)
         assert shape == (400, 400)
+
+
+@pytest.mark.parametrize("name", ["a.gpkg", "a.geojson"])
+@pytest.mark.parametrize("crs", ["EPSG:32617", "EPSG:31467"])
+def test_foveal_reads_it_as_labels_of_the_images(tmp_path, name, crs):
+    rasterio = pytest.importorskip("rasterio")
+    place = Georeference(crs, (8.0, -6.0, 3_500_000.0, -6.0, -8.0, 5_400_000.0))
+    found = found_on_map(tmp_path, place, BOXES)
+    shape = {"width": 1000, "height": 800, "count": 1, "dtype": "uint8"}
+    transform = rasterio.Affine(*place.transform)
+    with rasterio.open(found.path, "w", driver="GTiff", crs=crs, transform=transform, **shape):
+        pass
+    foveal.write(found, tmp_path / name)
+    data = foveal.read(tmp_path / name)
+    (record,) = data.records
+    assert record.path == found.path
+    assert [data.classes[label] for label in record.labels] == found.names
+    np.testing.assert_allclose(record.boxes, found.boxes, atol=0.1)

@@ -113,12 +113,12 @@ def _bend(
     following = np.roll(rings, -1, axis=1)
     following[:, -1, 0] += _TURN * _turns(rings)
     too_far = np.abs(following - rings)[:, :, 0].max(axis=1) > _MAX_STEP
-    if georeference.crs in _LONGITUDE_LATITUDE:
-        return np.where(too_far, np.inf, 0)
     middles = (rings + following) / 2
-    x, y = _transform(georeference, middles[..., 0], middles[..., 1], direction="INVERSE")
+    if georeference.crs not in _LONGITUDE_LATITUDE:
+        x, y = _transform(georeference, middles[..., 0], middles[..., 1], direction="INVERSE")
+        middles = np.stack([x, y], axis=2)
     expected = (pixels + np.roll(pixels, -1, axis=1)) / 2
-    off = np.linalg.norm(georeference.to_pixels(np.stack([x, y], axis=2)) - expected, axis=2)
+    off = np.linalg.norm(georeference.to_pixels(middles) - expected, axis=2)
     return np.where(too_far | ~np.isfinite(off).all(axis=1), np.inf, off.max(axis=1))
 
 
