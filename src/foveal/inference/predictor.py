@@ -4,19 +4,29 @@ What computes the network is a `Runtime`, so that PyTorch, OpenVINO and ONNX Run
 by the same code; nothing here loads PyTorch. An image's detections do not depend on what it is
 predicted with: each image has its own input size, whatever its neighbors, and a batch holds images
 of one input size only. (An accelerator may round differently for another number of images.)
+
+An image that would be shrunk too far is looked at in windows, see `Predictor.tiling_for`.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from foveal.data.loading.prefetch import Input, Reader, View
+from foveal.data.images.inputs import path_of, to_pixels
+from foveal.data.images.pages import file_of
+from foveal.data.images.rasters import georeference_of, raster_of
+from foveal.data.images.reading import image_size
+from foveal.data.loading.prefetch import Input, LargeImage, Reader, View
 from foveal.detection.postprocessing import postprocess
+from foveal.errors import ImageError, MissingExtraError, SettingsError
 from foveal.inference.test_time_augmentation import merge
+from foveal.inference.tiling import LARGEST_SIDE, Tiling, choose_tiling, margin
 from foveal.structures import RGB, Detections, ModelCard, PixelRange, RawOutput
 
 if TYPE_CHECKING:
@@ -25,9 +35,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from foveal.data.images.inputs import ImageLike
+    from foveal.data.images.rasters import Raster
     from foveal.data.transforms.preparation import Preparation
     from foveal.detection.anchors import AnchorGrid
-    from foveal.errors import ImageError, MissingExtraError
+    from foveal.geometry.georeference import Georeference
+    from foveal.inference.scenes import SceneSummary
     from foveal.runtimes.base import Runtime
 
     Observer = Callable[[RawOutput[Any], list[Input], tuple[int, int]], None]
@@ -36,6 +48,20 @@ _BATCHES_WAITING = 8
 """So many batches' worth of images may wait for others of their input size."""
 _BYTES_WAITING = 2**29
 """So many bytes of pixels may wait with them, where they are kept."""
+PIXELS_KEPT = 2**26
+"""Pixels of the largest image that is kept whole where pixels are to be kept."""
+_TOO_SMALL = 0.5
+"""An image that is shrunk to less than this fraction of the training's scale has lost too much."""
+_TOO_LARGE = 4
+"""So many times the longer input side is too much where the training's scale is not known."""
+_SAME_SCALE = 0.05
+"""Scales that differ by less are one."""
+
+_VIRTUAL = ".vrt"
+
+log = logging.getLogger(__name__)
+
+Tile = int | Literal["auto", "off"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +71,8 @@ class Prediction:
     Attributes:
         index: the image's position among the images.
         detections: in original pixels.
-        pixels: [H, W, C] uint8, the image as it was read; None unless they were to be kept.
+        pixels: [H, W, C] uint8, the image as it was read; None unless they were to be kept, and
+            of scenes of more than `PIXELS_KEPT` pixels.
     """
 
     index: int
@@ -74,6 +101,12 @@ class Predictor:
         observe: is given each pass's raw output, its inputs and their height and width in pixels,
             as validation needs them for the loss.
         workers: threads that read and prepare images while the network runs.
+        tile: 'auto' looks at images in windows where `tiling_for` says so, 'off' never does; a
+            number is the side of the windows, input pixels, for all larger images.
+        overlap: input pixels that windows share at least; None: as large as the largest objects.
+        tile_scale: input pixels that a pixel becomes in windows; None: the training's.
+        whole: look at images that are looked at in windows once more as a whole, shrunk, for
+            objects that no window shows whole.
     """
 
     runtime: Runtime
@@ -91,10 +124,22 @@ class Predictor:
     batch: int = 8
     observe: Observer | None = None
     workers: int = min(4, os.cpu_count() or 1)
+    tile: Tile = "auto"
+    overlap: int | None = None
+    tile_scale: float | None = None
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.batch < 1 or not self.scales or min(self.scales) <= 0:
             raise ValueError(f"batch {self.batch} and scales {self.scales} must be positive")
+        if isinstance(self.tile, str) and self.tile not in ("auto", "off"):
+            raise SettingsError(
+                f"--tile {self.tile} (in Python tile=): expected auto, off, or a number of pixels."
+            )
+        if self.tile_scale is not None and not 0 < self.tile_scale < math.inf:
+            raise SettingsError(
+                f"--scale {self.tile_scale:g} (in Python scale=): expected a positive number."
+            )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -153,14 +198,218 @@ class Predictor:
             workers=self.workers,
             ahead=self._batch,
             keep_pixels=keep_pixels,
+            is_large=None if self.tile == "off" else self._is_large,
         )
-        parts: dict[int, dict[int, Detections]] = {}
-        for batch in self._batches(reader.read(images, on_error), views=len(views)):
-            for item, detections in zip(batch, self._run(batch), strict=True):
-                known = parts.setdefault(item.index, {})
-                known[item.view] = detections
-                if len(known) == len(views):
-                    yield Prediction(item.index, self._merged(parts.pop(item.index)), item.pixels)
+        parts: dict[tuple[int, int], dict[int, Detections]] = {}
+        summaries: list[SceneSummary] = []
+        for made in self._batches(reader.read(images, on_error), views=len(views)):
+            if isinstance(made, list):
+                for item, detections in self._completed(made, parts, views=len(views)):
+                    yield Prediction(item.index, detections, item.pixels)
+                continue
+            try:
+                prediction, summary = self._detect_large(made, keep_pixels=keep_pixels)
+            except (ImageError, MissingExtraError) as error:
+                if on_error is None:
+                    raise
+                on_error(made.index, error)
+            else:
+                summaries.append(summary)
+                yield prediction
+        if summaries:
+            from foveal.inference.scenes import describe_summaries
+
+            for line in describe_summaries(summaries):
+                log.warning("%s", line)
+
+    def look(self, inputs: Iterator[list[Input]]) -> Iterator[tuple[Input, Detections]]:
+        """Find objects in inputs that somebody else has made.
+
+        Args:
+            inputs: of one window or image after another, each with one for each of `views`; they
+                are told apart by `index` and `tile`.
+
+        Yields:
+            The last input of each and what was found in all its views, as soon as it is known.
+        """
+        parts: dict[tuple[int, int], dict[int, Detections]] = {}
+        for batch in self._batches(inputs, views=len(self.views)):
+            if isinstance(batch, list):
+                yield from self._completed(batch, parts, views=len(self.views))
+
+    @property
+    def views(self) -> tuple[tuple[float, bool], ...]:
+        """The ways to look at each image: scale, relative to the preparation's, and mirrored."""
+        flips = (False, True) if self.flip else (False,)
+        return tuple((scale, flipped) for scale in self.scales for flipped in flips)
+
+    def tiling_for(
+        self, width: int, height: int, georeference: Georeference | None = None
+    ) -> Tiling | None:
+        """How an image is looked at in windows; None: it is looked at as a whole.
+
+        Windows are due, unless `tile` says otherwise,
+
+        - with preparation "windows": where the image at its scale exceeds the window;
+        - else where the preparation would shrink it to less than half of the scale that training
+          had, as the card says;
+        - where the card says nothing: where it exceeds four times the longer input side.
+
+        The scale in windows is `tile_scale`; else, where the card and the image both know it, that
+        of the training's ground resolution; else the training's scale; else 1.
+
+        Args:
+            width, height: of the image, pixels.
+            georeference: its place on the map.
+
+        Raises:
+            SettingsError: a tile or overlap that can't be.
+        """
+        if self.tile == "off":
+            return None
+        scale, why = self._scene_scale(width, height, georeference)
+        if not self._needs_windows(width, height, scale):
+            return None
+        taken, largest_view = self.runtime.sizes, max(1.0, *self.scales)
+        multiple = math.lcm(taken.multiple, self.preparation.multiple)
+        size: tuple[int, int] | int | None = None
+        if taken.height and taken.width:
+            # The largest view of a tile must fit into the only input.
+            high, wide = (
+                int(side / largest_view) // multiple * multiple
+                for side in (taken.height, taken.width)
+            )
+            size = high, wide
+            if isinstance(self.tile, int) and size != (self.tile, self.tile):
+                raise SettingsError(
+                    f"--tile {self.tile} (in Python tile=): this model was exported for inputs of "
+                    f"{taken.width} x {taken.height} pixels. Leave --tile out, or export the model "
+                    "without --size."
+                )
+        elif isinstance(self.tile, int):
+            size = self.tile
+        overlap, reason = self._overlap(size)
+        return choose_tiling(
+            width,
+            height,
+            scale=scale,
+            overlap=overlap,
+            stride=math.lcm(max(self.grid.strides), multiple),
+            size=size,
+            multiple=multiple,
+            why=", ".join(part for part in (why, reason) if part),
+        )
+
+    def _scene_scale(
+        self, width: int, height: int, georeference: Georeference | None
+    ) -> tuple[float, str]:
+        """Input pixels that a pixel of an image becomes in windows, and why."""
+        card = self.card
+        if self.tile_scale is not None:
+            return self.tile_scale, f"at the scale {self.tile_scale:.4g} that was asked for"
+        if card.ground_resolution and georeference is not None:
+            from foveal.data.images.georeferencing import ground_resolution
+
+            ground = ground_resolution(georeference, width, height)
+            if ground:
+                scale = ground / card.ground_resolution
+                return scale, (
+                    f"at the scale {scale:.4g}, at which a pixel shows "
+                    f"{card.ground_resolution:.3g} m as in training"
+                )
+        if self.preparation.mode == "windows":
+            return self.preparation.scale, f"at the training's scale {self.preparation.scale:.4g}"
+        if card.scale:
+            return card.scale, f"at the training's scale {card.scale:.4g}"
+        return 1.0, "at the scale 1, since the model does not know its training's (--scale)"
+
+    def _needs_windows(self, width: int, height: int, scale: float) -> bool:
+        preparation = self.preparation
+        longest = max(width, height) * scale
+        window = preparation.longer if preparation.mode == "keep" else preparation.shorter
+        if isinstance(self.tile, int):
+            return longest > self.tile
+        if preparation.mode == "windows":
+            other = abs(scale / preparation.scale - 1) > _SAME_SCALE
+            return other or round(longest) > preparation.shorter
+        if self.tile_scale is not None:
+            return longest > window
+        if self.card.scale or scale != 1:
+            return preparation.placement_for(width, height).scale_x < _TOO_SMALL * scale
+        return max(width, height) > _TOO_LARGE * window
+
+    def _overlap(self, size: tuple[int, int] | int | None) -> tuple[int, str]:
+        """Input pixels that windows share at least, and why where that is to be told."""
+        if self.overlap is not None:
+            return self.overlap, ""
+        smallest = None if size is None else min(size) if isinstance(size, tuple) else size
+        largest = self.card.largest_object
+        if largest is not None:
+            wanted, most = math.ceil(largest) + margin(), (smallest or 2**31) // 2
+            if wanted <= most:
+                return wanted, ""
+            return most, (
+                f"overlapping by {most:,} input pixels, half a window, though training had objects "
+                f"of {largest:,.0f} (a larger --tile)"
+            )
+        anchors = max(self.grid.sizes) * max(self.grid.scales)
+        anchor = anchors * math.sqrt(
+            max(*self.grid.ratios, *(1 / each for each in self.grid.ratios))
+        )
+        most = (smallest or LARGEST_SIDE) // 4
+        wanted = min(math.ceil(anchor) + margin(), most)
+        return wanted, (
+            f"overlapping by {wanted:,} input pixels at least, since the model does not know how "
+            "large its objects are (--overlap)"
+        )
+
+    def _is_large(self, image: ImageLike) -> bool:
+        """Whether an image is to be looked at in windows, by no more than its header."""
+        path = path_of(image)
+        if path is None:
+            height, width = to_pixels(image, self.pixel_range).shape[:2]
+            return self.tiling_for(width, height) is not None
+        if file_of(path).suffix.lower() == _VIRTUAL:
+            return True  # only a raster reads it
+        width, height = image_size(path)
+        place = georeference_of(path) if self.card.ground_resolution else None
+        return self.tiling_for(width, height, place) is not None
+
+    def _detect_large(
+        self, large: LargeImage, *, keep_pixels: bool
+    ) -> tuple[Prediction, SceneSummary]:
+        """Look at an image in windows."""
+        from foveal.inference.scenes import SceneDetector
+
+        with raster_of(large.image, self.pixel_range) as raster:
+            tiling = self.scene_tiling(raster)
+            detector = SceneDetector(self, tiling, self.whole, large.index)
+            detections, summary = detector.look(raster)
+            pixels = None
+            if keep_pixels and raster.width * raster.height <= PIXELS_KEPT:
+                pixels = raster.read(0, 0, raster.width, raster.height).pixels
+        return Prediction(large.index, detections, pixels), summary
+
+    def scene_tiling(self, raster: Raster) -> Tiling:
+        """The windows in which a scene is looked at, one of them where `tiling_for` says none.
+
+        Args:
+            raster: the scene; nothing is read.
+
+        Raises:
+            SettingsError: a tile or overlap that can't be.
+        """
+        width, height = raster.width, raster.height
+        tiling = self.tiling_for(width, height, raster.georeference)
+        if tiling is not None:
+            return tiling
+        taken = self.runtime.sizes
+        size = (taken.height, taken.width) if taken.height and taken.width else None
+        size = size or self.preparation.size_for(width, height)
+        # No rounding of the scale may make a second tile.
+        scale = min(size[0] / height, size[1] / width)
+        scale = min(scale, self.preparation.placement_for(width, height).scale_x)
+        return Tiling(size, 0, scale, why="shrunk as a whole" if scale < 1 else "")
 
     def _views(self) -> list[View]:
         sides = [max(1, round(self.preparation.shorter * scale)) for scale in self.scales]
@@ -183,10 +432,15 @@ class Predictor:
         """Images in one pass: the runtime's number where it takes one only."""
         return self.runtime.sizes.batch or self.batch
 
-    def _batches(self, images: Iterator[list[Input]], *, views: int) -> Iterator[list[Input]]:
-        """Put inputs of one size together, as many as one pass takes."""
+    def _batches(
+        self, images: Iterator[list[Input] | LargeImage] | Iterator[list[Input]], *, views: int
+    ) -> Iterator[list[Input] | LargeImage]:
+        """Put inputs of one size together, as many as one pass takes; large images pass."""
         waiting: dict[tuple[int, ...], list[Input]] = {}
         for inputs in images:
+            if isinstance(inputs, LargeImage):
+                yield inputs
+                continue
             for item in inputs:
                 shape = item.sample.image.shape
                 waiting.setdefault(shape, []).append(item)
@@ -200,6 +454,21 @@ class Predictor:
         items = [item for inputs in waiting.values() for item in inputs]
         pixel_bytes = sum(item.pixels.nbytes for item in items if item.pixels is not None)
         return len(items) > _BATCHES_WAITING * self._batch * views or pixel_bytes > _BYTES_WAITING
+
+    def _completed(
+        self,
+        batch: list[Input],
+        parts: dict[tuple[int, int], dict[int, Detections]],
+        *,
+        views: int,
+    ) -> Iterator[tuple[Input, Detections]]:
+        """Run a batch; yield the images of which all views are known, and remember the others."""
+        for item, detections in zip(batch, self._run(batch), strict=True):
+            key = item.index, item.tile
+            known = parts.setdefault(key, {})
+            known[item.view] = detections
+            if len(known) == views:
+                yield item, self._merged(parts.pop(key))
 
     def _run(self, inputs: list[Input]) -> list[Detections]:
         """One pass through the network, for inputs of one size."""

@@ -54,6 +54,7 @@ class Input:
         sample: the pixels, in the input's frame.
         origin: which image this is, and where it lies in the input.
         pixels: [H, W, C] uint8, the image as it was read, where that is kept.
+        tile: which window of the image it shows; 0 where it shows the whole image.
     """
 
     index: int
@@ -61,9 +62,23 @@ class Input:
     sample: Sample
     origin: Origin
     pixels: NDArray[np.uint8] | None = None
+    tile: int = 0
 
 
-Results = Generator[tuple[int, Callable[[], list[Input]]]]
+@dataclass(frozen=True, slots=True)
+class LargeImage:
+    """An image that is not read whole, but looked at in windows.
+
+    Attributes:
+        index: the image's position among the images.
+        image: as it was given.
+    """
+
+    index: int
+    image: ImageLike
+
+
+Results = Generator[tuple[int, Callable[[], "list[Input] | LargeImage"]]]
 """Each image's position, and what gives its inputs or raises what went wrong."""
 
 
@@ -77,6 +92,7 @@ class Reader:
         workers: threads.
         ahead: how many images are read before they are asked for.
         keep_pixels: keep each image as it was read with its inputs.
+        is_large: tells which images are to be looked at in windows; None: none is.
     """
 
     views: Sequence[View]
@@ -84,13 +100,16 @@ class Reader:
     workers: int
     ahead: int
     keep_pixels: bool = False
+    is_large: Callable[[ImageLike], bool] | None = None
 
     def read(
         self,
         images: Iterable[ImageLike],
         on_error: Callable[[int, ImageError | MissingExtraError], None] | None,
-    ) -> Iterator[list[Input]]:
+    ) -> Iterator[list[Input] | LargeImage]:
         """Yield each image's inputs, in the images' order; a single image needs no thread.
+
+        A large image comes as it is.
 
         Args:
             images: looked at one after another, never all at once.
@@ -123,7 +142,7 @@ class Reader:
 
     def _in_threads(self, numbered: Iterator[tuple[int, ImageLike]]) -> Results:
         pool = ThreadPoolExecutor(max(1, self.workers), thread_name_prefix="foveal-images")
-        ahead: deque[tuple[int, Future[list[Input]]]] = deque()
+        ahead: deque[tuple[int, Future[list[Input] | LargeImage]]] = deque()
         try:
             while True:
                 for index, image in islice(numbered, self.ahead + 1 - len(ahead)):
@@ -135,7 +154,9 @@ class Reader:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _inputs(self, index: int, image: ImageLike) -> list[Input]:
+    def _inputs(self, index: int, image: ImageLike) -> list[Input] | LargeImage:
+        if self.is_large is not None and self.is_large(image):
+            return LargeImage(index, image)
         pixels = to_pixels(image, self.pixel_range)
         path = path_of(image)
         shown = pixels if self.keep_pixels else None
