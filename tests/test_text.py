@@ -6,12 +6,14 @@ import pytest
 
 from foveal.text import (
     PLAIN_SIGNS,
+    UNDEFINED,
     as_name,
     as_text,
     between,
     counted,
     decimal,
     is_text,
+    length_in_words,
     listed,
     percent,
     plain_number,
@@ -114,3 +116,20 @@ def test_a_sentence_begins_with_a_capital():
 def test_json_holds_no_nan():
     value = {"a": (1.0, math.inf), "b": {"c": [math.nan, "x", 3]}}
     assert without_nan(value) == {"a": [1.0, None], "b": {"c": [None, "x", 3]}}
+
+
+@pytest.mark.parametrize(
+    ("meters", "words"),
+    [
+        (0.018, "1.8 cm"),
+        (0.25, "25 cm"),
+        (0.9999, "1 m"),
+        (10, "10 m"),
+        (999.9, "1 km"),
+        (3214, "3.21 km"),
+        (2.5e6, "2,500 km"),
+        (float("nan"), UNDEFINED),
+    ],
+)
+def test_lengths_have_the_unit_that_suits_them(meters: float, words: str) -> None:
+    assert length_in_words(meters) == words

@@ -96,6 +96,16 @@ def plain_number(value: float, *, signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def length_in_words(meters: float) -> str:
+    """A length in the unit that suits it: 1.8 cm, 10 m, 3.21 km."""
+    if meters != meters:
+        return UNDEFINED
+    for unit, length in (("km", 1000.0), ("m", 1.0)):
+        if meters >= 0.9995 * length:
+            return f"{meters / length:,.3g} {unit}" if meters < 1e6 else f"{meters / 1000:,.0f} km"
+    return f"{100 * meters:.3g} cm"
+
+
 def between(low: float, high: float, places: int = 3) -> str:
     """Where an interval begins and ends: 0.870 to 0.930."""
     if low != low or high != high:

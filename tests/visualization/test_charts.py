@@ -33,6 +33,8 @@ CHARTS: dict[str, Callable[[], str]] = {
     "errors": lambda: charts.draw_error_costs({"missed": 0.12, "<i>": NAN}),
     "sizes": lambda: charts.draw_by_size(["under 16 px", "more"], [0.4, NAN], [12, 0]),
     "history": lambda: charts.draw_history(LINES, x="epoch", y="loss", logarithmic=True, best=0.5),
+    "histogram": lambda: charts.draw_histogram(X, x="score", low=0, high=1),
+    "wide histogram": lambda: charts.draw_histogram(np.geomspace(2, 900, 50), x="size, m"),
     "rates": lambda: charts.draw_learning_rates(X, np.where(X > 0.9, NAN, X), chosen=0.1),
 }
 NOTHING: dict[str, Callable[[], str]] = {
@@ -46,6 +48,8 @@ NOTHING: dict[str, Callable[[], str]] = {
     "errors": lambda: charts.draw_error_costs({}),
     "sizes": lambda: charts.draw_by_size([], [], []),
     "history": lambda: charts.draw_history([], x="epoch", y="loss"),
+    "histogram": lambda: charts.draw_histogram(np.zeros(0), x="score"),
+    "histogram of one value": lambda: charts.draw_histogram(np.ones(1), x="score"),
     "rates": lambda: charts.draw_learning_rates(np.zeros(0), np.zeros(0), chosen=None),
 }
 
@@ -102,3 +106,7 @@ def test_bars_write_their_values_and_a_dash_for_what_is_undefined() -> None:
 
 def test_the_chosen_threshold_is_marked() -> None:
     assert "chosen: 0.42" in words(CHARTS["f1"]())
+
+
+def test_a_histogram_of_values_far_apart_has_a_logarithmic_axis() -> None:
+    assert {"10", "100", "500"} <= set(words(CHARTS["wide histogram"]()))

@@ -127,11 +127,19 @@ class Charts:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image [H, W, 3] uint8 RGB; large ones are shown smaller, and larger when clicked."""
+    """An image [H, W, 3] uint8 RGB; large ones are shown smaller, and larger when clicked.
+
+    Attributes:
+        title: its name.
+        image: its pixels.
+        caption: what to see in it.
+        size: the room that it needs.
+    """
 
     title: str
     image: NDArray[np.uint8]
     caption: str = ""
+    size: Literal["normal", "wide"] = "normal"
 
 
 @dataclass(frozen=True, slots=True)

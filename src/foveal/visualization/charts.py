@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _MAX_WRITTEN_CELLS = 15
 _MAX_NAMED_CELLS = 40
+_HISTOGRAM_BINS = 30
+_WIDE_RANGE = 20
+"""Times the least value from which on an axis is logarithmic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +219,33 @@ def draw_history(
     return to_svg(axes)
 
 
+def draw_histogram(
+    values: NDArray[np.floating], *, x: str, low: float | None = None, high: float | None = None
+) -> Markup:
+    """How many objects (y) have which value (x).
+
+    Args:
+        values: [N], finite. Positive ones that differ by far have a logarithmic axis.
+        x: name of the x axis.
+        low, high: where the axis begins and ends; by default at the values' own.
+    """
+    axes = new_axes(4.3, 3.0, x=x, y="objects")
+    if len(values):
+        first = float(values.min()) if low is None else low
+        last = float(values.max()) if high is None else high
+        if last <= first:
+            first, last = first - 0.5 * abs(first or 1), first + 0.5 * abs(first or 1)
+        logarithmic = low is None and first > 0 and last / first > _WIDE_RANGE
+        spaced = np.geomspace if logarithmic else np.linspace
+        counts, edges = np.histogram(values, spaced(first, last, _HISTOGRAM_BINS + 1))
+        axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=ACCENT, edgecolor="none")
+        if logarithmic:
+            _plain_logarithmic(axes)
+        axes.set_xlim(first, last)
+    whole_numbers(axes, along="y")
+    return to_svg(axes)
+
+
 def draw_learning_rates(
     rates: NDArray[np.float64], losses: NDArray[np.float64], *, chosen: float | None
 ) -> Markup:
@@ -233,6 +263,16 @@ def draw_learning_rates(
     if chosen is not None:
         _mark(axes, chosen, f"chosen: {chosen:.2g}")
     return to_svg(axes)
+
+
+def _plain_logarithmic(axes: Any) -> None:
+    """A logarithmic x axis with numbers as people write them."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def _draw_lines(axes: Any, lines: Sequence[Line]) -> None:
