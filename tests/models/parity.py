@@ -16,7 +16,7 @@ from foveal.checkpoints.torchvision import import_torchvision
 from foveal.exporting.torchvision import BACKGROUND_LOGIT
 from foveal.structures import RawOutput
 
-SIZES = [(160, 224), (192, 128), (150, 203)]
+SIZES = [(96, 160), (128, 64), (75, 118)]
 """Height and width of the inputs; the last is no multiple of 32."""
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -79,7 +79,7 @@ def make_foreign(
         torch.manual_seed(seed)
         model: Any = make(weights=None, weights_backbone=None, num_classes=num_classes)
         mean, std = (torch.tensor(part)[:, None, None] for part in (MEAN, STD))
-        images = (torch.rand(1, 3, 160, 160) - mean) / std
+        images = (torch.rand(1, 3, 128, 128) - mean) / std
         _randomise_norms(model, images)
         if version == "v1":
             _freeze_norms(model)
