@@ -4,51 +4,48 @@ from __future__ import annotations
 
 import os
 import resource
-import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from tests import forked
 
 from foveal.acceleration import allocator
 
-AGAIN_AND_AGAIN = """
-import resource, torch
-from foveal.acceleration.allocator import keep_freed_memory
-keep_freed_memory(torch.device("cpu"))
-for _ in range(40):
-    torch.ones({size})
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
-    torch.ones({size})
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
 SIZE = 10_000_000
 """Values of 4 bytes: above the 32 MB from which glibc gives blocks back at once."""
 PAGES = 4 * SIZE // resource.getpagesize()
 
 
-def new_pages(**environment: str) -> int:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    program = AGAIN_AND_AGAIN.format(size=SIZE)
-    call = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**own, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return int(call.stdout)
+def say_new_pages(chosen: dict[str, str]) -> None:
+    """Of 5 large tensors, after 40 of them; `chosen` are variables of the environment."""
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        del os.environ[name]
+    os.environ |= chosen
+    allocator.keep_freed_memory(torch.device("cpu"))
+    for _ in range(40):
+        torch.ones(SIZE)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.ones(SIZE)
+    sys.stdout.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before))
+
+
+def new_pages(folder: Path, **chosen: str) -> int:
+    (done,) = forked.run(say_new_pages, chosen, folder=folder)
+    assert done.code == 0, done.complaint
+    return int(done.said)
 
 
 @pytest.mark.skipif(
     not sys.platform.startswith("linux") or os.confstr("CS_GNU_LIBC_VERSION") is None,
     reason="needs glibc",
 )
-def test_a_large_tensor_finds_the_pages_of_the_one_before() -> None:
+def test_a_large_tensor_finds_the_pages_of_the_one_before(tmp_path: Path) -> None:
     """After a while, when there are holes that fit; and not where the user has chosen otherwise."""
-    assert new_pages() < PAGES
-    assert new_pages(MALLOC_MMAP_MAX_="65536") > 4 * PAGES
+    assert new_pages(tmp_path) < PAGES
+    assert new_pages(tmp_path, MALLOC_MMAP_MAX_="65536") > 4 * PAGES
 
 
 def test_only_where_a_cpu_computes(monkeypatch: pytest.MonkeyPatch) -> None:
