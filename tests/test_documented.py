@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +78,7 @@ def lacks_shapes(public: Public) -> bool:
     return has_arrays and not SHAPE.search(ast.get_docstring(public.node) or "")
 
 
+@cache
 def everything() -> list[Public]:
     """All public names of the package."""
     found: list[Public] = []

@@ -106,14 +106,14 @@ geometry = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(drawn(), geometry, st.sampled_from(PREPARATIONS), st.integers(0, 2**32))
 def test_law_boxes_follow_drawn_rectangles(sample, changes, preparation, seed):
     augmentation = still(**changes)
     check_follows(augmentation(sample, np.random.default_rng(seed), preparation))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     drawn(), geometry, st.floats(0, 180), st.floats(0, 20), st.sampled_from(PREPARATIONS),
     st.integers(0, 2**32),
@@ -160,7 +160,7 @@ def test_law_boxes_follow_in_a_mosaic(samples, preparation, seed):
     assert not (light & ~outer).any()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.integers(1, 90), st.integers(1, 90), st.integers(0, 5), st.sampled_from([1, 2, 3, 4, 6]),
     st.sampled_from(PREPARATIONS[:2]), st.integers(0, 2**32),

@@ -58,7 +58,7 @@ matrices = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(boxes, matrices)
 def test_law_a_box_encloses_what_is_seen_of_the_moved_rectangle(box, matrix):
     found = move_target(target_of(box), matrix, room=ROOM, min_visibility=0.0, rule="corners")

@@ -126,7 +126,7 @@ def test_zero_boxes():
     assert prepared.target.boxes.shape == (0, 4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     width=st.integers(1, 300),
     height=st.integers(1, 300),
