@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from foveal.data.images.rasters import (
     raster_of,
 )
 from foveal.data.images.reading import read_image
-from foveal.errors import ImageError
+from foveal.data.images.tiff import orient
+from foveal.errors import ImageError, MissingExtraError
 from foveal.geometry.georeference import Georeference
 from foveal.structures import PixelRange
 
@@ -77,6 +79,9 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "gray jpeg": lambda to: picture(to / "a.jpg", noise(1)),
     "jpeg 2000": lambda to: picture(to / "a.jp2", noise()),
     "turned": lambda to: picture(to / "a.jpg", noise(), subsampling=0, exif=_turned(6)),
+    "turned tiff": lambda to: _turned_tiff(to / "a.tif", 6),
+    "mirrored tiff": lambda to: _turned_tiff(to / "a.tif", 2),
+    "transparent png": lambda to: picture(to / "a.png", noise(4)),
     "webp": lambda to: picture(to / "a.webp", noise(), lossless=True),
     "no place": lambda to: write(to / "a.tif", noise(), crs=None),
 }  # fmt: skip
@@ -84,6 +89,24 @@ FILES: dict[str, Callable[[Path], Path]] = {
 
 def _paletted(path: Path) -> Path:
     Image.fromarray(np.moveaxis(noise(), 0, 2)).quantize(40).save(path)
+    return path
+
+
+def _turned_tiff(path: Path, orientation: int) -> Path:
+    """A GeoTIFF that says that it is stored turned."""
+    import tifffile
+
+    write(path, noise())
+    with rasterio.open(path) as file:
+        values, place = np.moveaxis(file.read(), 0, 2), file.transform
+    keys = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32617)
+    tags = [
+        (274, "H", 1, orientation, True),
+        (33550, "d", 3, (place.a, -place.e, 0.0), True),
+        (33922, "d", 6, (0.0, 0.0, 0.0, place.c, place.f, 0.0), True),
+        (34735, "H", len(keys), keys, True),
+    ]
+    tifffile.imwrite(path, values, photometric="rgb", extratags=tags)
     return path
 
 
@@ -121,7 +144,7 @@ def test_a_window_is_the_same_part_of_the_whole_image(
             # JPEGs are decoded by another build of libjpeg, and gray is rounded in several ways.
             assert np.abs(difference).max() <= (kind in ("jpeg", "infrared"))
             assert window.pixels.flags.c_contiguous
-            assert (window.valid is None) == (kind != "alpha")
+            assert (window.valid is None) == (kind not in ("alpha", "transparent png"))
 
 
 def test_a_raster_is_opened_again_where_it_is_unpickled(tmp_path: Path) -> None:
@@ -316,3 +339,176 @@ def test_rational_polynomials_alone_are_no_place(tmp_path: Path) -> None:
         assert raster.georeference is None
         assert "gdalwarp -rpc" in raster.notes[0]
         assert raster.read(0, 0, 9, 9).pixels.shape == (9, 9, 3)
+
+
+@pytest.mark.parametrize("kind", ["streamed", "smaller versions", "in memory"])
+def test_an_overview_shows_the_whole(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rasters, "_STREAMED", 9 * 130 * 3)  # some rows at once
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    values = np.stack([rows, columns, rows + columns]).astype(np.uint8)
+    path = write(tmp_path / "a.tif", values, nodata=None if kind == "streamed" else 0)
+    if kind == "smaller versions":
+        with rasterio.open(path, "r+") as file:
+            file.build_overviews([2, 4], rasterio.enums.Resampling.average)
+    image = np.moveaxis(values, 0, 2)
+    with raster_of(image if kind == "in memory" else path) as raster:
+        overview = raster.overview(26)
+        assert overview.pixels.shape == (18, 26, 3)
+        expected = image.reshape(18, 5, 26, 5, 3).mean(axis=(1, 3))
+        assert np.abs(overview.pixels - expected).max() <= 3
+        assert raster.overview(1).pixels.shape == (1, 1, 3)
+        assert raster.overview(1000).pixels.shape == image.shape
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_place_of_a_turned_image_is_that_of_its_pixels(
+    orientation: int, tmp_path: Path
+) -> None:
+    path = _turned_tiff(tmp_path / "a.tif", orientation)
+    stored = Georeference("EPSG:32617", tuple(UTM["transform"])[:6])
+    index = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
+    seen = orient(index, orientation)
+    with open_raster(path) as raster:
+        assert (raster.height, raster.width) == seen.shape
+        assert raster.georeference == georeference_of(path)
+        assert raster.georeference is not None
+        for row, column in ((0, 0), (5, 70), (80, 20)):
+            y, x = divmod(int(seen[row, column]), WIDTH)
+            center = raster.georeference.to_map(np.array([column + 0.5, row + 0.5]))
+            assert center == pytest.approx(stored.to_map(np.array([x + 0.5, y + 0.5])))
+
+
+def test_masks_and_nodata_say_which_pixels_are_valid(tmp_path: Path) -> None:
+    expected = np.ones((HEIGHT, WIDTH), bool)
+    expected[:30, 5:] = False
+    marked = noise(2, "int16", 3000) + 1
+    marked[:, ~expected] = -9999
+    marked[0, 40:45] = -9999  # of one band only: these pixels are valid
+    holes = noise(1, "float32")
+    holes[0, ~expected] = np.nan
+    files = {
+        "nodata": write(tmp_path / "a.tif", marked, nodata=-9999),
+        "no number": write(tmp_path / "b.tif", holes),
+        "no number stated": write(tmp_path / "c.tif", holes, nodata=np.nan),
+        "another": write(tmp_path / "d.tif", np.where(np.isnan(holes), -3.4e38, holes).astype(
+            "float32"), nodata=float(np.float32(-3.4e38))),
+        "mask": write(tmp_path / "e.tif", noise(3)),
+        "alpha": write(tmp_path / "f.tif", np.concatenate([noise(3), 255 * expected[None]]).astype(
+            "uint8"), photometric="rgb", alpha="yes"),
+    }  # fmt: skip
+    with rasterio.open(files["mask"], "r+") as file:
+        file.write_mask(expected)
+    picture(tmp_path / "g.png", np.concatenate([noise(3), 255 * expected[None]]).astype("uint8"))
+    files["transparent"] = tmp_path / "g.png"
+    for kind, path in files.items():
+        bands = 2 if kind == "nodata" else 1 if "no number" in kind or kind == "another" else 3
+        with open_raster(path, PixelRange(bands)) as raster:
+            valid = raster.read(0, 0, WIDTH, HEIGHT).valid
+            assert valid is not None, kind
+            np.testing.assert_array_equal(valid, expected, err_msg=kind)
+            assert raster.read(0, 40, 20, 60).valid is None, kind
+            overview = raster.overview(65).valid
+            assert overview is not None, kind
+            assert overview.mean() == pytest.approx(expected.mean(), abs=0.02)
+            # What stands for no data does not make the others dark.
+            high = raster.pixel_range.deep[1:] or (255,)
+            assert high[0] == {"nodata": 4095}.get(kind, 255), kind
+
+
+def test_a_scene_without_any_data_is_empty(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", np.full((1, 9, 9), np.nan, np.float32))
+    with open_raster(path, PixelRange(1)) as raster:
+        window = raster.read(0, 0, 9, 9)
+        assert window.valid is not None
+        assert not window.valid.any()
+        assert not window.pixels.any()
+
+
+def _tagged(path: Path, size: tuple[float, float], code: int = 32617) -> Path:
+    """A GeoTIFF whose pixels have a size that GDAL would not write."""
+    import tifffile
+
+    keys = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, code)
+    tags = [
+        (33550, "d", 3, (*size, 0.0), True),
+        (33922, "d", 6, (0.0, 0.0, 0.0, 5e5, 5e6, 0.0), True),
+        (34735, "H", len(keys), keys, True),
+    ]
+    tifffile.imwrite(path, np.zeros((20, 30, 3), np.uint8), photometric="rgb", extratags=tags)
+    return path
+
+
+def _cut(path: Path, share: float) -> Path:
+    write(path, noise(), tiled=True, blockxsize=16, blockysize=16, compress="deflate")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+def _damaged(path: Path) -> Path:
+    write(path, noise(), tiled=True, blockxsize=16, blockysize=16, compress="deflate")
+    content = path.read_bytes()
+    path.write_bytes(content[:-3000] + bytes(2000) + content[-1000:])
+    return path
+
+
+BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "cut in the middle": (lambda to: _cut(to, 0.6), "is cut short"),
+    "cut in the header": (lambda to: _cut(to, 0.001), "broken or cut short"),
+    "damaged": (_damaged, "can't be read"),
+    "empty": (lambda to: to.touch() or to, "is empty"),
+    "folder": (lambda to: to.mkdir() or to, "is a folder"),
+    "missing": (lambda to: to, "does not exist"),
+    "no image": (lambda to: to.write_text("no image") and to, "is no image"),
+    "no size": (lambda to: _tagged(to, (0.0, 0.0)), "1 ground control point and no size"),
+    "no number": (lambda to: _tagged(to, (np.nan, 1.0)), "what is no number"),
+    "too far": (lambda to: _tagged(to, (1e300, 1.0)), "what is no number"),
+    "unknown system": (lambda to: _tagged(to, (1.0, 1.0), 29999), "none that PROJ knows"),
+    "upon a line": (
+        lambda to: write(to, noise(), transform=rasterio.Affine(1, 2, 0, 2, 4, 0)), "upon a line"),
+    "complex": (lambda to: write(to, noise().astype("complex64")), "complex numbers"),
+    "many bands": (lambda to: write(to, noise(5)), "has 5 bands, expected 3"),
+    "near infrared": (lambda to: write(to, noise(4, "uint16", 4000)), "model.bands=4"),
+    "below zero": (lambda to: write(to, noise(3, "int16", 900) - 500), "--band-range"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_rasters_are_errors_that_name_the_file(kind: str, tmp_path: Path) -> None:
+    make, said = BAD[kind]
+    path = make(tmp_path / "scene.tif")
+    with pytest.raises(ImageError, match=said) as raised, open_raster(path) as raster:
+        raster.read(0, 0, raster.width, raster.height)
+    assert str(path) in str(raised.value)
+
+
+def test_without_rasterio_plain_images_are_read_and_others_say_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.tif", noise())
+    plain = picture(tmp_path / "a.png", noise())
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    monkeypatch.setattr(rasters, "_SMALL", 0)
+    for look in (open_raster, georeference_of):
+        with pytest.raises(MissingExtraError, match=r"pip install 'foveal\[geo\]'"):
+            look(path)
+    assert georeference_of(plain) is None
+    with open_raster(plain) as raster:
+        assert raster.read(0, 0, 9, 8).pixels.shape == (8, 9, 3)
+        assert "is decoded whole: reading windows of it needs rasterio" in raster.notes[0]
+
+
+def test_another_process_opens_the_file_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    make = rasters._open_source
+    monkeypatch.setattr(rasters, "_open_source", lambda *of: opened.append(of) or make(*of))
+    with open_raster(write(tmp_path / "a.tif", noise())) as raster:
+        here = raster.read(0, 0, 50, 50).pixels
+        assert len(opened) == 1
+        monkeypatch.setattr(rasters.os, "getpid", lambda: -1)  # as it is after a fork
+        np.testing.assert_array_equal(raster.read(0, 0, 50, 50).pixels, here)
+        assert len(opened) == 2

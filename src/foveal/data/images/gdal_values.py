@@ -156,7 +156,7 @@ class GdalValues:
     """A `Source` that GDAL reads.
 
     Attributes:
-        width, height, block, bits, deep, georeference, notes: see `Source`.
+        width, height, block, bits, deep, georeference, notes, boxes, smaller: see `Source`.
 
     Args:
         path: the file.
@@ -204,6 +204,7 @@ class GdalValues:
         self._picked, self._alpha = _pick_bands(dataset, bands)
         color = bands == 1 and len(self._picked) == 3 and not self.deep
         self._gray = color and dataset.driver != "JPEG"
+        self.smaller = bool(dataset.overviews(1))
         self._row = self.width * dataset.count * itemsize
 
     def _palette(self, bands: int) -> NDArray[np.uint8] | None:
@@ -236,18 +237,22 @@ class GdalValues:
         cache = self._row * (bottom - top + 2 * self.block[0])
         with gdal(self._path, cache=cache if shape is None else 0):
             read = dataset.read(bands, **how)
-            mask = None
+            mask: NDArray[np.bool_] | None = None
             if not self._alpha and "per_dataset" in _flags(dataset):
                 how = {"window": window} | ({"out_shape": shape} if shape else {})
                 mask = dataset.read_masks(1, **how) != 0
         values = read[: len(picked)]
+        present = None
         if self._alpha:
             mask = read[-1] != 0
         elif mask is None:
-            mask = _with_data(values, [dataset.nodatavals[band - 1] for band in picked])
+            present = _present(values, [dataset.nodatavals[band - 1] for band in picked])
+            mask = None if present is None else np.asarray(present.any(axis=0))
         if mask is not None and mask.all():
             mask = None
-        return StoredValues(self._as_stored(np.moveaxis(values, 0, 2)), mask)
+        if present is not None:
+            present = None if present.all() else np.moveaxis(present, 0, 2)
+        return StoredValues(self._as_stored(np.moveaxis(values, 0, 2)), mask, present)
 
     def _as_stored(self, values: NDArray[Any]) -> NDArray[Any]:
         """What other readers of the same file call its values."""
@@ -311,24 +316,23 @@ def _flags(dataset: Any) -> set[str]:
     return {flag.name for flag in dataset.mask_flag_enums[0]}
 
 
-def _with_data(values: NDArray[Any], nodata: Sequence[float | None]) -> NDArray[np.bool_] | None:
-    """Which pixels hold data in any band, [h, w]; None where nothing says that some do not.
+def _present(values: NDArray[Any], nodata: Sequence[float | None]) -> NDArray[np.bool_] | None:
+    """Which values hold data, [C, h, w]; None where nothing says that some do not.
 
     Args:
         values: [C, h, w].
         nodata: of each band the value that stands for no data.
     """
-    floating = np.issubdtype(values.dtype, np.floating)
-    valid: NDArray[np.bool_] | None = None
-    for band, value in zip(values, nodata, strict=True):
-        present = ~np.isnan(band) if floating else None
-        if value is not None and not np.isnan(value) and _holds(values.dtype, value):
-            there = band != values.dtype.type(value)
-            present = there if present is None else present & there
-        if present is None:
-            return None
-        valid = present if valid is None else valid | present
-    return valid
+    stand = [
+        values.dtype.type(value)
+        for value in nodata
+        if value is not None and not np.isnan(value) and _holds(values.dtype, value)
+    ]
+    present = ~np.isnan(values) if np.issubdtype(values.dtype, np.floating) else None
+    if len(stand) < len(values):  # a band without such a value always holds data
+        return present
+    there = np.asarray(values != np.array(stand)[:, None, None])
+    return there if present is None else np.asarray(there & present)
 
 
 def _holds(kind: np.dtype[Any], value: float) -> bool:

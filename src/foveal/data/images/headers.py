@@ -221,7 +221,7 @@ def _thorough(path: str, *, whole: bool = False) -> Header:
     """As the readers see a file: its header, and where it is wanted or seems needed, all of it."""
     try:
         info = image_info(path)
-        if whole or not _is_complete(path, info.format):
+        if whole or not is_complete(path, info.format):
             _decode(path, info)
     except MissingExtraError as error:
         return Header(0, 0, needs=error.line)
@@ -235,7 +235,7 @@ def _decode(path: str, info: ImageInfo) -> None:
     read_image(path, PixelRange(info.bands, *deep))
 
 
-def _is_complete(path: str, kind: str) -> bool:
+def is_complete(path: str, kind: str) -> bool:
     """Whether a file ends as its format ends; False where only decoding it would tell."""
     with suppress(OSError, ValueError, struct.error), file_of(Path(path)).open("rb") as file:
         size = os.fstat(file.fileno()).st_size

@@ -124,7 +124,7 @@ class MosaicValues:
     """A `Source` of several files.
 
     Attributes:
-        width, height, block, bits, deep, georeference, notes, boxes: see `Source`.
+        width, height, block, bits, deep, georeference, notes, boxes, smaller: see `Source`.
 
     Args:
         plan: where which file lies.
@@ -138,37 +138,41 @@ class MosaicValues:
         self.boxes = plan.boxes
         self.block, self.bits, self.deep = plan.block, plan.bits, plan.kind != "uint8"
         self.georeference: Georeference | None = plan.georeference
-        self.notes = plan.notes
+        self.notes, self.smaller = plan.notes, False
 
     def read(
         self, left: int, top: int, right: int, bottom: int, shape: tuple[int, int] | None = None
     ) -> StoredValues:
         """See `Source.read`."""
-        height, width = shape or (bottom - top, right - left)
-        values = np.zeros((height, width, self._bands), self._plan.kind)
-        filled = np.zeros((height, width), np.bool_)
-        across, down = width / (right - left), height / (bottom - top)
+        assert shape is None
+        values = np.zeros((bottom - top, right - left, self._bands), self._plan.kind)
+        filled = np.zeros(values.shape[:2], np.bool_)
+        present: NDArray[np.bool_] | None = None
         for index in np.flatnonzero(lies_in(self.boxes, left, top, right, bottom)).tolist():
-            box = self.boxes[index]
-            # The part of the file that is wanted, and where it comes to lie in what is given back.
-            x1, y1 = max(left, int(box[0])), max(top, int(box[1]))
-            x2, y2 = min(right, int(box[2])), min(bottom, int(box[3]))
-            column, row = round((x1 - left) * across), round((y1 - top) * down)
-            columns = max(1, round((x2 - left) * across) - column)
-            rows = max(1, round((y2 - top) * down) - row)
-            column, row = min(column, width - 1), min(row, height - 1)
-            free = ~filled[row : row + rows, column : column + columns]
+            x1, y1, x2, y2 = (int(side) for side in self.boxes[index])
+            # The part of the window in which the file lies.
+            x_range = slice(max(left, x1) - left, min(right, x2) - left)
+            y_range = slice(max(top, y1) - top, min(bottom, y2) - top)
+            free = ~filled[y_range, x_range]
             if not free.any():
                 continue
-            shrunk = (rows, columns) if shape else None
-            part = self._part(index)
-            x, y = x1 - int(box[0]), y1 - int(box[1])
-            read, valid = part.read(x, y, x + x2 - x1, y + y2 - y1, shrunk)
-            read = self._with_bands(read, self._plan.parts[index].path)
+            inside = (
+                max(left, x1) - x1,
+                max(top, y1) - y1,
+                min(right, x2) - x1,
+                min(bottom, y2) - y1,
+            )
+            read, valid, part_present = self._part(index).read(*inside)
             wanted = free if valid is None else free & valid
-            values[row : row + rows, column : column + columns][wanted] = read[wanted]
-            filled[row : row + rows, column : column + columns] |= wanted
-        return StoredValues(values, None if filled.all() else filled)
+            read = self._with_bands(read, self._plan.parts[index].path)
+            values[y_range, x_range][wanted] = read[wanted]
+            if part_present is not None:
+                present = np.ones(values.shape, np.bool_) if present is None else present
+                present[y_range, x_range][wanted] = part_present[wanted]
+            filled[y_range, x_range] |= wanted
+        if present is not None:
+            present &= filled[:, :, None]
+        return StoredValues(values, None if filled.all() else filled, present)
 
     def close(self) -> None:
         """Let go of the files."""

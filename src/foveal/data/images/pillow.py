@@ -212,6 +212,20 @@ def open_picture(
     return picture, orientation if isinstance(orientation, int) else 1
 
 
+def read_alpha(
+    file: IO[bytes], *, path: Path, page: int | None, max_pixels: int
+) -> NDArray[np.uint8] | None:
+    """How opaque pixels are, [H, W], orientation applied; None where the file does not say it."""
+    picture, orientation = open_picture(file, path=path, page=page)
+    if picture.mode not in ("RGBA", "LA", "PA", "La", "RGBa") and (
+        "transparency" not in picture.info
+    ):
+        return None
+    tiff.check_pixels(*picture.size, max_pixels=max_pixels, path=path)
+    alpha = np.asarray(picture.convert("RGBA").getchannel("A"))
+    return tiff.orient(alpha, orientation)
+
+
 def read_picture(
     file: IO[bytes], *, path: Path, page: int | None, bands: int, max_pixels: int
 ) -> tuple[NDArray[Any], int]:

@@ -26,12 +26,21 @@ from foveal.data.images.georeferencing import (
     may_be_geographic,
     read_georeference,
 )
+from foveal.data.images.headers import is_complete
 from foveal.data.images.inputs import path_of, to_pixels
 from foveal.data.images.kinds import kind_of
 from foveal.data.images.pages import split_page
 from foveal.data.images.pixels import convert_bands, scale_to_bytes
-from foveal.data.images.reading import image_info, opened_file, percentile_range, read_stored
+from foveal.data.images.reading import (
+    image_info,
+    opened_file,
+    percentile_range,
+    read_alpha,
+    read_stored,
+)
 from foveal.data.images.stored_values import EVERYWHERE, StoredValues, lies_in
+from foveal.data.images.tiff_pages import orientation_of
+from foveal.data.images.turned_values import TurnedValues
 from foveal.errors import ImageError, MissingExtraError
 from foveal.structures import RGB, PixelRange
 
@@ -54,6 +63,9 @@ _SMALL = 1 << 24
 
 _IN_WINDOWS = ("JPEG", "PNG", "JPEG2000", "TIFF", "")
 """Kinds that GDAL reads part by part; VRT is none that we know by its beginning."""
+
+_STREAMED = 1 << 25
+"""Bytes of pixels that are read at once to shrink them."""
 
 _SAMPLES, _SAMPLE_SIDE = 100, 512
 """Windows that tell the range of deep values, and about the root of the pixels of one."""
@@ -164,8 +176,13 @@ class Raster:
         """
         scale = min(1.0, max_side / max(self.width, self.height))
         shape = (max(1, round(self.height * scale)), max(1, round(self.width * scale)))
-        shrunk = None if scale == 1 else shape
-        return self._window(0, 0, self.width, self.height, shrunk)
+        if scale == 1:
+            return self.read(0, 0, self.width, self.height)
+        with self._lock:
+            smaller = self._source_now().smaller
+        if smaller:
+            return self._window(0, 0, self.width, self.height, shape)
+        return self._streamed(*shape)
 
     def for_display(self) -> Raster:
         """The same image as people want to see it, opened anew: close it too.
@@ -180,7 +197,7 @@ class Raster:
             if not self._source_now().deep:
                 return Raster(self.name, self._make, pixel_range=self._range, paths=self.paths)
             picked = []
-            for values, valid in self._samples():
+            for values, valid, _ in self._samples():
                 pixels = self._with_bands(values)
                 pixels = pixels.reshape(-1, self.bands) if valid is None else pixels[valid]
                 some = pixels[:: max(1, len(pixels) // _SAMPLED_PIXELS)].astype(np.float32)
@@ -218,11 +235,32 @@ class Raster:
         with self._lock:
             pixel_range = self.pixel_range
             source = self._source_now()
-            values, valid = source.read(left, top, right, bottom, shape)
+            values, valid, _ = source.read(left, top, right, bottom, shape)
         values = self._with_bands(values)
         pixels = scale_to_bytes(values, pixel_range, bits=source.bits)
         assert pixels is not None
+        if valid is not None and valid.all():
+            valid = None
         return RasterWindow(np.require(pixels, np.uint8, ["C", "W"]), valid)
+
+    def _streamed(self, height: int, width: int) -> RasterWindow:
+        """The whole raster, shrunk while some rows after the other are read."""
+        pixels = np.zeros((height, width, self.bands), np.uint8)
+        valid = np.ones((height, width), np.bool_)
+        down = self.block[0]
+        rows = max(down, _STREAMED // (self.width * self.bands) // down * down)
+        step = max(1, rows * height // self.height)
+        for first in range(0, height, step):
+            last = min(height, first + step)
+            top, bottom = first * self.height // height, -(-last * self.height // height)
+            window = self.read(0, top, self.width, bottom)
+            size = width, last - first
+            shrunk = cv2.resize(window.pixels, size, interpolation=cv2.INTER_AREA)
+            pixels[first:last] = shrunk.reshape(last - first, width, -1)
+            if window.valid is not None:
+                mask = window.valid.astype(np.uint8)
+                valid[first:last] = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+        return RasterWindow(pixels, None if valid.all() else valid)
 
     def _source_now(self) -> Source:
         """The source, opened again after a fork: what GDAL holds can't be shared."""
@@ -244,10 +282,9 @@ class Raster:
         """Between which values windows spread evenly over the raster lie; and those of one."""
         extents = []
         values: NDArray[Any] = np.zeros((0, 0, 1))
-        for values, valid in self._samples():
-            extents.append(
-                extent_of(values if valid is None else values[valid], self._source_now().bits)
-            )
+        for sample in self._samples():
+            values = sample.values
+            extents.append(extent_of(sample.with_data(), self._source_now().bits))
         return join(extents), values
 
     def _samples(self) -> Iterator[StoredValues]:
@@ -282,7 +319,7 @@ class WholeValues:
     """A `Source` that is decoded whole when it is first asked, or that is in memory.
 
     Args:
-        decode: gives [H, W, C], and the bits of a value where the header states fewer.
+        decode: gives the values, and the bits of one where the header states fewer.
         width, height: pixels.
         deep: whether values may be of more than 8 bits.
         notes: what is to be told of the file.
@@ -291,10 +328,11 @@ class WholeValues:
     block = (1, 1)
     georeference = None
     boxes = EVERYWHERE
+    smaller = False
 
     def __init__(
         self,
-        decode: Callable[[], tuple[NDArray[Any], int]],
+        decode: Callable[[], tuple[StoredValues, int]],
         *,
         width: int,
         height: int,
@@ -304,23 +342,22 @@ class WholeValues:
         self.width, self.height, self.deep, self.notes = width, height, deep, notes
         self.bits = 0
         self._decode = decode
-        self._values: NDArray[Any] | None = None
+        self._whole: StoredValues | None = None
 
     def read(
         self, left: int, top: int, right: int, bottom: int, shape: tuple[int, int] | None = None
     ) -> StoredValues:
         """See `Source.read`."""
-        if self._values is None:
-            self._values, self.bits = self._decode()
-        values = self._values[top:bottom, left:right]
-        if shape is not None:
-            shrunk = cv2.resize(values, shape[::-1], interpolation=cv2.INTER_AREA)
-            values = shrunk.reshape(*shape, -1)
-        return StoredValues(values)
+        assert shape is None
+        if self._whole is None:
+            self._whole, self.bits = self._decode()
+        values, valid, _ = self._whole
+        part = slice(top, bottom), slice(left, right)
+        return StoredValues(values[part], None if valid is None else valid[part])
 
     def close(self) -> None:
         """Forget what was decoded."""
-        self._values = None
+        self._whole = None
 
 
 def open_raster(path: Path | str, pixel_range: PixelRange = RGB) -> Raster:
@@ -387,8 +424,13 @@ def georeference_of(path: Path | str) -> Georeference | None:
     path = Path(path)
     where, _ = split_page(path)
     with opened_file(where, path) as file:
-        if kind_of(file.read(32)) not in _IN_WINDOWS or not _may_be_geographic(file, where):
+        kind = kind_of(file.read(32))
+        if kind not in _IN_WINDOWS or not _may_be_geographic(file, where):
             return None
+        turned = kind == "TIFF" and orientation_of(file) != 1
+    if turned:
+        with open_raster(path) as raster:
+            return raster.georeference
     dataset, stack = open_dataset(where)
     with stack:
         return read_georeference(dataset, path)[0]
@@ -401,18 +443,49 @@ def _open_source(path: Path, pixel_range: PixelRange) -> Source:
         geographic = _may_be_geographic(file, where, masks=True)
     in_windows = kind in _IN_WINDOWS and page is None
     if in_windows and geographic:
-        return GdalValues(path, bands=pixel_range.bands)
+        return _by_gdal(path, kind, pixel_range)
     info = image_info(path)
     large = info.width * info.height > _SMALL
-    if in_windows and large and info.orientation == 1 and _has_rasterio():
-        return GdalValues(path, bands=pixel_range.bands)
+    if in_windows and large and (kind == "TIFF" or info.orientation == 1) and _has_rasterio():
+        return _by_gdal(path, kind, pixel_range)
     return WholeValues(
-        partial(read_stored, path, bands=pixel_range.bands),
+        partial(_read_whole, path, pixel_range.bands),
         width=info.width,
         height=info.height,
         deep=info.bits > 8,
-        notes=("is decoded whole: it is of a kind that is not read in windows",) if large else (),
+        notes=(_why_whole(in_windows=in_windows, turned=info.orientation != 1),) if large else (),
     )
+
+
+def _by_gdal(path: Path, kind: str, pixel_range: PixelRange) -> Source:
+    source = GdalValues(path, bands=pixel_range.bands)
+    if kind != "TIFF":
+        return source
+    if not is_complete(str(path), kind):
+        source.close()
+        raise ImageError(
+            f"{path}: is cut short: its pixels should go on behind the file's end. Fetch it again "
+            "or remove it."
+        )
+    with path.open("rb") as file:
+        orientation = orientation_of(file)
+    return source if orientation == 1 else TurnedValues(source, orientation)
+
+
+def _why_whole(*, in_windows: bool, turned: bool) -> str:
+    if not in_windows:
+        return "is decoded whole: images of its kind are not read in windows"
+    if turned:
+        return "is decoded whole: it is stored turned"
+    return "is decoded whole: reading windows of it needs rasterio (pip install 'foveal[geo]')"
+
+
+def _read_whole(path: Path, bands: int) -> tuple[StoredValues, int]:
+    """The values of an image, and the bits of one where the header states fewer."""
+    values, bits = read_stored(path, bands=bands)
+    alpha = read_alpha(path)
+    valid = None if alpha is None or alpha.all() else alpha != 0
+    return StoredValues(values, valid), bits
 
 
 def _may_be_geographic(file: Any, path: Path, *, masks: bool = False) -> bool:
@@ -429,8 +502,8 @@ def _has_rasterio() -> bool:
     return True
 
 
-def _itself(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
-    return pixels, 0
+def _itself(pixels: NDArray[np.uint8]) -> tuple[StoredValues, int]:
+    return StoredValues(pixels), 0
 
 
 def _describe_range(extent: Extent, limits: tuple[float, float]) -> str:

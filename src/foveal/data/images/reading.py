@@ -146,6 +146,22 @@ def read_stored(path: Path | str, *, bands: int) -> tuple[NDArray[Any], int]:
         return _decode(path, bands=bands, max_pixels=MAX_PIXELS)
 
 
+def read_alpha(path: Path | str) -> NDArray[np.uint8] | None:
+    """How opaque an image's pixels are, [H, W]; None where the file does not say it.
+
+    Of what Pillow reads; of other formats nothing is said.
+
+    Raises:
+        ImageError: as for `read_image`.
+        MissingExtraError: what reads this kind of file is not installed; it is named.
+    """
+    path = Path(path)
+    with explained(path), _opened(path) as (file, page):
+        if jpegxl.is_jpegxl(file) or (tiff.is_tiff(file) and not pictures.reads_tiff(file)):
+            return None
+        return pictures.read_alpha(file, path=path, page=page, max_pixels=MAX_PIXELS)
+
+
 def image_size(path: Path | str) -> tuple[int, int]:
     """Width and height in pixels from the header alone, EXIF orientation applied.
 

@@ -17,11 +17,19 @@ class StoredValues(NamedTuple):
 
     Attributes:
         values: [h, w, C] of any type, alpha left out.
-        valid: [h, w], which pixels hold data; None where all do.
+        valid: [h, w], which pixels hold data in any band; None where all do.
+        present: [h, w, C], which values do, where they say more than `valid`.
     """
 
     values: NDArray[Any]
     valid: NDArray[np.bool_] | None = None
+    present: NDArray[np.bool_] | None = None
+
+    def with_data(self) -> NDArray[Any]:
+        """The values that hold data, [N] or [N, C]."""
+        if self.present is not None:
+            return np.asarray(self.values[self.present])
+        return self.values if self.valid is None else np.asarray(self.values[self.valid])
 
 
 EVERYWHERE = np.array([[0, 0, np.iinfo(np.int64).max, np.iinfo(np.int64).max]])
@@ -71,6 +79,10 @@ class Source(Protocol):
     def boxes(self) -> NDArray[np.int64]:
         """[N, 4] xyxy, pixels: where files lie; nothing holds data elsewhere."""
 
+    @property
+    def smaller(self) -> bool:
+        """Whether the file holds smaller versions of the image, from which shrunk ones are read."""
+
     def read(
         self, left: int, top: int, right: int, bottom: int, shape: tuple[int, int] | None = None
     ) -> StoredValues:
@@ -78,8 +90,8 @@ class Source(Protocol):
 
         Args:
             left, top, right, bottom: pixels.
-            shape: height and width to which they are shrunk, each the mean of those it covers;
-                None leaves them as they are.
+            shape: height and width to which they are shrunk, each the mean of those it covers,
+                where there are smaller versions; None leaves them as they are.
 
         Raises:
             ImageError: the file can't be read there.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _DESCRIPTION = 256, 257, 258, 259, 270
-_NEW_SUBFILE, _SUBFILE = 254, 255
+_NEW_SUBFILE, _SUBFILE, _ORIENTATION = 254, 255, 274
 _REDUCED, _MASK = 1, 4
 """Bits of NewSubfileType."""
 _SIZES = {1: "B", 2: "B", 3: "H", 4: "I", 16: "Q"}
@@ -123,6 +123,19 @@ def first_tags(file: IO[bytes]) -> frozenset[int]:
     return frozenset()
 
 
+def orientation_of(file: IO[bytes]) -> int:
+    """The orientation 1..8 that the first directory says, 1 where it says none.
+
+    Raises:
+        ValueError: the file's beginning is not a TIFF's.
+    """
+    layout = _layout(file)
+    for _, tags in _directories(file, layout):
+        stated = _number(tags, _ORIENTATION, layout)
+        return stated if 1 <= stated <= 8 else 1
+    return 1
+
+
 def at_page(file: IO[bytes], offset: int) -> IO[bytes]:
     """The file as if the directory at this offset were its first: any reader's first page."""
     layout = _layout(file)
@@ -208,7 +221,9 @@ def _contents(file: IO[bytes], layout: _Layout) -> Iterator[tuple[int, bytes]]:
 
 def _tags(content: bytes, layout: _Layout) -> _Tags:
     head = struct.Struct(layout.order + ("HHQ" if layout.big else "HHI"))
-    wanted = (_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _DESCRIPTION, _NEW_SUBFILE, _SUBFILE)
+    wanted = (
+        _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _DESCRIPTION, _NEW_SUBFILE, _SUBFILE, _ORIENTATION
+    )  # fmt: skip
     tags: _Tags = {}
     for start in range(0, len(content), layout.entry):
         tag, kind, count = head.unpack_from(content, start)
