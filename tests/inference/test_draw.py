@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -83,3 +84,34 @@ def test_a_deep_file_is_decoded_once(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "tiff", SimpleNamespace(**vars(tiff) | {"read_tiff": read_tiff}))
     foveal.draw(detections(path=tmp_path / "a.tif"))
     assert decoded == [tmp_path / "a.tif"]
+
+
+def test_a_scene_is_drawn_shrunk_and_read_in_parts(tmp_path, monkeypatch, caplog):
+    Image.fromarray(GRAY.repeat(4, axis=0).repeat(4, axis=1)).save(tmp_path / "a.png")
+    scene = replace(
+        detections(path=tmp_path / "a.png"),
+        boxes=np.asarray([[40, 40, 120, 100]]),
+        width=160,
+        height=120,
+    )
+    monkeypatch.setattr("foveal.inference.draw.read_for_display", None)
+    with caplog.at_level("INFO"):
+        picture = foveal.draw(scene, max_side=80, labels=False, legend=False)
+    assert picture.size == (80, 60)
+    assert picture.getpixel((40, 19)) == colors.class_color(0)
+    assert picture.getpixel((40, 30)) == (100, 100, 100)
+    assert "a.png is drawn shrunk from 160 x 120 pixels; max_side=0" in caplog.text
+
+
+def test_a_large_array_is_shrunk_and_kept_where_asked():
+    large = GRAY.repeat(4, axis=0).repeat(4, axis=1)
+    unsized = replace(detections(), width=0, height=0)
+    assert foveal.draw(unsized, large, max_side=80).size == (80, 60)
+    assert foveal.draw(unsized, large, max_side=0, min_side=0).size == (160, 120)
+
+
+def test_another_image_than_the_scene_is_refused(tmp_path):
+    Image.fromarray(GRAY).save(tmp_path / "a.png")
+    scene = replace(detections(path=tmp_path / "a.png"), width=9000, height=9000)
+    with pytest.raises(ImageError, match=r"40 x 30 pixels, but .* 9000 x 9000"):
+        foveal.draw(scene)

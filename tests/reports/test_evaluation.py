@@ -12,15 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.reports import results as made_up
 from tests.test_glossary import old_words
 
 from foveal.config import AnchorSettings
+from foveal.data.dataset import Dataset, Record
 from foveal.errors import FovealError
+from foveal.evaluation.results import ImageResult
 from foveal.reports.errors import pictures_section
 from foveal.reports.evaluation import read_history, write_evaluation_report
+from foveal.reports.parts import Pictures
 from foveal.reports.results import summary_section
-from foveal.structures import PixelRange
+from foveal.structures import Detections, PixelRange, Target
 from foveal.tuning.anchor_metrics import Objects
 
 CLASSES = ("normal", "infected", "<script>alert(1)</script>")
@@ -242,3 +246,34 @@ def test_images_of_four_bands_are_drawn(tmp_path: Path) -> None:
     assert section is not None
     pictures = section.parts[2].pictures
     assert [picture.image.shape for picture in pictures] == [(480, 480, 3)] * 2
+
+
+def test_of_scenes_the_parts_with_the_most_errors_are_read_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground = np.full((1500, 2000, 3), 90, np.uint8)
+    ground[900:, 1500:] = 200
+    Image.fromarray(ground).save(tmp_path / "scene.png")
+    boxes = np.asarray([[1700 + 20 * i, 1200, 1712 + 20 * i, 1212] for i in range(6)], np.float32)
+    lone = np.asarray([[100, 100, 112, 112]], np.float32)
+    missed = Target(np.concatenate([boxes, lone]), np.zeros(7, int), np.zeros(7, bool))
+    none = Detections(boxes[:0], np.zeros(0), np.zeros(0), ("ship",))
+    found = Detections(boxes[:1] + 30, np.ones(1), np.zeros(1), ("ship",))
+    result = ImageResult(0, None, found, none, missed, lone[:0])
+    record = Record(tmp_path / "scene.png", 2000, 1500, missed.boxes, missed.labels, missed.ignored)
+    dataset = Dataset((record,), ("ship",), tmp_path)
+    true = np.asarray([[8]])
+    evaluation = made_up.evaluation(true, true - 7, ("ship",), (result,))
+    monkeypatch.setattr("foveal.reports.errors.read_image", None)
+    section = pictures_section(evaluation, dataset, limit=2)
+    assert section is not None
+    text, _, pictures = section.parts
+    assert "Of 1 of them, which are much larger" in text
+    assert isinstance(pictures, Pictures)
+    worst, other = pictures.pictures
+    assert worst.title == "scene.png: from 1,596, 1,046 to 1,916, 1,366"
+    assert worst.caption == "1 found, 6 missed, 0 false"
+    assert worst.image.shape == (640, 640, 3)
+    assert (worst.image[400, 400] == 200).all()
+    assert other.caption == "0 found, 1 missed, 0 false"
+    assert (other.image[-1, -1] == 90).all()

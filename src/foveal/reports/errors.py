@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foveal.data.images.rasters import open_raster
 from foveal.data.images.reading import read_image
 from foveal.errors import FovealError
 from foveal.evaluation.story import ERROR_NAMES, costliest, largest_classes
@@ -29,10 +31,16 @@ from foveal.visualization.boxes import draw_comparison
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from foveal.data.dataset import Dataset
+    from foveal.data.dataset import Dataset, Record
     from foveal.evaluation.results import Confusion, Evaluation, ImageResult
+    from foveal.structures import Detections
 
 _PICTURE_SIDE = 480
+_WHOLE_SIDE = 1024
+"""Pixels of an image that is always shown whole."""
+_WINDOW_SIDE = 320
+_OBJECTS_ACROSS = 25
+"""So many times as wide as its objects is a part of an image that is shown, if not limited."""
 _MAX_MATRIX_NAMES = 40
 """Of more classes the most frequent confusions are listed instead of drawn."""
 _MAX_CONFUSIONS = 20
@@ -55,12 +63,21 @@ def pictures_section(
     """
     if dataset is None or not evaluation.hardest or limit <= 0:
         return None
-    pictures, messages = [], []
-    for result in evaluation.hardest[:limit]:
+    pictures: list[Picture] = []
+    messages = []
+    hardest = evaluation.hardest[:limit]
+    in_windows = 0
+    for result in hardest:
+        record = dataset.records[result.index]
+        side = _window_side(result, record.width, record.height)
         try:
-            path = dataset.records[result.index].path
-            image = read_image(path, pixel_range)
-            pictures.append(_picture(result, image, path.name))
+            if side is None:
+                image = read_image(record.path, pixel_range)
+                pictures.append(_picture(result, image, record.path.name))
+            else:
+                most = max(1, limit // len(hardest))
+                pictures += _windows(result, record, side=side, most=most, bands=pixel_range.bands)
+                in_windows += 1
         except FovealError as error:
             messages.append(str(error))
     key = Key(
@@ -78,9 +95,15 @@ def pictures_section(
         ]
     )
     text = (
-        f"{counted(len(pictures), 'image')} with the most errors, worst first. Some errors may be "
-        "missing or wrong annotations: look before you trust either. Click a picture to enlarge it."
+        f"{counted(len(hardest) - len(messages), 'image')} with the most errors, worst first. Some "
+        "errors may be missing or wrong annotations: look before you trust either. Click a picture "
+        "to enlarge it."
     )
+    if in_windows:
+        text += (
+            f" Of {in_windows:,} of them, which are much larger than their objects, the parts with "
+            "the most errors are shown."
+        )
     parts: list[Part] = [
         text,
         key,
@@ -213,6 +236,63 @@ def _frequent_confusions(confusion: Confusion) -> list[Part]:
         f"{counted(pairs_in_all, 'pair')}."
     )
     return [Table(("true class", "predicted as", "objects"), rows, caption, text_columns=2)]
+
+
+def _window_side(result: ImageResult, width: int, height: int) -> int | None:
+    """The side of the parts to show of an image much larger than its objects; None: all of it."""
+    boxes = np.concatenate([result.false_positives.boxes, result.false_negatives.boxes])
+    if max(width, height) <= _WHOLE_SIDE or not len(boxes):
+        return None
+    size = float(np.median((boxes[:, 2:] - boxes[:, :2]).max(axis=1)))
+    side = int(np.clip(_OBJECTS_ACROSS * size, _WINDOW_SIDE, _WHOLE_SIDE))
+    return side if 2 * side <= max(width, height) else None
+
+
+def _windows(
+    result: ImageResult, record: Record, *, side: int, most: int, bands: int
+) -> list[Picture]:
+    """The parts of an image with the most errors, worst first; no more than they is read."""
+    boxes = np.concatenate([result.false_positives.boxes, result.false_negatives.boxes])
+    centers = (boxes[:, :2].astype(np.float64) + boxes[:, 2:]) / 2
+    _, cell, counts = np.unique(centers // side, axis=0, return_inverse=True, return_counts=True)
+    cell = cell.reshape(-1)
+    pictures = []
+    with (
+        open_raster(record.path, PixelRange(bands)) as raster,
+        raster.for_display() as shown,
+    ):
+        room = np.maximum(0, np.asarray((raster.width, raster.height)) - side)
+        for worst in np.argsort(-counts, kind="stable")[:most].tolist():
+            middle = centers[cell == worst].mean(axis=0)
+            left, top = np.clip(middle - side / 2, 0, room).astype(int).tolist()
+            right, bottom = min(left + side, raster.width), min(top + side, raster.height)
+            image = shown.read(left, top, right, bottom).pixels
+            part = _part(result, np.asarray((left, top, right, bottom), np.float32))
+            name = f"{record.path.name}: from {left:,}, {top:,} to {right:,}, {bottom:,}"
+            pictures.append(_picture(part, image, name))
+    return pictures
+
+
+def _part(result: ImageResult, window: NDArray[np.float32]) -> ImageResult:
+    """What of an image's boxes overlaps a window [4] xyxy, in the window's pixels."""
+
+    def moved(boxes: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        beside = (boxes[:, :2] >= window[2:]) | (boxes[:, 2:] <= window[:2])
+        inside = np.asarray(~beside.any(axis=1))
+        return inside, boxes[inside] - np.tile(window[:2], 2)
+
+    def detected(detections: Detections) -> Detections:
+        inside, boxes = moved(detections.boxes)
+        return replace(detections.select(inside), boxes=boxes, width=0, height=0)
+
+    inside, boxes = moved(result.false_negatives.boxes)
+    return replace(
+        result,
+        true_positives=detected(result.true_positives),
+        false_positives=detected(result.false_positives),
+        false_negatives=result.false_negatives.select(inside).transformed(boxes),
+        ignored=moved(result.ignored.reshape(-1, 4))[1],
+    )
 
 
 def _picture(result: ImageResult, image: NDArray[np.uint8], name: str) -> Picture:
