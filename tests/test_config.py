@@ -6,7 +6,7 @@ import re
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveal.config import PRESETS, Settings, make_settings, parse_settings, to_toml
@@ -160,6 +160,7 @@ def test_settings_never_change():
     ratios=st.lists(st.floats(0.01, 100), max_size=5),
     weights=st.text(),
 )
+@settings(max_examples=40)
 def test_toml_loses_nothing(epochs, rate, alpha, ratios, weights):
     settings = parse_settings(
         {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from tests.models.conftest import make_small
+from tests.models.conftest import make_thin
 
 from foveal.structures import Batch
 from foveal.training.setup import make_criterion
@@ -24,7 +24,8 @@ def make_batch() -> Batch:
 def test_model_and_criterion_compile_without_a_break():
     torch.manual_seed(0)
     torch.compiler.reset()
-    model, settings = make_small()
+    # With a backbone of timm it is compiled in tests/acceleration.
+    model, settings = make_thin()
     model.train()
     criterion = make_criterion(settings)
     anchors = model.anchors(96, 128)
