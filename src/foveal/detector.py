@@ -121,7 +121,7 @@ class Detector:
         else:
             chosen = parse_settings(_values(settings, preset, given), where="settings")
             self.settings, self.anchors = fit_to_data(chosen, self._data)
-        self.card = ModelCard(self._data.classes, ignored_classes=tuple(ignore))
+        self.card = self._new_card(tuple(ignore))
 
     @classmethod
     def load(cls, path: str | Path) -> Detector:
@@ -226,6 +226,7 @@ class Detector:
         elif start is not None:
             self._check_data()
             self._begin_from(start, refit_anchors=refit_anchors)
+            self.card = self._new_card(self.card.ignored_classes)
         self._check_data()
         settings = change_settings(
             self.settings,
@@ -245,6 +246,7 @@ class Detector:
                     listener.say(line)
             for warning in describe_missing_objects(training, held_out):
                 listener.warn(warning)
+            self.card = self._measured(settings, training, listener)
             validation = self._validation(settings, held_out)
             with naming_the_way_out(settings.training.bad_images):
                 result = train(
@@ -309,6 +311,38 @@ class Detector:
         fraction, seed = settings.training.validation_fraction, settings.training.seed
         return split_off_validation(self._data, fraction=fraction, seed=seed, reporter=reporter)
 
+    def _new_card(self, ignored: tuple[str, ...]) -> ModelCard:
+        """The card before any training: what it shows is known from a model to begin from alone."""
+        card = ModelCard(self._data.classes, ignored_classes=ignored)
+        if self._start is None:
+            return card
+        before = self._start.description.card
+        return replace(
+            card,
+            scale=before.scale,
+            ground_resolution=before.ground_resolution,
+            largest_object=before.largest_object,
+        )
+
+    def _measured(self, settings: Settings, data: Dataset, reporter: Reporter) -> ModelCard:
+        """The card with the scale of the training images and the size of their objects."""
+        from foveal.tuning.training_scale import measure_scale
+
+        measured = measure_scale(data, settings.preparation)
+        ground = measured.ground_resolution
+        if ground is None and self.card.ground_resolution is not None:
+            ground = self.card.ground_resolution
+            reporter.say(
+                f"That an input pixel shows {ground:.3g} m of ground is taken from the model to "
+                "begin from: the images do not say it."
+            )
+        return replace(
+            self.card,
+            scale=measured.scale,
+            ground_resolution=ground,
+            largest_object=measured.largest_object,
+        )
+
     def _check_data(self) -> None:
         if not len(self._data):
             raise TrainingError(
@@ -329,8 +363,8 @@ class Detector:
         else:
             begin = start
         self._data = self._read(data)
-        self.card = ModelCard(self._data.classes, ignored_classes=self.card.ignored_classes)
         self._begin_from(begin, refit_anchors=refit_anchors)
+        self.card = self._new_card(self.card.ignored_classes)
 
     def _begin_from(self, start: str | Path | Start, *, refit_anchors: bool) -> None:
         """Take settings and weights from a model; see `Detector`.
@@ -382,7 +416,10 @@ class Detector:
 
         loss = None
         if settings.training.validation_loss:
-            loss = ValidationLoss(make_criterion(settings, self.classes))
+            loss = ValidationLoss(
+                make_criterion(settings, self.classes),
+                min_visibility=settings.augmentation.min_visibility,
+            )
 
         def detect(model: RetinaNet, paths: list[Path]) -> list[Detections]:
             opened = open_network(LoadedModel(model, settings, self.card), device=None)

@@ -52,6 +52,19 @@ BINS = 10
 """Bins of the calibration."""
 
 
+def limit_of(detections: Sequence[Detections], max_detections: int) -> int:
+    """How many detections of an image COCO's numbers should be made of.
+
+    What a detector lets through at most, or as many as any image has: one that was looked at in
+    windows has those of all of them, and none is to be left out.
+
+    Args:
+        detections: one for each image.
+        max_detections: what the detector lets through at one look.
+    """
+    return max(max_detections, *map(len, detections), 0)
+
+
 def quick_numbers(
     detections: Sequence[Detections],
     targets: Sequence[Target],

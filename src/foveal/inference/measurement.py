@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foveal.data.images.survey import settle_depth
-from foveal.evaluation.evaluate import evaluate
+from foveal.evaluation.evaluate import evaluate, limit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,10 +52,11 @@ def measure(
         detections[each.index] = each.detections
         if progress is not None:
             progress(len(detections), len(data))
+    found = [detections[index] for index in range(len(data))]
     return evaluate(
-        [detections[index] for index in range(len(data))],
+        found,
         data.targets,
         data.classes,
         score_threshold=score_threshold,
-        max_detections=predictor.max_detections,
+        max_detections=limit_of(found, predictor.max_detections),
     )

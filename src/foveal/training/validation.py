@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.distributed import broadcast, parallel_map
-from foveal.evaluation.evaluate import choose_threshold, evaluate, quick_numbers
+from foveal.evaluation.evaluate import choose_threshold, evaluate, limit_of, quick_numbers
 from foveal.text import counted
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Validation:
     Args:
         data: the images, with the model's classes.
         detect: finds the objects.
-        max_detections: of an image at most.
+        max_detections: of an image at most, or of one of its windows.
         loss: computes the losses while `detect` looks for objects; None leaves them out.
     """
 
@@ -72,7 +72,10 @@ class Validation:
         """The model's numbers, AP among them; the same in all processes."""
         detections, losses = self._detect_all(model)
         found = quick_numbers(
-            detections, self._targets, self._classes, max_detections=self._max_detections
+            detections,
+            self._targets,
+            self._classes,
+            max_detections=limit_of(detections, self._max_detections),
         )
         if self._loss is not None:
             found = found | self._loss.mean(losses)
@@ -103,7 +106,7 @@ class Validation:
             self._targets,
             self._classes,
             score_threshold=score_threshold,
-            max_detections=self._max_detections,
+            max_detections=limit_of(detections, self._max_detections),
         )
 
     def _detect_all(self, model: RetinaNet) -> tuple[list[Detections], list[ImageLoss]]:

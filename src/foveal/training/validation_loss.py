@@ -10,34 +10,42 @@ import torch
 from torch import Tensor
 
 from foveal.data.loading.collate import make_batch
+from foveal.data.transforms.boxes import move_target
 from foveal.detection.assignment import BACKGROUND
-from foveal.structures import RawOutput, Sample, Target
+from foveal.structures import RawOutput, Sample
 
 if TYPE_CHECKING:
     from foveal.data.loading.prefetch import Input
     from foveal.detection.criterion import Criterion
+    from foveal.geometry.placement import Placement
     from foveal.models.retinanet import RetinaNet
-    from foveal.structures import Batch
+    from foveal.structures import Batch, Target
 
 _MOST_REMEMBERED = 2**25
 """Anchors whose assignment is kept, 8 bytes each: 256 MB."""
 
 ImageLoss = tuple[float, float, float]
 """An image's classification loss, box loss and assigned anchors, before anything is divided."""
+_NOTHING: ImageLoss = (0.0, 0.0, 0.0)
 
 
 class ValidationLoss:
     """Computes the training's losses of images while objects are looked for in them.
 
+    The losses of an image that is looked at in windows are those of all its windows together. What
+    a window shows is cut as in training, and counts in each window that shows it.
+
     Args:
         criterion: of the training.
+        min_visibility: an object of which a window shows less is a region to ignore in it.
     """
 
-    def __init__(self, criterion: Criterion) -> None:
+    def __init__(self, criterion: Criterion, *, min_visibility: float = 0.25) -> None:
         self._criterion = criterion
+        self._min_visibility = min_visibility
         self._indices: Sequence[int] = ()
         self._targets: Sequence[Target] = ()
-        self._assigned: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
+        self._assigned: dict[tuple[int, Placement, int, int], tuple[Tensor, Tensor]] = {}
         self._remembered = 0
         self._sums: dict[int, ImageLoss] = {}
 
@@ -64,7 +72,7 @@ class ValidationLoss:
                 )
             )
             batch = make_batch(
-                [(self._sample(item), item.origin.placement) for item in inputs],
+                [(self._sample(item, size), item.origin.placement) for item in inputs],
                 images=np.empty((len(inputs), 1, 1, 3), np.uint8),
             ).to(device)
             anchors = model.anchors(*size)
@@ -74,13 +82,16 @@ class ValidationLoss:
             assigned = (matched >= 0).sum(dim=1)
             rows = torch.stack([part.double() for part in (*parts, assigned)], dim=1).tolist()
             for item, row in zip(inputs, rows, strict=True):
-                self._sums[item.index] = (row[0], row[1], row[2])
+                before = self._sums.get(item.index, _NOTHING)
+                self._sums[item.index] = (
+                    before[0] + row[0], before[1] + row[1], before[2] + row[2],
+                )  # fmt: skip
 
         return observe
 
     def take(self) -> list[ImageLoss]:
         """What was computed, for each of the images."""
-        return [self._sums[index] for index in range(len(self._targets))]
+        return [self._sums.get(index, _NOTHING) for index in range(len(self._targets))]
 
     def mean(self, losses: Sequence[ImageLoss]) -> dict[str, float]:
         """The losses over all images, divided as in training, as if they were one batch.
@@ -111,7 +122,7 @@ class ValidationLoss:
         Assigning takes as long as the network where objects are many. Few anchors get an object or
         are ignored; only these are kept.
         """
-        keys = [(self._indices[item.index], *size) for item in inputs]
+        keys = [(self._indices[item.index], item.origin.placement, *size) for item in inputs]
         if all(key in self._assigned for key in keys):
             known = torch.full((len(inputs), len(anchors)), BACKGROUND, device=anchors.device)
             for row, key in enumerate(keys):
@@ -127,13 +138,33 @@ class ValidationLoss:
             self._remembered += len(places)
         return matched
 
-    def _sample(self, item: Input) -> Sample:
+    def _sample(self, item: Input, size: tuple[int, int]) -> Sample:
         """An input with what it shows, in input pixels; boxes without area are left out."""
-        target = self._targets[item.index]
-        kept = (target.boxes[:, 2:] > target.boxes[:, :2]).all(axis=1)
-        target = Target(
-            item.origin.placement.to_input(target.boxes[kept]),
-            target.labels[kept],
-            target.ignored[kept],
-        )
+        placement, target = item.origin.placement, self._targets[item.index]
+        kept = np.flatnonzero((target.boxes[:, 2:] > target.boxes[:, :2]).all(axis=1))
+        target = target.select(kept)
+        if _shows_all(placement, size):
+            target = target.transformed(placement.to_input(target.boxes))
+        else:
+            target = move_target(
+                target,
+                np.array(
+                    [
+                        [placement.scale_x, 0, placement.offset_x],
+                        [0, placement.scale_y, placement.offset_y],
+                    ]
+                ),
+                room=size,
+                min_visibility=self._min_visibility,
+                rule="corners",
+                cut="ignore",
+            )
         return Sample(item.sample.image, target, item.sample.name)
+
+
+def _shows_all(placement: Placement, size: tuple[int, int]) -> bool:
+    """Whether an input (height, width) shows a whole image, up to the rounding of its size."""
+    right = placement.width * placement.scale_x + placement.offset_x
+    bottom = placement.height * placement.scale_y + placement.offset_y
+    whole = placement.offset_x >= 0 and placement.offset_y >= 0
+    return whole and right <= size[1] + 1 and bottom <= size[0] + 1

@@ -196,17 +196,24 @@ class Raster:
         with self._lock:
             if not self._source_now().deep:
                 return Raster(self.name, self._make, pixel_range=self._range, paths=self.paths)
-            picked = []
+        picked = self.sample_values()
+        spread = percentile_range([picked]) if len(picked) else PixelRange(self.bands, deep=(0, 1))
+        return Raster(self.name, self._make, pixel_range=spread, paths=self.paths)
+
+    def sample_values(self) -> NDArray[np.float32]:
+        """[N, bands] stored values of pixels of windows spread evenly over the raster.
+
+        Raises:
+            ImageError: the file can't be read, or has another number of bands.
+        """
+        picked = [np.zeros((0, self.bands), np.float32)]
+        with self._lock:
             for values, valid, _ in self._samples():
                 pixels = self._with_bands(values)
                 pixels = pixels.reshape(-1, self.bands) if valid is None else pixels[valid]
                 some = pixels[:: max(1, len(pixels) // _SAMPLED_PIXELS)].astype(np.float32)
                 picked.append(some[np.isfinite(some).all(axis=1)])
-        if any(map(len, picked)):
-            spread = percentile_range(picked)
-        else:
-            spread = PixelRange(self.bands, deep=(0, 1))
-        return Raster(self.name, self._make, pixel_range=spread, paths=self.paths)
+        return np.concatenate(picked)
 
     def close(self) -> None:
         """Let go of the file."""
