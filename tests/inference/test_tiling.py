@@ -81,6 +81,12 @@ def test_a_chosen_tile_wastes_little(side):
     assert max(tiling.size) <= 1536
 
 
+def test_a_scene_that_fits_into_one_tile_needs_no_overlap():
+    tiling = choose_tiling(200, 150, scale=1, overlap=352, stride=128)
+    assert (tiling.size, tiling.grid(200, 150)) == ((256, 256), (1, 1))
+    assert choose_tiling(2000, 150, scale=1, overlap=352, stride=128).overlap == 352
+
+
 @pytest.mark.parametrize("options", [{"overlap": 256}, {"overlap": -1}, {"scale": 0.0}])
 def test_impossible_tilings_are_refused(options):
     with pytest.raises(SettingsError):

@@ -217,6 +217,7 @@ def choose_tiling(
     if size is None:
         sides = tuple(_best_side(side * scale, overlap, stride) for side in (height, width))
         size = sides[0], sides[1]
+        overlap = min(overlap, max(size) - 1)  # a small scene in one tile, which has no neighbors
     elif isinstance(size, int):
         size = size, size
     if size[0] % multiple or size[1] % multiple:
