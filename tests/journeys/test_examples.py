@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import re
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.journeys.conftest import TINY_SETS
 
@@ -37,6 +39,10 @@ def narrow(monkeypatch):
     training = {"workers": 0, "batch": 4, "warmup_steps": 0, "precision": "float32"}
     training["export"] = False  # test_exported.py has that
     monkeypatch.setitem(config.PRESETS, "standard", {"model": model, "training": training})
+    scenes = {"backbone": "test_resnet", **model}
+    preparation = config.PRESETS["scenes"]["preparation"]
+    narrow = {"model": scenes, "training": training, "preparation": preparation}
+    monkeypatch.setitem(config.PRESETS, "scenes", narrow)
 
 
 def test_cells_are_counted(smears, tmp_path, capsys):
@@ -88,6 +94,64 @@ def test_a_table_of_ones_own(smears, tmp_path, capsys):
     assert (tmp_path / "out" / "detector.safetensors").is_file()
 
 
+@pytest.fixture
+def ports(tmp_path):
+    """A folder with scenes of four bands of 16 bits, and bright ships in their labels."""
+    rasterio = pytest.importorskip("rasterio")
+    folder = tmp_path / "ports"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    images, annotations = [], []
+    for number, name in enumerate(("busan", "durban", "klang"), start=1):
+        pixels = generator.integers(900, 1400, (4, 150, 200), np.uint16)
+        for left, top in ((20, 30), (120, 40), (60, 110)):
+            pixels[:, top : top + 10, left : left + 14] = 6000
+            box = {"bbox": [left, top, 14, 10], "area": 140, "iscrowd": 0, "category_id": 1}
+            annotations.append({"id": len(annotations) + 1, "image_id": number, **box})
+        images.append({"id": number, "file_name": f"{name}.tif", "width": 200, "height": 150})
+        transform = rasterio.Affine(10, 0, 500_000, 0, -10, 4_000_000)
+        shape = {"count": 4, "height": 150, "width": 200, "dtype": "uint16"}
+        place = {"crs": "EPSG:32652", "transform": transform}
+        with rasterio.open(folder / f"{name}.tif", "w", driver="GTiff", **shape, **place) as file:
+            file.write(pixels)
+    categories = [{"id": 1, "name": "ship"}]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_ships_in_scenes_on_the_map(ports, tmp_path, capsys):
+    import rasterio
+
+    ships = load("ships")
+    granule = tmp_path / "R10m"
+    granule.mkdir()
+    with rasterio.open(ports / "busan.tif") as scene:
+        shape = {"count": 1, "height": scene.height, "width": scene.width, "dtype": "uint16"}
+        place = {"crs": scene.crs, "transform": scene.transform}
+        lossless = {"driver": "JP2OpenJPEG", "QUALITY": "100", "REVERSIBLE": "YES"}
+        for number, band in enumerate(ships.BANDS, start=1):
+            path = granule / f"T52_20230101_{band}_10m.jp2"
+            with rasterio.open(path, "w", **shape, **place, **lossless) as file:
+                file.write(scene.read(number), 1)
+    arguments = ["--valid", "klang", "--stack", str(granule), "--out", str(tmp_path / "out")]
+    small = ["--weights", "none", "--size", "64", "--epochs", "1"]
+    ships.main([str(ports), *arguments, *small])
+    said = capsys.readouterr().out
+    assert "AP50 0." in said
+    assert re.search(r"klang\.tif: \d+ ships\nscene\.tif: \d+ ships", said)
+    for name in ("ships.gpkg", "ships.qml", "ships.csv"):
+        assert (tmp_path / "out" / name).is_file()
+    with (
+        rasterio.open(ports / "busan.tif") as scene,
+        rasterio.open(tmp_path / "out" / "scene.tif") as stacked,
+    ):
+        assert (stacked.crs, stacked.transform) == (scene.crs, scene.transform)
+        np.testing.assert_array_equal(stacked.read(), scene.read())
+    with pytest.raises(SystemExit, match="expected one file"):
+        ships.stack_bands(ports, tmp_path / "scene.tif")
+
+
 @pytest.mark.parametrize("augment", ["function", "torchvision", "albumentations"])
 def test_an_augmentation_of_ones_own(augment, tmp_path, capsys):
     out = tmp_path / "out"
@@ -120,4 +184,4 @@ def test_an_augmentation_of_ones_own_on_the_command_line(
 
 def test_every_example_is_tested():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"aerial", "cells", "own_augmentation", "own_csv"}
+    assert names == {"aerial", "cells", "own_augmentation", "own_csv", "ships"}
