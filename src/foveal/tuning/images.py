@@ -7,19 +7,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from foveal.config import Settings, change_settings
-from foveal.data.images.rasters import open_raster
-from foveal.data.images.reading import (
-    ImageInfo,
-    band_percentiles,
-    image_info,
-    percentile_range,
-)
+from foveal.data.images.reading import ImageInfo, image_info
+from foveal.data.images.survey import band_percentiles
 from foveal.errors import ImageError
-from foveal.structures import PixelRange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from foveal.data.dataset import Dataset
 
@@ -56,9 +49,7 @@ def follow_images(settings: Settings, data: Dataset) -> Settings:
             sum(deep), len(deep),
         )  # fmt: skip
     elif any(deep) and not preparation.band_low:
-        measured = _measure_range(
-            first.paths, bands=bands, in_windows=preparation.mode == "windows"
-        )
+        measured = band_percentiles(first.paths, bands=bands)
         changes["preparation"] |= {"band_low": measured.low, "band_high": measured.high}
         if len(data) > len(first):
             logger.warning(
@@ -75,29 +66,6 @@ def follow_images(settings: Settings, data: Dataset) -> Settings:
             mean, std = ((sum(part) / len(part),) * bands for part in (mean, std))
         changes["preparation"] |= {"mean": mean, "std": std}
     return change_settings(settings, changes)
-
-
-def _measure_range(paths: Sequence[Path], *, bands: int, in_windows: bool) -> PixelRange:
-    """The values between which most pixels of images lie.
-
-    Args:
-        paths: the images.
-        bands: values a pixel.
-        in_windows: look at windows spread over each image, and at those of their pixels that hold
-            data; no image is read as a whole.
-
-    Raises:
-        ImageError: an image can't be read.
-    """
-    if not in_windows:
-        return band_percentiles(paths, bands=bands)
-    picked = []
-    for path in paths:
-        with open_raster(path, PixelRange(bands)) as raster:
-            picked.append(raster.sample_values())
-    if not any(map(len, picked)):
-        raise ImageError(f"{paths[0]}: neither it nor the other images hold any data.")
-    return percentile_range(picked)
 
 
 def _numbers(limits: Sequence[float]) -> str:

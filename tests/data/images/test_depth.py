@@ -16,8 +16,8 @@ from PIL import Image
 
 from foveal.data.images.depth import Extent, extent_of, join
 from foveal.data.images.inputs import to_pixels
-from foveal.data.images.reading import image_extent, image_info, read_image
-from foveal.data.images.survey import settle_depth, telling_depth
+from foveal.data.images.reading import image_info, read_image
+from foveal.data.images.survey import image_extent, settle_depth, telling_depth
 from foveal.errors import ImageError, MissingExtraError
 from foveal.structures import RGB, PixelRange
 

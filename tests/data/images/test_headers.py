@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveal.data.images import headers
+from foveal.data.images import headers, rasters, reading, survey
 from foveal.data.images.headers import Header, decode_whole, read_header, read_headers
 from foveal.data.images.reading import read_image
 
@@ -132,3 +132,35 @@ def test_what_was_read_is_remembered_until_the_file_changes(
     assert read_headers(paths, cache="data")[0].orientation == 6
     file.write_text("no json")
     assert read_headers(paths, cache="data")[0].orientation == 6
+
+
+def test_a_large_scene_is_never_decoded_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    values = (np.arange(2 * 300 * 40).reshape(2, 300, 40) ** 2 % 2999).astype(np.uint16)
+    place = {"crs": "EPSG:32617", "transform": rasterio.Affine(1, 0, 5e5, 0, -1, 4e6)}
+    size = {"width": 40, "height": 300, "count": 2, "dtype": "uint16"}
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", compress="deflate", **size, **place
+    ) as file:
+        file.write(values)
+    content = (tmp_path / "a.tif").read_bytes()
+    damaged = content[:20_000] + bytes(len(content) - 20_000)
+    (tmp_path / "b.tif").write_bytes(damaged)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("decoded whole")
+
+    for module in (headers, rasters):
+        monkeypatch.setattr(module, "SMALL", 0)
+    for name in ("read_image", "read_stored"):
+        monkeypatch.setattr(reading, name, refuse)
+        monkeypatch.setattr(headers if name == "read_image" else rasters, name, refuse)
+    assert headers.decode_whole(str(tmp_path / "a.tif")).fault == ""
+    assert "can't be read" in headers.decode_whole(str(tmp_path / "b.tif")).fault
+    extent = survey.image_extent(tmp_path / "a.tif")
+    assert extent is not None
+    assert (extent.low, extent.high) == (values.min(), values.max())
+    limits = survey.band_percentiles([tmp_path / "a.tif"], bands=2, low=0, high=100)
+    assert limits.high == tuple(values.max(axis=(1, 2)))

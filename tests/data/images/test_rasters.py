@@ -127,7 +127,7 @@ def _read_a_part(path: Path, wanted: PixelRange) -> None:
 def test_a_window_is_the_same_part_of_the_whole_image(
     kind: str, bands: int, small: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rasters, "_SMALL", small)
+    monkeypatch.setattr(rasters, "SMALL", small)
     path = FILES[kind](tmp_path)
     wanted = PixelRange(bands)
     if kind == "16 bits" and bands == 1:
@@ -490,7 +490,7 @@ def test_without_rasterio_plain_images_are_read_and_others_say_the_line(
     path = write(tmp_path / "a.tif", noise())
     plain = picture(tmp_path / "a.png", noise())
     monkeypatch.setitem(sys.modules, "rasterio", None)
-    monkeypatch.setattr(rasters, "_SMALL", 0)
+    monkeypatch.setattr(rasters, "SMALL", 0)
     for look in (open_raster, georeference_of):
         with pytest.raises(MissingExtraError, match=r"pip install 'foveal\[geo\]'"):
             look(path)

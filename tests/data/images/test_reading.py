@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, TiffImagePlugin
 
 from foveal.data.images import pillow
-from foveal.data.images.reading import band_percentiles, image_info, image_size, read_image
+from foveal.data.images.reading import image_info, image_size, read_image
+from foveal.data.images.survey import band_percentiles
 from foveal.errors import ImageError, MissingExtraError
 from foveal.structures import PixelRange
 

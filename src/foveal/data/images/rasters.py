@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import cv2
 import numpy as np
 
+from foveal.data.images.completeness import is_complete
 from foveal.data.images.depth import Extent, extent_of, join, unknown_range
 from foveal.data.images.gdal_values import GdalValues, import_rasterio, open_dataset
 from foveal.data.images.georeferencing import (
@@ -26,7 +27,6 @@ from foveal.data.images.georeferencing import (
     may_be_geographic,
     read_georeference,
 )
-from foveal.data.images.headers import is_complete
 from foveal.data.images.inputs import path_of, to_pixels
 from foveal.data.images.kinds import kind_of
 from foveal.data.images.pages import split_page
@@ -58,7 +58,7 @@ __all__ = [
     "Raster", "RasterWindow", "georeference_of", "ground_resolution", "open_raster", "raster_of",
 ]  # fmt: skip
 
-_SMALL = 1 << 24
+SMALL = 1 << 24
 """Pixels up to which an image without a place on the map is decoded whole."""
 
 _IN_WINDOWS = ("JPEG", "PNG", "JPEG2000", "TIFF", "")
@@ -71,8 +71,8 @@ _SAMPLES, _SAMPLE_SIDE = 100, 512
 """Windows that tell the range of deep values, and about the root of the pixels of one."""
 _LONGEST_SEARCH = 2_000
 """Windows that are looked at where most hold no data."""
-_SAMPLED_PIXELS = 10_000
-"""Of each at most about so many tell how the values are spread for display."""
+_SAMPLED_PIXELS = 100_000
+"""About so many tell how the values are spread for display."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,24 +196,40 @@ class Raster:
         with self._lock:
             if not self._source_now().deep:
                 return Raster(self.name, self._make, pixel_range=self._range, paths=self.paths)
-        picked = self.sample_values()
+            picked = self.some_values()
         spread = percentile_range([picked]) if len(picked) else PixelRange(self.bands, deep=(0, 1))
         return Raster(self.name, self._make, pixel_range=spread, paths=self.paths)
 
-    def sample_values(self) -> NDArray[np.float32]:
-        """[N, bands] stored values of pixels of windows spread evenly over the raster.
+    def some_values(self, count: int = _SAMPLED_PIXELS) -> NDArray[np.float32]:
+        """Stored values of pixels that hold data in all bands, of windows spread over the image.
+
+        Args:
+            count: about so many at the most.
+
+        Returns:
+            [N, bands]; N is 0 where nothing is found that holds data.
 
         Raises:
             ImageError: the file can't be read, or has another number of bands.
         """
         picked = [np.zeros((0, self.bands), np.float32)]
         with self._lock:
-            for values, valid, _ in self._samples():
+            for values, valid, present in self._samples():
                 pixels = self._with_bands(values)
-                pixels = pixels.reshape(-1, self.bands) if valid is None else pixels[valid]
-                some = pixels[:: max(1, len(pixels) // _SAMPLED_PIXELS)].astype(np.float32)
-                picked.append(some[np.isfinite(some).all(axis=1)])
+                mask = valid if present is None else present.all(axis=2)
+                pixels = pixels.reshape(-1, self.bands) if mask is None else pixels[mask]
+                some = pixels[:: max(1, len(pixels) * self._sampled() // count)]
+                picked.append(some[np.isfinite(some).all(axis=1)].astype(np.float32))
         return np.concatenate(picked)
+
+    def extent(self) -> Extent:
+        """Between which values windows spread evenly over the raster lie, those with data.
+
+        Raises:
+            ImageError: the file can't be read.
+        """
+        with self._lock:
+            return self._extent()[0]
 
     def close(self) -> None:
         """Let go of the file."""
@@ -297,11 +313,7 @@ class Raster:
     def _samples(self) -> Iterator[StoredValues]:
         """Windows spread evenly over the raster."""
         source = self._source_now()
-        down, across = source.block
-        width = min(self.width, max(across, _SAMPLE_SIDE))
-        height = min(self.height, -(-max(1, _SAMPLE_SIDE**2 // width) // down) * down)
-        columns, rows = -(-self.width // width), -(-self.height // height)
-        count = columns * rows
+        width, height, columns, count = self._sampling()
         looked = with_data = 0
         for index in _spread(count):
             top, left = index // columns * height, index % columns * width
@@ -313,6 +325,18 @@ class Raster:
                 with_data += sample.valid is None or bool(sample.valid.any())
                 if with_data == _SAMPLES or looked == _LONGEST_SEARCH:
                     return
+
+    def _sampling(self) -> tuple[int, int, int, int]:
+        """Width and height of windows that are looked at, how many lie side by side, and all."""
+        down, across = self.block
+        width = min(self.width, max(across, _SAMPLE_SIDE))
+        height = min(self.height, -(-max(1, _SAMPLE_SIDE**2 // width) // down) * down)
+        columns, rows = -(-self.width // width), -(-self.height // height)
+        return width, height, columns, columns * rows
+
+    def _sampled(self) -> int:
+        """How many windows are looked at."""
+        return min(_SAMPLES, self._sampling()[3])
 
 
 def _spread(count: int) -> Iterator[int]:
@@ -452,7 +476,7 @@ def _open_source(path: Path, pixel_range: PixelRange) -> Source:
     if in_windows and geographic:
         return _by_gdal(path, kind, pixel_range)
     info = image_info(path)
-    large = info.width * info.height > _SMALL
+    large = info.width * info.height > SMALL
     if in_windows and large and (kind == "TIFF" or info.orientation == 1) and _has_rasterio():
         return _by_gdal(path, kind, pixel_range)
     return WholeValues(

@@ -22,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 
 from foveal.data.images import jpegxl, tiff
 from foveal.data.images import pillow as pictures
-from foveal.data.images.depth import Extent, extent_of, unknown_range
+from foveal.data.images.depth import extent_of, unknown_range
 from foveal.data.images.pages import Pages, file_of, missing_page, split_page
 from foveal.data.images.pixels import convert_bands, scale_to_bytes
 from foveal.data.images.tiff_pages import at_page, find_pages
@@ -230,59 +230,14 @@ def pages_of(path: Path) -> Pages:
         return Pages(1)
 
 
-def image_extent(path: Path | str) -> Extent | None:
-    """Between which values an image's lie; None where they are bytes, of which it is known.
+def is_jpeg(path: Path) -> bool:
+    """Whether a file is a JPEG by its content: it holds 8 bits and a single image.
 
     Raises:
-        ImageError: the image can't be read.
-        MissingExtraError: what reads this kind of file is not installed; it is named.
+        ImageError: it is missing or empty.
     """
-    path = Path(path)
-    if _is_jpeg(path):  # most images are, and opening one fully takes far longer
-        return None
-    info = image_info(path)
-    if info.bits <= 8:
-        return None
-    with explained(path):
-        values, bits = _decode(path, bands=info.bands, max_pixels=MAX_PIXELS)
-        return extent_of(values, bits)
-
-
-def _is_jpeg(path: Path) -> bool:
     with opened_file(file_of(path), path) as file:
         return file.read(3) == _JPEG
-
-
-def band_percentiles(
-    paths: Sequence[Path | str],
-    *,
-    bands: int,
-    low: float = 2.0,
-    high: float = 98.0,
-    max_values: int = 100_000,
-) -> PixelRange:
-    """The values between which most of a data set's pixels lie.
-
-    Args:
-        paths: the images, each with `bands` bands (1 or 3 for what Pillow reads).
-        bands: values a pixel.
-        low, high: percentiles, 0..100.
-        max_values: of each image, at most about so many evenly spread pixels are looked at.
-
-    Returns:
-        One limit for each band, low and high; high is above low.
-
-    Raises:
-        ImageError: an image can't be read, or there is none.
-    """
-    picked = []
-    for path in map(Path, paths):
-        with explained(path):
-            values, _ = _decode(path, bands=bands, max_pixels=MAX_PIXELS)
-            picked.append(_pick(values, max_values))
-    if not picked:
-        raise ImageError("No images to take percentiles of. Expected at least one.")
-    return percentile_range(picked, low, high)
 
 
 def _pick(values: NDArray[Any], max_values: int = 100_000) -> NDArray[np.float32]:

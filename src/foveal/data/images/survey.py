@@ -11,8 +11,10 @@ import numpy as np
 
 from foveal.data.images.depth import extent_of, join
 from foveal.data.images.inputs import path_of
-from foveal.data.images.reading import image_extent, image_info
-from foveal.errors import FovealError
+from foveal.data.images.rasters import open_raster
+from foveal.data.images.reading import image_info, is_jpeg, percentile_range
+from foveal.errors import FovealError, ImageError
+from foveal.structures import PixelRange
 from foveal.text import counted
 from foveal.threads import map_in_threads
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     from foveal.data.images.depth import Extent
     from foveal.data.images.inputs import ImageLike
-    from foveal.structures import PixelRange
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,59 @@ def _describe_shallow(paths: Sequence[Path | str], pixel_range: PixelRange) -> s
         f"{min(pixel_range.low):,.6g} to {max(pixel_range.high):,.6g}: they come out dark. "
         "--band-range 0,255 is for a run on such images alone (in Python PixelRange)."
     )
+
+
+def image_extent(path: Path | str) -> Extent | None:
+    """Between which values an image's lie; None where they are bytes, of which it is known.
+
+    Of a large one, windows spread evenly over it tell; what stands for no data does not count.
+
+    Raises:
+        ImageError: the image can't be read.
+        MissingExtraError: what reads this kind of file is not installed; it is named.
+    """
+    path = Path(path)
+    if is_jpeg(path):  # most images are, and opening one fully takes far longer
+        return None
+    info = image_info(path)
+    if info.bits <= 8:
+        return None
+    with open_raster(path, PixelRange(info.bands)) as raster:
+        return raster.extent()
+
+
+def band_percentiles(
+    paths: Sequence[Path | str],
+    *,
+    bands: int,
+    low: float = 2.0,
+    high: float = 98.0,
+    max_values: int = 100_000,
+) -> PixelRange:
+    """The values between which most of a data set's pixels lie.
+
+    Args:
+        paths: the images, each with `bands` bands (1 or 3 for what Pillow reads).
+        bands: values a pixel.
+        low, high: percentiles, 0..100.
+        max_values: of each image, at most about so many evenly spread pixels are looked at.
+
+    Returns:
+        One limit for each band, low and high; high is above low.
+
+    Raises:
+        ImageError: an image can't be read, none holds data, or there is none.
+    """
+    picked = []
+    for path in paths:
+        with open_raster(path, PixelRange(bands)) as raster:
+            picked.append(raster.some_values(max_values))
+    if not any(map(len, picked)):
+        raise ImageError(
+            "No images with data to take percentiles of. Expected at least one: state the range, "
+            "--set preparation.band_low=[LOW] --set preparation.band_high=[HIGH]."
+        )
+    return percentile_range(picked, low, high)
 
 
 def _extent(path: Path | str) -> Extent | None:
