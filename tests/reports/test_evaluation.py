@@ -264,7 +264,7 @@ def test_of_scenes_the_parts_with_the_most_errors_are_read_and_shown(
     dataset = Dataset((record,), ("ship",), tmp_path)
     true = np.asarray([[8]])
     evaluation = made_up.evaluation(true, true - 7, ("ship",), (result,))
-    monkeypatch.setattr("foveal.reports.errors.read_image", None)
+    monkeypatch.setattr("foveal.data.images.rasters.Raster.overview", None)
     section = pictures_section(evaluation, dataset, limit=2)
     assert section is not None
     text, _, pictures = section.parts
@@ -277,3 +277,24 @@ def test_of_scenes_the_parts_with_the_most_errors_are_read_and_shown(
     assert (worst.image[400, 400] == 200).all()
     assert other.caption == "0 found, 1 missed, 0 false"
     assert (other.image[-1, -1] == 90).all()
+
+
+def test_a_large_image_of_large_objects_is_shown_whole_and_shrunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("foveal.reports.errors._LARGEST_SIDE", 500)
+    Image.fromarray(np.full((1500, 2000, 3), 90, np.uint8)).save(tmp_path / "photo.png")
+    box = np.asarray([[400, 400, 1200, 1200]], np.float32)
+    missed = Target(box, np.zeros(1, int), np.zeros(1, bool))
+    none = Detections(box[:0], np.zeros(0), np.zeros(0), ("ship",))
+    result = ImageResult(0, None, none, none, missed, box[:0])
+    record = Record(tmp_path / "photo.png", 2000, 1500, box, missed.labels, missed.ignored)
+    true = np.asarray([[1]])
+    evaluation = made_up.evaluation(true, true, ("ship",), (result,))
+    section = pictures_section(evaluation, Dataset((record,), ("ship",), tmp_path), limit=2)
+    assert section is not None
+    assert isinstance(section.parts[2], Pictures)
+    (picture,) = section.parts[2].pictures
+    assert picture.image.shape == (750, 1000, 3)
+    assert (picture.image[199, 200:600] != 90).any()
+    assert (picture.image[200:600, 200:600] == 90).all()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foveal.data.images.rasters import open_raster
-from foveal.data.images.reading import read_image
 from foveal.errors import FovealError
 from foveal.evaluation.story import ERROR_NAMES, costliest, largest_classes
 from foveal.reports.parts import (
@@ -31,16 +30,19 @@ from foveal.visualization.boxes import draw_comparison
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from foveal.data.dataset import Dataset, Record
+    from foveal.data.dataset import Dataset
+    from foveal.data.images.rasters import Raster
     from foveal.evaluation.results import Confusion, Evaluation, ImageResult
     from foveal.structures import Detections
 
 _PICTURE_SIDE = 480
 _WHOLE_SIDE = 1024
 """Pixels of an image that is always shown whole."""
+_LARGEST_SIDE = 4096
+"""Pixels of a picture before it is shrunk for the page."""
 _WINDOW_SIDE = 320
 _OBJECTS_ACROSS = 25
-"""So many times as wide as its objects is a part of an image that is shown, if not limited."""
+"""So many times as wide as its objects is the part of an image that is shown."""
 _MAX_MATRIX_NAMES = 40
 """Of more classes the most frequent confusions are listed instead of drawn."""
 _MAX_CONFUSIONS = 20
@@ -71,13 +73,16 @@ def pictures_section(
         record = dataset.records[result.index]
         side = _window_side(result, record.width, record.height)
         try:
-            if side is None:
-                image = read_image(record.path, pixel_range)
-                pictures.append(_picture(result, image, record.path.name))
-            else:
-                most = max(1, limit // len(hardest))
-                pictures += _windows(result, record, side=side, most=most, bands=pixel_range.bands)
-                in_windows += 1
+            with (
+                open_raster(record.path, pixel_range) as raster,
+                raster.for_display() as shown,
+            ):
+                if side is None:
+                    pictures.append(_whole(result, shown, record.path.name))
+                else:
+                    most = max(1, limit // len(hardest))
+                    pictures += _windows(result, shown, record.path.name, side=side, most=most)
+                    in_windows += 1
         except FovealError as error:
             messages.append(str(error))
     key = Key(
@@ -244,12 +249,19 @@ def _window_side(result: ImageResult, width: int, height: int) -> int | None:
     if max(width, height) <= _WHOLE_SIDE or not len(boxes):
         return None
     size = float(np.median((boxes[:, 2:] - boxes[:, :2]).max(axis=1)))
-    side = int(np.clip(_OBJECTS_ACROSS * size, _WINDOW_SIDE, _WHOLE_SIDE))
-    return side if 2 * side <= max(width, height) else None
+    side = int(max(_OBJECTS_ACROSS * size, _WINDOW_SIDE))
+    return min(side, _LARGEST_SIDE) if 2 * side <= max(width, height) else None
+
+
+def _whole(result: ImageResult, raster: Raster, name: str) -> Picture:
+    """The whole image; shrunk where it is larger than any screen."""
+    image = raster.overview(_LARGEST_SIDE).pixels
+    window = np.asarray((0, 0, raster.width, raster.height), np.float32)
+    return _picture(_part(result, window, scale=image.shape[1] / raster.width), image, name)
 
 
 def _windows(
-    result: ImageResult, record: Record, *, side: int, most: int, bands: int
+    result: ImageResult, raster: Raster, name: str, *, side: int, most: int
 ) -> list[Picture]:
     """The parts of an image with the most errors, worst first; no more than they is read."""
     boxes = np.concatenate([result.false_positives.boxes, result.false_negatives.boxes])
@@ -257,29 +269,25 @@ def _windows(
     _, cell, counts = np.unique(centers // side, axis=0, return_inverse=True, return_counts=True)
     cell = cell.reshape(-1)
     pictures = []
-    with (
-        open_raster(record.path, PixelRange(bands)) as raster,
-        raster.for_display() as shown,
-    ):
-        room = np.maximum(0, np.asarray((raster.width, raster.height)) - side)
-        for worst in np.argsort(-counts, kind="stable")[:most].tolist():
-            middle = centers[cell == worst].mean(axis=0)
-            left, top = np.clip(middle - side / 2, 0, room).astype(int).tolist()
-            right, bottom = min(left + side, raster.width), min(top + side, raster.height)
-            image = shown.read(left, top, right, bottom).pixels
-            part = _part(result, np.asarray((left, top, right, bottom), np.float32))
-            name = f"{record.path.name}: from {left:,}, {top:,} to {right:,}, {bottom:,}"
-            pictures.append(_picture(part, image, name))
+    room = np.maximum(0, np.asarray((raster.width, raster.height)) - side)
+    for worst in np.argsort(-counts, kind="stable")[:most].tolist():
+        middle = centers[cell == worst].mean(axis=0)
+        left, top = np.clip(middle - side / 2, 0, room).astype(int).tolist()
+        right, bottom = min(left + side, raster.width), min(top + side, raster.height)
+        image = raster.read(left, top, right, bottom).pixels
+        part = _part(result, np.asarray((left, top, right, bottom), np.float32))
+        where = f"{name}: from {left:,}, {top:,} to {right:,}, {bottom:,}"
+        pictures.append(_picture(part, image, where))
     return pictures
 
 
-def _part(result: ImageResult, window: NDArray[np.float32]) -> ImageResult:
-    """What of an image's boxes overlaps a window [4] xyxy, in the window's pixels."""
+def _part(result: ImageResult, window: NDArray[np.float32], *, scale: float = 1.0) -> ImageResult:
+    """What of an image's boxes overlaps a window [4] xyxy, in pixels of the window scaled."""
 
     def moved(boxes: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         beside = (boxes[:, :2] >= window[2:]) | (boxes[:, 2:] <= window[:2])
         inside = np.asarray(~beside.any(axis=1))
-        return inside, boxes[inside] - np.tile(window[:2], 2)
+        return inside, (boxes[inside] - np.tile(window[:2], 2)) * np.float32(scale)
 
     def detected(detections: Detections) -> Detections:
         inside, boxes = moved(detections.boxes)
