@@ -512,3 +512,32 @@ def test_another_process_opens_the_file_again(
         monkeypatch.setattr(rasters.os, "getpid", lambda: -1)  # as it is after a fork
         np.testing.assert_array_equal(raster.read(0, 0, 50, 50).pixels, here)
         assert len(opened) == 2
+
+
+def _read_all_rows(path: Path) -> None:
+    with open_raster(path) as raster:
+        for top in range(0, raster.height, 10):
+            raster.read(0, top, raster.width, min(top + 10, raster.height))
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".jp2"])
+def test_large_pictures_that_are_cut_short_do_not_come_out_gray(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rasters, "SMALL", 0)
+    path = picture(tmp_path / f"a{ending}", noise())
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ImageError, match=r"can't be read|cut short"):
+        _read_all_rows(path)
+
+
+def test_pages_of_a_stack_are_rasters(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(np.moveaxis(noise(), 0, 2)[::step]) for step in (1, -1))
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
+    for page in (1, 2):
+        path = tmp_path / f"a.tif[{page}]"
+        with open_raster(path) as raster:
+            read = raster.read(0, 5, WIDTH, 60).pixels
+        np.testing.assert_array_equal(read, read_image(path)[5:60])
+        assert georeference_of(path) is None

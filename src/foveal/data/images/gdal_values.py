@@ -74,6 +74,7 @@ def gdal(path: Path, *, cache: int = _SMALLEST_CACHE) -> Iterator[None]:
     options: dict[str, Any] = {
         "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}",  # nothing is fetched
         "GDAL_VRT_ENABLE_PYTHON": "NO",
+        "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",  # else what is cut short comes out gray
         "GTIFF_IMPLICIT_JPEG_OVR": "YES",
     }
     if "GDAL_CACHEMAX" not in os.environ:

@@ -453,9 +453,11 @@ def georeference_of(path: Path | str) -> Georeference | None:
         MissingExtraError: it may have one, and rasterio is not installed.
     """
     path = Path(path)
-    where, _ = split_page(path)
+    where, page = split_page(path)
     with opened_file(where, path) as file:
         kind = kind_of(file.read(32))
+        if page not in (None, 1):
+            return None
         if kind not in _IN_WINDOWS or not _may_be_geographic(file, where):
             return None
         turned = kind == "TIFF" and orientation_of(file) != 1
@@ -472,13 +474,13 @@ def _open_source(path: Path, pixel_range: PixelRange) -> Source:
     with opened_file(where, path) as file:
         kind = kind_of(file.read(32))
         geographic = _may_be_geographic(file, where, masks=True)
-    in_windows = kind in _IN_WINDOWS and page is None
+    in_windows = kind in _IN_WINDOWS and page in (None, 1)
     if in_windows and geographic:
-        return _by_gdal(path, kind, pixel_range)
+        return _by_gdal(where, kind, pixel_range)
     info = image_info(path)
     large = info.width * info.height > SMALL
     if in_windows and large and (kind == "TIFF" or info.orientation == 1) and _has_rasterio():
-        return _by_gdal(path, kind, pixel_range)
+        return _by_gdal(where, kind, pixel_range)
     return WholeValues(
         partial(_read_whole, path, pixel_range.bands),
         width=info.width,
