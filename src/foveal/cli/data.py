@@ -6,12 +6,16 @@ import typer
 
 from foveal.cli.data_check import CheckCommand, check
 from foveal.cli.data_convert import convert
+from foveal.cli.data_tile import tile
+from foveal.cli.data_untile import untile
 
 data_app = typer.Typer(
     name="data",
-    help="Check data sets before anything else, and convert them.",
+    help="Check data sets before anything else, convert them, and cut large images into tiles.",
     no_args_is_help=True,
 )
 
 data_app.command("check", cls=CheckCommand)(check)
 data_app.command("convert")(convert)
+data_app.command("tile")(tile)
+data_app.command("untile")(untile)

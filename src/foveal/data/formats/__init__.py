@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-__all__ = ["FORMATS", "read", "read_splits", "split_address", "write"]
+__all__ = ["FORMATS", "expect_new_folder", "read", "read_splits", "split_address", "write"]
 
 
 def read(
@@ -200,7 +200,7 @@ def write(
         data: the data set; its images are copied or linked to.
         folder: where it goes; it may not hold anything yet.
         format: one of FORMATS.
-        images: "copy", or "link" for symbolic links.
+        images: "copy"; "link" for symbolic links; or "hard_link" for hard ones.
         splits: the indices of the images of each split; without it all images are one.
 
     Raises:
@@ -208,9 +208,7 @@ def write(
         ImageError: an image does not exist.
     """
     writer = load_format(format)
-    dest = _absolute(folder)
-    if dest.is_symlink() or (dest.exists() and not (dest.is_dir() and not any(dest.iterdir()))):
-        raise DataError(f"{dest} is there already. Expected a new or an empty folder.")
+    dest = expect_new_folder(folder)
     part = dest.with_name(f".{dest.name}.{os.getpid()}.part")
     with writing(dest, error=DataError):
         dest.parent.mkdir(parents=True, exist_ok=True)
@@ -222,6 +220,18 @@ def write(
             part.rename(dest)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def expect_new_folder(folder: str | os.PathLike[str]) -> Path:
+    """The absolute path of a folder that is not there, or empty.
+
+    Raises:
+        DataError: there is something.
+    """
+    dest = _absolute(folder)
+    if dest.is_symlink() or (dest.exists() and not (dest.is_dir() and not any(dest.iterdir()))):
+        raise DataError(f"{dest} is there already. Expected a new or an empty folder.")
+    return dest
 
 
 def split_address(address: str | os.PathLike[str]) -> tuple[Path, list[str | None]]:

@@ -186,12 +186,11 @@ def write(
             if record.ignored.any():
                 columns["ignored"] = record.ignored.astype(np.int32).tolist()
             columns |= _attributes(record.flags, taken=tuple(columns))
-            scene = scene_of(record.path)
             write_boxes(
                 place / f"{Path(name).stem}.gpkg",
                 record.boxes,
                 columns,
-                georeference=scene.georeference,
+                georeference=scene_of(place / name).georeference,
             )
     write_class_file(folder, data.classes)
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ImageMode = Literal["copy", "link"]
-"""Whether images are copied, or symbolic links to them are made."""
+ImageMode = Literal["copy", "link", "hard_link"]
+"""Whether images are copied, symbolic links to them are made, or hard ones where that is possible:
+the same files under another name."""
 
 Splits = dict[str, list[int]]
 """The indices of the images of each split."""
@@ -94,8 +95,8 @@ def place_images(
         ImageError: an image does not exist or can't be copied.
         DataError: the mode is unknown.
     """
-    if images not in ("copy", "link"):
-        raise DataError(f'images is {images!r}. Expected "copy" or "link".')
+    if images not in ("copy", "link", "hard_link"):
+        raise DataError(f'images is {images!r}. Expected "copy", "link" or "hard_link".')
     from foveal.data.images.encoding import write_page
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,6 +109,8 @@ def place_images(
         try:
             if images == "copy":
                 shutil.copyfile(record.path, folder / name)
+            elif images == "hard_link":
+                _share(record.path, folder / name)
             else:
                 (folder / name).symlink_to(record.path.resolve())
         except OSError as error:
@@ -115,6 +118,14 @@ def place_images(
                 f"{record.path}: can't {images} the image to {folder / name}: "
                 f"{error.strerror or error}."
             ) from error
+
+
+def _share(path: Path, other: Path) -> None:
+    """Give a file a second name, or copy it where the file system has none."""
+    try:
+        other.hardlink_to(path)
+    except OSError:
+        shutil.copyfile(path, other)
 
 
 def expect_sizes(records: Iterable[Record]) -> None:

@@ -166,6 +166,15 @@ class Raster:
         assert 0 <= top < bottom <= self.height, (top, bottom, self.height)
         return self._window(left, top, right, bottom, None)
 
+    def read_stored(self, left: int, top: int, right: int, bottom: int) -> StoredValues:
+        """The values of a window as the file stores them, deep ones too; see `read`.
+
+        Raises:
+            ImageError: the file can't be read there.
+        """
+        with self._lock:
+            return self._source_now().read(left, top, right, bottom, None)
+
     def overview(self, max_side: int) -> RasterWindow:
         """The whole raster, shrunk until its longer side has at most so many pixels.
 
