@@ -88,7 +88,8 @@ class TileWriter:
             ImageError: the image can't be read there.
             FovealError: the file can't be written.
         """
-        values, valid = self._raster.read_stored(left, top, right, bottom)
+        stored = self._raster.read_stored(left, top, right, bottom)
+        values, valid = stored.values, stored.valid
         if valid is not None and not valid.any() and not even_empty:
             return False
         if self._dataset is not None:
