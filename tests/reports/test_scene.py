@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foveal.data.images.rasters import raster_of
 from foveal.geometry.georeference import Georeference
-from foveal.reports.scene import SceneFacts, write_scene_report
+from foveal.inference.tiling import Tiling
+from foveal.reports.scene import SceneFacts, make_scene_facts, write_scene_report
 from foveal.structures import Detections
 
 UTM = Georeference("EPSG:32617", (0.5, 0, 404000, 0, -0.5, 3285000))
@@ -48,7 +50,7 @@ def test_one_scene_on_the_map(tmp_path: Path) -> None:
         picture,
         windows=48,
         skipped=3,
-        tile=640,
+        tile=(640, 640),
         overlap=64,
         scale=2,
         seconds=150,
@@ -134,3 +136,17 @@ def test_a_system_without_a_name(tmp_path: Path) -> None:
     text = write(tmp_path / "report.html", SceneFacts("a.tif", found(3, georeference=local)))
     assert "a coordinate reference system without a name, 49.9 cm a pixel" in text
     assert "PROJCRS" not in text
+
+
+@pytest.mark.usefixtures("empty_charts")
+def test_facts_come_from_the_raster_and_its_tiling(tmp_path: Path) -> None:
+    raster = raster_of(np.full((300, 400, 3), 90, np.uint8))
+    raster.georeference = UTM
+    tiling = Tiling((256, 384), overlap=64, scale=1.5)
+    facts = make_scene_facts(raster, found(4, size=(400, 300)), tiling, windows=6)
+    assert facts.detections.georeference == UTM
+    assert facts.picture is not None
+    assert facts.picture.shape == (300, 400, 3)
+    text = write(tmp_path / "report.html", facts)
+    assert "What was found in the image" in text
+    assert "6 of 384 x 256 px, overlap 64" in text

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from foveal.data.images.georeferencing import ground_resolution
 from foveal.errors import MissingExtraError
+from foveal.outputs.scene_pictures import draw_scene
 from foveal.reports.html import write_report
 from foveal.reports.parts import (
     Chart,
@@ -28,10 +30,10 @@ from foveal.visualization import charts
 from foveal.visualization.density import draw_density, measure_density
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
+    from foveal.data.images.rasters import Raster
+    from foveal.inference.tiling import Tiling
     from foveal.structures import Detections
 
 REPORT = "report.html"
@@ -55,7 +57,7 @@ class SceneFacts:
             `foveal.outputs.scene_pictures.draw_scene` draws it; None shows none.
         windows: that the network looked at; None where it is not known.
         skipped: windows that hold no data.
-        tile: the windows' side, input pixels; None where the scene was looked at as a whole.
+        tile: (height, width) of a window, input pixels; None where the scene was looked at whole.
         overlap: of neighboring windows, input pixels.
         scale: input pixels for one of the scene; None where it is not known.
         seconds: that it took; None where it is not known.
@@ -67,7 +69,7 @@ class SceneFacts:
     picture: NDArray[np.uint8] | None = None
     windows: int | None = None
     skipped: int = 0
-    tile: int | None = None
+    tile: tuple[int, int] | None = None
     overlap: int | None = None
     scale: float | None = None
     seconds: float | None = None
@@ -89,6 +91,49 @@ class SceneFacts:
         """The coordinate reference system in words; nothing where there is none."""
         where = self.detections.georeference
         return "" if where is None else _system_in_words(where.crs)
+
+
+def make_scene_facts(
+    raster: Raster,
+    detections: Detections,
+    tiling: Tiling | None = None,
+    *,
+    windows: int | None = None,
+    skipped: int = 0,
+    seconds: float | None = None,
+) -> SceneFacts:
+    """What a report says of a scene; draws its picture.
+
+    Args:
+        raster: the scene, open.
+        detections: boxes in the scene's pixels, best first.
+        tiling: how it was cut into windows; None: it was looked at whole.
+        windows: that the network looked at; None where it is not known.
+        skipped: windows that hold no data.
+        seconds: that it took; None where it is not known.
+
+    Raises:
+        ImageError: the scene can't be read.
+    """
+    found = replace(
+        detections,
+        width=raster.width,
+        height=raster.height,
+        georeference=detections.georeference or raster.georeference,
+    )
+    picture = draw_scene(raster, found)
+    return SceneFacts(
+        Path(raster.name).name,
+        found,
+        picture,
+        windows=windows,
+        skipped=skipped,
+        tile=None if tiling is None else tiling.size,
+        overlap=None if tiling is None else tiling.overlap,
+        scale=None if tiling is None else tiling.scale,
+        seconds=seconds,
+        notes=tuple(note.rstrip(".") for note in raster.notes),
+    )
 
 
 def write_scene_report(
@@ -438,7 +483,8 @@ def _windows(scene: SceneFacts) -> str:
         return UNDEFINED
     text = f"{scene.windows:,}"
     if scene.tile is not None:
-        text += f" of {scene.tile:,} px"
+        height, width = scene.tile
+        text += f" of {width:,} px" if width == height else f" of {width:,} x {height:,} px"
     if scene.overlap is not None:
         text += f", overlap {scene.overlap:,}"
     return f"{text}; {scene.skipped:,} without data" if scene.skipped else text
