@@ -125,10 +125,28 @@ def test_thousands_of_files_are_not_open_at_once(
 
 def test_the_range_of_deep_values_is_looked_for_where_files_lie(tmp_path: Path) -> None:
     dark, light = np.full((1, 8, 8), 100, np.uint16), np.full((1, 8, 8), 4000, np.uint16)
-    paths = [write(tmp_path / "a.tif", dark), write(tmp_path / "b.tif", light, 3000, 3000)]
+    paths = [write(tmp_path / "a.tif", dark), write(tmp_path / "b.tif", light, 300, 300)]
     with open_mosaic(paths, PixelRange(1)) as raster:
         assert raster.pixel_range.deep == (0, 4095)
         assert any("values from 100 to 4,000" in note for note in raster.notes)
+
+
+def test_gaps_are_known_without_reading(tmp_path: Path) -> None:
+    paths = [write(tmp_path / "a.tif", scene()), write(tmp_path / "b.tif", scene(), 200, 100)]
+    with open_mosaic(paths) as raster:
+        assert raster.is_empty(121, 0, 199, 180)
+        assert not raster.is_empty(0, 0, 10, 10)
+        assert not raster.is_empty(190, 90, 210, 110)
+        overview = raster.overview(32)
+        assert overview.valid is not None
+        assert overview.valid[0, 0]
+        assert not overview.valid[0, -1]
+
+
+def test_files_on_two_continents_are_no_mosaic(tmp_path: Path) -> None:
+    paths = [write(tmp_path / "a.tif", scene()), write(tmp_path / "b.tif", scene(), 90_000, 90_000)]
+    with pytest.raises(ImageError, match=r"b?\.tif and 1 other file lie far apart.*--mosaic"):
+        open_mosaic(paths)
 
 
 def test_what_is_no_mosaic_is_refused(tmp_path: Path) -> None:

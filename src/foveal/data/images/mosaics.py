@@ -39,6 +39,9 @@ _OPEN = 32
 _SAME = 0.1
 """Pixels by which a file's may be off those of the first and still count as the same."""
 
+_WIDEST = 10_000
+"""Times that the rectangle around all files may be as large as they are."""
+
 _BORDER = 21
 """Points along each side of a file whose place in another system is looked for."""
 
@@ -228,6 +231,7 @@ def _plan(headers: Sequence[_Header], pixel_range: PixelRange) -> _Plan:
     to = first.georeference.straight()
     placed = [_place(header, to) for header in headers]
     boxes = np.array([box for box, _ in placed], np.int64)
+    _expect_neighbors(boxes, headers)
     left, top = (int(side) for side in boxes[:, :2].min(axis=0))
     resampled = [header.path for header, (_, grid) in zip(headers, placed, strict=True) if grid]
     notes: tuple[str, ...] = ()
@@ -248,6 +252,20 @@ def _plan(headers: Sequence[_Header], pixel_range: PixelRange) -> _Plan:
         bits,
         notes,
     )
+
+
+def _expect_neighbors(boxes: NDArray[np.int64], headers: Sequence[_Header]) -> None:
+    """Refuse files that lie so far apart that a mosaic would be nearly all gap."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
+    width, height = (boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0)).astype(np.float64)
+    share = width * height / sides.prod(axis=1).sum()
+    if share > _WIDEST:
+        raise ImageError(
+            f"{headers[0].path} and {counted(len(headers) - 1, 'other file')} lie far apart: the "
+            f"rectangle around them is {share:,.0f} times as large as they are. Expected images "
+            "that lie side by side. Look at each by itself, without --mosaic (in Python "
+            "open_raster)."
+        )
 
 
 def _place(header: _Header, to: Georeference) -> tuple[tuple[int, int, int, int], Grid | None]:

@@ -13,6 +13,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -71,6 +72,7 @@ _SAMPLES, _SAMPLE_SIDE = 100, 512
 """Windows that tell the range of deep values, and about the root of the pixels of one."""
 _LONGEST_SEARCH = 2_000
 """Windows that are looked at where most hold no data."""
+_GOLDEN = 0.618_033_988_75
 _SAMPLED_PIXELS = 100_000
 """About so many tell how the values are spread for display."""
 
@@ -174,6 +176,11 @@ class Raster:
         """
         with self._lock:
             return self._source_now().read(left, top, right, bottom, None)
+
+    def is_empty(self, left: int, top: int, right: int, bottom: int) -> bool:
+        """Whether a window lies between the files of a mosaic: nothing need be read to know it."""
+        with self._lock:
+            return not lies_in(self._source_now().boxes, left, top, right, bottom).any()
 
     def overview(self, max_side: int) -> RasterWindow:
         """The whole raster, shrunk until its longer side has at most so many pixels.
@@ -285,6 +292,9 @@ class Raster:
         for first in range(0, height, step):
             last = min(height, first + step)
             top, bottom = first * self.height // height, -(-last * self.height // height)
+            if self.is_empty(0, top, self.width, bottom):
+                valid[first:last] = False
+                continue
             window = self.read(0, top, self.width, bottom)
             size = width, last - first
             shrunk = cv2.resize(window.pixels, size, interpolation=cv2.INTER_AREA)
@@ -322,18 +332,30 @@ class Raster:
     def _samples(self) -> Iterator[StoredValues]:
         """Windows spread evenly over the raster."""
         source = self._source_now()
+        with_data = 0
+        for left, top, right, bottom in islice(self._sample_windows(), _LONGEST_SEARCH):
+            sample = source.read(left, top, right, bottom)
+            yield sample
+            with_data += sample.valid is None or bool(sample.valid.any())
+            if with_data == _SAMPLES:
+                return
+
+    def _sample_windows(self) -> Iterator[tuple[int, int, int, int]]:
+        """Windows inside the boxes in which files lie, the first of them spread over all."""
         width, height, columns, count = self._sampling()
-        looked = with_data = 0
-        for index in _spread(count):
-            top, left = index // columns * height, index % columns * width
-            right, bottom = min(left + width, self.width), min(top + height, self.height)
-            if lies_in(source.boxes, left, top, right, bottom).any():
-                sample = source.read(left, top, right, bottom)
-                yield sample
-                looked += 1
-                with_data += sample.valid is None or bool(sample.valid.any())
-                if with_data == _SAMPLES or looked == _LONGEST_SEARCH:
-                    return
+        boxes = np.minimum(self._source_now().boxes, (*[self.width, self.height] * 2,))
+        if len(boxes) == 1:
+            for index in _spread(count):
+                top, left = index // columns * height, index % columns * width
+                yield left, top, min(left + width, self.width), min(top + height, self.height)
+            return
+        for index in range(_LONGEST_SEARCH):
+            # Another place in each box, whenever its turn comes: fractions of the golden ratio.
+            number = index * len(boxes) // _SAMPLES if len(boxes) > _SAMPLES else index
+            x1, y1, x2, y2 = boxes[number % len(boxes)].tolist()
+            left = x1 + int(_GOLDEN * index % 1 * max(1, x2 - x1 - width + 1))
+            top = y1 + int(_GOLDEN**2 * index % 1 * max(1, y2 - y1 - height + 1))
+            yield left, top, min(left + width, x2), min(top + height, y2)
 
     def _sampling(self) -> tuple[int, int, int, int]:
         """Width and height of windows that are looked at, how many lie side by side, and all."""
@@ -345,7 +367,8 @@ class Raster:
 
     def _sampled(self) -> int:
         """How many windows are looked at."""
-        return min(_SAMPLES, self._sampling()[3])
+        several = len(self._source_now().boxes) > 1
+        return _SAMPLES if several else min(_SAMPLES, self._sampling()[3])
 
 
 def _spread(count: int) -> Iterator[int]:
