@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from foveal.checkpoints.model_file import LoadedModel
     from foveal.checkpoints.starting import Start
     from foveal.data.images.inputs import ImageLike
+    from foveal.data.images.rasters import Raster
     from foveal.data.loading.batches import BadImages
     from foveal.evaluation.results import Evaluation
     from foveal.inference.predictor import Predictor
@@ -453,6 +454,8 @@ class Detector:
     def detect(self, image: ImageLike, *, score_threshold: float | None = None) -> Detections:
         """Find objects in one image: a path, a PIL image, an array [H, W, C], a tensor [C, H, W].
 
+        An image that would be shrunk too far is looked at in windows, as by `detect_scene`.
+
         Args:
             image: see above; values as `foveal.data.images.inputs.to_pixels` says.
             score_threshold: the least score of a detection; None takes the card's.
@@ -486,6 +489,66 @@ class Detector:
         )
         if capped:
             logger.warning("%s", capped)
+        return detections
+
+    def detect_scene(
+        self,
+        scene: ImageLike | Sequence[Path | str],
+        *,
+        tile: int | None = None,
+        overlap: int | None = None,
+        scale: float | None = None,
+        whole: bool = False,
+        score_threshold: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Detections:
+        """Find objects in an image of any size, window by window, in constant memory.
+
+        What is found equals what one look at all of it would find, up to what the network sees of
+        the surroundings of a window; see `foveal.inference.scenes`.
+
+        Args:
+            scene: a file such as a GeoTIFF or a large JPEG, or what `detect` takes; several files,
+                or a folder of them, that lie side by side on the map are looked at as one.
+            tile: the side of the windows in input pixels; None takes what computes least.
+            overlap: input pixels that windows share at least; None takes what the largest objects
+                of the training need.
+            scale: input pixels that a pixel of the scene becomes; None takes the training's ground
+                resolution where the model and the scene both have one, else the training's scale,
+                else 1.
+            whole: look once more at the whole scene, shrunk, for objects that no window shows
+                whole.
+            score_threshold: the least score of a detection; None takes the card's.
+            progress: is told (windows done, windows).
+
+        Returns:
+            Boxes in the scene's pixels, best first, with its place on the map where it has one.
+            What should be known of them, such as boxes that may be cut, is logged.
+
+        Raises:
+            ImageError: the scene can't be read.
+            MissingExtraError: what reads it is not installed.
+            SettingsError: a tile, overlap or scale that can't be.
+        """
+        from foveal.data.images.mosaics import open_mosaic
+        from foveal.data.images.rasters import raster_of
+        from foveal.inference.scenes import SceneDetector, describe_summaries
+
+        predictor = replace(
+            self._open("auto", "auto").predictor(score_threshold=score_threshold),
+            tile="auto" if tile is None else tile,
+            overlap=overlap,
+            tile_scale=scale,
+        )
+        several = isinstance(scene, list | tuple) or (
+            isinstance(scene, str | Path) and Path(scene).is_dir()
+        )
+        opening: Callable[..., Raster] = open_mosaic if several else raster_of
+        with opening(scene, predictor.pixel_range) as raster:
+            detector = SceneDetector(predictor, predictor.scene_tiling(raster), whole)
+            detections, summary = detector.look(raster, progress)
+        for line in describe_summaries([summary]):
+            logger.warning("%s", line)
         return detections
 
     def predictor(

@@ -64,6 +64,7 @@ class ArrayRaster:
     block: tuple[int, int] = (1, 1)
     reads: list[tuple[int, int, int, int]] = field(default_factory=list)
     fails_at: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:

@@ -321,6 +321,9 @@ def test_the_size_and_off_can_be_set():
     assert tiling is not None
     assert (tiling.size, tiling.overlap) == ((640, 640), 64)
     assert replace(predictor, tile=640).tiling_for(640, 640) is None
+    small = replace(predictor, tile_scale=2.0).tiling_for(200, 100)  # what is asked for is done
+    assert small is not None
+    assert (small.scales, small.grid(200, 100)) == ((2, 2), (1, 1))
     for options in ({"tile": "some"}, {"tile_scale": 0.0}):
         with pytest.raises(SettingsError):
             replace(predictor, **options)
@@ -386,3 +389,60 @@ def test_the_observer_is_given_windows_with_their_placements():
     places = {(item.origin.placement.offset_x, item.origin.placement.offset_y) for item in windows}
     assert (0, 0) in places
     assert len(places) == len({item.tile for item in windows}) == len(windows) == 6
+
+
+# Through the detector, with a trained model ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cells(shared):
+    """A trained detector, and a scene laid of real images of blood cells."""
+    from PIL import Image
+
+    from foveal.detector import Detector
+
+    paths = sorted((shared / "data" / "bccd").rglob("*.jpg"))[:4]
+    model = shared / "models" / "bccd_light_format1.safetensors"
+    if len(paths) < 4 or not model.is_file():
+        pytest.skip("needs bccd's images and the model trained on them")
+    images = [np.asarray(Image.open(path).convert("RGB").resize((640, 480))) for path in paths]
+    scene = np.concatenate([np.concatenate(images[:2], 1), np.concatenate(images[2:], 1)])
+    return Detector.load(model), np.ascontiguousarray(scene[:896, :896])
+
+
+def test_tiles_find_what_one_pass_over_the_whole_finds(cells):
+    """The law with a trained network: what differs is what it sees at the borders of tiles.
+
+    Cells of up to 250 pixels; a tile of 640 shares 384 with the next and owns 256 or 448.
+    """
+    from foveal.geometry.arrays import iou
+
+    detector, scene = cells
+    one = detector.detect_scene(scene, tile=896, overlap=0, scale=1.0)
+    tiled = detector.detect_scene(scene, tile=640, overlap=300, scale=1.0)
+    assert len(one) > 40
+    same = iou(one.boxes[:, None], tiled.boxes) * (one.labels[:, None] == tiled.labels)
+    best = same.max(axis=1)
+    # A score near the threshold decides whether a box is there: a few may come or go.
+    assert (best > 0.5).mean() >= 0.93
+    assert (same.max(axis=0) > 0.5).mean() >= 0.93
+    assert np.median(best) > 0.98
+    again = iou(tiled.boxes[:, None], tiled.boxes) * (tiled.labels[:, None] == tiled.labels)
+    np.fill_diagonal(again, 0)
+    assert again.max() <= 0.5 + 1e-6  # as after one NMS
+
+
+def test_a_detector_tells_of_a_scene(cells, caplog, tmp_path):
+    from PIL import Image
+
+    detector, scene = cells
+    path = tmp_path / "smear.png"
+    Image.fromarray(scene[:300, :400]).save(path)
+    told = []
+    found = detector.detect_scene(
+        path, tile=128, overlap=0, progress=lambda done, total: told.append((done, total))
+    )
+    assert (found.path, found.width, found.height) == (path, 400, 300)
+    assert told[-1] == (12, 12)
+    assert found.boxes.max() <= 400
+    assert "may show a part of an object only" in caplog.text

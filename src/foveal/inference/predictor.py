@@ -253,7 +253,8 @@ class Predictor:
         - with preparation "windows": where the image at its scale exceeds the window;
         - else where the preparation would shrink it to less than half of the scale that training
           had, as the card says;
-        - where the card says nothing: where it exceeds four times the longer input side.
+        - where the card says nothing: where it exceeds four times the longer input side;
+        - always where `tile_scale` says at which scale to look.
 
         The scale in windows is `tile_scale`; else, where the card and the image both know it, that
         of the training's ground resolution; else the training's scale; else 1.
@@ -270,6 +271,9 @@ class Predictor:
         scale, why = self._scene_scale(width, height, georeference)
         if not self._needs_windows(width, height, scale):
             return None
+        return self._tiling(width, height, scale, why)
+
+    def _tiling(self, width: int, height: int, scale: float, why: str) -> Tiling:
         taken, largest_view = self.runtime.sizes, max(1.0, *self.scales)
         multiple = math.lcm(taken.multiple, self.preparation.multiple)
         size: tuple[int, int] | int | None = None
@@ -327,13 +331,13 @@ class Predictor:
         preparation = self.preparation
         longest = max(width, height) * scale
         window = preparation.longer if preparation.mode == "keep" else preparation.shorter
+        if self.tile_scale is not None:
+            return True
         if isinstance(self.tile, int):
             return longest > self.tile
         if preparation.mode == "windows":
             other = abs(scale / preparation.scale - 1) > _SAME_SCALE
             return other or round(longest) > preparation.shorter
-        if self.tile_scale is not None:
-            return longest > window
         if self.card.scale or scale != 1:
             return preparation.placement_for(width, height).scale_x < _TOO_SMALL * scale
         return max(width, height) > _TOO_LARGE * window
@@ -403,6 +407,10 @@ class Predictor:
         tiling = self.tiling_for(width, height, raster.georeference)
         if tiling is not None:
             return tiling
+        if isinstance(self.tile, int):
+            return self._tiling(
+                width, height, *self._scene_scale(width, height, raster.georeference)
+            )
         taken = self.runtime.sizes
         size = (taken.height, taken.width) if taken.height and taken.width else None
         size = size or self.preparation.size_for(width, height)

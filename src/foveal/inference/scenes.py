@@ -13,7 +13,7 @@ computes those before.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -204,6 +204,7 @@ class SceneDetector:
             skipped=merged.skipped,
             limit=self._times() * self.predictor.max_detections,
             whole=self.whole,
+            notes=raster.notes,
         )
 
     def _merged(self, raster: Raster, bands: Sequence[BandDetections]) -> BandDetections:
@@ -419,6 +420,7 @@ class SceneSummary:
         looked, skipped: windows that were looked at, and that hold no data.
         limit: detections that a window may have.
         whole: whether the whole scene was looked at too.
+        notes: what is to be told of the file, see `foveal.data.images.rasters.Raster`.
     """
 
     name: str
@@ -430,6 +432,7 @@ class SceneSummary:
     skipped: int
     limit: int
     whole: bool
+    notes: tuple[str, ...] = ()
 
 
 def describe_summaries(summaries: Sequence[SceneSummary]) -> tuple[str, ...]:
@@ -439,12 +442,17 @@ def describe_summaries(summaries: Sequence[SceneSummary]) -> tuple[str, ...]:
         summaries: of one or more scenes.
     """
     said = []
+    noted = Counter(note for each in summaries for note in each.notes)
+    for note, count in noted.items():
+        first_noted = next(each.name for each in summaries if note in each.notes)
+        others = f" ({count - 1:,} more like it)" if count > 1 else ""
+        said.append(f"{first_noted}{others}: {note}.")
     cut = [each for each in summaries if each.first_cut is not None]
     if cut:
         first = cut[0]
         x, y = first.first_cut or (0, 0)
         width, height = first.largest_whole
-        more = "" if first.whole else ", or with --whole (whole=True)"
+        more = "" if first.whole else ", or with --whole (in Python whole=True)"
         said.append(
             f"{counted(sum(each.cut for each in cut), 'box')} of {counted(len(cut), 'scene')} may "
             f"show a part of an object only, the first at {x:,.0f}, {y:,.0f} of {first.name}: "
