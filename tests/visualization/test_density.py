@@ -22,9 +22,9 @@ def words(svg: str) -> list[str]:
 
 
 def test_each_object_is_counted_where_its_center_lies() -> None:
-    density = measure_density(found((50, 50), (99, 99), (101, 50), (3999, 1999)))
-    assert (density.side, density.unit, density.size) == (100, "px", (4000, 2000))
-    assert density.counts.shape == (20, 40)
+    density = measure_density(found((50, 50), (499, 499), (501, 50), (3999, 1999)))
+    assert (density.side, density.unit, density.size) == (500, "px", (4000, 2000))
+    assert density.counts.shape == (4, 8)
     assert density.counts[0, :2].tolist() == [2, 1]
     assert density.counts[-1, -1] == 1
     assert density.counts.sum() == 4
@@ -32,7 +32,7 @@ def test_each_object_is_counted_where_its_center_lies() -> None:
 
 @pytest.mark.parametrize(
     ("meters", "side", "unit", "width"),
-    [(None, 100, "px", 4000), (0.1, 10, "m", 400), (0.018, 2, "m", 72), (10, 1, "km", 40)],
+    [(None, 500, "px", 4000), (0.1, 50, "m", 400), (0.018, 10, "m", 72), (10, 5, "km", 40)],
 )
 def test_squares_have_a_round_length(
     meters: float | None, side: float, unit: str, width: float
@@ -42,6 +42,12 @@ def test_squares_have_a_round_length(
     assert density.unit == unit
     assert density.size[0] == pytest.approx(width)
     assert density.counts.sum() == 1
+
+
+def test_more_objects_are_counted_in_smaller_squares() -> None:
+    many = found(*np.random.default_rng(0).uniform(0, 2000, (2000, 2)).tolist())
+    assert measure_density(many).side == 100
+    assert measure_density(many[:100]).side == 500
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (0, 0)])

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from foveal.structures import Detections
 
-_CELLS = 40
-"""About so many squares lie along the longer side of a scene."""
+_FEWEST, _MOST = 8, 40
+"""So many squares lie along the longer side of a scene at least and at most."""
 _LEVELS = 6
 
 
@@ -40,7 +40,7 @@ class Density:
 
 
 def measure_density(detections: Detections, *, meters: float | None = None) -> Density:
-    """Count the objects in squares of a round length.
+    """Count the objects in squares of a round length: of fewer objects in larger squares.
 
     Args:
         detections: boxes in the scene's pixels, with the scene's size.
@@ -50,7 +50,8 @@ def measure_density(detections: Detections, *, meters: float | None = None) -> D
     unit, length = "px", 1.0
     if meters is not None:
         unit, length = ("km", meters / 1000) if meters * size.max() >= 3000 else ("m", meters)
-    side = _round_length(float(size.max()) * length / _CELLS)
+    cells_across = float(np.clip(np.sqrt(len(detections)), _FEWEST, _MOST))
+    side = _round_length(float(size.max()) * length / cells_across)
     if unit == "px":
         side = max(1.0, side)
     pixels = side / length
