@@ -171,7 +171,9 @@ def test_without_georeference_it_is_said_what_to_do(tmp_path, utm):
 
 def test_an_unknown_crs_is_named(tmp_path):
     place = Georeference("EPSG:999999", TRANSFORMS["plain"])
-    with pytest.raises(FovealError, match=r"a\.gpkg: .*scene\.tif is unknown to PROJ.*gdal_edit"):
+    with pytest.raises(
+        FovealError, match=r"a\.gpkg: .*scene\.tif is unknown to PROJ.*rio edit-info"
+    ):
         write_geopackage(tmp_path / "a.gpkg", [found_on_map(tmp_path, place, BOXES)])
     assert not list(tmp_path.iterdir())
 

@@ -91,8 +91,8 @@ def write_geopackage(path: Path, detections: Sequence[Detections]) -> tuple[str,
     except pyogrio.errors.CRSError as cause:
         raise FovealError(
             f"{path}: the coordinate reference system of {detections[0].path or 'an image'} is "
-            f"unknown to PROJ ({str(cause)[:200]}). Expected one such as EPSG:32617: gdal_edit "
-            "-a_srs EPSG:NUMBER IMAGE gives the image another."
+            f"unknown to PROJ ({str(cause)[:200]}). Expected one such as EPSG:32617: rio "
+            "edit-info --crs EPSG:NUMBER IMAGE gives the image another."
         ) from None
     except (RuntimeError, sqlite3.Error) as cause:  # which is how GDAL says that a disk is full too
         reason = OSError(f"GDAL says: {why_unwritable(cause)[:120]}. Is the disk full?")

@@ -61,6 +61,6 @@ def check_georeferenced(path: Path, detections: Sequence[Detections]) -> None:
     raise DataError(
         f"{path}: {which} no georeference, so their pixels have no place on a map, and a map file "
         "of pixels would be shown at the wrong place. Write a .csv or a .json (COCO) file, which "
-        "hold pixels; or give the image its place: gdal_edit -a_srs EPSG:NUMBER -a_ullr LEFT TOP "
-        "RIGHT BOTTOM IMAGE."
+        "hold pixels; or give a TIFF its place: rio edit-info --crs EPSG:NUMBER --transform "
+        "'[10, 0, LEFT, 0, -10, TOP]' IMAGE, here for pixels of 10 m."
     )
