@@ -18,16 +18,19 @@ class Worker:
     broken: tuple[BandTask, ...] = ()
     deadly: tuple[BandTask, ...] = ()
 
-    def detect(self, scene: int, band: int) -> dict[str, np.ndarray]:
-        if BandTask(scene, band) in self.broken:
-            raise ImageError(f"scene {scene} can't be read at band {band}")
-        if BandTask(scene, band) in self.deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return {
-            "boxes": np.full((band, 4), 10.0 * scene + band, np.float32),
-            "process": np.array(os.getpid()),
-            "threads": np.array(self.threads or 0),
-        }
+    def detect(self, scene, bands, progress=None):
+        for band in bands:
+            if BandTask(scene, band) in self.broken:
+                raise ImageError(f"scene {scene} can't be read at band {band}")
+            if BandTask(scene, band) in self.deadly:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if progress is not None:
+                progress(3)
+            yield {
+                "boxes": np.full((band, 4), 10.0 * scene + band, np.float32),
+                "process": np.array(os.getpid()),
+                "threads": np.array(self.threads or 0),
+            }
 
 
 @dataclass(frozen=True)

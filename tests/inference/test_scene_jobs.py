@@ -23,8 +23,10 @@ def by_task(outcomes: list[BandOutcome]) -> dict[BandTask, np.ndarray]:
 
 
 def test_two_processes_find_what_one_finds():
-    one = list(detect_one_by_one(Worker(None), TASKS))
+    windows: list[int] = []
+    one = list(detect_one_by_one(Worker(None), TASKS, windows.append))
     assert [each.task for each in one] == TASKS
+    assert sum(windows) == 3 * len(TASKS)
     two = list(detect_in_processes(Job(), TASKS, jobs=2))
     assert len(two) == len(TASKS)
     found = by_task(two)

@@ -10,23 +10,59 @@ import typer
 
 from foveal.cli.band_range import BandRange, with_band_range
 from foveal.cli.console import say
+from foveal.cli.predict_results import (
+    TABLES,
+    FullPictures,
+    To,
+    draw_scene,
+    find_places,
+    map_files,
+    parse_kinds,
+    tables,
+    write_results,
+)
+from foveal.cli.predict_scenes import (
+    SceneRun,
+    describe_scenes,
+    detect_scenes,
+    find_scenes,
+    origin_of,
+    plan_mosaic,
+)
 from foveal.cli.progress import progress_bar
+from foveal.cli.scene_options import (
+    Jobs,
+    Mosaic,
+    Overlap,
+    RayAddress,
+    Resume,
+    Scale,
+    Tile,
+    Whole,
+    parse_scale,
+    parse_tile,
+)
 from foveal.errors import MissingExtraError, SettingsError
 from foveal.files import writing
 from foveal.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from foveal.cli.predict_results import PlacedImage
     from foveal.data.images.missing import MissingExtras
     from foveal.errors import ImageError
     from foveal.inference.image_paths import ImageFile
+    from foveal.inference.opening import Opened
     from foveal.inference.predictor import Predictor
+    from foveal.inference.scene_plan import PlannedScene
+    from foveal.inference.scene_work import SceneWork
     from foveal.structures import Detections
 
 Precision = Literal["auto", "float32", "bf16"]
 
 _ANOTHER = "Choose another --out."
 _PICTURES = "pictures"
-_TABLES = ("detections.json", "detections.csv", "counts.csv")
 
 
 def predict(
@@ -105,12 +141,22 @@ def predict(
     ] = "all",
     band_range: BandRange = None,
     pictures: Annotated[bool, typer.Option(help="Draw what was found.")] = True,
+    full_pictures: FullPictures = False,
+    to: To = None,
     overwrite: Annotated[
         bool,
         typer.Option(
             "--overwrite", help="Remove what an earlier run wrote into --out, and write anew."
         ),
     ] = False,
+    tile: Tile = "auto",
+    overlap: Overlap = None,
+    scale: Scale = "auto",
+    whole: Whole = False,
+    mosaic: Mosaic = False,
+    resume: Resume = False,
+    jobs: Jobs = None,
+    ray: RayAddress = None,
 ) -> None:
     """Find objects in images: pictures, detections.json (COCO), detections.csv and counts.csv.
 
@@ -118,70 +164,112 @@ def predict(
     earlier run's results is refused without --overwrite, so that results are never mixed.
     """
     from foveal.data.images.missing import MissingExtras
-    from foveal.inference.explain import explain_nothing
     from foveal.inference.image_paths import find_images, open_stacks
-    from foveal.outputs.capped import describe_capped
+    from foveal.inference.scene_work import FINISHED, SceneWork
     from foveal.outputs.result_folder import ResultFolder
 
+    wanted, length = parse_tile(tile), parse_scale(scale)
+    kinds = parse_kinds(to)
     found, stacks = open_stacks(find_images(images, leave_out=out), _parse_page(page))
     files = found.images
     for line in (found.describe_passed_over(), stacks):
         if line:
             say(line)
-    results = ResultFolder(out, "predict", _TABLES)
-    drawn = [f"{_PICTURES}/{file.picture.as_posix()}" for file in files] if pictures else []
-    results.check(overwrite=overwrite, more=drawn, inputs=[file.path for file in files])
+    results, work = ResultFolder(out, "predict", TABLES), SceneWork(out)
+    named = [Path("mosaic.jpg")] if mosaic else [file.picture for file in files]
+    drawn = [f"{_PICTURES}/{name.as_posix()}" for name in named] if pictures else []
+    full = [str(Path(name).with_suffix(".tif")) for name in drawn] if full_pictures else []
+    places = find_places(files)
+    maps = map_files(kinds, places, files)
+    inputs = [file.path for file in files]
+    work.check(resume=resume, overwrite=overwrite)
+    goes_on = resume and (work.is_begun or work.has_finished)
+    results.check(overwrite=overwrite or goes_on, more=[*drawn, *full, *maps], inputs=inputs)
     with writing(out, advice=_ANOTHER):
         out.mkdir(parents=True, exist_ok=True)
-    predictor, decodes_inside = _predictor(
-        model,
-        score_threshold=score_threshold,
-        nms_iou=nms,
-        max_detections=max_detections,
-        class_agnostic=class_agnostic,
-        device=device,
+    opened = _open(model, device=device, precision=precision, score_threshold=score_threshold)
+    predictor = replace(
+        opened.predictor(
+            score_threshold=score_threshold,
+            nms_iou=nms,
+            max_detections=max_detections,
+            class_agnostic=class_agnostic,
+        ),
         batch=batch,
         flip=flip,
         scales=_parse_scales(scales),
-        precision=precision,
+        tile=wanted,
+        overlap=overlap,
+        whole=whole,
     )
     predictor = _with_depth(predictor, files, band_range)
+    if mosaic:
+        scenes = [plan_mosaic(predictor, files, length)]
+    else:
+        scenes = find_scenes(predictor, files, length)
+    for line in describe_scenes(scenes, predictor, places=None if mosaic else places):
+        say(line)
+    origin = origin_of(
+        files,
+        scenes,
+        predictor,
+        model=opened.path or model,
+        options={
+            "--scale": scale,
+            "--mosaic": mosaic,
+            "--page": page,
+            "--pictures": pictures,
+            "--full-pictures": full_pictures,
+            "--to": to or "auto",
+        },
+    )
+    if resume:
+        work.check_origin(origin)
+    if goes_on and not work.is_begun:
+        if work.is_finished(origin, [*maps, *tables(kinds)]):
+            say(f"{out}: is finished, of the same images, model and settings. Nothing is left.")
+            return
+        results.check(overwrite=False, inputs=inputs)
+    if overwrite:
+        work.discard()
+    results.begin([*drawn, *full, *maps, *([FINISHED] if scenes else [])])
+    if scenes:
+        work.begin(origin)
     missing = MissingExtras()
-    results.begin(drawn)
-    folder = out / _PICTURES if pictures else None
-    detections = _detect(predictor, files, pictures=folder, missing=missing)
+    detections = _detect_all(
+        predictor,
+        files,
+        scenes,
+        run=SceneRun(opened.path or model, device, jobs=jobs, ray=ray),
+        work=work,
+        out=out,
+        drawn=drawn,
+        full=bool(full),
+        places={} if mosaic else places,
+        mosaic=mosaic,
+        missing=missing,
+    )
     for line in missing.sentences():
         say(line, stderr=True)
-    _write(detections, out)
-    results.record([name for name in drawn if (out / name).is_file()])
-    _summarize(detections, out, pictures=pictures)
-    capped = describe_capped(
-        detections, max_detections=predictor.max_detections, decodes_inside=decodes_inside
-    )
-    if capped:
-        say(capped)
-    if detections and not any(map(len, detections)):
-        say(explain_nothing(predictor, [str(each.path) for each in detections]))
-    broken = len(files) - len(detections)
+    written = write_results(detections, out, kinds=kinds, maps=maps)
+    made = [name for name in (*drawn, *full) if (out / name).is_file()]
+    expected = 1 if mosaic else len(files)
+    broken = expected - len(detections)
+    finished = [FINISHED] if scenes and not broken else []
+    results.record([*made, *(name for name in written if name in maps), *finished])
+    if finished:
+        work.finish(origin)
+    _summarize(detections, out, written=[*([f"{_PICTURES}/"] if made else []), *written])
+    _explain(detections, predictor, scenes, decodes_inside=opened.decodes_inside)
     if broken:
-        say(f"{broken} of {counted(len(files), 'image')} can't be read: named above.", stderr=True)
+        say(f"{broken} of {counted(expected, 'image')} can't be read: named above.", stderr=True)
         raise typer.Exit(1)
 
 
-def _predictor(
-    path: Path,
-    *,
-    score_threshold: float | None,
-    nms_iou: float | None,
-    max_detections: int | None,
-    class_agnostic: bool | None,
-    device: str,
-    batch: int,
-    flip: bool,
-    scales: tuple[float, ...],
-    precision: Precision,
-) -> tuple[Predictor, bool]:
-    """What finds the objects, and whether decoding and NMS are inside the model's file."""
+def _open(
+    path: Path, *, device: str, precision: Precision, score_threshold: float | None
+) -> Opened:
+    """The model; says its score threshold where no other is asked for."""
     from foveal.inference.opening import open_model
 
     opened = open_model(path, device=device, precision=precision)
@@ -191,14 +279,7 @@ def _predictor(
         say(
             f"Score threshold {card.score_threshold:.3g}, {where} (--score-threshold sets another)."
         )
-    predictor = opened.predictor(
-        score_threshold=score_threshold,
-        nms_iou=nms_iou,
-        max_detections=max_detections,
-        class_agnostic=class_agnostic,
-    )
-    predictor = replace(predictor, batch=batch, flip=flip, scales=scales)
-    return predictor, opened.decodes_inside
+    return opened
 
 
 def _with_depth(predictor: Predictor, files: list[ImageFile], band_range: str | None) -> Predictor:
@@ -233,51 +314,107 @@ def _parse_scales(text: str) -> tuple[float, ...]:
     return scales
 
 
-def _detect(
+def _detect_all(
     predictor: Predictor,
     files: list[ImageFile],
+    scenes: list[PlannedScene],
     *,
-    pictures: Path | None,
+    run: SceneRun,
+    work: SceneWork,
+    out: Path,
+    drawn: list[str],
+    full: bool,
+    places: Mapping[int, PlacedImage],
+    mosaic: bool,
     missing: MissingExtras,
 ) -> list[Detections]:
     """What was found in each image that can be read, in the files' order; draws it too."""
+    in_windows = {scene.index for scene in scenes}
+    others = [] if mosaic else [n for n in range(len(files)) if n not in in_windows]
+    pictures = {n: out / name for n, name in enumerate(drawn)}
+    detections: dict[int, Detections] = {}
+    if others or not scenes:
+        detections = _detect(
+            replace(predictor, tile="off"), files, others, pictures=pictures, missing=missing
+        )
+    if scenes:
+        found = detect_scenes(scenes, predictor, run=run, work=work, missing=missing)
+        for number, each in found.items():
+            index = scenes[number].index
+            detections[index] = each
+            if index in pictures:
+                draw_scene(pictures[index], scenes[number], each, full=full, advice=_ANOTHER)
+    for index, each in detections.items():
+        if each.georeference is None and index in places:
+            detections[index] = replace(each, georeference=places[index].georeference)
+    return [detections[index] for index in sorted(detections)]
+
+
+def _detect(
+    predictor: Predictor,
+    files: list[ImageFile],
+    chosen: list[int],
+    *,
+    pictures: dict[int, Path],
+    missing: MissingExtras,
+) -> dict[int, Detections]:
+    """What was found in each of the chosen images that can be read; draws it too."""
     from foveal.outputs.pictures import write_picture
 
     detections: dict[int, Detections] = {}
-    with progress_bar(len(files)) as bar:
+    with progress_bar(len(chosen)) as bar:
 
-        def skip(_index: int, error: ImageError | MissingExtraError) -> None:
+        def skip(_position: int, error: ImageError | MissingExtraError) -> None:
             if isinstance(error, MissingExtraError):
                 missing.add(error)
             else:
                 bar.say(f"skipped: {error}")
             bar.advance()
 
-        paths = [file.path for file in files]
-        for each in predictor.stream(paths, keep_pixels=pictures is not None, on_error=skip):
-            detections[each.index] = each.detections
-            if pictures is not None and each.pixels is not None:
-                path = pictures / files[each.index].picture
-                write_picture(path, each.pixels, each.detections, advice=_ANOTHER)
+        paths = [files[index].path for index in chosen]
+        for each in predictor.stream(paths, keep_pixels=bool(pictures), on_error=skip):
+            index = chosen[each.index]
+            detections[index] = each.detections
+            if index in pictures and each.pixels is not None:
+                write_picture(pictures[index], each.pixels, each.detections, advice=_ANOTHER)
             bar.advance()
-    return [detections[index] for index in sorted(detections)]
+    return detections
 
 
-def _write(detections: list[Detections], out: Path) -> None:
-    from foveal.outputs.files import write_coco, write_counts, write_csv
-
-    for name, write in zip(_TABLES, (write_coco, write_csv, write_counts), strict=True):
-        write(out / name, detections)
-
-
-def _summarize(detections: list[Detections], out: Path, *, pictures: bool) -> None:
+def _summarize(detections: list[Detections], out: Path, *, written: list[str]) -> None:
     total = sum(map(len, detections))
     classes = detections[0].classes if detections else ()
     counts = {name: sum(each.counts()[name] for each in detections) for name in classes}
-    of_class = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    of_class = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
     images = counted(len(detections), "image")
-    say(f"{total} found in {images}" + (f": {of_class}." if total else "."))
-    written = list(_TABLES)
-    if pictures and detections:
-        written.insert(0, f"{_PICTURES}/")
+    say(f"{total:,} found in {images}" + (f": {of_class}." if total else "."))
     say(f"In {out}: {', '.join(written)}")
+
+
+def _explain(
+    detections: list[Detections],
+    predictor: Predictor,
+    scenes: list[PlannedScene],
+    *,
+    decodes_inside: bool,
+) -> None:
+    """Say where counts may be too low, and why nothing was found."""
+    from foveal.inference.explain import explain_nothing
+    from foveal.outputs.capped import describe_capped
+
+    large = {scene.raster.path for scene in scenes}
+    small = [each for each in detections if each.path not in large]
+    capped = describe_capped(
+        small, max_detections=predictor.max_detections, decodes_inside=decodes_inside
+    )
+    if capped:
+        say(capped)
+    if detections and not any(map(len, detections)):
+        if small:
+            whole = replace(predictor, tile="off")
+            say(explain_nothing(whole, [str(each.path) for each in small]))
+        else:
+            say(
+                f"No score reaches the threshold {predictor.score_threshold:g}. What may help: a "
+                "lower --score-threshold; a --scale at which objects are as large as in training."
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.progress import Progress, TaskID
+
+
+_WORTH_TELLING = 5.0
+"""Seconds that are left which a line names."""
+_UNITS = (("hour", 3600), ("minute", 60), ("second", 1))
 
 
 class ProgressBar:
@@ -30,10 +36,19 @@ class ProgressBar:
     ) -> None:
         self._console, self._bar, self._total, self._noun = console, bar, total, noun
         self._done = 0
+        self._begun, self._done_at_begin = time.monotonic(), 0
 
-    def advance(self) -> None:
-        """One step more is done."""
-        self.update(self._done + 1, self._total)
+    def advance(self, steps: int = 1) -> None:
+        """So many steps more are done."""
+        self.update(self._done + steps, self._total)
+
+    def begin_at(self, done: int) -> None:
+        """So many steps were done before; they do not count in the time that is left."""
+        self.update(done, self._total)
+        self._begun, self._done_at_begin = time.monotonic(), done
+        if self._bar is not None:
+            bar, task = self._bar
+            bar.reset(task, total=self._total, completed=done)
 
     def update(self, done: int, total: int) -> None:
         """So many steps are done."""
@@ -41,8 +56,20 @@ class ProgressBar:
         if self._bar is not None:
             bar, task = self._bar
             bar.update(task, completed=done, total=total)
-        elif done * 10 // total > before * 10 // total:
-            say(f"{done} of {counted(total, self._noun)}", stderr=True)
+        elif total and done * 10 // total > before * 10 // total:
+            left = self._left(done, total)
+            say(f"{done:,} of {counted(total, self._noun)}{left}", stderr=True)
+
+    def _left(self, done: int, total: int) -> str:
+        """The time that is left, in words; nothing where it is short or not known."""
+        made = done - self._done_at_begin
+        if made <= 0:
+            return ""
+        seconds = (time.monotonic() - self._begun) / made * (total - done)
+        if seconds < _WORTH_TELLING:
+            return ""
+        unit, length = next(each for each in _UNITS if seconds >= 1.5 * each[1])
+        return f", about {counted(round(seconds / length), unit)} left"
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 import threading
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from foveal.errors import FovealError, ImageError, MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,8 +34,14 @@ _TASKS_A_PROCESS = 2
 class BandWorker(Protocol):
     """What looks at bands in one process; the model is opened once."""
 
-    def detect(self, scene: int, band: int) -> Arrays:
-        """What is found in a band of a scene, by their numbers from 0.
+    def detect(
+        self, scene: int, bands: Sequence[int], progress: Callable[[int], None] | None = None
+    ) -> Generator[Arrays, None, None]:
+        """Look at some bands of a scene, one after another.
+
+        Args:
+            scene, bands: numbers from 0.
+            progress: is told how many windows were looked at since it was last called.
 
         Raises:
             ImageError: the scene can't be read there.
@@ -78,20 +85,34 @@ class BandOutcome:
 def attempt(worker: BandWorker, task: BandTask) -> BandOutcome:
     """Look at a band; a scene that can't be read is an outcome, anything else an error."""
     try:
-        return BandOutcome(task, worker.detect(task.scene, task.band))
+        with closing(worker.detect(task.scene, [task.band])) as found:
+            return BandOutcome(task, next(found))
     except (ImageError, MissingExtraError) as error:
         return BandOutcome(task, None, error)
 
 
-def detect_one_by_one(worker: BandWorker, tasks: Iterable[BandTask]) -> Iterator[BandOutcome]:
-    """Look at bands in this process; of a scene that broke no further band is looked at."""
-    broken: set[int] = set()
-    for task in tasks:
-        if task.scene not in broken:
-            outcome = attempt(worker, task)
-            if outcome.error is not None:
-                broken.add(task.scene)
-            yield outcome
+def detect_one_by_one(
+    worker: BandWorker,
+    tasks: Iterable[BandTask],
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[BandOutcome]:
+    """Look at bands in this process; of a scene that broke no further band is looked at.
+
+    Args:
+        worker: looks at them.
+        tasks: the bands, those of a scene one after another.
+        progress: is told how many windows were looked at since it was last called.
+    """
+    for scene, group in groupby(tasks, key=lambda task: task.scene):
+        bands = [task.band for task in group]
+        with closing(worker.detect(scene, bands, progress)) as found:
+            for band in bands:
+                try:
+                    arrays = next(found)
+                except (ImageError, MissingExtraError) as error:
+                    yield BandOutcome(BandTask(scene, band), None, error)
+                    break
+                yield BandOutcome(BandTask(scene, band), arrays)
 
 
 def detect_in_processes(
@@ -145,13 +166,6 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
-
-
-def use_threads(count: int) -> None:
-    """Let PyTorch, where it is loaded, compute with so many threads in this process."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(count)
 
 
 class _Here:

@@ -142,6 +142,11 @@ class SceneWork:
         """Whether a run was here that did not end."""
         return (self.folder / _WORK).is_file()
 
+    @property
+    def has_finished(self) -> bool:
+        """Whether results are here that say what they were computed from."""
+        return (self.results / FINISHED).is_file()
+
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """See whether a run may begin here; nothing is changed.
 
