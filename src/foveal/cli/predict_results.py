@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from foveal.cli.console import say
@@ -109,6 +108,8 @@ def find_places(files: Sequence[ImageFile]) -> dict[int, PlacedImage]:
 
 def first_neighbors(places: Sequence[PlacedImage]) -> tuple[PlacedImage, PlacedImage] | None:
     """The first two images of one coordinate reference system that overlap or touch each other."""
+    import numpy as np
+
     by_crs: dict[str, list[PlacedImage]] = {}
     for place in places:
         by_crs.setdefault(place.georeference.crs, []).append(place)
