@@ -266,6 +266,13 @@ def test_equal_boxes_of_different_images_are_not_identical(tmp_path: Path) -> No
     assert "nearly identical boxes" not in kinds(diagnose(data))
 
 
+def test_objects_of_hardly_any_pixels_are_a_doubt(tmp_path: Path) -> None:
+    record = make_record(make_image(tmp_path / "a.png"), [[1, 1, 20, 2.5], [5, 5, 20, 20]])
+    finding = find(diagnose(make_reading(tmp_path, [record])), "tiny object")
+    assert (finding.level, finding.count) == ("doubt", 1)
+    assert finding.places == ("a.png, object 1: 19.00 x 1.50 px",)
+
+
 def test_classes_are_looked_at(tmp_path: Path) -> None:
     root = tmp_path
     classes = ("Red Cell", "red_cell", "once", "never", "type 1 5", "type 15")

@@ -167,7 +167,11 @@ def test_the_class_is_found(
 @pytest.mark.parametrize(
     ("columns", "option", "words"),
     [
-        ({"class": ["a"] * 3, "label": ["b"] * 3}, None, ("'class' or 'label'", "--class-column")),
+        (
+            {"class": ["a"] * 3, "label": ["b"] * 3},
+            None,
+            ("'class' (a) or 'label' (b)", "--class-column class"),
+        ),
         ({"area": [1, 2, 3]}, None, ("Its columns are area", "--class-column =CLASS")),
         ({"area": [1, 2, 3]}, "aera", ("no column 'aera'", "are area")),
         ({"class": ["a", None, "a"]}, None, ("feature 2", "no class")),
@@ -392,6 +396,10 @@ def test_no_objects(tmp_path: Path) -> None:
     data = read(tmp_path)
     assert [len(record) for record in data] == [0]
     assert data.classes == ()
+    findings = diagnose(*read_for_doctor([(tmp_path, DataOptions())])).findings
+    assert [f.places for f in findings if f.kind == "empty layer"] == [
+        ("scene.gpkg, layer scene: there are no objects in it. Expected polygons or boxes.",)
+    ]
 
 
 def test_the_doctor_names_invalid_polygons(tmp_path: Path) -> None:

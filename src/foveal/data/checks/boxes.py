@@ -29,13 +29,15 @@ TELLING = 0.1
 CONVINCING = 0.98
 """Share of boxes that the other convention must make possible."""
 FEWEST_TELLING = 5
+TINY = 2.0
+"""Pixels of a side below which an object is hardly to be seen."""
 _CHUNK = 1 << 16
 """Objects that are compared with the grid at a time, which bounds the memory."""
 IGNORE_NAMES = frozenset({"dontcare", "ignore", "ignored", "crowd", "dontcareregion"})
 
 
 def check_boxes(dataset: Dataset, *, convention: bool = True) -> list[Finding]:
-    """Find boxes in another convention, nearly identical ones and images without objects.
+    """Find boxes in another convention, nearly identical or tiny ones, images without objects.
 
     Args:
         dataset: read with its bad boxes kept.
@@ -45,6 +47,7 @@ def check_boxes(dataset: Dataset, *, convention: bool = True) -> list[Finding]:
     return [
         *(_other_convention(dataset, objects) if convention else []),
         *_nearly_identical(dataset, objects),
+        *_tiny(dataset, objects),
         *_without_objects(dataset),
     ]
 
@@ -120,6 +123,22 @@ def _nearly_identical(dataset: Dataset, objects: StackedObjects) -> list[Finding
         "nearly identical boxes", "doubt",
         "{n} box{es} nearly identical with another" f" (IoU {NEARLY_IDENTICAL} or more)", places,
         advice="Remove one of the two, or correct the class.",
+    )  # fmt: skip
+
+
+def _tiny(dataset: Dataset, objects: StackedObjects) -> list[Finding]:
+    with np.errstate(invalid="ignore"):
+        sides = objects.boxes[:, 2:] - objects.boxes[:, :2]
+        tiny = ~objects.ignored & (sides > 0).all(axis=1) & (sides < TINY).any(axis=1)
+    places = [
+        f"{place_name(dataset, int(objects.images[i]), int(objects.numbers[i]))}: "
+        f"{sides[i, 0]:.2f} x {sides[i, 1]:.2f} px"
+        for i in np.flatnonzero(tiny)
+    ]
+    return make_finding(
+        "tiny object", "doubt", "{n} object{s}" f" with a side under {TINY:g} px", places,
+        advice="Hardly anything of them is to be seen. Check the unit of the boxes, or whether "
+        "they are remains of larger ones; leave them out or mark them to be ignored.",
     )  # fmt: skip
 
 
@@ -238,7 +257,7 @@ def check_sizes(
         "{n} object{s}" f" of {len(chosen):,} too small for any anchor at this input size: "
         + most.replace("{", "{{").replace("}", "}}"), places,
         advice="foveal anchors says which input size or which finer strides reach them; or cut the "
-        "images into tiles.",
+        "images into tiles: foveal data tile.",
     )  # fmt: skip
 
 

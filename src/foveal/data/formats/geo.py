@@ -109,6 +109,8 @@ def read(
     for layer in layers:
         for note in layer.notes:
             policy.note(note, file=layer.file, place=f"layer {layer.name}")
+    if policy.problems is not None and not any(map(len, layers)):
+        _report_empty(layers, policy)
     finder = _ImageFinder(path if path.is_dir() else path.parent, images)
     labeled = list(itertools.chain.from_iterable(_pair(layers, finder, policy)))
     folders = dict.fromkeys((files[0].parent, *files[0].parents[:2]))
@@ -449,8 +451,9 @@ def _class_column(layer: VectorLayer, policy: IssuePolicy) -> str | None:
         if len(texts) == 1 < len(there):  # beside the names there are their numbers
             there = texts
         if len(there) > 1:
+            shown = " or ".join(f"{name!r} ({_example(layer, name)})" for name in there)
             raise DataError(
-                f"{layer.file}: the class may be in {' or '.join(map(repr, there))}. Say where: "
+                f"{layer.file}: the class may be in {shown}. Say where: "
                 f"--class-column {there[0]} (in Python class_column={there[0]!r})."
             )
         if there:
@@ -459,6 +462,12 @@ def _class_column(layer: VectorLayer, policy: IssuePolicy) -> str | None:
                 policy.note(what, file=layer.file, place=f"layer {layer.name}")
             return there[0]
     return None
+
+
+def _example(layer: VectorLayer, column: str) -> str:
+    """The values that a column begins with."""
+    values = dict.fromkeys(str(v) for v in layer.columns[column][:1000] if v is not None)
+    return listed(list(values), 2)
 
 
 def _class_names(layer: VectorLayer, classes: tuple[str, ...], policy: IssuePolicy) -> list[str]:
@@ -605,6 +614,13 @@ def _report_invalid(
         message = f"the polygon is invalid ({why}). Its box is that of its vertices."
         place = f"feature {layer.numbers[i]}"
         policy.report(AnnotationIssue("invalid polygon", layer.file, place, message, image))
+
+
+def _report_empty(layers: Sequence[VectorLayer], policy: IssuePolicy) -> None:
+    for layer in layers:
+        message = "there are no objects in it. Expected polygons or boxes."
+        place = f"layer {layer.name}"
+        policy.report(AnnotationIssue("empty layer", layer.file, place, message))
 
 
 def _tell_shared(

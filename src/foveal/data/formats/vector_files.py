@@ -6,6 +6,7 @@ looked at before GDAL is asked, which would open anything under any name.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import warnings
@@ -192,12 +193,12 @@ def outlines(
     edges = np.abs(pixels[:, None, :] - boxes[owner].reshape(-1, 2, 2)).min(axis=1)
     strange = np.bincount(owner, (edges > _UPRIGHT).any(axis=1), minlength=len(shapes)) > 0
     strange |= np.bincount(owner, minlength=len(shapes)) != 5  # a closed ring of four corners
-    starts = np.flatnonzero(np.r_[True, of_ring[1:] != of_ring[:-1]])
-    for ring in np.split(np.arange(len(points)), starts[1:]):
-        shape = int(owner[ring[0]])
-        if strange[shape]:
-            outline = np.round(pixels[ring[:-1]], 3).ravel().tolist()
-            found[shape] = [*(found[shape] or []), outline]
+    pixels, of_ring, owner = (each[strange[owner]] for each in (pixels, of_ring, owner))
+    starts = np.flatnonzero(np.r_[True, of_ring[1:] != of_ring[:-1]][: len(of_ring)])
+    for start, end in itertools.pairwise([*starts.tolist(), len(of_ring)]):
+        shape = int(owner[start])
+        outline = np.round(pixels[start : end - 1], 3).ravel().tolist()
+        found[shape] = [*(found[shape] or []), outline]
     return found
 
 
