@@ -388,6 +388,22 @@ def test_points_and_lines_alone_are_refused(shape: Any, tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def test_of_a_collection_the_polygons_count(tmp_path: Path) -> None:
+    raster(tmp_path / "scene.tif")
+    both = shapely.GeometryCollection([shapely.Point(404215, 3285130), quadrangles()[0]])
+    save(tmp_path / "scene.gpkg", [both], label=["x"])
+    np.testing.assert_allclose(read(tmp_path).records[0].boxes, BOXES[:1], atol=1e-4)
+
+
+def test_an_image_whose_place_is_none_is_named(tmp_path: Path) -> None:
+    raster(tmp_path / "scene.tif", (0.5, 0.5, 404211.5, 0.5, 0.5, 3285142.0))
+    save(tmp_path / "scene.gpkg", quadrangles(), label=["x"] * 3)
+    with pytest.raises(
+        DataError, match=r"scene\.tif: its geotransform lays all pixels upon a line"
+    ):
+        read(tmp_path)
+
+
 def test_no_objects(tmp_path: Path) -> None:
     raster(tmp_path / "scene.tif")
     save(tmp_path / "scene.gpkg", np.zeros(0, object))

@@ -10,7 +10,6 @@ import numpy as np
 from foveal.data.formats.issues import AnnotationIssue
 from foveal.data.formats.vector_files import expect_crs, layer_of_texts, vertex_boxes
 from foveal.data.images.reading import image_size
-from foveal.errors import ImageError
 from foveal.text import counted
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class Scene:
 
     Attributes:
         path: of the file.
-        width, height: pixels; 0 where they can't be read.
+        width, height: pixels.
         georeference: its place on the map; None where it has none.
     """
 
@@ -55,14 +54,16 @@ class _Reading(NamedTuple):
 
 
 def scene_of(path: Path) -> Scene:
-    """An image's size and place on the map, from its header; what can't be read is 0 or None."""
+    """An image's size and place on the map, from its header.
+
+    Raises:
+        ImageError: the image can't be read, or what it states can't be a place.
+        MissingExtraError: it may have a place, and rasterio is not installed.
+    """
     from foveal.data.images.rasters import georeference_of
 
-    try:
-        width, height = image_size(path)
-        return Scene(path, width, height, georeference_of(path))
-    except ImageError:
-        return Scene(path, 0, 0)
+    width, height = image_size(path)
+    return Scene(path, width, height, georeference_of(path))
 
 
 def place_shapes(

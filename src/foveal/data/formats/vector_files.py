@@ -109,6 +109,7 @@ def read_layer(file: Path, layer: str | None = None) -> VectorLayer:
         )
     with np.errstate(invalid="ignore"):
         shapes = _asked(file, lambda: shapely.from_wkb(wkb, on_invalid="raise"))
+        shapes = _areas_of_collections(shapes)
     crs, certain = _crs_of(file, meta["crs"])
     columns = {
         str(field): _plain_values(values)
@@ -116,6 +117,19 @@ def read_layer(file: Path, layer: str | None = None) -> VectorLayer:
     }
     numbers = np.arange(1, len(shapes) + 1) if ids is None else _counted_from_one(file, ids)
     return VectorLayer(file, name, crs, certain, numbers, shapes, columns, tuple(notes))
+
+
+def _areas_of_collections(shapes: NDArray[Any]) -> NDArray[Any]:
+    """The shapes with the polygons alone of those that are collections with any."""
+    import shapely
+
+    mixed = shapely.get_type_id(shapes) == shapely.GeometryType.GEOMETRYCOLLECTION
+    for i in np.flatnonzero(mixed).tolist():
+        parts = shapely.get_parts(shapes[i])
+        solid = parts[shapely.get_dimensions(parts) == 2]
+        if len(solid):
+            shapes[i] = shapely.multipolygons(shapely.get_parts(solid))
+    return shapes
 
 
 def layer_of_texts(file: Path, texts: Sequence[str], numbers: NDArray[np.int64]) -> VectorLayer:
