@@ -54,7 +54,9 @@ def results(data):
     return path
 
 
-def test_cocos_own_results_give_cocos_own_numbers(shared, tmp_path, monkeypatch, capsys):
+def test_cocos_own_results_give_cocos_own_numbers(
+    shared, tmp_path, monkeypatch, capsys, empty_charts
+):
     truth, results = (
         shared / "data" / "coco-eval" / f"instances_val2014_{name}.json"
         for name in ("100", "fakebbox100_results")
@@ -188,7 +190,9 @@ def test_a_model_file(data, tmp_path, monkeypatch, capsys, empty_charts):
 
 
 @pytest.mark.parametrize(("option", "expected"), [((), 100), (("--max-detections", 1), 1)])
-def test_the_most_detections_of_a_model(data, tmp_path, monkeypatch, option, expected):
+def test_the_most_detections_of_a_model(
+    data, tmp_path, monkeypatch, empty_charts, option, expected
+):
     import torch
 
     from foveal.checkpoints import model_file
@@ -212,7 +216,7 @@ def test_the_most_detections_of_a_model(data, tmp_path, monkeypatch, option, exp
 
 
 def test_results_of_an_earlier_run_are_replaced_if_asked(
-    data, results, tmp_path, monkeypatch, capsys
+    data, results, tmp_path, monkeypatch, capsys, empty_charts
 ):
     out = tmp_path / "out"
     arguments = ("evaluate", results, data / "truth.json", "--out", out)

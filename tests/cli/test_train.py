@@ -128,7 +128,7 @@ def test_the_command_to_go_on_with_is_the_one_that_was_typed(
     assert sys.argv[1:] == (["demo"] if ran_by_another else arguments)
 
 
-def test_find_learning_rate(data, tmp_path):
+def test_find_learning_rate(data, tmp_path, request):
     out = tmp_path / "run"
     result = run(data / "train.json", "--find-learning-rate", "--out", out, *SETS)
     assert "--set training.learning_rate=" in result.stdout
@@ -139,6 +139,7 @@ def test_find_learning_rate(data, tmp_path):
     drawn = (out / "learning_rates.svg").read_text()
     assert f"chosen: {found['suggestion']:.2g}" in drawn
     # The run itself may go into the same folder.
+    request.getfixturevalue("empty_charts")
     assert run(data / "train.json", "--out", out, *SETS).exit_code == 0
     assert (out / "learning_rates.svg").read_text() == drawn
 
@@ -158,7 +159,7 @@ def test_find_batch_size(data, monkeypatch):
 
 
 def test_a_run_that_diverges_ends_with_code_1_and_without_a_best_model(
-    data, tmp_path, monkeypatch, capsys
+    data, tmp_path, monkeypatch, capsys, empty_charts
 ):
     real = TrainStep.step
 

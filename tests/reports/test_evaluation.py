@@ -132,6 +132,7 @@ def test_counts_are_said_in_words() -> None:
         assert words in str(section)
 
 
+@pytest.mark.usefixtures("empty_charts")
 def test_pictures_show_each_hard_image_up_to_a_limit(tmp_path: Path) -> None:
     dataset = made_up.smears(tmp_path / "images", classes=CLASSES)
     evaluation = made_up.evaluated_smears(dataset)
@@ -142,6 +143,7 @@ def test_pictures_show_each_hard_image_up_to_a_limit(tmp_path: Path) -> None:
     assert path.read_text().count("data:image/jpeg") == 0
 
 
+@pytest.mark.usefixtures("empty_charts")
 def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
     dataset = made_up.smears(tmp_path / "images", classes=CLASSES)
     evaluation = made_up.evaluated_smears(dataset)
@@ -184,6 +186,7 @@ def test_many_classes_stay_readable(tmp_path: Path) -> None:
     assert path.stat().st_size < 1_000_000
 
 
+@pytest.mark.usefixtures("empty_charts")
 def test_of_many_classes_the_most_frequent_confusions_are_listed(tmp_path: Path) -> None:
     classes = tuple(f"class {index}" for index in range(60))
     evaluation = made_up.evaluation(np.ones((3, 60), int), np.ones((3, 60), int), classes)
