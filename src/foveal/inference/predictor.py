@@ -371,7 +371,10 @@ class Predictor:
         """Whether an image is to be looked at in windows, by no more than its header."""
         path = path_of(image)
         if path is None:
-            height, width = to_pixels(image, self.pixel_range).shape[:2]
+            if isinstance(image, np.ndarray) and image.ndim in (2, 3) and image.size:
+                height, width = image.shape[:2]  # without the pixels, which are made later
+            else:
+                height, width = to_pixels(image, self.pixel_range).shape[:2]
             return self.tiling_for(width, height) is not None
         if file_of(path).suffix.lower() == _VIRTUAL:
             return True  # only a raster reads it
