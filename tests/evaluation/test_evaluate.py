@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveal.evaluation.evaluate import evaluate
+from foveal.evaluation.evaluate import evaluate, limit_of
 from foveal.evaluation.results import Evaluation
 from foveal.structures import Detections, Target
 
@@ -204,3 +204,13 @@ def test_images_are_capped_where_what_was_left_out_would_count(found, shown):
     assert [(image.index, image.name) for image in result.capped] == [(0, "a.jpg")]
     result = evaluate(detections, targets, ["cell"], score_threshold=0.2, resamples=0)
     assert [image.name for image in result.capped] == ["a.jpg", "image 1"]
+
+
+def test_the_limit_leaves_nothing_out_of_what_windows_found():
+    few, many = (
+        Detections(np.zeros((n, 4), np.float32), np.ones(n, np.float32), np.zeros(n, np.int64))
+        for n in (3, 250)
+    )
+    assert limit_of([], 100) == 100
+    assert limit_of([few], 100) == 100
+    assert limit_of([few, many], 100) == 250

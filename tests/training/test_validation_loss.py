@@ -11,11 +11,14 @@ from tests.training.conftest import tiny_settings
 
 from foveal.checkpoints.model_file import LoadedModel
 from foveal.data.loading.collate import make_batch
+from foveal.data.loading.prefetch import Input
 from foveal.data.synthetic import draw_dataset
 from foveal.data.transforms.preparation import make_preparation
+from foveal.detection.postprocessing import Origin
+from foveal.geometry.placement import Placement
 from foveal.inference.opening import open_network
 from foveal.models.build import build_model
-from foveal.structures import ModelCard
+from foveal.structures import ModelCard, Sample, Target
 from foveal.training.setup import make_criterion
 from foveal.training.validation import Validation
 from foveal.training.validation_loss import ValidationLoss
@@ -69,3 +72,27 @@ def test_it_is_the_criterions_of_all_images_at_once(drawn, override, batch):
 
 def test_no_images_have_no_loss():
     assert ValidationLoss(make_criterion(tiny_settings())).mean([]) == {}
+
+
+def test_a_window_shows_what_is_cut_as_training_does():
+    settings = tiny_settings()
+    loss = ValidationLoss(make_criterion(settings), min_visibility=0.5)
+    boxes = np.array([[10, 10, 30, 30], [58, 10, 78, 30]], np.float32)
+    target = Target(boxes, np.zeros(2, np.int64), np.zeros(2, np.bool_))
+    loss.begin([0], [target])
+    shown = []
+    for left in (0, 64):
+        placement = Placement(128, 64, offset_x=-left)
+        image = Sample(np.zeros((64, 64, 3), np.uint8), Target.empty())
+        item = Input(0, 0, image, Origin(placement), tile=left // 64)
+        shown.append(loss._sample(item, (64, 64)).target)
+    assert shown[0].boxes.tolist() == [[10, 10, 30, 30], [58, 10, 64, 30]]
+    assert shown[0].ignored.tolist() == [False, True]
+    assert shown[1].boxes.tolist() == [[0, 10, 14, 30]]
+    assert shown[1].ignored.tolist() == [False]
+
+
+def test_an_image_of_which_nothing_was_looked_at_has_no_loss():
+    loss = ValidationLoss(make_criterion(tiny_settings()))
+    loss.begin([0], [Target.empty()])
+    assert loss.take() == [(0.0, 0.0, 0.0)]

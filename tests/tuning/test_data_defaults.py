@@ -107,3 +107,33 @@ def test_limits_follow_images_that_all_hold_more_than_8_bits(
 def test_the_first_image_may_be_broken(tmp_path: Path) -> None:
     after, _ = fit_to_data(settings("anchors.scales=[1.0]"), gray_images(tmp_path, "xb"))
     assert after.preparation.band_low == ()
+
+
+def small_objects(side: float) -> Dataset:
+    """A scene of many such squares, at any distance from the anchors' locations."""
+    corners = np.random.default_rng(0).uniform(0, 1900, (200, 2))
+    boxes = np.hstack([corners, corners + side]).astype(np.float32)
+    none = np.zeros(200, np.bool_)
+    record = Record(Path("scene.png"), 2000, 2000, boxes, none.astype(np.int64), none)
+    return Dataset((record,), ("ship",), Path())
+
+
+@pytest.mark.parametrize(
+    ("side", "preset", "given", "finest"),
+    [
+        (10, "scenes", [], 4),
+        (60, "scenes", [], 8),
+        (10, "light", [], 8),
+        (10, "scenes", ["anchors.strides=[8,16,32,64,128]"], 8),
+    ],
+    ids=["small", "large", "shrunk", "set"],
+)
+def test_with_windows_small_objects_get_finer_strides(side, preset, given, finest):
+    given = [*given, "preparation.mean=[0,0,0]"]
+    chosen = make_settings(preset=preset, overrides=given)
+    found, fit = fit_to_data(chosen, small_objects(side))
+    assert found.anchors.strides[0] == finest
+    assert fit is not None
+    assert (fit.coarser is not None) == (finest == 4)
+    assert ("Strides from 4 are taken" in fit.text) == (finest == 4)
+    assert found.decoding.max_detections == (100 if preset == "scenes" else 400)

@@ -46,8 +46,11 @@ def anchors(
             help="Write a picture (.svg, .png); with --out it is beside it by default.",
         ),
     ] = None,
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help="Where the settings begin, as for foveal train.")
+    ] = "standard",
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings to start from, TOML.")
+        Path | None, typer.Option(metavar="FILE", help="Settings on top of the preset, TOML.")
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -62,8 +65,9 @@ def anchors(
     from foveal.data.opening import open_data
     from foveal.tuning.anchor_chart import check_ending
     from foveal.tuning.anchor_fitting import fit_anchors, fit_finer
+    from foveal.tuning.data_defaults import fits_strides
 
-    settings = make_settings(file=config, overrides=overrides or [])
+    settings = make_settings(preset=preset, file=config, overrides=overrides or [])
     preparation = _preparation(size, settings.preparation)
     picture = picture or (out and out.with_suffix(".svg"))
     if picture is not None:
@@ -76,11 +80,14 @@ def anchors(
         anchors=settings.anchors,
         preparation=preparation,
         assignment=settings.assignment,
+        fit_strides=fits_strides(settings),
         count_positives=True,
         seed=settings.training.seed,
     )
     console = make_console()
     scaled = "unscaled" if preparation is None else f"scaled to {preparation.shorter} px"
+    if preparation is not None and preparation.mode == "windows":
+        scaled = f"in windows of {preparation.shorter} px at scale {preparation.scale:g}"
     console.print(
         f"{data}: {counted(len(dataset), 'image')} ({scaled}), "
         f"{counted(len(fit.objects), 'object')}\n"
@@ -94,7 +101,10 @@ def anchors(
         count_positives=True,
         seed=settings.training.seed,
     )
-    _print_advice(console, fit, finer)
+    larger = "a larger --size, then preparation.shorter; or smaller tiles"
+    if preparation is not None and preparation.mode == "windows":
+        larger = f"--set preparation.scale=N, which is {preparation.scale:g}"
+    _print_advice(console, fit, finer, larger=larger)
     _write(console, fit, finer, out=out, picture=picture, data=data)
 
 
@@ -210,8 +220,17 @@ def _table(title: str, first: str) -> Table:
     return table
 
 
-def _print_advice(console: Console, fit: AnchorFit, finer: AnchorOption | None) -> None:
-    """Where too few objects are within reach: why, and what would help."""
+def _print_advice(
+    console: Console, fit: AnchorFit, finer: AnchorOption | None, *, larger: str
+) -> None:
+    """Where too few objects are within reach: why, and what would help.
+
+    Args:
+        console: where it is printed.
+        fit: of the anchors.
+        finer: the best on finer strides, if any reaches enough.
+        larger: how an input is made larger.
+    """
     from foveal.tuning.anchor_fitting import WANTED_RECALL, find_enlargement
 
     recall = fit.chosen.quality.recall
@@ -233,11 +252,10 @@ def _print_advice(console: Console, fit: AnchorFit, finer: AnchorOption | None) 
             f"{factor} times the locations, so as much more time and memory in the heads.",
             soft_wrap=True,
         )
-    if (larger := find_enlargement(fit)) is not None and larger.factor > 1:
+    if (enlarged := find_enlargement(fit)) is not None and enlarged.factor > 1:
         console.print(
-            f"{'Or an' if finer else 'An'} input {larger.factor:g} times as large: anchors fitted "
-            f"there reach {percent(larger.recall, 1)} (a larger --size, then preparation.shorter; "
-            "or smaller tiles).",
+            f"{'Or an' if finer else 'An'} input {enlarged.factor:g} times as large: anchors "
+            f"fitted there reach {percent(enlarged.recall, 1)} ({larger}).",
             soft_wrap=True,
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 from foveal.data.checks.readiness import Readiness
 from foveal.data.images.headers import decode_whole
 from foveal.data.images.inputs import to_pixels
+from foveal.data.loading.batches import sample_windows
 from foveal.data.synthetic import draw_smear
 from foveal.data.transforms.preparation import make_pixel_range, make_preparation
 from foveal.errors import DataError
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _DRAWN_SIDE = 320
 """Pixels of a drawn image's side; it is scaled like any other."""
 _SEED = 0
+_WINDOWS = 100
+"""So many windows at least, however few the images are that they are cut out of."""
 
 
 def align(dataset: Dataset, card: ModelCard) -> Dataset:
@@ -62,6 +65,8 @@ def prepare(
 ) -> list[NDArray[np.uint8]]:
     """Each image as the network's input [B, C, H, W]; B is 1, or what the network takes.
 
+    Of a network that looks at windows of images they are windows, which it sees in training.
+
     Raises:
         ImageError: an image can't be read.
     """
@@ -69,8 +74,12 @@ def prepare(
     pixel_range = make_pixel_range(description.model, description.preparation)
     batch = sizes.batch or 1
     inputs = []
-    for path in dataset.paths:
-        pixels = to_pixels(path, pixel_range)
+    if preparation.mode == "windows":
+        count = max(len(dataset), _WINDOWS)
+        shown = iter(sample_windows(dataset, preparation, pixel_range, count=count))
+    else:
+        shown = (to_pixels(path, pixel_range) for path in dataset.paths)
+    for pixels in shown:
         size = None
         if sizes.height is not None and sizes.width is not None:
             size = (sizes.height, sizes.width)
@@ -81,7 +90,7 @@ def prepare(
 
 
 def pictures_of(dataset: Dataset | None, settings: Settings, count: int) -> list[NDArray[np.uint8]]:
-    """Images [H, W, C] to compare outputs on: of a data set, or drawn where there is none.
+    """Images or windows [H, W, C] to compare on: of a data set, or drawn where there is none.
 
     Raises:
         ImageError: an image can't be read.
@@ -89,6 +98,9 @@ def pictures_of(dataset: Dataset | None, settings: Settings, count: int) -> list
     if dataset is None:
         return [_drawn(index, settings.model.bands) for index in range(count)]
     pixel_range = make_pixel_range(settings.model, settings.preparation)
+    preparation = make_preparation(settings.preparation)
+    if preparation.mode == "windows":
+        return sample_windows(dataset, preparation, pixel_range, count=count)
     return [to_pixels(path, pixel_range) for path in spread(dataset, count).paths]
 
 

@@ -58,7 +58,12 @@ def fit_to_data(
         anchors=settings.anchors,
         preparation=settings.preparation,
         assignment=settings.assignment,
-        fit_strides=settings.preparation.mode == "windows"
-        and "strides" not in settings.anchors.model_fields_set,
+        fit_strides=fits_strides(settings),
     )
     return settings.model_copy(update={"anchors": fit.settings}), fit
+
+
+def fits_strides(settings: Settings) -> bool:
+    """Whether the data decides the anchors' strides: with windows, where nobody has set them."""
+    windows = settings.preparation.mode == "windows"
+    return windows and "strides" not in settings.anchors.model_fields_set

@@ -11,6 +11,7 @@ from PIL import Image
 
 from foveal.data.dataset import ANY_CLASS, Dataset, Record
 from foveal.data.loading import batches as batches_module
+from foveal.data.loading.batches import sample_windows
 from foveal.data.loading.loader import training_batches
 from foveal.data.loading.windows import (
     BACKGROUND,
@@ -315,6 +316,15 @@ def test_only_the_window_is_read(scenes, monkeypatch):
     assert sum(len(batch) for batch in made.epoch(0)) == made.steps * 4
     assert len(asked) == made.steps * 4
     assert all(r - l <= SIDE and b - t <= SIDE for l, t, r, b in asked)  # noqa: E741
+
+
+def test_windows_to_calibrate_with(scenes):
+    made = sample_windows(scenes, PREPARATION, batches_module.RGB, count=5)
+    assert len(made) == 5
+    assert all(max(each.shape[:2]) <= SIDE for each in made)
+    again = sample_windows(scenes, PREPARATION, batches_module.RGB, count=5)
+    assert all(map(np.array_equal, made, again))
+    assert sample_windows(scenes[:0], PREPARATION, batches_module.RGB, count=5) == []
 
 
 def test_a_broken_scene_is_replaced(scenes, tmp_path, caplog):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from foveal.data.loading.windows import (
     cut_target,
     draw_aim,
     draw_window,
+    plan_windows,
 )
 from foveal.data.transforms.augmentation import Augmentation
 from foveal.data.transforms.preparation import fill_values
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-    from foveal.data.dataset import Dataset
+    from foveal.data.dataset import Dataset, Record
     from foveal.data.images.rasters import Raster
     from foveal.data.loading.cache import ImageCache
     from foveal.data.transforms.preparation import Preparation
@@ -291,6 +293,51 @@ class BatchMaker:
             out=out,
         )
         return changed, Placement(size[1], size[0])
+
+
+def sample_windows(
+    dataset: Dataset,
+    preparation: Preparation,
+    pixel_range: PixelRange,
+    *,
+    count: int,
+    seed: int = 0,
+) -> list[NDArray[np.uint8]]:
+    """Windows of a data set's images as an epoch would have them, at most so many.
+
+    Args:
+        dataset: the images.
+        preparation: with mode "windows".
+        pixel_range: the bands and limits of the pixels.
+        count: of windows.
+        seed: gives the same ones again.
+
+    Returns:
+        Each [h, w, C], original pixels.
+
+    Raises:
+        ImageError: an image can't be read.
+    """
+    source = open_source(dataset, pixel_range, bad_images="stop")
+    plan = plan_windows(dataset, source.sizes, preparation, background_fraction=0.0)
+    images, aims = plan.draw(seed=seed, epoch=0)
+    side = math.ceil(preparation.shorter / preparation.scale - 1e-6)
+    found = []
+    for number, (index, aim) in enumerate(
+        zip(images[:count].tolist(), aims[:count].tolist(), strict=True)
+    ):
+        place = partial(
+            _draw_place, dataset.records[index], side, aim, image_generator(seed, 0, index, number)
+        )
+        sample = source.window(index, place, min_visibility=0.0, fill=preparation.fill)
+        found.append(sample.image)
+    return found
+
+
+def _draw_place(
+    record: Record, side: int, aim: int, generator: Generator, width: int, height: int
+) -> Rectangle:
+    return draw_window(record, width, height, side=side, aim=aim, generator=generator)
 
 
 def open_source(dataset: Dataset, pixel_range: PixelRange, *, bad_images: BadImages) -> ImageSource:
