@@ -176,6 +176,7 @@ def write_results(
         FovealError: one can't be written.
     """
     from foveal.outputs.files import write, write_counts
+    from foveal.outputs.geopackage import describe_layers
 
     written = []
     placed = [each for each in detections if each.georeference is not None]
@@ -190,6 +191,9 @@ def write_results(
             say(f"{name} is not written. {error.line}", stderr=True)
             continue
         written.append(name)
+        layers = describe_layers(placed) if name == _FILES["gpkg"] else ""
+        if layers:
+            say(layers)
         if len(placed) < len(detections):
             without = len(detections) - len(placed)
             say(f"{counted(without, 'image')} without a place on the map: not in {name}.")
