@@ -188,9 +188,19 @@ def test_files_for_maps_can_be_chosen(monkeypatch, capsys, model, scenes, tmp_pa
     arguments = ("predict", model, scenes / "b.tif", *WINDOWS, "--no-pictures")
     out = tmp_path / "out"
     assert foveal(monkeypatch, *arguments, "--out", out, "--to", "geojson,csv") == 0
-    assert set(written(out)) == {"detections.geojson", "detections.csv", "counts.csv"}
+    assert set(written(out)) == {
+        "detections.geojson",
+        "detections.csv",
+        "counts.csv",
+        "report.html",
+    }
     assert foveal(monkeypatch, *arguments, "--out", out, "--to", "gpkg", "--overwrite") == 0
-    assert set(written(out)) == {"detections.gpkg", "detections.qml", "counts.csv"}
+    assert set(written(out)) == {
+        "detections.gpkg",
+        "detections.qml",
+        "counts.csv",
+        "report.html",
+    }
     assert foveal(monkeypatch, *arguments, "--out", out, "--to", "shp", "--overwrite") == 2
     assert "--to shp: expected some of coco, csv, gpkg, geojson" in capsys.readouterr().err
 

@@ -11,6 +11,8 @@ import typer
 from foveal.cli.band_range import BandRange, with_band_range
 from foveal.cli.console import say
 from foveal.cli.predict_results import (
+    PICTURES_IN_REPORT,
+    REPORT,
     TABLES,
     FullPictures,
     To,
@@ -19,6 +21,7 @@ from foveal.cli.predict_results import (
     map_files,
     parse_kinds,
     tables,
+    write_report,
     write_results,
 )
 from foveal.cli.predict_scenes import (
@@ -184,7 +187,9 @@ def predict(
     inputs = [file.path for file in files]
     work.check(resume=resume, overwrite=overwrite)
     goes_on = resume and (work.is_begun or work.has_finished)
-    results.check(overwrite=overwrite or goes_on, more=[*drawn, *full, *maps], inputs=inputs)
+    results.check(
+        overwrite=overwrite or goes_on, more=[*drawn, *full, *maps, REPORT], inputs=inputs
+    )
     with writing(out, advice=_ANOTHER):
         out.mkdir(parents=True, exist_ok=True)
     opened = _open(model, device=device, precision=precision, score_threshold=score_threshold)
@@ -232,7 +237,7 @@ def predict(
         results.check(overwrite=False, inputs=inputs)
     if overwrite:
         work.discard()
-    results.begin([*drawn, *full, *maps, *([FINISHED] if scenes else [])])
+    results.begin([*drawn, *full, *maps, *([REPORT, FINISHED] if scenes else [])])
     if scenes:
         work.begin(origin)
     missing = MissingExtras()
@@ -245,6 +250,7 @@ def predict(
         out=out,
         drawn=drawn,
         full=bool(full),
+        maps=maps,
         places={} if mosaic else places,
         mosaic=mosaic,
         missing=missing,
@@ -253,13 +259,14 @@ def predict(
         say(line, stderr=True)
     written = write_results(detections, out, kinds=kinds, maps=maps)
     made = [name for name in (*drawn, *full) if (out / name).is_file()]
+    report = [REPORT] if scenes and (out / REPORT).is_file() else []
     expected = 1 if mosaic else len(files)
     broken = expected - len(detections)
     finished = [FINISHED] if scenes and not broken else []
-    results.record([*made, *(name for name in written if name in maps), *finished])
+    results.record([*made, *report, *(name for name in written if name in maps), *finished])
     if finished:
         work.finish(origin)
-    _summarize(detections, out, written=[*([f"{_PICTURES}/"] if made else []), *written])
+    _summarize(detections, out, written=[*([f"{_PICTURES}/"] if made else []), *report, *written])
     _explain(detections, predictor, scenes, decodes_inside=opened.decodes_inside)
     if broken:
         say(f"{broken} of {counted(expected, 'image')} can't be read: named above.", stderr=True)
@@ -324,6 +331,7 @@ def _detect_all(
     out: Path,
     drawn: list[str],
     full: bool,
+    maps: list[str],
     places: Mapping[int, PlacedImage],
     mosaic: bool,
     missing: MissingExtras,
@@ -339,11 +347,24 @@ def _detect_all(
         )
     if scenes:
         found = detect_scenes(scenes, predictor, run=run, work=work, missing=missing)
+        shown = []
+        most = set(sorted(found, key=lambda n: -len(found[n]))[:PICTURES_IN_REPORT])
         for number, each in found.items():
-            index = scenes[number].index
+            index, picture = scenes[number].index, None
             detections[index] = each
             if index in pictures:
-                draw_scene(pictures[index], scenes[number], each, full=full, advice=_ANOTHER)
+                picture = draw_scene(
+                    pictures[index], scenes[number], each, full=full, advice=_ANOTHER
+                )
+            shown.append((scenes[number], each, picture if number in most else None))
+        if shown:
+            write_report(
+                out / REPORT,
+                shown,
+                model=run.model.name,
+                score_threshold=predictor.score_threshold,
+                map_file=maps[0] if maps else "",
+            )
     for index, each in detections.items():
         if each.georeference is None and index in places:
             detections[index] = replace(each, georeference=places[index].georeference)

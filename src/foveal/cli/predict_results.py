@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from foveal.geometry.georeference import Georeference
     from foveal.inference.image_paths import ImageFile
     from foveal.inference.scene_plan import PlannedScene
@@ -29,6 +33,10 @@ _FILES = {
     "geojson": "detections.geojson",
 }
 _STYLE = "detections.qml"
+REPORT = "report.html"
+"""Of scenes."""
+PICTURES_IN_REPORT = 6
+"""Scenes that the report shows, those with the most objects; all have a line in it."""
 _ON_MAPS = ("gpkg", "geojson")
 TABLES = (_FILES["coco"], _FILES["csv"], COUNTS)
 
@@ -210,7 +218,7 @@ def write_results(
 
 def draw_scene(
     path: Path, scene: PlannedScene, detections: Detections, *, full: bool, advice: str
-) -> None:
+) -> NDArray[np.uint8] | None:
     """Draw the whole scene, shrunk, with what was found; one that can't be read is told.
 
     Args:
@@ -220,16 +228,64 @@ def draw_scene(
         full: draw all of its pixels too, into a .tif beside it.
         advice: what to do where a picture can't be written.
 
+    Returns:
+        [h, w, 3] uint8 RGB, the picture; None where the scene can't be read.
+
     Raises:
         FovealError: a picture can't be written.
         MissingExtraError: what writes all pixels is not installed.
     """
-    from foveal.outputs.scene_pictures import write_overview, write_scene_picture
+    from foveal.data.images.encoding import write_image
+    from foveal.outputs.scene_pictures import draw_scene as draw
+    from foveal.outputs.scene_pictures import write_scene_picture
 
     try:
         with scene.raster as raster:
-            write_overview(path, raster, detections, advice=advice)
+            picture = draw(raster, detections)
+            write_image(path, picture, advice=advice)
             if full:
                 write_scene_picture(path.with_suffix(".tif"), raster, detections, advice=advice)
     except ImageError as error:
         say(f"not drawn: {error}", stderr=True)
+        return None
+    return picture
+
+
+def write_report(
+    path: Path,
+    found: Sequence[tuple[PlannedScene, Detections, NDArray[np.uint8] | None]],
+    *,
+    model: str,
+    score_threshold: float,
+    map_file: str,
+) -> None:
+    """Write the page that shows what was found in scenes.
+
+    Args:
+        path: of the page.
+        found: scenes, what was found in each, and a picture [h, w, 3] of some.
+        model: what people call it.
+        score_threshold: the least score of a detection.
+        map_file: the file for maps beside it; "" where there is none.
+
+    Raises:
+        FovealError: it can't be written.
+    """
+    from pathlib import Path as FilePath
+
+    from foveal.reports.scene import SceneFacts, write_scene_report
+
+    facts = [
+        SceneFacts(
+            FilePath(scene.raster.name).name,
+            detections,
+            picture,
+            windows=math.prod(scene.tiling.grid(scene.raster.width, scene.raster.height)),
+            tile=scene.tiling.size,
+            overlap=scene.tiling.overlap,
+            scale=scene.tiling.scale,
+            notes=scene.raster.notes,
+        )
+        for scene, detections, picture in found
+    ]
+    write_scene_report(path, facts, model=model, score_threshold=score_threshold, map_file=map_file)
