@@ -34,6 +34,7 @@ NOT_OF_COMMANDS = {
     "exporting/torchvision.py",
     "inference/draw.py",  # no command draws Detections
     "models/norms.py",
+    "outputs/qgis_style.py",  # writes XML
     "visualization/svg.py",  # writes SVG
 }
 
