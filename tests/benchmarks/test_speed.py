@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.benchmarks.conftest import run
 
-from benchmarks.lib import contestants, roofline
+from benchmarks.lib import contestants, drawn_scenes, roofline
 from benchmarks.speed import (
     annotations,
     assignment,
@@ -20,13 +21,14 @@ from benchmarks.speed import (
     pipeline,
     postprocessing,
     runtimes,
+    scenes,
     training_step,
 )
 from foveal.exporting.export import export_model
 
 PROGRAMS = (
     annotations, assignment, evaluation, growth, main_job, parts, pipeline, postprocessing,
-    runtimes, training_step,
+    runtimes, scenes, training_step,
 )  # fmt: skip
 TINY = ["--backbone", "resnet18", "--classes", "3", "--size", "64x96", "--rounds", "1"]
 
@@ -226,6 +228,39 @@ def test_annotations(tmp_path: Path) -> None:
     content = run(annotations, ["--images", "3", "--rounds", "1"], tmp_path)
     assert content["images"] == 3
     assert [row["work"] for row in content["rows"]][1] == "foveal.read"
+
+
+def test_scenes(tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenes, "train", lambda *_, **__: small_model)
+    content = run(scenes, ["--sides", "300", "400", "--work", str(tmp_path / "work")], tmp_path)
+    for row, side in zip(content["rows"], (300, 400), strict=True):
+        assert row["side"] == side
+        assert 0 < row["network"] < 1
+        assert row["seconds"] > 0
+        assert row["MB"] > 0
+        assert row["recall"] == pytest.approx(0, abs=0.5), "the network has random weights"
+
+
+def test_boats_are_found_once() -> None:
+    boats = np.array([[0, 0, 10, 10], [100, 0, 110, 10], [0, 300, 10, 310]], np.float32)
+    found = np.array(
+        [[0, 0, 10, 9], [1, 0, 10, 10], [0, 301, 10, 310], [100, 200, 110, 210]], np.float32
+    )
+    counts = scenes.count_found(boats, found)
+    assert counts == {"boats": 3, "recall": pytest.approx(2 / 3), "precision": 0.75, "twice": 1}
+    nothing = scenes.count_found(boats, found[:0])
+    assert (nothing["recall"], nothing["twice"]) == (0, 0)
+
+
+def test_a_drawn_scene_is_the_same_in_parts() -> None:
+    objects = drawn_scenes.draw_objects(600)
+    whole = drawn_scenes.draw_part(objects, 0, 0, width=600, height=600)
+    part = drawn_scenes.draw_part(objects, 130, 77, width=300, height=200)
+    assert (part == whole[77:277, 130:430]).all()
+    boxes = objects.boxes
+    assert (boxes.min(), boxes.max()) > (0, 0)
+    inside = whole[round(float(boxes[0, 1:4:2].mean())), round(float(boxes[0, :3:2].mean()))]
+    assert inside.min() > 150, "a boat is bright in its middle"
 
 
 def test_every_program_is_tested_and_in_the_table() -> None:

@@ -1,0 +1,247 @@
+"""Small objects from above, each training in the same minutes: windows against shrunk images.
+
+    python -m benchmarks.studies.small_objects --data sen2ships --minutes 10
+    python -m benchmarks.studies.small_objects --data hit-uav --minutes 24
+
+sen2ships: ships of some 8 pixels in Sentinel-2 scenes of 10 m, trained on five ports, measured on
+whole scenes of three others: the presets `scenes` and `standard`, four bands of 16 bits and three.
+hit-uav: people and vehicles in thermal images: the presets `scenes` and `light`, and torchvision's
+RetinaNet by a fair recipe. All begin with the same MobileNetV2. A training's epochs follow from the
+time that its first one takes here, so that its schedule ends with the minutes; the last weights are
+measured. Rows that --work holds already are not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import foveal
+from benchmarks.lib.results import print_table, write_result
+from benchmarks.lib.shared_data import HIT_UAV, MOBILENET, SHARED
+from benchmarks.lib.training import EpochLog
+from foveal.config import Settings, make_settings
+from foveal.data.dataset import Dataset
+from foveal.evaluation.evaluate import evaluate
+from foveal.evaluation.results import Evaluation
+from foveal.files import write_file
+
+SEN2SHIPS = SHARED / "data" / "sen2ships"
+TEST_PORTS = ("algiers", "casablanca", "valencia")
+"""Ports that no training sees."""
+BACKBONE = "model.backbone=mobilenetv2_100"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One training.
+
+    Attributes:
+        name: in the table.
+        preset: of foveal; empty for torchvision's.
+        overrides: settings that differ from it.
+        bands: of the images, the first ones; None for all.
+    """
+
+    name: str
+    preset: str
+    overrides: tuple[str, ...] = ()
+    bands: int | None = None
+
+
+SHIPS = (
+    Contestant("scenes, 4 bands", "scenes"),
+    Contestant("scenes, 3 bands", "scenes", bands=3),
+    Contestant("standard, 4 bands", "standard", (BACKBONE,)),
+)
+THERMAL = (
+    Contestant("scenes", "scenes"),
+    Contestant("light", "light"),
+    Contestant("torchvision", ""),
+)
+
+
+def settings_of(contestant: Contestant, options: argparse.Namespace, *, epochs: int) -> Settings:
+    """A training's settings; it is measured once, at its end, with its last weights."""
+    return make_settings(
+        preset=contestant.preset,
+        overrides=[
+            f"model.weights={options.weights}",
+            *contestant.overrides,
+            f"training.epochs={epochs}",
+            f"training.evaluate_every={epochs}",
+            f"training.seed={options.seed}",
+            "training.validation_loss=false",
+            "training.export=false",
+            *options.set,
+        ],
+    )
+
+
+def read_ships(options: argparse.Namespace, bands: int | None) -> tuple[Dataset, Dataset]:
+    """Five ports to train on, and three others."""
+    data = foveal.read(SEN2SHIPS)
+    if bands is not None:
+        folder = options.work / f"ships-{bands}-bands"
+        _write_bands(data, folder, bands)
+        data = foveal.read(SEN2SHIPS / "annotations.json", images=folder)
+    test = [index for index, record in enumerate(data) if record.path.stem in TEST_PORTS]
+    return data.take([i for i in range(len(data)) if i not in test]), data.take(test)
+
+
+def _write_bands(data: Dataset, folder: Path, bands: int) -> None:
+    """The scenes with their first bands alone."""
+    import rasterio
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for record in data:
+        with rasterio.open(record.path) as scene:
+            form = {**scene.profile, "count": bands}
+            with rasterio.open(folder / record.path.name, "w", **form) as file:
+                file.write(scene.read(list(range(1, bands + 1))))
+
+
+def read_thermal(_options: argparse.Namespace, _bands: int | None) -> tuple[Dataset, Dataset]:
+    """Training and validation images."""
+    both = (
+        foveal.read(HIT_UAV / f"{split}.json").ignoring("DontCare") for split in ("train", "val")
+    )
+    training, validation = both
+    return training, validation
+
+
+STUDIES: dict[str, tuple[tuple[Contestant, ...], Callable[..., tuple[Dataset, Dataset]]]] = {
+    "sen2ships": (SHIPS, read_ships),
+    "hit-uav": (THERMAL, read_thermal),
+}
+
+
+def train_foveal(
+    contestant: Contestant, options: argparse.Namespace, training: Dataset, test: Dataset
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Time an epoch, then train anew for the minutes, and measure."""
+
+    def fit(epochs: int) -> tuple[foveal.Detector, EpochLog]:
+        settings = settings_of(contestant, options, epochs=epochs)
+        detector, log = foveal.Detector(training, settings=settings), EpochLog()
+        # Something must be validated with, and no test image may be: it chooses nothing here.
+        return detector.fit(valid=training[:1], reporter=log), log
+
+    epochs = epochs_in(options.minutes, max(fit(1)[1].seconds))
+    detector, log = fit(epochs)
+    found = detector.settings
+    return detector.evaluate(test), {
+        "epochs": epochs,
+        "minutes": sum(log.seconds) / 60,
+        "first stride": found.anchors.strides[0],
+        "input": found.preparation.shorter,
+    }
+
+
+def train_torchvision(
+    _contestant: Contestant, options: argparse.Namespace, training: Dataset, test: Dataset
+) -> tuple[Evaluation, dict[str, Any]]:
+    """The same for torchvision's RetinaNet."""
+    import torch
+
+    from benchmarks.lib.torchvision_training import (
+        RATE,
+        TorchvisionRun,
+        TorchvisionTraining,
+        torchvision_model,
+    )
+
+    def begin(epochs: int) -> TorchvisionRun:
+        torch.manual_seed(options.seed)
+        model = torchvision_model(
+            Path(options.weights), classes=len(training.classes), size=options.size
+        )
+        asked = TorchvisionTraining(epochs=epochs, batch=8, rate=RATE, precision=torch.float32)
+        return TorchvisionRun(model, training, asked)
+
+    trial = begin(1)
+    trial.epoch()
+    epochs = epochs_in(options.minutes, trial.seconds[0])
+    run = begin(epochs)
+    for number in range(epochs):
+        run.epoch()
+        print(f"  epoch {number + 1}: {run.seconds[-1]:.0f} s, loss {run.loss:.3f}", flush=True)
+    evaluation = evaluate(run.detect(test), test.targets, test.classes)
+    return evaluation, {
+        "epochs": epochs,
+        "minutes": sum(run.seconds) / 60,
+        "first stride": 8,
+        "input": options.size,
+    }
+
+
+def epochs_in(minutes: float, seconds: float) -> int:
+    """How many epochs of so many seconds fit into the minutes, at least one."""
+    return max(1, round(60 * minutes / seconds))
+
+
+def measure(contestant: Contestant, options: argparse.Namespace) -> dict[str, Any]:
+    """Train one and measure it."""
+    read = STUDIES[options.data][1]
+    training, test = read(options, contestant.bands)
+    train = train_foveal if contestant.preset else train_torchvision
+    began = time.perf_counter()
+    evaluation, facts = train(contestant, options, training, test)
+    return {
+        "": contestant.name,
+        "AP": evaluation.ap,
+        "AP50": evaluation.ap50,
+        "AP under 32 px": evaluation.ap_small,
+        "recall": evaluation.recall,
+        "precision": evaluation.precision,
+        **facts,
+        "all minutes": (time.perf_counter() - began) / 60,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    options.work.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for contestant in STUDIES[options.data][0]:
+        if options.only and contestant.name not in options.only:
+            continue
+        kept = options.work / f"{options.data}-{contestant.name.replace(', ', '-')}.json"
+        if not kept.exists():
+            print(contestant.name, flush=True)
+            row = measure(contestant, options)
+            write_file(kept, json.dumps(row, default=_plain))
+        rows.append(json.loads(kept.read_text()))
+    print_table(rows)
+    name = f"small_objects_{options.data.replace('-', '_')}"
+    path = write_result(name, rows, folder=options.out, options=vars(options))
+    print("written:", path.name)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", choices=list(STUDIES), default="sen2ships")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of each training")
+    parser.add_argument("--weights", default=str(MOBILENET), help="MobileNetV2's, a file")
+    parser.add_argument("--size", type=int, default=512, help="torchvision's shorter side")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", action="append", default=[], help="one contestant's name")
+    parser.add_argument("--set", action="append", default=[], help="a foveal setting")
+    parser.add_argument("--work", type=Path, required=True, help="the folder of finished rows")
+    parser.add_argument("--out", type=Path, help="the folder of the JSON file")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()
