@@ -82,7 +82,7 @@ def test_then_it_finds_objects_and_people_correct_them(foveal, smears, home):
     found = library.read(out / "detections.json", images=images)
     assert len(found) == 16
     objects = sum(len(record.boxes) for record in found)
-    assert f"{objects} found in 16 images" in said
+    assert f"{objects:,} found in 16 images" in said
 
     with (out / "counts.csv").open() as file:
         counted = list(csv.DictReader(file))

@@ -286,7 +286,7 @@ def test_images_are_linked_or_copied(make_dataset: Callable, tmp_path: Path) -> 
     write(data, tmp_path / "copied", "coco", images="copy")
     assert (tmp_path / "linked/images/plain.png").is_symlink()
     assert not (tmp_path / "copied/images/plain.png").is_symlink()
-    with pytest.raises(DataError, match='"copy" or "link"'):
+    with pytest.raises(DataError, match='"copy", "link" or "hard_link"'):
         write(data, tmp_path / "moved", "coco", images="move")
 
 

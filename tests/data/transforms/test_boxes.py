@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from foveal.data.transforms.boxes import move_target
@@ -71,7 +71,8 @@ def test_law_a_box_encloses_what_is_seen_of_the_moved_rectangle(box, matrix):
     np.testing.assert_allclose(found.boxes[0], expected, atol=1e-3)
 
 
-@settings(max_examples=60, deadline=None)
+# Most matrices move most boxes out of the room: the health check counts that against the test.
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(boxes, matrices)
 def test_law_an_ellipse_is_enclosed_by_a_box_that_it_touches(box, matrix):
     angles = np.linspace(0, 2 * np.pi, 20_001)
