@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 
 import numpy as np
@@ -9,14 +10,38 @@ import pytest
 from tests.inference.bands import TASKS, Job, Worker
 
 from foveal.errors import FovealError, MissingExtraError
+from foveal.inference import scene_ray
 from foveal.inference.scene_jobs import BandTask, detect_one_by_one
-from foveal.inference.scene_ray import LOCAL, detect_on_ray
+from foveal.inference.scene_ray import LOCAL, check_ray, detect_on_ray
 
 
 def test_without_ray_the_line_to_install_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'foveal\[ray\]'"):
         list(detect_on_ray(Job(), TASKS, address=LOCAL))
+    with pytest.raises(MissingExtraError, match=r"pip install 'foveal\[ray\]'"):
+        check_ray(LOCAL)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_an_address_is_tried_before_ray_waits_for_it(monkeypatch, host):
+    monkeypatch.setattr(scene_ray, "find_spec", lambda name: name)
+    check_ray(LOCAL)
+    check_ray("auto")
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        address = host.format(server.getsockname()[1])
+        with pytest.raises(FovealError, match=f"--ray {address}: no Ray cluster.*nothing answers"):
+            check_ray(address)
+        server.listen()
+        check_ray(address)
+
+
+@pytest.mark.parametrize("address", ["", "nowhere", "127.0.0.1:", "127.0.0.1:x", "a:99999", ":1"])
+def test_what_is_no_address_is_said(monkeypatch, address):
+    monkeypatch.setattr(scene_ray, "find_spec", lambda name: name)
+    with pytest.raises(FovealError, match=r"this is no address.*10\.0\.0\.1:6379, auto"):
+        check_ray(address)
 
 
 @pytest.mark.slow

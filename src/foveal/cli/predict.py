@@ -168,10 +168,13 @@ def predict(
     """
     from foveal.data.images.missing import MissingExtras
     from foveal.inference.image_paths import find_images, open_stacks
+    from foveal.inference.scene_ray import check_ray
     from foveal.inference.scene_work import FINISHED, SceneWork
     from foveal.outputs.result_folder import ResultFolder
 
     wanted, length = parse_tile(tile), parse_scale(scale)
+    if ray is not None:
+        check_ray(ray)
     kinds = parse_kinds(to)
     found, stacks = open_stacks(find_images(images, leave_out=out), _parse_page(page))
     files = found.images

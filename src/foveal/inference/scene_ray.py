@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import deque
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import FovealError, MissingExtraError
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 """The address that starts Ray on this machine."""
+
+_CLIENT, _CLIENT_PORT = "ray://", "10001"
+_PATIENCE = 5.0
+"""Seconds until a cluster's port answers."""
+_MISSING = "Ray is not installed. Install it: pip install 'foveal[ray]'"
 
 _TASKS_AN_ACTOR = 2
 _MOST_OF_A_CORE = 0.5
@@ -40,6 +47,32 @@ class _Actor:
         if self._worker is None:
             raise self._failure or AssertionError("opened or failed")
         return attempt(self._worker, task)
+
+
+def check_ray(address: str) -> None:
+    """See whether a Ray cluster can be at an address; connects to nothing but its port.
+
+    Ray itself waits for minutes where there is none, and then ends the whole process.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        FovealError: it is no address, or nothing answers there.
+    """
+    if find_spec("ray") is None:
+        raise MissingExtraError(_MISSING)
+    if address in ("auto", LOCAL):
+        return
+    client = address.startswith(_CLIENT)
+    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
+    if client and not host:
+        host, port = port, _CLIENT_PORT
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise _no_cluster(address, "this is no address")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, UnicodeError) as cause:
+        reason = getattr(cause, "strerror", None) or str(cause)
+        raise _no_cluster(address, f"nothing answers: {reason}") from cause
 
 
 def detect_on_ray(
@@ -130,9 +163,7 @@ def _connected(address: str) -> Iterator[Any]:
         import ray
         import ray.exceptions
     except ImportError:
-        raise MissingExtraError(
-            "Ray is not installed. Install it: pip install 'foveal[ray]'"
-        ) from None
+        raise MissingExtraError(_MISSING) from None
     here = ray.is_initialized()
     try:
         if not here:
@@ -144,12 +175,16 @@ def _connected(address: str) -> Iterator[Any]:
             )
     except (ConnectionError, RuntimeError, ValueError) as cause:
         said = str(cause).strip().splitlines() or [type(cause).__name__]
-        raise FovealError(
-            f"--ray {address}: no Ray cluster is there ({said[0]}). Expected the address of one, "
-            f"such as 10.0.0.1:6379, auto for that of this machine, or {LOCAL} to start one here."
-        ) from cause
+        raise _no_cluster(address, said[0]) from cause
     try:
         yield ray
     finally:
         if not here:
             ray.shutdown()
+
+
+def _no_cluster(address: str, why: str) -> FovealError:
+    return FovealError(
+        f"--ray {address}: no Ray cluster is there ({why}). Expected the address of one, such as "
+        f"10.0.0.1:6379, auto for that of this machine, or {LOCAL} to start one here."
+    )
