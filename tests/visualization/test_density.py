@@ -50,6 +50,16 @@ def test_more_objects_are_counted_in_smaller_squares() -> None:
     assert measure_density(many[:100]).side == 500
 
 
+def test_slivers_at_the_border_count_as_squares_only_where_they_hold_an_object() -> None:
+    centers = [(250 + 500 * x, 250 + 500 * y) for x in range(8) for y in range(4)]
+    assert measure_density(found(*centers, size=(4003, 2003))).share == 1
+    density = measure_density(found(*centers, (4002, 5), size=(4003, 2003)))
+    assert density.counts.shape == (5, 9)
+    assert density.share == 1
+    assert measure_density(found((50, 50))).share == 1 / 32
+    assert measure_density(found()).share == 0
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (0, 0)])
 def test_tiny_scenes(size: tuple[int, int]) -> None:
     density = measure_density(found((0.5, 0.5), size=size))

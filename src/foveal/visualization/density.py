@@ -38,6 +38,19 @@ class Density:
     size: tuple[float, float]
     unit: str
 
+    @property
+    def share(self) -> float:
+        """Of the squares, how many hold an object; slivers at the border count where they do."""
+        rows, columns = self.counts.shape
+        width, height = np.asarray(self.size) / self.side
+        down, across = (
+            np.minimum(1, height - np.arange(rows)),
+            np.minimum(1, width - np.arange(columns)),
+        )
+        held = self.counts > 0
+        counting = held | (down[:, None] * across >= 0.5)
+        return float(held.sum() / max(1, counting.sum()))
+
 
 def measure_density(detections: Detections, *, meters: float | None = None) -> Density:
     """Count the objects in squares of a round length: of fewer objects in larger squares.
