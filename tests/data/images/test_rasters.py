@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +14,16 @@ from foveal.data.images.rasters import (
     Raster,
     georeference_of,
     ground_resolution,
+    is_virtual_raster,
     open_for_display,
     open_raster,
     raster_of,
+    raster_size,
 )
 from foveal.data.images.reading import read_image
+from foveal.data.images.survey import settle_depth
 from foveal.data.images.tiff import orient
+from foveal.data.images.virtual import files_of
 from foveal.errors import ImageError, MissingExtraError
 from foveal.geometry.georeference import Georeference
 from foveal.structures import PixelRange
@@ -223,6 +228,43 @@ def virtual(name: str, more: str = "") -> str:
         f'<VRTDataset rasterXSize="{2 * WIDTH}" rasterYSize="{HEIGHT}"><SRS>EPSG:32617</SRS>'
         f"<GeoTransform>{place}</GeoTransform>{bands}</VRTDataset>"
     )
+
+
+def test_a_virtual_raster_has_a_size_a_range_and_files(tmp_path: Path) -> None:
+    part = write(tmp_path / "a.tif", noise(3, "uint16", 900))
+    scene = tmp_path / "b.vrt"
+    scene.write_text(virtual("a.tif").replace("Byte", "UInt16"))
+    assert raster_size(scene) == (2 * WIDTH, HEIGHT)
+    assert raster_size(part) == (WIDTH, HEIGHT)
+    assert is_virtual_raster(scene)
+    assert not is_virtual_raster(part)
+    assert set(files_of(scene)) == {scene, part}
+    assert files_of(part) == (part,)
+    assert files_of(tmp_path / "missing.tif") == (tmp_path / "missing.tif",)
+    (tmp_path / "c.vrt").write_text(virtual("b.vrt"))
+    assert set(files_of(tmp_path / "c.vrt")) == {tmp_path / "c.vrt", scene, part}
+    bright = write(tmp_path / "bright.tif", noise(3, "uint16", 9000))
+    pixel_range, told = settle_depth([scene, bright], PixelRange(3))
+    assert pixel_range.deep == (0, 16383)
+    assert "2 images hold more than 8 bits" in told
+    assert "sample" not in told
+
+
+def test_the_range_of_a_deep_scene_is_told_by_a_sample_of_its_windows(tmp_path: Path) -> None:
+    side = 6000
+    size = {"width": side, "height": side, "count": 1, "dtype": "uint16", **UTM}
+    layout = {"tiled": True, "sparse_ok": True, "compress": "deflate"}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **size, **layout) as file:
+        block = np.full((1, 256, 256), 3000, np.uint16)
+        for corner in range(0, side - 256, 512):
+            file.write(block, window=rasterio.windows.Window(corner, corner, 256, 256))
+    tracemalloc.start()
+    pixel_range, told = settle_depth([tmp_path / "a.tif"], PixelRange(1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pixel_range.deep == (0, 4095)
+    assert "values from 0 to 3,000 in a sample of windows: 0 to 4,095 become" in told
+    assert peak < side * side * 2 / 4
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ class Extent:
         whole: whether all are whole numbers.
         floating: whether any is stored as a floating point number.
         bits: what a header states of one value, where it is less than the type holds; else 0.
+        sampled: whether not all pixels were looked at.
     """
 
     low: float = np.inf
@@ -44,6 +45,7 @@ class Extent:
     whole: bool = True
     floating: bool = False
     bits: int = 0
+    sampled: bool = False
 
     def joined(self, other: Extent) -> Extent:
         """The extent of both."""
@@ -53,6 +55,7 @@ class Extent:
             self.whole and other.whole,
             self.floating or other.floating,
             max(self.bits, other.bits),
+            self.sampled or other.sampled,
         )
 
     def limits(self) -> tuple[float, float] | None:
@@ -71,10 +74,11 @@ class Extent:
         return None
 
     def describe(self) -> str:
-        """The values in words: values from 3 to 4,021."""
+        """The values in words: values from 3 to 4,021 in a sample of windows."""
         if self.low > self.high:
             return "no number at all"
-        return f"values from {self.low:,.6g} to {self.high:,.6g}"
+        where = " in a sample of windows" if self.sampled else ""
+        return f"values from {self.low:,.6g} to {self.high:,.6g}{where}"
 
 
 def extent_of(values: NDArray[Any], bits: int = 0) -> Extent:

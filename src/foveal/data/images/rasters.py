@@ -34,6 +34,7 @@ from foveal.data.images.pages import split_page
 from foveal.data.images.pixels import convert_bands, scale_to_bytes
 from foveal.data.images.reading import (
     image_info,
+    image_size,
     opened_file,
     percentile_range,
     read_alpha,
@@ -42,6 +43,7 @@ from foveal.data.images.reading import (
 from foveal.data.images.stored_values import EVERYWHERE, StoredValues, lies_in
 from foveal.data.images.tiff_pages import orientation_of
 from foveal.data.images.turned_values import TurnedValues
+from foveal.data.images.virtual import is_virtual
 from foveal.errors import ImageError, MissingExtraError
 from foveal.structures import RGB, PixelRange
 
@@ -56,7 +58,8 @@ if TYPE_CHECKING:
     from foveal.geometry.georeference import Georeference
 
 __all__ = [
-    "Raster", "RasterWindow", "georeference_of", "ground_resolution", "open_raster", "raster_of",
+    "Raster", "RasterWindow", "georeference_of", "ground_resolution", "is_virtual_raster",
+    "open_raster", "place_of", "raster_of", "raster_size",
 ]  # fmt: skip
 
 SMALL = 1 << 24
@@ -64,6 +67,8 @@ SMALL = 1 << 24
 
 _IN_WINDOWS = ("JPEG", "PNG", "JPEG2000", "TIFF", "")
 """Kinds that GDAL reads part by part; VRT is none that we know by its beginning."""
+
+_VIRTUAL = ".vrt"
 
 _STREAMED = 1 << 25
 """Bytes of pixels that are read at once to shrink them."""
@@ -134,6 +139,12 @@ class Raster:
         self.width, self.height, self.block = source.width, source.height, source.block
         self.georeference: Georeference | None = source.georeference
         self.notes: tuple[str, ...] = source.notes
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether values may be of more than 8 bits."""
+        with self._lock:
+            return self._source_now().deep
 
     @property
     def pixel_range(self) -> PixelRange:
@@ -327,7 +338,8 @@ class Raster:
         for sample in self._samples():
             values = sample.values
             extents.append(extent_of(sample.with_data(), self._source_now().bits))
-        return join(extents), values
+        sampled = self._sampling()[3] > _SAMPLES
+        return replace(join(extents), sampled=sampled), values
 
     def _samples(self) -> Iterator[StoredValues]:
         """Windows spread evenly over the raster."""
@@ -373,7 +385,7 @@ class Raster:
 
 def _spread(count: int) -> Iterator[int]:
     """The numbers below `count`, each once, the first of them spread evenly over all."""
-    step = max(1, count // _SAMPLES)
+    step = max(1, -(-count // _SAMPLES))
     for start in range(step):
         yield from range(start, count, step)
 
@@ -459,6 +471,32 @@ def raster_of(image: ImageLike, pixel_range: PixelRange = RGB) -> Raster:
     return Raster("the image", make, pixel_range=PixelRange(bands))
 
 
+def raster_size(path: Path | str) -> tuple[int, int]:
+    """Width and height of whatever `open_raster` opens, pixels, from the header alone.
+
+    Raises:
+        ImageError: as for `open_raster`.
+        MissingExtraError: as for `open_raster`.
+    """
+    if is_virtual_raster(path):
+        with open_raster(path) as raster:
+            return raster.width, raster.height
+    return image_size(path)
+
+
+def is_virtual_raster(path: Path | str) -> bool:
+    """Whether a file is one of GDAL's virtual rasters (VRT), which `open_raster` alone reads.
+
+    Raises:
+        ImageError: it is missing, or can't be read.
+    """
+    where, _ = split_page(Path(path))
+    if where.suffix.lower() != _VIRTUAL:
+        return False
+    with opened_file(where, Path(path)) as file:
+        return is_virtual(file.read(32))
+
+
 def open_for_display(path: Path | str) -> Raster:
     """Open an image file of any size as people want to see it: its own bands, see `for_display`.
 
@@ -484,21 +522,31 @@ def georeference_of(path: Path | str) -> Georeference | None:
         ImageError: the file is missing, or what it states can't be a place.
         MissingExtraError: it may have one, and rasterio is not installed.
     """
+    return place_of(path)[0]
+
+
+def place_of(path: Path | str) -> tuple[Georeference | None, str]:
+    """As `georeference_of`; and what is to be told of the place, as a `Raster`'s notes are.
+
+    Raises:
+        ImageError: as for `georeference_of`.
+        MissingExtraError: as for `georeference_of`.
+    """
     path = Path(path)
     where, page = split_page(path)
     with opened_file(where, path) as file:
         kind = kind_of(file.read(32))
         if page not in (None, 1):
-            return None
+            return None, ""
         if kind not in _IN_WINDOWS or not _may_be_geographic(file, where):
-            return None
+            return None, ""
         turned = kind == "TIFF" and orientation_of(file) != 1
     if turned:
         with open_raster(path) as raster:
-            return raster.georeference
+            return raster.georeference, "".join(raster.notes[:1])
     dataset, stack = open_dataset(where)
     with stack:
-        return read_georeference(dataset, path)[0]
+        return read_georeference(dataset, path)
 
 
 def _open_source(path: Path, pixel_range: PixelRange) -> Source:

@@ -11,7 +11,7 @@ import numpy as np
 
 from foveal.data.images.depth import extent_of, join
 from foveal.data.images.inputs import path_of
-from foveal.data.images.rasters import open_raster
+from foveal.data.images.rasters import is_virtual_raster, open_raster
 from foveal.data.images.reading import image_info, is_jpeg, percentile_range
 from foveal.errors import FovealError, ImageError
 from foveal.structures import PixelRange
@@ -116,6 +116,9 @@ def image_extent(path: Path | str) -> Extent | None:
     path = Path(path)
     if is_jpeg(path):  # most images are, and opening one fully takes far longer
         return None
+    if is_virtual_raster(path):
+        with open_raster(path) as raster:
+            return raster.extent() if raster.is_deep else None
     info = image_info(path)
     if info.bits <= 8:
         return None

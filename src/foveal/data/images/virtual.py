@@ -36,6 +36,32 @@ def is_virtual(beginning: bytes) -> bool:
     return beginning.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<VRTDataset", b"<?xml"))
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """A file, and what it names where it is a virtual raster, at any depth; each once.
+
+    Args:
+        path: a file that `check_virtual` has nothing against, or any that is no virtual raster.
+
+    Raises:
+        ImageError: it is a virtual raster and broken.
+    """
+    found: dict[Path, None] = {}
+    left = [path]
+    while left:
+        file = left.pop()
+        if file in found:
+            continue
+        found[file] = None
+        try:
+            with file.open("rb") as opened:
+                virtual = is_virtual(opened.read(32))
+        except OSError:  # whoever reads it says so
+            continue
+        if virtual:
+            left += [_source_of(file, element) for element in _parse(file).iter(_SOURCE)]
+    return tuple(found)
+
+
 def check_virtual(path: Path) -> None:
     """Refuse a virtual raster that names anything but images in its own folder.
 
@@ -67,9 +93,7 @@ def _check(path: Path, folder: Path, above: tuple[Path, ...]) -> None:
 
 
 def _check_source(path: Path, element: Element, folder: Path, above: tuple[Path, ...]) -> None:
-    name = (element.text or "").strip()
-    beside = element.get("relativeToVRT", "0") == "1"
-    source = (path.absolute().parent if beside else Path()) / name
+    name, source = (element.text or "").strip(), _source_of(path, element)
     try:
         inside = source.resolve().is_relative_to(folder)
         there = source.is_file()
@@ -94,6 +118,11 @@ def _check_source(path: Path, element: Element, folder: Path, above: tuple[Path,
             f"{path}: names {name!r}, which is no image that a virtual raster may hold. Expected "
             "TIFF, JPEG, PNG or JPEG 2000."
         )
+
+
+def _source_of(path: Path, element: Element) -> Path:
+    beside = element.get("relativeToVRT", "0") == "1"
+    return (path.absolute().parent if beside else Path()) / (element.text or "").strip()
 
 
 def _parse(path: Path) -> Element:
