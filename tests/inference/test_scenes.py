@@ -281,7 +281,8 @@ def test_ordinary_photos_of_old_models_are_looked_at_as_a_whole():
     assert tiling.overlap == 384
     text = tiling.describe(30_000, 20_000)
     assert "30,000 x 20,000 pixels, looked at in" in text
-    assert "does not know how large its objects are (--overlap)" in text
+    assert "at the scale 1, since the model does not say its training's (see --scale). The" in text
+    assert text.endswith("the model does not say how large its objects are (see --overlap).")
 
 
 def test_windows_are_due_where_training_saw_twice_as_much():

@@ -301,7 +301,7 @@ class Predictor:
             stride=math.lcm(max(self.grid.strides), multiple),
             size=size,
             multiple=multiple,
-            why=", ".join(part for part in (why, reason) if part),
+            why=" ".join(part for part in (f"{why}.", reason) if part),
         )
 
     def _scene_scale(
@@ -325,7 +325,7 @@ class Predictor:
             return self.preparation.scale, f"at the training's scale {self.preparation.scale:.4g}"
         if card.scale:
             return card.scale, f"at the training's scale {card.scale:.4g}"
-        return 1.0, "at the scale 1, since the model does not know its training's (--scale)"
+        return 1.0, "at the scale 1, since the model does not say its training's (see --scale)"
 
     def _needs_windows(self, width: int, height: int, scale: float) -> bool:
         preparation = self.preparation
@@ -353,8 +353,8 @@ class Predictor:
             if wanted <= most:
                 return wanted, ""
             return most, (
-                f"overlapping by {most:,} input pixels, half a window, though training had objects "
-                f"of {largest:,.0f} (a larger --tile)"
+                f"The overlap is {most:,} input pixels, half a window, though training had objects "
+                f"of {largest:,.0f}: see --tile."
             )
         anchors = max(self.grid.sizes) * max(self.grid.scales)
         anchor = anchors * math.sqrt(
@@ -363,8 +363,8 @@ class Predictor:
         most = (smallest or LARGEST_SIDE) // 4
         wanted = min(math.ceil(anchor) + margin(), most)
         return wanted, (
-            f"overlapping by {wanted:,} input pixels at least, since the model does not know how "
-            "large its objects are (--overlap)"
+            f"The overlap is at least {wanted:,} input pixels, since the model does not say how "
+            "large its objects are (see --overlap)."
         )
 
     def _is_large(self, image: ImageLike) -> bool:
@@ -420,7 +420,7 @@ class Predictor:
         # No rounding of the scale may make a second tile.
         scale = min(size[0] / height, size[1] / width)
         scale = min(scale, self.preparation.placement_for(width, height).scale_x)
-        return Tiling(size, 0, scale, why="shrunk as a whole" if scale < 1 else "")
+        return Tiling(size, 0, scale, why="shrunk as a whole." if scale < 1 else "")
 
     def _views(self) -> list[View]:
         sides = [max(1, round(self.preparation.shorter * scale)) for scale in self.scales]

@@ -60,7 +60,8 @@ class Tiling:
         scale: input pixels that one scene pixel becomes. A tile shows a whole number of scene
             pixels, so the exact scale is `scales`, which differs by less than half a pixel a tile.
         stride: input pixels of which steps are a multiple.
-        why: where overlap and scale come from, in words; "" where there is nothing to tell.
+        why: where overlap and scale come from, the rest of a sentence and whole ones; "" where
+            there is nothing to tell.
     """
 
     size: tuple[int, int]
@@ -161,7 +162,7 @@ class Tiling:
         )
         if self.window != self.size:
             text += f", each shown at {self.size[1]:,} x {self.size[0]:,}"
-        return f"{text}, {self.why}." if self.why else f"{text}."
+        return f"{text}, {self.why}" if self.why else f"{text}."
 
     def _window(self, axis: int) -> int:
         return max(1, round(self.size[axis] / self.scale))
