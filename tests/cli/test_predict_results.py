@@ -31,7 +31,8 @@ def test_layers_and_images_without_a_place_are_told(tmp_path, capsys, zones, sai
         for number, place in enumerate(places)
     ]
     maps = ["detections.gpkg", "detections.qml"]
-    written = write_results(detections, tmp_path, kinds=None, maps=maps)
+    written, failures = write_results(detections, tmp_path, kinds=None, maps=maps)
+    assert failures == []
     assert set(written) == {path.name for path in tmp_path.iterdir()}
     printed = " ".join(capsys.readouterr().out.split())
     assert said in printed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from foveal.cli.scene_options import parse_scale, parse_tile
 from foveal.errors import FovealError, ImageError, SettingsError
 from foveal.inference.scene_plan import SceneWorker
 from foveal.inference.scene_work import SceneWork
+from foveal.outputs.world_polygons import _transformer
 
 
 @pytest.fixture(scope="module")
@@ -281,3 +283,197 @@ def test_to_go_on_and_to_begin_anew_exclude_each_other(
     arguments = ("predict", model, scenes, "--out", tmp_path, "--resume", "--overwrite")
     assert foveal(monkeypatch, *arguments) == 2
     assert "Expected one of them" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Path:
+    """A scene of three windows."""
+    return write_scene(tmp_path_factory.mktemp("small") / "small.tif", width=160, height=64)
+
+
+@pytest.mark.parametrize(
+    ("kind", "package"), [("gpkg", "pyogrio"), ("gpkg", "shapely"), ("geojson", "pyproj")]
+)
+def test_a_file_that_can_not_be_written_here_is_refused_before_any_work(
+    monkeypatch, capsys, model, small, tmp_path, kind, package
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    _transformer.cache_clear()
+    out = tmp_path / "out"
+    arguments = ("predict", model, small, "--out", out, *WINDOWS, "--to", kind)
+    assert foveal(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err
+    assert f"--to {kind}: py" in said
+    assert "pip install 'foveal[geo]'" in said
+    assert not out.exists()
+
+
+def test_a_map_that_nobody_asked_for_is_left_out_with_a_word_before_the_work(
+    monkeypatch, capsys, model, small, tmp_path
+):
+    monkeypatch.setitem(sys.modules, "pyogrio", None)
+    out = tmp_path / "out"
+    assert foveal(monkeypatch, "predict", model, small, "--out", out, *WINDOWS) == 0
+    said = capsys.readouterr().err
+    assert said.count("detections.gpkg is not going to be written. pyogrio") == 1
+    assert said.index("is not going to be written") < said.index("window")
+    assert "detections.gpkg" not in written(out)
+
+
+def test_without_rasterio_no_scene_is_shrunk_in_silence(
+    monkeypatch, capsys, model, small, tmp_path
+):
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    arguments = ("predict", model, small, "--out", tmp_path / "out")
+    assert foveal(monkeypatch, *arguments, *WINDOWS) == 1
+    said = capsys.readouterr().err
+    assert said.count("pip install 'foveal[geo]'") == 1
+    assert "small.tif can't be read. Reading GeoTIFFs needs rasterio" in said
+    assert foveal(monkeypatch, *arguments, "--tile", "off", "--overwrite") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "small.tif may have a place on the map, which is left out. Reading" in said
+    assert foveal(monkeypatch, *arguments, "--overwrite", "--to", "gpkg") == 2
+    assert "needs rasterio: pip install" in capsys.readouterr().err
+
+
+def test_a_place_that_can_not_be_is_told(monkeypatch, capsys, model, small, tmp_path):
+    def refuse(path):
+        raise ImageError(f"{path}: its geotransform lays all pixels upon a line.")
+
+    monkeypatch.setattr("foveal.data.images.rasters.place_of", refuse)
+    arguments = ("predict", model, small, "--out", tmp_path / "out", "--tile", "off")
+    assert foveal(monkeypatch, *arguments) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "upon a line. Its boxes stay in pixels." in said
+    assert foveal(monkeypatch, *arguments, "--overwrite", "--to", "gpkg") == 2
+    assert "upon a line" in capsys.readouterr().err
+
+
+def test_a_map_that_can_not_be_written_takes_nothing_else_with_it(
+    monkeypatch, capsys, model, small, tmp_path
+):
+    out = tmp_path / "out"
+    arguments = ("predict", model, small, "--out", out, *WINDOWS)
+
+    def fail(path, detections):
+        raise FovealError(f"{path}: the coordinate reference system is unknown to PROJ.")
+
+    with monkeypatch.context() as context:
+        context.setattr("foveal.outputs.geopackage.write_geopackage", fail)
+        assert foveal(context, *arguments) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("is unknown to PROJ. What was found in scenes is kept") == 1
+    kept = written(out)
+    assert {"detections.json", "detections.csv", "counts.csv", "report.html"} <= set(kept)
+    assert foveal(monkeypatch, *arguments, "--resume") == 0
+    assert "are finished, and are not looked at again" in capsys.readouterr().out
+    assert set(written(out)) == {name for name in kept if "unfinished" not in name} | {
+        "detections.gpkg",
+        "detections.qml",
+    }
+
+
+def test_a_limit_is_told_once_with_the_number_that_holds(monkeypatch, capsys, model, tmp_path):
+    parts, out = tmp_path / "parts", tmp_path / "out"
+    parts.mkdir()
+    write_scene(parts / "east.tif", width=160, height=64, left=4e5 + 16)
+    write_scene(parts / "west.tif", width=160, height=64, seed=1)
+    arguments = ("predict", model, parts, "--out", out, *WINDOWS)
+    assert foveal(monkeypatch, *arguments, "--max-detections", 1, "--mosaic") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count("counts may be too low") == 1
+    assert "limit of 1 detection a window lets through" in shown
+    report = (out / "report.html").read_text()
+    assert (
+        report.count("The limit of 1 detection a window was reached in east.tif and 1 other") == 1
+    )
+    assert "counts may be too low" not in report
+
+
+def test_windows_without_data_are_in_the_report(monkeypatch, capsys, model, small, tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    scene = tmp_path / "half.tif"
+    scene.write_bytes(small.read_bytes())
+    with rasterio.open(scene, "r+") as file:
+        file.nodata = 0
+        pixels = np.maximum(file.read(), 1)
+        pixels[:, :, 70:] = 0
+        file.write(pixels)
+    out = tmp_path / "out"
+    assert foveal(monkeypatch, "predict", model, scene, "--out", out, *WINDOWS) == 0
+    assert "1 of 3 windows hold no data and were skipped" in capsys.readouterr().out
+    report = " ".join((out / "report.html").read_text().split())
+    assert "2 of 64 px, overlap 16; 1 without data" in report
+
+
+def test_the_overlap_and_the_look_at_the_whole(monkeypatch, capsys, model, small, tmp_path):
+    arguments = ("predict", model, small, "--tile", 64, "--no-pictures")
+
+    def found(name: str, *options: object) -> tuple[str, bytes]:
+        out = tmp_path / name
+        assert foveal(monkeypatch, *arguments, "--out", out, *options) == 0
+        shown = capsys.readouterr()
+        return shown.out + shown.err, (out / "detections.csv").read_bytes()
+
+    narrow, boxes = found("narrow", "--overlap", 0)
+    assert "3 windows of 64 x 64 pixels, at" in narrow
+    wide, others = found("wide", "--overlap", 32)
+    assert "4 windows of 64 x 64 pixels that overlap by 32" in wide
+    assert others != boxes
+    whole, more = found("whole", "--overlap", 0, "--whole")
+    assert "4 of 4 windows" in whole
+    assert "--whole" not in whole
+    assert more != boxes
+
+
+def write_virtual(path: Path, source: Path) -> Path:
+    """A virtual raster that shows one image."""
+    rectangle = 'xOff="0" yOff="0" xSize="160" ySize="64"'
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{band}"><SimpleSource>'
+        f'<SourceFilename relativeToVRT="1">{source.name}</SourceFilename>'
+        f"<SourceBand>{band}</SourceBand><SrcRect {rectangle}/><DstRect {rectangle}/>"
+        "</SimpleSource></VRTRasterBand>"
+        for band in (1, 2, 3)
+    )
+    path.write_text(
+        '<VRTDataset rasterXSize="160" rasterYSize="64"><SRS>EPSG:32631</SRS>'
+        f"<GeoTransform>400000, 0.1, 0, 5000000, 0, -0.1</GeoTransform>{bands}</VRTDataset>"
+    )
+    return path
+
+
+@pytest.mark.parametrize("options", [WINDOWS, ("--tile", "off"), (*WINDOWS, "--mosaic")])
+def test_a_virtual_raster_is_a_scene(monkeypatch, capsys, model, small, tmp_path, options):
+    (tmp_path / "a.tif").write_bytes(small.read_bytes())
+    scene = write_virtual(tmp_path / "all.vrt", tmp_path / "a.tif")
+    outs = tmp_path / "one", tmp_path / "other"
+    for image, out in zip((scene, tmp_path / "a.tif"), outs, strict=True):
+        arguments = ("predict", model, image, "--out", out, *options, "--no-pictures")
+        assert foveal(monkeypatch, *arguments) == 0
+    capsys.readouterr()
+    one, other = ((out / "detections.csv").read_text().splitlines() for out in outs)
+    assert len(one) > 1
+    if "off" not in options:  # which shrinks the one by itself, and the other as a window
+        assert [line.split(",", 1)[1] for line in one] == [line.split(",", 1)[1] for line in other]
+    assert (outs[0] / "detections.gpkg").is_file()
+
+
+def test_what_a_virtual_raster_names_must_not_change_before_the_work_goes_on(
+    monkeypatch, capsys, model, small, tmp_path
+):
+    part = tmp_path / "a.tif"
+    part.write_bytes(small.read_bytes())
+    scene, out = write_virtual(tmp_path / "all.vrt", part), tmp_path / "out"
+    arguments = ("predict", model, scene, "--out", out, *WINDOWS)
+
+    def stop(self, scene, band, arrays):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(SceneWork, "write", stop)
+        assert foveal(context, *arguments) == 130
+    capsys.readouterr()
+    write_scene(part, width=160, height=64, seed=9)
+    assert foveal(monkeypatch, *arguments, "--resume") == 2
+    assert "a.tif was changed" in capsys.readouterr().err

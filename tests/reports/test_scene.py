@@ -86,6 +86,9 @@ def test_a_scene_without_a_place_on_the_map(tmp_path: Path) -> None:
     assert "from the left, px" in text
     assert "A limit of detections was reached in a.jpg" in text
     assert "9 (limit)" in text
+    capped = SceneFacts("b.jpg", found(9, left_out_score=0.5), limit=2100)
+    text = write(tmp_path / "report.html", capped)
+    assert "The limit of 2,100 detections a window was reached in b.jpg" in text
     assert "QGIS" not in text
 
 

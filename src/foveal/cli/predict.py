@@ -15,6 +15,7 @@ from foveal.cli.predict_results import (
     REPORT,
     TABLES,
     FullPictures,
+    ShownScene,
     To,
     draw_scene,
     find_places,
@@ -50,7 +51,7 @@ from foveal.files import writing
 from foveal.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from foveal.cli.predict_results import PlacedImage
     from foveal.data.images.missing import MissingExtras
@@ -163,8 +164,10 @@ def predict(
 ) -> None:
     """Find objects in images: pictures, detections.json (COCO), detections.csv and counts.csv.
 
-    An image that can't be read is named and left out; then the exit code is 1. A folder with an
-    earlier run's results is refused without --overwrite, so that results are never mixed.
+    Images with a place on the map give detections.gpkg too, for QGIS and others; scenes give
+    report.html. An image that can't be read is named and left out; then the exit code is 1. A
+    folder with an earlier run's results is refused without --overwrite, so that results are never
+    mixed.
     """
     from foveal.data.images.missing import MissingExtras
     from foveal.inference.image_paths import find_images, open_stacks
@@ -211,11 +214,16 @@ def predict(
         whole=whole,
     )
     predictor = _with_depth(predictor, files, band_range)
+    unopened: dict[int, ImageError | MissingExtraError] = {}
     if mosaic:
         scenes = [plan_mosaic(predictor, files, length)]
     else:
-        scenes = find_scenes(predictor, files, length)
-    for line in describe_scenes(scenes, predictor, places=None if mosaic else places):
+        scenes, unopened = find_scenes(predictor, files, length)
+    if not mosaic:  # a mosaic says it by itself
+        elsewhere = {*unopened, *(scene.index for scene in scenes)}
+        for line in places.describe(leave_out=elsewhere):
+            say(line, stderr=True)
+    for line in describe_scenes(scenes, predictor, places=None if mosaic else places.images):
         say(line)
     origin = origin_of(
         files,
@@ -244,35 +252,46 @@ def predict(
     if scenes:
         work.begin(origin)
     missing = MissingExtras()
-    detections = _detect_all(
+    for error in unopened.values():
+        if isinstance(error, MissingExtraError):
+            missing.add(error)
+        else:
+            say(f"skipped: {error}", stderr=True)
+    found_in = _detect_all(
         predictor,
         files,
         scenes,
+        leave_out=unopened,
         run=SceneRun(opened.path or model, device, jobs=jobs, ray=ray),
         work=work,
         out=out,
         drawn=drawn,
         full=bool(full),
         maps=maps,
-        places={} if mosaic else places,
+        places={} if mosaic else places.images,
         mosaic=mosaic,
         missing=missing,
     )
     for line in missing.sentences():
         say(line, stderr=True)
-    written = write_results(detections, out, kinds=kinds, maps=maps)
+    detections = list(found_in.values())
+    written, failures = write_results(detections, out, kinds=kinds, maps=maps)
     made = [name for name in (*drawn, *full) if (out / name).is_file()]
     report = [REPORT] if scenes and (out / REPORT).is_file() else []
     expected = 1 if mosaic else len(files)
     broken = expected - len(detections)
-    finished = [FINISHED] if scenes and not broken else []
+    finished = [FINISHED] if scenes and not (broken or failures) else []
     results.record([*made, *report, *(name for name in written if name in maps), *finished])
     if finished:
         work.finish(origin)
     _summarize(detections, out, written=[*([f"{_PICTURES}/"] if made else []), *report, *written])
-    _explain(detections, predictor, scenes, decodes_inside=opened.decodes_inside)
+    _explain(found_in, predictor, scenes, decodes_inside=opened.decodes_inside)
+    for failure in failures:
+        kept = " What was found in scenes is kept: --resume writes it." if scenes else ""
+        say(f"error: {failure}{kept}", stderr=True)
     if broken:
         say(f"{broken} of {counted(expected, 'image')} can't be read: named above.", stderr=True)
+    if broken or failures:
         raise typer.Exit(1)
 
 
@@ -329,6 +348,7 @@ def _detect_all(
     files: list[ImageFile],
     scenes: list[PlannedScene],
     *,
+    leave_out: Collection[int],
     run: SceneRun,
     work: SceneWork,
     out: Path,
@@ -338,28 +358,30 @@ def _detect_all(
     places: Mapping[int, PlacedImage],
     mosaic: bool,
     missing: MissingExtras,
-) -> list[Detections]:
+) -> dict[int, Detections]:
     """What was found in each image that can be read, in the files' order; draws it too."""
-    in_windows = {scene.index for scene in scenes}
+    in_windows = {scene.index for scene in scenes}.union(leave_out)
     others = [] if mosaic else [n for n in range(len(files)) if n not in in_windows]
     pictures = {n: out / name for n, name in enumerate(drawn)}
     detections: dict[int, Detections] = {}
-    if others or not scenes:
+    if others:
         detections = _detect(
             replace(predictor, tile="off"), files, others, pictures=pictures, missing=missing
         )
     if scenes:
         found = detect_scenes(scenes, predictor, run=run, work=work, missing=missing)
         shown = []
-        most = set(sorted(found, key=lambda n: -len(found[n]))[:PICTURES_IN_REPORT])
-        for number, each in found.items():
+        most = set(sorted(found, key=lambda n: -len(found[n][0]))[:PICTURES_IN_REPORT])
+        for number, (each, summary) in found.items():
             index, picture = scenes[number].index, None
             detections[index] = each
             if index in pictures:
                 picture = draw_scene(
                     pictures[index], scenes[number], each, full=full, advice=_ANOTHER
                 )
-            shown.append((scenes[number], each, picture if number in most else None))
+            shown.append(
+                ShownScene(scenes[number], each, summary, picture if number in most else None)
+            )
         if shown:
             write_report(
                 out / REPORT,
@@ -371,7 +393,7 @@ def _detect_all(
     for index, each in detections.items():
         if each.georeference is None and index in places:
             detections[index] = replace(each, georeference=places[index].georeference)
-    return [detections[index] for index in sorted(detections)]
+    return {index: detections[index] for index in sorted(detections)}
 
 
 def _detect(
@@ -416,24 +438,24 @@ def _summarize(detections: list[Detections], out: Path, *, written: list[str]) -
 
 
 def _explain(
-    detections: list[Detections],
+    detections: Mapping[int, Detections],
     predictor: Predictor,
     scenes: list[PlannedScene],
     *,
     decodes_inside: bool,
 ) -> None:
-    """Say where counts may be too low, and why nothing was found."""
+    """Say where counts may be too low, scenes aside, and why nothing was found."""
     from foveal.inference.explain import explain_nothing
     from foveal.outputs.capped import describe_capped
 
-    large = {scene.raster.path for scene in scenes}
-    small = [each for each in detections if each.path not in large]
+    large = {scene.index for scene in scenes}
+    small = [each for index, each in detections.items() if index not in large]
     capped = describe_capped(
         small, max_detections=predictor.max_detections, decodes_inside=decodes_inside
     )
     if capped:
         say(capped)
-    if detections and not any(map(len, detections)):
+    if detections and not any(map(len, detections.values())):
         if small:
             whole = replace(predictor, tile="off")
             say(explain_nothing(whole, [str(each.path) for each in small]))

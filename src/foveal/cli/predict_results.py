@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from foveal.cli.console import say
-from foveal.errors import ImageError, MissingExtraError, SettingsError
+from foveal.errors import FovealError, ImageError, MissingExtraError, SettingsError
 from foveal.text import counted
 from foveal.threads import map_in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from foveal.geometry.georeference import Georeference
     from foveal.inference.image_paths import ImageFile
     from foveal.inference.scene_plan import PlannedScene
+    from foveal.inference.scenes import SceneSummary
     from foveal.structures import Detections
 
 COUNTS = "counts.csv"
@@ -93,25 +93,95 @@ def parse_kinds(text: str | None) -> tuple[str, ...] | None:
     return kinds
 
 
-def find_places(files: Sequence[ImageFile]) -> dict[int, PlacedImage]:
-    """The images that have a place on the map, by their numbers and their headers alone.
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the images of a run lie on the map.
 
-    Those that can't be read have none here; reading says why.
+    Attributes:
+        images: those that have a place, by their numbers.
+        unread: those whose place can't be read, and why.
+        notes: what is to be told of the place of others, as a `Raster`'s notes are.
     """
-    from foveal.data.images.rasters import georeference_of
-    from foveal.data.images.reading import image_size
 
-    def find(file: ImageFile) -> PlacedImage | None:
+    images: Mapping[int, PlacedImage]
+    unread: Mapping[int, ImageError | MissingExtraError]
+    notes: Mapping[int, tuple[Path, str]] = field(default_factory=dict)
+
+    def describe(self, *, leave_out: Collection[int] = ()) -> Iterator[str]:
+        """Say of which images the place is left out or odd, a sentence for each reason.
+
+        Args:
+            leave_out: numbers of images of which the reason is told elsewhere.
+        """
+        errors = [error for number, error in self.unread.items() if number not in leave_out]
+        lines: dict[str, list[str]] = {}
+        for error in errors:
+            if isinstance(error, MissingExtraError):
+                lines.setdefault(error.line, []).append(error.needed_by)
+        for line, names in lines.items():
+            if len(names) == 1:
+                yield f"{names[0]} may have a place on the map, which is left out. {line}"
+            else:
+                count = counted(len(names), "image")
+                yield (
+                    f"{count} may have a place on the map, which is left out, the first of them "
+                    f"{names[0]}. {line}"
+                )
+        others = [error for error in errors if not isinstance(error, MissingExtraError)]
+        if others:
+            more = f" So it is with {len(others) - 1:,} more." if len(others) > 1 else ""
+            yield f"{others[0]} Its boxes stay in pixels.{more}"
+        noted: dict[str, list[Path]] = {}
+        for number, (path, note) in self.notes.items():
+            if number not in leave_out:
+                noted.setdefault(note, []).append(path)
+        for note, paths in noted.items():
+            yield describe_note(note, str(paths[0]), len(paths))
+
+
+def describe_note(note: str, first: str, count: int) -> str:
+    """What is to be told of so many images, the first of them named."""
+    more = f" So {'is' if count == 2 else 'are'} {count - 1:,} more." if count > 1 else ""
+    return f"{first} {note.rstrip('.')}.{more}"
+
+
+def find_places(files: Sequence[ImageFile]) -> Places:
+    """Where images lie on the map, by their headers alone.
+
+    Those that can't be read have no place here; reading says why.
+    """
+    from foveal.data.images.rasters import place_of, raster_size
+
+    notes: dict[int, tuple[Path, str]] = {}
+
+    def find(
+        numbered: tuple[int, ImageFile],
+    ) -> PlacedImage | ImageError | MissingExtraError | None:
+        index, file = numbered
+        problem: ImageError | MissingExtraError | None = None
+        place = None
         try:
-            place = georeference_of(file.path)
-            if place is None:
-                return None
-            return PlacedImage(file.path.name, place, *image_size(file.path))
+            place, note = place_of(file.path)
+            if note:
+                notes[index] = file.path, note
+        except MissingExtraError as error:
+            problem = MissingExtraError(error.line, str(file.path))
+        except ImageError as error:
+            problem = error
+        if place is None and problem is None:
+            return None
+        try:
+            size = raster_size(file.path)
         except (ImageError, MissingExtraError, OSError):
             return None
+        return problem if place is None else PlacedImage(file.path.name, place, *size)
 
-    found = enumerate(map_in_threads(find, list(files)))
-    return {index: place for index, place in found if place is not None}
+    found = list(enumerate(map_in_threads(find, list(enumerate(files)))))
+    return Places(
+        {index: each for index, each in found if isinstance(each, PlacedImage)},
+        {index: each for index, each in found if isinstance(each, ImageError | MissingExtraError)},
+        dict(sorted(notes.items())),
+    )
 
 
 def first_neighbors(places: Sequence[PlacedImage]) -> tuple[PlacedImage, PlacedImage] | None:
@@ -141,28 +211,54 @@ def first_neighbors(places: Sequence[PlacedImage]) -> tuple[PlacedImage, PlacedI
     return None
 
 
-def map_files(
-    kinds: Sequence[str] | None, places: Mapping[int, PlacedImage], files: Sequence[ImageFile]
-) -> list[str]:
-    """The names of the files for maps that are to be written.
+def map_files(kinds: Sequence[str] | None, places: Places, files: Sequence[ImageFile]) -> list[str]:
+    """The names of the files for maps that are to be written; says which can't be.
 
     Args:
         kinds: that were asked for; None leaves it to the images.
-        places: of those images that have one.
+        places: of the images.
         files: all images.
 
     Raises:
         SettingsError: one is asked for, and no image has a place on the map.
+        MissingExtraError: one is asked for, and what writes it, or reads places, is not installed.
+        DataError: one is asked for, and has no room for a coordinate reference system.
     """
     wanted = [kind for kind in _ON_MAPS if kind in (("gpkg",) if kinds is None else kinds)]
-    if not places and kinds is not None and wanted:
+    if not places.images and kinds is not None and wanted:
+        for error in places.unread.values():
+            if isinstance(error, MissingExtraError):
+                raise error
+        why = "".join(f" {error}" for error in list(places.unread.values())[:1])
         raise SettingsError(
             f"--to {wanted[0]}: none of {counted(len(files), 'image')} has a place on the map "
             "(a coordinate reference system and a transform), so boxes have none. Expected csv or "
-            "coco, which hold pixels; gdal_translate -a_srs and -a_ullr place an image."
+            f"coco, which hold pixels; gdal_translate -a_srs and -a_ullr place an image.{why}"
         )
-    names = [_FILES[kind] for kind in wanted if places]
+    names = []
+    for kind in wanted if places.images else ():
+        try:
+            _expect_writer(kind, places)
+        except MissingExtraError as error:
+            if kinds is not None:
+                raise MissingExtraError(error.line, f"--to {kind}") from None
+            say(f"{_FILES[kind]} is not going to be written. {error.line}", stderr=True)
+            continue
+        names.append(_FILES[kind])
     return [*names, _STYLE] if _FILES["gpkg"] in names else names
+
+
+def _expect_writer(kind: str, places: Places) -> None:
+    """See, before hours of work, whether a file for maps can be written."""
+    from foveal.outputs.geopackage import expect_geopackage_writer
+    from foveal.outputs.world_polygons import expect_world_polygons
+
+    if kind == "gpkg":
+        expect_geopackage_writer()
+        return
+    by_crs = {place.georeference.crs: place.georeference for place in places.images.values()}
+    for georeference in by_crs.values():
+        expect_world_polygons(georeference)
 
 
 def tables(kinds: Sequence[str] | None) -> list[str]:
@@ -177,43 +273,45 @@ def write_results(
     *,
     kinds: Sequence[str] | None,
     maps: Sequence[str],
-) -> list[str]:
-    """Write tables and files for maps; gives their names.
+) -> tuple[list[str], list[FovealError]]:
+    """Write tables, and after them files for maps.
+
+    Returns:
+        The names of what is written; and why files for maps are not.
 
     Raises:
-        FovealError: one can't be written.
+        FovealError: a table can't be written.
     """
     from foveal.outputs.files import write, write_counts
     from foveal.outputs.geopackage import describe_layers
 
-    written = []
-    placed = [each for each in detections if each.georeference is not None]
-    for name in maps:
-        if name == _STYLE or not placed:
-            continue
-        try:
-            write(placed, out / name)
-        except MissingExtraError as error:
-            if kinds is not None:
-                raise
-            say(f"{name} is not written. {error.line}", stderr=True)
-            continue
-        written.append(name)
-        layers = describe_layers(placed) if name == _FILES["gpkg"] else ""
-        if layers:
-            say(layers)
-        if len(placed) < len(detections):
-            without = len(detections) - len(placed)
-            say(f"{counted(without, 'image')} without a place on the map: not in {name}.")
-    if (out / _STYLE).is_file():
-        written.append(_STYLE)
+    written: list[str] = []
+    failures: list[FovealError] = []
     for name in tables(kinds):
         if name == COUNTS:
             write_counts(out / name, detections)
         else:
             write(detections, out / name)
         written.append(name)
-    return written
+    placed = [each for each in detections if each.georeference is not None]
+    for name in maps:
+        if name == _STYLE or not placed:
+            continue
+        try:
+            write(placed, out / name)
+        except FovealError as error:
+            failures.append(error)
+            continue
+        written.append(name)
+        if name == _FILES["gpkg"]:
+            written.append(_STYLE)
+        layers = describe_layers(placed) if name == _FILES["gpkg"] else ""
+        if layers:
+            say(layers)
+        if len(placed) < len(detections):
+            without = len(detections) - len(placed)
+            say(f"{counted(without, 'image')} without a place on the map: not in {name}.")
+    return written, failures
 
 
 def draw_scene(
@@ -251,9 +349,31 @@ def draw_scene(
     return picture
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownScene:
+    """A scene as the report shows it.
+
+    Attributes:
+        scene: how it was looked at.
+        detections: boxes in its pixels.
+        summary: what is to be known of them.
+        picture: [h, w, 3] uint8 RGB, with what was found; None shows none.
+    """
+
+    scene: PlannedScene
+    detections: Detections
+    summary: SceneSummary
+    picture: NDArray[np.uint8] | None
+
+    @property
+    def windows(self) -> int:
+        """Windows that the network looked at, without the look at the whole."""
+        return self.summary.looked - self.summary.whole
+
+
 def write_report(
     path: Path,
-    found: Sequence[tuple[PlannedScene, Detections, NDArray[np.uint8] | None]],
+    found: Sequence[ShownScene],
     *,
     model: str,
     score_threshold: float,
@@ -263,7 +383,7 @@ def write_report(
 
     Args:
         path: of the page.
-        found: scenes, what was found in each, and a picture [h, w, 3] of some.
+        found: the scenes.
         model: what people call it.
         score_threshold: the least score of a detection.
         map_file: the file for maps beside it; "" where there is none.
@@ -273,19 +393,31 @@ def write_report(
     """
     from pathlib import Path as FilePath
 
+    from foveal.inference.scenes import describe_summaries
     from foveal.reports.scene import SceneFacts, write_scene_report
 
     facts = [
         SceneFacts(
-            FilePath(scene.raster.name).name,
-            detections,
-            picture,
-            windows=math.prod(scene.tiling.grid(scene.raster.width, scene.raster.height)),
-            tile=scene.tiling.size,
-            overlap=scene.tiling.overlap,
-            scale=scene.tiling.scale,
-            notes=scene.raster.notes,
+            FilePath(each.scene.raster.name).name,
+            each.detections,
+            each.picture,
+            windows=each.windows,
+            skipped=each.summary.skipped,
+            limit=each.summary.limit,
+            tile=each.scene.tiling.size,
+            overlap=each.scene.tiling.overlap,
+            scale=each.scene.tiling.scale,
+            notes=each.scene.raster.notes,
         )
-        for scene, detections, picture in found
+        for each in found
     ]
-    write_scene_report(path, facts, model=model, score_threshold=score_threshold, map_file=map_file)
+    # The report says by itself of limits, of windows without data, and what is noted of files.
+    rest = [replace(each.summary, notes=(), capped=0, skipped=0) for each in found]
+    write_scene_report(
+        path,
+        facts,
+        model=model,
+        score_threshold=score_threshold,
+        notes=describe_summaries(rest),
+        map_file=map_file,
+    )

@@ -13,8 +13,9 @@ import typer
 
 from foveal import __version__
 from foveal.cli.console import say
-from foveal.cli.predict_results import PlacedImage, first_neighbors
+from foveal.cli.predict_results import PlacedImage, describe_note, first_neighbors
 from foveal.cli.progress import progress_bar
+from foveal.data.images.pages import file_of
 from foveal.errors import FovealError, ImageError, MissingExtraError, ModelFileError
 from foveal.text import counted
 from foveal.threads import map_in_threads
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from foveal.cli.progress import ProgressBar
     from foveal.cli.scene_options import SceneScale
     from foveal.data.images.missing import MissingExtras
+    from foveal.data.images.rasters import Raster
     from foveal.inference.image_paths import ImageFile
     from foveal.inference.predictor import Predictor
     from foveal.inference.scene_jobs import BandOutcome, BandTask
     from foveal.inference.scene_plan import PlannedScene, SceneJob
     from foveal.inference.scene_work import Origin, SceneWork
+    from foveal.inference.scenes import SceneSummary
     from foveal.inference.tiling import Band
     from foveal.structures import Detections
 
@@ -56,36 +59,52 @@ class SceneRun:
 
 def find_scenes(
     predictor: Predictor, files: Sequence[ImageFile], scale: SceneScale
-) -> list[PlannedScene]:
+) -> tuple[list[PlannedScene], dict[int, ImageError | MissingExtraError]]:
     """The images that are to be looked at in windows, by their headers.
 
-    Those that can't be read are left to whoever reads all others, and who then says why.
+    Those without a header are left to whoever reads all others, and who then says why.
+
+    Returns:
+        The scenes; and by their numbers those that can't be opened, and why.
 
     Raises:
         SettingsError: windows that can't be.
     """
-    if predictor.tile == "off":
-        return []
+    broken: dict[int, ImageError | MissingExtraError] = {}
 
     def find(numbered: tuple[int, ImageFile]) -> PlannedScene | None:
         index, file = numbered
         try:
             return _plan(predictor, file.path, scale, index=index)
-        except (ImageError, MissingExtraError, OSError):
+        except (ImageError, MissingExtraError) as error:
+            broken[index] = error
             return None
 
-    found = map_in_threads(find, list(enumerate(files)))
-    return [scene for scene in found if scene is not None]
+    found = list(map_in_threads(find, list(enumerate(files))))
+    return [scene for scene in found if scene is not None], dict(sorted(broken.items()))
 
 
 def _plan(
     predictor: Predictor, path: Path, scale: SceneScale, *, index: int
 ) -> PlannedScene | None:
-    from foveal.data.images.rasters import georeference_of, open_raster
-    from foveal.data.images.reading import image_size
+    from foveal.data.images.rasters import (
+        georeference_of,
+        is_virtual_raster,
+        open_raster,
+        raster_size,
+    )
     from foveal.inference.scene_plan import PlannedScene
 
-    width, height = image_size(path)
+    try:
+        virtual = is_virtual_raster(path)
+        if predictor.tile == "off" and not virtual:
+            return None
+        if not virtual:
+            width, height = raster_size(path)
+    except (ImageError, MissingExtraError, OSError):
+        return None
+    if virtual:  # which nothing else reads, however small it is
+        return plan_scene(predictor, open_raster(path, predictor.pixel_range), scale, index=index)
     wants_place = predictor.card.ground_resolution is not None or scale.meters is not None
     place = georeference_of(path) if wants_place else None
     if scale.meters is not None and place is None and predictor.tiling_for(width, height) is None:
@@ -95,6 +114,30 @@ def _plan(
     if tiling is None:
         return None
     with open_raster(path, predictor.pixel_range) as raster:
+        return PlannedScene(raster, tiling, predictor.whole, index)
+
+
+def plan_scene(
+    predictor: Predictor, raster: Raster, scale: SceneScale, *, index: int = 0
+) -> PlannedScene:
+    """A scene that is looked at in windows, in a single one where it is small.
+
+    Args:
+        predictor: looks at it.
+        raster: the scene; it is closed.
+        scale: as it was asked for.
+        index: its position among the images.
+
+    Raises:
+        SettingsError: windows that can't be.
+    """
+    from foveal.inference.scene_plan import PlannedScene
+
+    with raster:
+        factor = scale.factor_for(
+            raster.georeference, width=raster.width, height=raster.height, where=raster.name
+        )
+        tiling = replace(predictor, tile_scale=factor).scene_tiling(raster)
         return PlannedScene(raster, tiling, predictor.whole, index)
 
 
@@ -108,14 +151,9 @@ def plan_mosaic(
         SettingsError: windows that can't be.
     """
     from foveal.data.images.mosaics import open_mosaic
-    from foveal.inference.scene_plan import PlannedScene, one_window
 
-    with open_mosaic([file.path for file in files], predictor.pixel_range) as raster:
-        place, width, height = raster.georeference, raster.width, raster.height
-        factor = scale.factor_for(place, width=width, height=height, where=raster.name)
-        scaled = replace(predictor, tile_scale=factor)
-        tiling = scaled.tiling_for(width, height, place) or one_window(scaled, width, height)
-        return PlannedScene(raster, tiling, predictor.whole)
+    raster = open_mosaic([file.path for file in files], predictor.pixel_range)
+    return plan_scene(predictor, raster, scale)
 
 
 def describe_scenes(
@@ -135,7 +173,8 @@ def describe_scenes(
         first = scenes[0]
         how = first.tiling.describe(first.raster.width, first.raster.height)
         if len(scenes) == 1:
-            yield f"{Path(first.raster.name).name}: {how} --tile off looks at the shrunk image."
+            whole = "" if predictor.tile == "off" else " --tile off looks at the shrunk image."
+            yield f"{Path(first.raster.name).name}: {how}{whole}"
         else:
             windows = sum(band.looks for scene in scenes for band in scene.bands(predictor))
             yield f"{Path(first.raster.name).name}: {how}"
@@ -146,8 +185,7 @@ def describe_scenes(
     noted = Counter(note for scene in scenes for note in scene.raster.notes)
     for note, count in noted.items():
         where = next(scene.raster.name for scene in scenes if note in scene.raster.notes)
-        more = f" So {'is' if count == 2 else 'are'} {count - 1:,} more." if count > 1 else ""
-        yield f"{where} {note.rstrip('.')}.{more}"
+        yield describe_note(note, where, count)
     neighbors = None if places is None else first_neighbors(list(places.values()))
     if neighbors is not None:
         one, other = neighbors
@@ -175,8 +213,10 @@ def origin_of(
         options: names and values of what else has an influence on what is written.
 
     Raises:
+        ImageError: a virtual raster is broken.
         ModelFileError: the model's file can't be read.
     """
+    from foveal.data.images.virtual import files_of
     from foveal.inference.scene_work import Origin
 
     runtime = predictor.runtime
@@ -199,7 +239,9 @@ def origin_of(
         **options,
         "the windows": zlib.crc32(repr(windows).encode()),
     }
-    images = [path for scene in scenes for path in scene.raster.paths]
+    images = [
+        part for scene in scenes for path in scene.raster.paths for part in files_of(file_of(path))
+    ]
     paths = dict.fromkeys((*(file.path for file in files), *images))
     try:
         return Origin.of(paths, model=parts, settings=settings)
@@ -214,8 +256,10 @@ def detect_scenes(
     run: SceneRun,
     work: SceneWork,
     missing: MissingExtras,
-) -> dict[int, Detections]:
-    """What was found in each scene whose bands are all finished, by its number.
+) -> dict[int, tuple[Detections, SceneSummary]]:
+    """What was found in each scene whose bands are all finished, and what is to be known of it.
+
+    They are given by the scenes' numbers.
 
     Finished bands are kept on the disk, and are not looked at again.
 
@@ -234,6 +278,7 @@ def detect_scenes(
     from foveal.inference.scene_plan import SceneJob
 
     planned = [scene.bands(predictor) for scene in scenes]
+    told = [scene.raster.notes for scene in scenes]
     done = [work.finished(number, len(bands)) for number, bands in enumerate(planned)]
     tasks = [
         BandTask(number, band.index)
@@ -268,7 +313,7 @@ def detect_scenes(
             "and kept: --resume goes on with them.",
             stderr=True,
         )
-    return _collect(scenes, predictor, planned, broken=set(broken), work=work)
+    return _collect(scenes, predictor, planned, broken=set(broken), work=work, told=told)
 
 
 def _look(
@@ -329,12 +374,13 @@ def _collect(
     *,
     broken: set[int],
     work: SceneWork,
-) -> dict[int, Detections]:
-    """Put the bands of each scene together."""
+    told: Sequence[tuple[str, ...]],
+) -> dict[int, tuple[Detections, SceneSummary]]:
+    """Put the bands of each scene together; what was told of the files is not told again."""
     from foveal.inference.scene_plan import put_together
     from foveal.inference.scenes import describe_summaries
 
-    found, summaries = {}, []
+    found: dict[int, tuple[Detections, SceneSummary]] = {}
     for number, scene in enumerate(scenes):
         if number in broken:
             continue
@@ -347,11 +393,12 @@ def _collect(
                     "--resume looks at it again."
                 )
             bands.append(arrays)
-        found[number], summary = put_together(scene, predictor, bands)
+        detections, summary = put_together(scene, predictor, bands)
         if len(scene.raster.paths) > 1:  # all that its parts have in common is a folder
             folder = os.path.commonpath([path.absolute().parent for path in scene.raster.paths])
-            found[number] = replace(found[number], path=Path(folder))
-        summaries.append(summary)
-    for line in describe_summaries(summaries):
+            detections = replace(detections, path=Path(folder))
+        new = tuple(note for note in summary.notes if note not in told[number])
+        found[number] = detections, replace(summary, notes=new)
+    for line in describe_summaries([summary for _, summary in found.values()]):
         say(line)
     return found

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from foveal.inference.scenes import SceneDetector, SceneSummary
-from foveal.inference.tiling import Band, BandDetections, Tiling
+from foveal.inference.tiling import BandDetections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from foveal.data.images.rasters import Raster
     from foveal.inference.predictor import Predictor
+    from foveal.inference.tiling import Band, Tiling
     from foveal.runtimes.base import Runtime, RuntimePrecision
     from foveal.structures import Detections
 
@@ -148,21 +148,6 @@ class SceneWorker:
         if self._open is not None:
             self._open.close()
             self._open = None
-
-
-def one_window(predictor: Predictor, width: int, height: int) -> Tiling:
-    """The tiling of a scene that is small enough to be looked at as a whole, in one window.
-
-    Args:
-        predictor: whose preparation says how it is scaled.
-        width, height: of the scene, pixels.
-    """
-    preparation, taken = predictor.preparation, predictor.runtime.sizes
-    placement = preparation.placement_for(width, height)
-    scale = min(placement.scale_x, placement.scale_y)
-    multiple = math.lcm(taken.multiple, preparation.multiple)
-    sides = [math.ceil(side * scale / multiple) * multiple for side in (height, width)]
-    return Tiling((taken.height or sides[0], taken.width or sides[1]), 0, scale)
 
 
 def put_together(

@@ -45,6 +45,26 @@ _OPTIONS = {
 _GDAL_OPTIONS = Lock()
 
 
+def expect_geopackage_writer(path: Path | str = "") -> None:
+    """See whether GeoPackages can be written here, before anything is.
+
+    Args:
+        path: the file that needs it.
+
+    Raises:
+        MissingExtraError: pyogrio or shapely are not installed.
+    """
+    try:
+        import pyogrio  # noqa: F401
+        import shapely  # noqa: F401
+    except ImportError:
+        raise MissingExtraError(
+            "pyogrio and shapely, which write GeoPackages, are not installed. Install them: "
+            "pip install 'foveal[geo]'",
+            needed_by=str(path),
+        ) from None
+
+
 def write_geopackage(path: Path, detections: Sequence[Detections]) -> tuple[str, ...]:
     """Write each detection as a polygon, its box's four corners on the map, with attributes.
 
@@ -68,15 +88,9 @@ def write_geopackage(path: Path, detections: Sequence[Detections]) -> tuple[str,
         FovealError: the file can't be written; nothing is half-written.
     """
     check_georeferenced(path, detections)
-    try:
-        import pyogrio
-        import shapely  # noqa: F401  # asked for before anything is written
-    except ImportError:
-        raise MissingExtraError(
-            "pyogrio and shapely, which write GeoPackages, are not installed. Install them: "
-            "pip install 'foveal[geo]'",
-            needed_by=str(path),
-        ) from None
+    expect_geopackage_writer(path)
+    import pyogrio
+
     layers = _layers(detections)
     try:
         with replacing_database(path) as made:

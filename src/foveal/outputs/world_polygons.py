@@ -69,6 +69,16 @@ def world_polygons(georeference: Georeference, boxes: NDArray[np.floating]) -> W
     return WorldPolygons(counter_clockwise(shifted), others)
 
 
+def expect_world_polygons(georeference: Georeference) -> None:
+    """See whether boxes of an image can be turned into longitude and latitude here.
+
+    Raises:
+        DataError: the coordinate reference system is unknown.
+        MissingExtraError: pyproj is not installed.
+    """
+    _to_world(georeference, np.zeros((1, 1, 2)))
+
+
 def degrees_a_pixel(georeference: Georeference, point: NDArray[np.floating]) -> float:
     """The shorter side of a pixel in degrees, at a point [2] of the image."""
     steps = np.asarray(point, np.float64) + np.array([[0, 0], [1, 0], [0, 1]])

@@ -57,6 +57,7 @@ class SceneFacts:
             `foveal.outputs.scene_pictures.draw_scene` draws it; None shows none.
         windows: that the network looked at; None where it is not known.
         skipped: windows that hold no data.
+        limit: detections that a window could have; None where it is not known.
         tile: (height, width) of a window, input pixels; None where the scene was looked at whole.
         overlap: of neighboring windows, input pixels.
         scale: input pixels for one of the scene; None where it is not known.
@@ -69,6 +70,7 @@ class SceneFacts:
     picture: NDArray[np.uint8] | None = None
     windows: int | None = None
     skipped: int = 0
+    limit: int | None = None
     tile: tuple[int, int] | None = None
     overlap: int | None = None
     scale: float | None = None
@@ -273,11 +275,18 @@ def _summary_section(
         speed = pixels / 1e6 / max(1e-9, sum(seconds))
         numbers.append(Number("Time", _duration(sum(seconds)), f"{speed:,.3g} megapixels a second"))
     parts: list[Part] = [_story(measured, objects), Numbers(numbers)]
-    capped = [each.scene.name for each in measured if each.found.capped]
+    capped = [each.scene for each in measured if each.found.capped]
     if capped:
+        limits = {scene.limit for scene in capped if scene.limit is not None}
+        limit = (
+            f"The limit of {counted(max(limits), 'detection')} a window"
+            if limits
+            else "A limit of detections"
+        )
         parts.append(
-            f"A limit of detections was reached in {listed(capped, _MAX_NAMES)}: there may be more "
-            "objects than were counted."
+            f"{limit} was reached in {listed([scene.name for scene in capped], _MAX_NAMES)}: there "
+            "may be more objects than were counted. Look again with a larger --max-detections (in "
+            "Python predictor(max_detections=))."
         )
     parts += notes
     parts += [f"{each.scene.name} {note}." for each in measured for note in each.scene.notes]
@@ -405,7 +414,7 @@ def _density_section(shown: Sequence[_Measured], *, hidden: int) -> Section | No
                 each.scene.name,
                 draw_density(density, inches=7.5 if wide else 3.6),
                 f"At most {int(density.counts.max()):,} in a square; "
-                f"{percent((density.counts > 0).mean())} of the squares have an object.",
+                f"{percent(density.share)} of the squares have an object.",
                 size="wide" if wide else "normal",
             )
         )
