@@ -19,7 +19,10 @@ def foveal(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     return exit_.value.code or 0
 
 
-def small_settings() -> Settings:
-    """Of a network for images of 64 to 96 pixels."""
-    sides = {"shorter": 64, "longer": 96}
-    return parse_settings({"model": SMALL_MODEL, "preparation": sides}, where="test")
+def small_settings(*, bands: int = 3) -> Settings:
+    """Of a network for images of 64 to 96 pixels and so many bands."""
+    sides: dict[str, object] = {"shorter": 64, "longer": 96}
+    if bands != 3:
+        sides |= {"mean": [0.45] * bands, "std": [0.22] * bands}
+    model = SMALL_MODEL | {"bands": bands}
+    return parse_settings({"model": model, "preparation": sides}, where="test")

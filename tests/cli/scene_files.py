@@ -42,10 +42,10 @@ def write_scene(
     return path
 
 
-def write_model(path: Path) -> Path:
+def write_model(path: Path, *, bands: int = 3, seed: int = 0) -> Path:
     """A network of random weights that finds things, not too many."""
-    torch.manual_seed(0)
-    settings = small_settings()
+    torch.manual_seed(seed)
+    settings = small_settings(bands=bands)
     network = build_model(settings, len(CLASSES))
     with torch.no_grad():
         network.classification.output.bias.fill_(-1.0)

@@ -308,11 +308,9 @@ def detect_scenes(
             missing.add(error)
             continue
         kept = len(work.finished(number, len(planned[number])))
-        say(
-            f"skipped: {error} {kept} of its {counted(len(planned[number]), 'band')} are finished "
-            "and kept: --resume goes on with them.",
-            stderr=True,
-        )
+        bands = counted(len(planned[number]), "band")
+        more = f" {kept:,} of its {bands} are finished and kept: --resume goes on with them."
+        say(f"skipped: {error}{more if kept else ''}", stderr=True)
     return _collect(scenes, predictor, planned, broken=set(broken), work=work, told=told)
 
 

@@ -478,7 +478,8 @@ def _tagged(path: Path, size: tuple[float, float], code: int = 32617) -> Path:
         (33922, "d", 6, (0.0, 0.0, 0.0, 5e5, 5e6, 0.0), True),
         (34735, "H", len(keys), keys, True),
     ]
-    tifffile.imwrite(path, np.zeros((20, 30, 3), np.uint8), photometric="rgb", extratags=tags)
+    blank = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    tifffile.imwrite(path, blank, photometric="rgb", extratags=tags)
     return path
 
 
