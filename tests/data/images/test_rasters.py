@@ -459,6 +459,24 @@ def test_masks_and_nodata_say_which_pixels_are_valid(tmp_path: Path) -> None:
             assert high[0] == {"nodata": 4095}.get(kind, 255), kind
 
 
+@pytest.mark.parametrize("text", ["no numbers", "0\n" * 6])
+def test_a_world_file_that_states_no_place_is_told(text: str, tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.jpg", noise())
+    assert rasters.place_of(path) == (None, "")
+    (tmp_path / "a.jgw").write_text(text)
+    place, note = rasters.place_of(path)
+    assert place is None
+    assert note == "has a.jgw beside it, which states no place: boxes stay in pixels"
+
+
+def test_a_mask_that_is_none_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", noise())
+    (tmp_path / "a.tif.msk").write_text("no image")
+    with open_raster(path) as raster:
+        assert raster.notes == ("has a.tif.msk beside it, which is no mask, and is left out",)
+        assert raster.read(0, 0, 9, 9).valid is None
+
+
 def test_a_scene_without_any_data_is_empty(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", np.full((1, 9, 9), np.nan, np.float32))
     with open_raster(path, PixelRange(1)) as raster:

@@ -192,7 +192,7 @@ class GdalValues:
         self.block = (int(height), int(width))
         self.georeference: Georeference | None
         self.georeference, told = read_georeference(dataset, self._path)
-        self.notes = (told,) if told else ()
+        self.notes: tuple[str, ...] = (told,) if told else ()
         stored = int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 0))
         itemsize = np.dtype(dataset.dtypes[0]).itemsize
         self.deep = dataset.dtypes[0] not in ("uint8",)
@@ -206,6 +206,9 @@ class GdalValues:
         color = bands == 1 and len(self._picked) == 3 and not self.deep
         self._gray = color and dataset.driver != "JPEG"
         self.smaller = bool(dataset.overviews(1))
+        mask = self._path.with_name(f"{self._path.name}.msk")
+        if not self._alpha and mask.is_file() and "per_dataset" not in _flags(dataset):
+            self.notes += (f"has {mask.name} beside it, which is no mask, and is left out",)
         self._row = self.width * dataset.count * itemsize
 
     def _palette(self, bands: int) -> NDArray[np.uint8] | None:

@@ -71,12 +71,17 @@ def may_be_geographic(file: IO[bytes], path: Path, *, masks: bool = False) -> bo
 
 def _companions(path: Path, *, masks: bool) -> list[str]:
     """Files that may state the place of the one beside them: world files and GDAL's notes."""
+    return [*_world_files(path), f"{path}.aux.xml", *([f"{path}.msk"] if masks else [])]
+
+
+def _world_files(path: Path) -> list[str]:
+    """Files beside another that state its place and nothing else."""
     stem, ending = os.path.splitext(os.fspath(path))  # noqa: PTH122 for every image of a run
     letters = ending[1:]
     short = letters[:1] + letters[-1:] + "w"
     worlds = {f"{stem}.{name}" for name in (short, f"{letters}w", "wld") if letters}
     worlds |= {f"{stem}.{name.upper()}" for name in (short, "wld") if letters}
-    return [*worlds, f"{path}.aux.xml", f"{stem}.tab", *([f"{path}.msk"] if masks else [])]
+    return [*sorted(worlds), f"{stem}.tab"]
 
 
 def read_georeference(dataset: Any, path: Path) -> tuple[Georeference | None, str]:
@@ -107,6 +112,10 @@ def read_georeference(dataset: Any, path: Path) -> tuple[Georeference | None, st
                 "is placed by rational polynomial coefficients (RPC) alone, which need heights of "
                 f"the ground: {PIXELS}; gdalwarp -rpc makes an image with a place of it"
             )
+        beside = next(filter(os.path.exists, _world_files(path)), None)
+        if beside is not None:
+            name = Path(beside).name
+            return None, f"has {name} beside it, which states no place: {PIXELS}"
         return None, ""
     check_transform(transform, path)
     if dataset.crs is None:
