@@ -72,6 +72,7 @@ def test_one_scene_on_the_map(tmp_path: Path) -> None:
     assert "port.tif holds more than 8 bits." in text
     assert "drag detections.gpkg into QGIS" in text
     assert "48 of 640 px, overlap 64; 3 without data" in text
+    assert "\ntime\n" in text
     assert "from the left, m" in text
     assert "longer side of the box, m" in text
     assert "10 m" in text
@@ -86,6 +87,7 @@ def test_a_scene_without_a_place_on_the_map(tmp_path: Path) -> None:
     assert "from the left, px" in text
     assert "A limit of detections was reached in a.jpg" in text
     assert "9 (limit)" in text
+    assert "\ntime\n" not in text
     capped = SceneFacts("b.jpg", found(9, left_out_score=0.5), limit=2100)
     text = write(tmp_path / "report.html", capped)
     assert "The limit of 2,100 detections a window was reached in b.jpg" in text

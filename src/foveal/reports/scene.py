@@ -457,9 +457,11 @@ def _scenes_section(measured: Sequence[_Measured]) -> Section | None:
     counts = _class_counts(measured)
     named = sorted(counts, key=lambda name: -counts[name])[:_MAX_CLASSES]
     named = [name for name in counts if name in named] if len(counts) > 1 else []
+    timed = any(each.scene.seconds is not None for each in measured)
     columns = (
         *("scene", "coordinate reference system", "size", "a pixel", "windows", "input scale"),
-        *("time", "objects"),
+        *(("time",) if timed else ()),
+        "objects",
         *named,
     )
     rows = [
@@ -470,7 +472,7 @@ def _scenes_section(measured: Sequence[_Measured]) -> Section | None:
             UNDEFINED if each.meters is None else length_in_words(each.meters),
             _windows(each.scene),
             UNDEFINED if each.scene.scale is None else f"{each.scene.scale:.3g}",
-            UNDEFINED if each.scene.seconds is None else _duration(each.scene.seconds),
+            *((_time(each.scene),) if timed else ()),
             f"{len(each.found):,}" + (" (limit)" if each.found.capped else ""),
             *(f"{each.found.counts().get(name, 0):,}" for name in named),
         )
@@ -497,6 +499,10 @@ def _windows(scene: SceneFacts) -> str:
     if scene.overlap is not None:
         text += f", overlap {scene.overlap:,}"
     return f"{text}; {scene.skipped:,} without data" if scene.skipped else text
+
+
+def _time(scene: SceneFacts) -> str:
+    return UNDEFINED if scene.seconds is None else _duration(scene.seconds)
 
 
 def _amount(value: float) -> str:
