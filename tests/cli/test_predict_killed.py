@@ -14,7 +14,7 @@ from tests.cli.scene_files import WINDOWS, write_model, write_scene, written
 
 from foveal import cli
 
-KILLS = 10
+KILLS = 5
 
 
 def predict(arguments: list[str]) -> None:
@@ -33,7 +33,7 @@ def bands(out: Path) -> int:
 
 
 @pytest.mark.slow
-def test_killed_ten_times_it_ends_with_the_same_files(tmp_path):
+def test_killed_again_and_again_it_ends_with_the_same_files(tmp_path):
     model = write_model(tmp_path / "ships.safetensors")
     scenes = tmp_path / "scenes"
     scenes.mkdir()
@@ -48,7 +48,7 @@ def test_killed_ten_times_it_ends_with_the_same_files(tmp_path):
     killed = finished = 0
     for number in range(KILLS):
         process = start([*arguments, "--out", out, "--resume"])
-        wanted = bands(out) + dice.randint(0, 2)
+        wanted = bands(out) + dice.randint(1, 2)
         while process.is_alive() and bands(out) < wanted:
             time.sleep(0.005)
         time.sleep(dice.random() * 0.3)
