@@ -23,6 +23,8 @@ from foveal.data.formats.writing import image_names
 from foveal.data.images.cutting import TileWriter
 from foveal.errors import DataError
 from foveal.files import write_text, writing
+from foveal.geometry.arrays import intersections
+from foveal.geometry.overlaps import keep_greedily, overlapping_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -463,38 +465,20 @@ def _largest(
     Returns:
         [M] int64 indices, ascending.
     """
-    order = np.argsort(boxes[:, 0], kind="stable")
-    sorted_boxes = boxes[order].astype(np.float64)
-    area = (sorted_boxes[:, 2:] - sorted_boxes[:, :2]).prod(axis=1)
-    rows = np.arange(len(order))
-    pairs: list[NDArray[np.int64]] = []
-    for shift in range(1, len(order)):
-        rows = rows[rows + shift < len(order)]
-        rows = rows[sorted_boxes[rows + shift, 0] < sorted_boxes[rows, 2]]
-        if not len(rows):
-            break
-        one, other = sorted_boxes[rows], sorted_boxes[rows + shift]
-        sides = np.minimum(one[:, 2:], other[:, 2:]) - np.maximum(one[:, :2], other[:, :2])
-        shared = np.maximum(sides, 0).prod(axis=1)
-        same = shared >= _SAME * np.minimum(area[rows], area[rows + shift])
-        same &= owners[order[rows]] != owners[order[rows + shift]]
-        same &= _of_one_class(labels[order[rows]], labels[order[rows + shift]])
-        pairs.append(np.stack([rows[same], rows[same] + shift], axis=1))
+    area = (boxes[:, 2:].astype(np.float64) - boxes[:, :2]).prod(axis=1)
+    order = np.lexsort((boxes[:, 0], -area))  # the largest first, of equal ones the left one
+    boxes, labels, owners, area = boxes[order], labels[order], owners[order], area[order]
     keep = np.ones(len(order), np.bool_)
-    if pairs:
-        both = np.concatenate(pairs)
-        smaller = area[both[:, 0]] < area[both[:, 1]]
-        winner = np.where(smaller, both[:, 1], both[:, 0])
-        loser = np.where(smaller, both[:, 0], both[:, 1])
-        undecided = np.ones(len(order), np.bool_)
-        while len(winner):  # those that lose to nobody stay, and what loses to them goes
-            stays = undecided.copy()
-            stays[loser] = False
-            gone = np.unique(loser[stays[winner]])
-            keep[gone] = False
-            undecided[gone] = False
-            left = undecided[loser] & undecided[winner] & ~stays[winner]
-            winner, loser = winner[left], loser[left]
+    larger, smaller = [], []
+    for one, other in overlapping_pairs(boxes, keep):
+        shared = intersections(boxes[one].astype(np.float64), boxes[other].astype(np.float64))
+        same = shared >= _SAME * np.minimum(area[one], area[other])
+        same &= owners[one] != owners[other]
+        same &= _of_one_class(labels[one], labels[other])
+        larger.append(np.minimum(one, other)[same])
+        smaller.append(np.maximum(one, other)[same])
+    if larger:
+        keep = keep_greedily(keep, np.concatenate(larger), np.concatenate(smaller))
     return np.sort(order[keep])
 
 

@@ -22,10 +22,11 @@ import numpy as np
 
 from foveal.errors import SettingsError
 from foveal.geometry.arrays import areas, intersections
+from foveal.geometry.overlaps import keep_greedily, overlapping_pairs
 from foveal.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,7 +39,6 @@ _TOUCHING = 4.0
 """Input pixels: a box that comes so close to its tile's border may have been cut there."""
 _COVERED = 0.7
 """What is cut and lies in a larger box by this fraction of its area is a part of that object."""
-_PAIRS_AT_ONCE = 2**21
 _TILES_A_BAND = 32
 _SURROUNDINGS = 8
 """Input pixels around an object that the tile that owns it sees at least."""
@@ -464,7 +464,7 @@ def merge_bands(
     leaves = (found.boxes[:, :2] < cores[:, :2]).any(axis=1)
     leaves |= (found.boxes[:, 2:] > cores[:, 2:]).any(axis=1)
     better, worse, parts = [], [], []
-    for one, other in _overlapping(found.boxes, leaves | is_whole):
+    for one, other in overlapping_pairs(found.boxes, leaves | is_whole):
         apart = (found.tiles[one] != found.tiles[other]) & (groups[one] == groups[other])
         one, other = one[apart], other[apart]
         boxes = found.boxes.astype(np.float64)
@@ -479,7 +479,7 @@ def merge_bands(
     if parts:
         keep[np.concatenate(parts)] = False
     if better:
-        keep = _greedy(keep, np.concatenate(better), np.concatenate(worse))
+        keep = keep_greedily(keep, np.concatenate(better), np.concatenate(worse))
     return _select(found, keep)
 
 
@@ -500,93 +500,3 @@ def _select(found: BandDetections, keep: NDArray[np.bool_] | NDArray[np.int64]) 
         tiles=found.tiles[keep],
         cut=found.cut[keep],
     )
-
-
-def _greedy(
-    alive: NDArray[np.bool_], better: NDArray[np.int64], worse: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Greedy NMS where it is known which pairs overlap, without a loop over boxes.
-
-    A box is kept once all better ones that it overlaps are known to go, and goes once one of them
-    is kept. Each turn decides at least the best that is open; chains are short.
-
-    Args:
-        alive: [N] those that take part.
-        better, worse: [P] the two boxes of each pair.
-
-    Returns:
-        [N] kept.
-    """
-    both = alive[better] & alive[worse]
-    better, worse = better[both], worse[both]
-    kept = alive.copy()
-    is_open = np.zeros(len(alive), np.bool_)
-    is_open[worse] = True
-    while is_open.any():
-        sure = kept & ~is_open
-        gone = np.zeros(len(alive), np.bool_)
-        gone[worse[sure[better]]] = True
-        gone &= is_open
-        kept &= ~gone
-        is_open &= ~gone
-        waits = np.zeros(len(alive), np.bool_)
-        waits[worse[is_open[better]]] = True
-        is_open &= waits
-    return kept
-
-
-def _overlapping(
-    boxes: NDArray[np.float32], seeds: NDArray[np.bool_]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Pairs of a seed and another box that share an area, some at a time.
-
-    Boxes are entered into the cells of a grid that they cover, and compared within a cell. A pair
-    is given once for each seed in it: in the cell of the upper left corner of what they share.
-
-    Args:
-        boxes: [N, 4] xyxy.
-        seeds: [N].
-
-    Yields:
-        [P] indices of seeds and [P] of the others.
-    """
-    if not seeds.any():
-        return
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).astype(np.float64)
-    cell = max(1.0, 2 * float(sides.mean()))
-    while True:
-        low = np.floor(boxes[:, :2] / cell).astype(np.int64)
-        spans = np.floor(boxes[:, 2:] / cell).astype(np.int64) - low + 1
-        spans = np.maximum(spans, 1)
-        covered = spans.prod(axis=1)
-        if covered.sum() <= 16 * len(boxes):
-            break
-        cell *= 2
-    low -= low.min(axis=0)
-    columns = int((low + spans)[:, 0].max())
-    entry = np.repeat(np.arange(len(boxes)), covered)
-    position = np.arange(len(entry)) - np.repeat(np.cumsum(covered) - covered, covered)
-    row, column = np.divmod(position, spans[entry, 0])
-    key = (low[entry, 1] + row) * columns + low[entry, 0] + column
-    order = np.argsort(key, kind="stable")
-    entry, key = entry[order], key[order]
-    at = np.flatnonzero(seeds[entry])
-    first = np.searchsorted(key, key[at], side="left")
-    counts = np.searchsorted(key, key[at], side="right") - first
-    ends = np.cumsum(counts)
-    start = 0
-    while start < len(at):
-        done = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, side="right")))
-        part = slice(start, stop)
-        one = np.repeat(at[part], counts[part])
-        inside = np.arange(len(one)) - np.repeat(ends[part] - counts[part] - done, counts[part])
-        other = np.repeat(first[part], counts[part]) + inside
-        cells, one, other = key[one], entry[one], entry[other]
-        corner = np.maximum(boxes[one, :2], boxes[other, :2])
-        end = np.minimum(boxes[one, 2:], boxes[other, 2:])
-        corner_low = np.maximum(low[one], low[other])
-        home = corner_low[:, 1] * columns + corner_low[:, 0]
-        real = (one != other) & (corner < end).all(axis=1) & (home == cells)
-        yield one[real], other[real]
-        start = stop
