@@ -104,7 +104,7 @@ def test_divided_image_by_image():
     torch.testing.assert_close(losses.box, expected)
 
 
-@pytest.mark.parametrize("box", ["smooth_l1", "l1", "giou"])
+@pytest.mark.parametrize("box", ["smooth_l1", "l1", "giou", "diou", "ciou"])
 @pytest.mark.parametrize("objects", [[[], []], [[], [(3.0, 5.0, 20.0, 19.0, 0)]]])
 def test_batches_without_objects_have_losses_and_gradients(box, objects):
     raw, batch = raw_output(2), make_batch(objects)

@@ -116,7 +116,9 @@ class LossSettings(Section):
     alpha: Annotated[float, Field(gt=0, lt=1)] | None = 0.25
     """None leaves the balance out."""
     gamma: Annotated[float, Field(ge=0)] = 2.0
-    box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1"
+    box: Literal["smooth_l1", "l1", "giou", "diou", "ciou"] = "smooth_l1"
+    """'smooth_l1' and 'l1' compare offsets from anchors; the others compare boxes by their overlap,
+    their distance ('diou') and their aspect ratio too ('ciou'); with them try box_weight = 2."""
     beta: Annotated[float, Field(ge=0)] = 0.11
     box_weight: Positive = 1.0
     class_weights: dict[str, Positive] | tuple[Positive, ...] = {}

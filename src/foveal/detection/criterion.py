@@ -10,9 +10,11 @@ from torch import Tensor, distributed
 
 from foveal.detection.assignment import BACKGROUND, IGNORED, assign
 from foveal.detection.box_coding import decode_boxes, encode_boxes
-from foveal.detection.focal_loss_of_labels import focal_loss_of_labels
-from foveal.detection.losses import giou_loss, smooth_l1
+from foveal.detection.losses import ciou_loss, diou_loss, giou_loss, smooth_l1
+from foveal.detection.losses_of_labels import focal_loss_of_labels
 from foveal.structures import Batch, RawOutput
+
+_LOSSES_OF_OVERLAP = {"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss}
 
 
 class Losses(NamedTuple):
@@ -46,7 +48,7 @@ class Criterion:
         foreground_iou, background_iou, allow_low_quality_matches, ignored_overlap: as `assign`.
         alpha: weight of objects in the classification loss; None leaves the balance out.
         gamma: focusing parameter; 0 is cross entropy.
-        box: the box loss's kind; 'giou' compares decoded boxes, the others offsets.
+        box: the box loss's kind; 'smooth_l1' and 'l1' compare offsets, the others decoded boxes.
         beta: of smooth L1: below it the loss is quadratic.
         box_weight: factor on the box loss.
         class_weights: [K] factors on the classification loss of each class, of its objects and of
@@ -61,7 +63,7 @@ class Criterion:
     ignored_overlap: float = 0.5
     alpha: float | None = 0.25
     gamma: float = 2.0
-    box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1"
+    box: Literal["smooth_l1", "l1", "giou", "diou", "ciou"] = "smooth_l1"
     beta: float = 0.11
     box_weight: float = 1.0
     class_weights: tuple[float, ...] | None = None
@@ -149,8 +151,8 @@ class Criterion:
         index = matched.clamp(min=0)[..., None].expand(-1, -1, 4)
         # An anchor without an object is compared with itself: no logarithm of an empty box.
         expected = torch.where(is_object[..., None], boxes.gather(1, index), anchors)
-        if self.box == "giou":
-            loss = giou_loss(decode_boxes(deltas, anchors), expected)
+        if self.box in _LOSSES_OF_OVERLAP:
+            loss = _LOSSES_OF_OVERLAP[self.box](decode_boxes(deltas, anchors), expected)
         else:
             beta = self.beta if self.box == "smooth_l1" else 0.0
             loss = smooth_l1(deltas, encode_boxes(expected, anchors), beta=beta)

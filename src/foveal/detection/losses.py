@@ -1,12 +1,17 @@
-"""The losses, each element by element, without reduction (paper, section 3; equations 1-5)."""
+"""The losses, each element by element, without reduction.
+
+Equations 1 to 5 are of the paper (section 3); the others' papers stand at each.
+"""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from foveal.geometry.boxes import generalized_iou
+from foveal.geometry.boxes import distance_iou, generalized_iou, iou
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, *, alpha: float | None = None) -> Tensor:
@@ -42,6 +47,81 @@ def focal_loss(
     return modulating_factor * cross_entropy(logits, targets, alpha=alpha)
 
 
+def quality_focal_loss(logits: Tensor, targets: Tensor, *, gamma: float) -> Tensor:
+    """|y - p|^gamma BCE(p, y) for a target y between 0 and 1 (Li et al. 2020, equation 2).
+
+    With y of 0 or 1 it is the focal loss without alpha. The paper's beta is our gamma.
+
+    Args:
+        logits: [...] any floating type; finite results for |logit| up to 1e4 and beyond.
+        targets: [...] in 0..1, how well the predicted box fits; 0 for background.
+        gamma: focusing parameter, at least 0; 0 is cross entropy.
+
+    Returns:
+        [...] float32 (float64 for float64 logits).
+    """
+    x = at_least_float32(logits)
+    # A power below 1 has no gradient at 0: there the distance counts as constant.
+    distance = (torch.sigmoid(x) - targets).abs().clamp(min=torch.finfo(x.dtype).tiny)
+    return distance.pow(gamma) * _soft_cross_entropy(x, targets)
+
+
+def varifocal_loss(
+    logits: Tensor, targets: Tensor, *, gamma: float, alpha: float | None = None
+) -> Tensor:
+    """BCE(p, y) times y where y > 0, else times (1 - alpha) p^gamma (Zhang et al. 2020).
+
+    Objects are weighted by how well their boxes fit, and only background is focused on what is
+    hard (VarifocalNet, equation 2). The paper's alpha is our 1 - alpha, the weight of background.
+
+    Args:
+        logits, targets, gamma: as for `quality_focal_loss`.
+        alpha: background has the weight 1 - alpha; None leaves it out.
+
+    Returns:
+        [...] float32 (float64 for float64 logits).
+    """
+    x = at_least_float32(logits)
+    as_background = focal_loss(x, torch.zeros_like(x), gamma=gamma, alpha=alpha)
+    return torch.where(targets > 0, targets * _soft_cross_entropy(x, targets), as_background)
+
+
+def quality_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross entropy of a quality branch (FCOS, Tian et al. 2019, section 3.2).
+
+    Args:
+        logits: [...] any floating type.
+        targets: [...] in 0..1: the centerness of an anchor, or the IoU of its predicted box.
+
+    Returns:
+        [...] float32 (float64 for float64 logits).
+    """
+    return _soft_cross_entropy(at_least_float32(logits), targets)
+
+
+def distribution_focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """-((n + 1 - y) log S_n + (y - n) log S_(n+1)), n <= y < n + 1 (Li et al. 2020, equation 6).
+
+    It draws the probability S = softmax(logits) to the two bins beside the target.
+
+    Args:
+        logits: [..., bins] any floating type, two bins at least; bin n stands for the value n.
+        targets: [...] in 0..bins - 1. Those outside count as the nearest value that there is a bin
+            for.
+
+    Returns:
+        [...] float32 (float64 for float64 logits).
+    """
+    log_probabilities = torch.log_softmax(at_least_float32(logits), dim=-1)
+    highest = logits.shape[-1] - 1
+    targets = targets.clamp(0, highest)
+    below = targets.floor().clamp(max=highest - 1)
+    of_above = targets - below
+    index = below.long()[..., None]
+    beside = log_probabilities.gather(-1, torch.cat([index, index + 1], dim=-1))
+    return -((1 - of_above) * beside[..., 0] + of_above * beside[..., 1])
+
+
 def smooth_l1(predicted: Tensor, expected: Tensor, *, beta: float) -> Tensor:
     """Smooth L1: quadratic below beta, linear above (Fast R-CNN, equation 3, where beta is 1).
 
@@ -70,6 +150,50 @@ def giou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
         [...] in 0..2.
     """
     return 1 - generalized_iou(at_least_float32(predicted), expected)
+
+
+def diou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
+    """1 - distance IoU: the centers are drawn together too (Zheng et al. 2019, equation 7).
+
+    Args:
+        predicted, expected: [..., 4] xyxy, same frame.
+
+    Returns:
+        [...] in 0..2.
+    """
+    return 1 - distance_iou(at_least_float32(predicted), expected)
+
+
+def ciou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
+    """The DIoU loss + alpha v, v how far the aspect ratios differ (Zheng et al. 2019, equation 10).
+
+    v = 4 / pi^2 (atan(w / h) - atan(w' / h'))^2 and alpha = v / (1 - IoU + v), which has no
+    gradient.
+
+    Args:
+        predicted, expected: [..., 4] xyxy, same frame, positive sides.
+
+    Returns:
+        [...] in 0..3.
+    """
+    predicted = at_least_float32(predicted)
+    difference = _angle_of_diagonal(expected) - _angle_of_diagonal(predicted)
+    v = (4 / math.pi**2) * difference.square()
+    with torch.no_grad():
+        alpha = v / (1 - iou(predicted, expected) + v).clamp(min=torch.finfo(v.dtype).eps)
+    return diou_loss(predicted, expected) + alpha * v
+
+
+def _angle_of_diagonal(boxes: Tensor) -> Tensor:
+    """atan(width / height) of boxes [..., 4], radians."""
+    # The gradient divides by the squared diagonal, which has to stay above 0.
+    sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=torch.finfo(boxes.dtype).tiny ** 0.5)
+    return torch.atan2(sides[..., 0], sides[..., 1])
+
+
+def _soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """-(y log p + (1 - y) log(1 - p)), p = sigmoid(logits), for targets y in 0..1."""
+    return binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
 
 
 def _logits_of_p_t(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The focal loss of equation 5, summed over an anchor's classes, in little memory.
+"""The classification losses, summed over an anchor's classes, in little memory.
 
 Training calls this form. It equals `focal_loss` of one-hot targets: of the K classes of an anchor
 all but its label l are background, so that
@@ -9,17 +9,26 @@ With a weight for each class, each term has its class's as a factor. The last tw
 `focal_loss` itself, with one logit for each anchor. The sum before them takes all logits, and keeps
 only these for the gradient. `focal_loss` of all logits would need targets of their size and four
 more such tensors.
+
+The quality focal loss and the varifocal loss are focal losses of background too wherever their
+target is 0: theirs takes the place of FL(x_l, 1).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from foveal.detection.losses import at_least_float32, focal_loss
+from foveal.detection.losses import (
+    at_least_float32,
+    focal_loss,
+    quality_focal_loss,
+    varifocal_loss,
+)
 
 VALUES_AT_ONCE = 65_536
 """Logits in a block, for each core of a CPU: what is computed from a block stays in its cache."""
@@ -44,14 +53,88 @@ def focal_loss_of_labels(
     Returns:
         [...] float32 (float64 for float64 logits).
     """
+    return _of_labels(
+        logits,
+        labels,
+        lambda x: focal_loss(x, torch.ones_like(x), gamma=gamma, alpha=alpha),
+        gamma=gamma,
+        alpha=alpha,
+        weights=weights,
+    )
+
+
+def quality_focal_loss_of_labels(
+    logits: Tensor,
+    labels: Tensor,
+    qualities: Tensor,
+    *,
+    gamma: float,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """`quality_focal_loss`, summed over the classes; the target is 0 for all but an object's class.
+
+    Args:
+        logits, labels, gamma, weights: as for `focal_loss_of_labels`.
+        qualities: [...] in 0..1, the target of the class; of no effect on background.
+
+    Returns:
+        [...] float32 (float64 for float64 logits).
+    """
+    return _of_labels(
+        logits,
+        labels,
+        lambda x: quality_focal_loss(x, qualities, gamma=gamma),
+        gamma=gamma,
+        alpha=None,
+        weights=weights,
+    )
+
+
+def varifocal_loss_of_labels(
+    logits: Tensor,
+    labels: Tensor,
+    qualities: Tensor,
+    *,
+    gamma: float,
+    alpha: float | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """`varifocal_loss`, summed over the classes; the target is 0 for all but an object's class.
+
+    Args:
+        logits, labels, gamma, alpha, weights: as for `focal_loss_of_labels`; background has the
+            weight 1 - alpha.
+        qualities: [...] in 0..1, the target of the class; of no effect on background.
+
+    Returns:
+        [...] float32 (float64 for float64 logits).
+    """
+    return _of_labels(
+        logits,
+        labels,
+        lambda x: varifocal_loss(x, qualities, gamma=gamma, alpha=alpha),
+        gamma=gamma,
+        alpha=alpha,
+        weights=weights,
+    )
+
+
+def _of_labels(
+    logits: Tensor,
+    labels: Tensor,
+    loss_of_object: Callable[[Tensor], Tensor],
+    *,
+    gamma: float,
+    alpha: float | None,
+    weights: Tensor | None,
+) -> Tensor:
+    """All classes as background, but an object's by a loss of its logits: [..., K] to [...]."""
     as_background: Tensor = _SummedBackgroundLoss.apply(logits, gamma, weights)
     if alpha is not None:
         as_background = as_background * (1 - alpha)
     of_label = logits.gather(-1, labels.clamp(min=0)[..., None]).squeeze(-1)
-    one, zero = torch.ones_like(of_label), torch.zeros_like(of_label)
-    as_object = focal_loss(of_label, one, gamma=gamma, alpha=alpha)
-    instead_of = focal_loss(of_label, zero, gamma=gamma, alpha=alpha)
-    change = as_object - instead_of
+    instead_of = focal_loss(of_label, torch.zeros_like(of_label), gamma=gamma, alpha=alpha)
+    change = loss_of_object(of_label) - instead_of
     if weights is not None:
         change = change * weights[labels.clamp(min=0)]
     return torch.where(labels >= 0, as_background + change, as_background)

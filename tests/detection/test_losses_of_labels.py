@@ -1,11 +1,15 @@
-"""The form that training calls is `focal_loss` of one-hot targets, summed."""
+"""The forms that training calls are the losses of one-hot targets, summed."""
 
 import pytest
 import torch
 from tests.detection.test_losses import GAMMAS
 
-from foveal.detection.focal_loss_of_labels import focal_loss_of_labels
-from foveal.detection.losses import focal_loss
+from foveal.detection.losses import focal_loss, quality_focal_loss, varifocal_loss
+from foveal.detection.losses_of_labels import (
+    focal_loss_of_labels,
+    quality_focal_loss_of_labels,
+    varifocal_loss_of_labels,
+)
 
 
 @pytest.mark.parametrize("values", [1, 40, 100_000])
@@ -14,7 +18,7 @@ from foveal.detection.losses import focal_loss
 @pytest.mark.parametrize("gamma", GAMMAS)
 def test_equals_the_equation_and_its_gradient(gamma, alpha, dtype, values, monkeypatch):
     """A block for each row, several rows a block with a rest, all at once."""
-    monkeypatch.setattr("foveal.detection.focal_loss_of_labels.VALUES_AT_ONCE", values)
+    monkeypatch.setattr("foveal.detection.losses_of_labels.VALUES_AT_ONCE", values)
     generator = torch.Generator().manual_seed(0)
     whole = torch.randn(2, 9, 14, dtype=torch.float64, generator=generator).to(dtype)
     weights = torch.randn(2, 9, dtype=torch.float64, generator=generator)
@@ -37,7 +41,7 @@ def test_equals_the_equation_and_its_gradient(gamma, alpha, dtype, values, monke
 @pytest.mark.parametrize("alpha", [None, 0.25])
 @pytest.mark.parametrize("gamma", GAMMAS)
 def test_class_weights_equal_those_on_the_equation(gamma, alpha, values, monkeypatch):
-    monkeypatch.setattr("foveal.detection.focal_loss_of_labels.VALUES_AT_ONCE", values)
+    monkeypatch.setattr("foveal.detection.losses_of_labels.VALUES_AT_ONCE", values)
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 9, 5, dtype=torch.float64, generator=generator)
     labels = torch.randint(-1, 5, (2, 9), generator=generator)
@@ -66,3 +70,34 @@ def test_finite_at_extreme_logits(gamma, dtype):
         (gradient,) = torch.autograd.grad(loss.sum(), logits)
         assert gradient.dtype == dtype
         assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("classes", [1, 80])
+@pytest.mark.parametrize("gamma", [1.5, 2.0])
+@pytest.mark.parametrize(
+    ("lean", "dense", "alpha"),
+    [
+        (quality_focal_loss_of_labels, quality_focal_loss, {}),
+        (varifocal_loss_of_labels, varifocal_loss, {}),
+        (varifocal_loss_of_labels, varifocal_loss, {"alpha": 0.25}),
+    ],
+)
+def test_quality_losses_equal_the_equations(lean, dense, alpha, gamma, classes, weighted):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 9, classes, dtype=torch.float64, generator=generator)
+    labels = torch.randint(-2, classes, (2, 9), generator=generator)
+    qualities = torch.rand(2, 9, dtype=torch.float64, generator=generator)
+    labels[0, :2], qualities[0, :2] = 0, torch.tensor([0.0, 1.0])
+    weights = torch.rand(classes, generator=generator) + 0.5 if weighted else None
+    ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    targets = (labels[..., None] == torch.arange(classes)) * qualities[..., None]
+    found = lean(ours, labels, qualities, gamma=gamma, weights=weights, **alpha)
+    expected = dense(plain, targets, gamma=gamma, **alpha)
+    expected = (expected if weights is None else expected * weights).sum(dim=-1)
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close(ours.grad, plain.grad)
+    none = lean(logits[:, :0], labels[:, :0], qualities[:, :0], gamma=gamma, **alpha)
+    assert none.shape == (2, 0)
