@@ -81,8 +81,8 @@ def marked_training(train_step: TrainStep, marks: Marks) -> Iterator[None]:
         marked_forward(train_step.model, marks),
         marked_backward(train_step.model, marks),
         around(
-            criterion_module,
-            "assign",
+            criterion_module.Criterion,
+            "match",
             before=lambda: marks.end("losses"),
             after=lambda: marks.end("assignment"),
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,19 @@ PAIRS_AT_ONCE = 1 << 20
 """Pairs of an anchor and an object that are compared at once on a CPU."""
 PAIRS_AT_ONCE_ON_DEVICE = 1 << 26
 """The same on other devices."""
+
+
+class Assignment(NamedTuple):
+    """What each anchor of a batch is trained to detect.
+
+    Attributes:
+        matched: [B, A] int64: index of the object in 0..N-1, BACKGROUND or IGNORED.
+        quality: [B, A] float32 in 0..1, the score that the method wants an anchor to give its
+            object's class, 0 where it has none; None from methods that want no certain score.
+    """
+
+    matched: Tensor
+    quality: Tensor | None = None
 
 
 def assign(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, distributed
 
-from foveal.detection.assignment import BACKGROUND, IGNORED, assign
+from foveal.detection.assigner import Assigner
+from foveal.detection.assignment import BACKGROUND, IGNORED, Assignment
 from foveal.detection.box_coding import decode_boxes, encode_boxes
 from foveal.detection.losses import ciou_loss, diou_loss, giou_loss, smooth_l1
 from foveal.detection.losses_of_labels import focal_loss_of_labels
@@ -45,7 +46,7 @@ class Criterion:
     of the assigned anchors alone.
 
     Attributes:
-        foreground_iou, background_iou, allow_low_quality_matches, ignored_overlap: as `assign`.
+        assigner: gives anchors their objects.
         alpha: weight of objects in the classification loss; None leaves the balance out.
         gamma: focusing parameter; 0 is cross entropy.
         box: the box loss's kind; 'smooth_l1' and 'l1' compare offsets, the others decoded boxes.
@@ -57,10 +58,7 @@ class Criterion:
             'image' divides each image's losses by its own, then takes the mean.
     """
 
-    foreground_iou: float = 0.5
-    background_iou: float = 0.4
-    allow_low_quality_matches: bool = True
-    ignored_overlap: float = 0.5
+    assigner: Assigner = field(default_factory=Assigner)
     alpha: float | None = 0.25
     gamma: float = 2.0
     box: Literal["smooth_l1", "l1", "giou", "diou", "ciou"] = "smooth_l1"
@@ -81,41 +79,33 @@ class Criterion:
             Losses in float32, whatever the type of raw.
         """
         with torch.no_grad():
-            matched = self.match(anchors, batch)
-            assigned = (matched >= 0).sum(dim=1)
+            assignment = self.match(raw, anchors, batch)
+            assigned = (assignment.matched >= 0).sum(dim=1)
             factors = self._factors(assigned)
-        classification, box = self.sums(raw, anchors, batch, matched)
+        classification, box = self.sums(raw, anchors, batch, assignment)
         return Losses(
             (classification * factors).sum(),
             (box * factors).sum() * self.box_weight,
             assigned.sum(),
         )
 
-    def match(self, anchors: Tensor, batch: Batch) -> Tensor:
-        """Which object each anchor [A, 4] gets in each image, [B, A]; see `assign`."""
-        return assign(
-            anchors,
-            batch.boxes,
-            batch.counts,
-            ignored=batch.ignored if batch.has_ignored else None,
-            foreground_iou=self.foreground_iou,
-            background_iou=self.background_iou,
-            allow_low_quality_matches=self.allow_low_quality_matches,
-            ignored_overlap=self.ignored_overlap,
-        )
+    def match(self, raw: RawOutput[Tensor], anchors: Tensor, batch: Batch) -> Assignment:
+        """Which object each anchor [A, 4] gets in each image, [B, A]; see `Assigner`."""
+        return self.assigner(raw, anchors, batch)
 
     def sums(
-        self, raw: RawOutput[Tensor], anchors: Tensor, batch: Batch, matched: Tensor
+        self, raw: RawOutput[Tensor], anchors: Tensor, batch: Batch, assignment: Assignment
     ) -> tuple[Tensor, Tensor]:
         """The two losses of each image before anything is divided.
 
         Args:
             raw, anchors, batch: as for a call.
-            matched: [B, A] what `match` gave.
+            assignment: what `match` gave.
 
         Returns:
             Classification and box loss, [B] float32 each; the box loss is without its weight.
         """
+        matched = assignment.matched
         classification = anchors.new_zeros(len(matched))
         box = anchors.new_zeros(len(matched))
         start = 0

@@ -12,6 +12,7 @@ import torch
 
 from foveal.acceleration.allocator import keep_freed_memory
 from foveal.acceleration.precision import NAMES, TYPES, Precision, choose_precision
+from foveal.detection.assigner import Assigner
 from foveal.detection.criterion import Criterion
 from foveal.devices import choose_device
 from foveal.distributed import broadcast
@@ -113,12 +114,9 @@ def make_criterion(settings: Settings, classes: Sequence[str] = ()) -> Criterion
     Raises:
         SettingsError: the weights of classes do not fit the classes.
     """
-    assignment, loss = settings.assignment, settings.loss
+    loss = settings.loss
     return Criterion(
-        foreground_iou=assignment.foreground_iou,
-        background_iou=assignment.background_iou,
-        allow_low_quality_matches=assignment.allow_low_quality_matches,
-        ignored_overlap=assignment.ignored_overlap,
+        assigner=make_assigner(settings),
         alpha=loss.alpha,
         gamma=loss.gamma if loss.classification == "focal" else 0.0,
         box=loss.box,
@@ -126,6 +124,17 @@ def make_criterion(settings: Settings, classes: Sequence[str] = ()) -> Criterion
         box_weight=loss.box_weight,
         class_weights=resolve_class_weights(loss.class_weights, classes),
         divide_by=loss.divide_by,
+    )
+
+
+def make_assigner(settings: Settings) -> Assigner:
+    """The method of assignment that the settings describe."""
+    assignment = settings.assignment
+    return Assigner(
+        foreground_iou=assignment.foreground_iou,
+        background_iou=assignment.background_iou,
+        allow_low_quality_matches=assignment.allow_low_quality_matches,
+        ignored_overlap=assignment.ignored_overlap,
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from foveal.data.loading.collate import make_batch
 from foveal.data.transforms.boxes import move_target
-from foveal.detection.assignment import BACKGROUND
+from foveal.detection.assignment import BACKGROUND, Assignment
 from foveal.structures import RawOutput, Sample
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ class ValidationLoss:
             ).to(device)
             anchors = model.anchors(*size)
             with torch.inference_mode():
-                matched = self._matched(anchors, batch, inputs, size)
-                parts = self._criterion.sums(tensors, anchors, batch, matched)
-            assigned = (matched >= 0).sum(dim=1)
+                assignment = self._assignment(tensors, anchors, batch, inputs, size)
+                parts = self._criterion.sums(tensors, anchors, batch, assignment)
+            assigned = (assignment.matched >= 0).sum(dim=1)
             rows = torch.stack([part.double() for part in (*parts, assigned)], dim=1).tolist()
             for item, row in zip(inputs, rows, strict=True):
                 before = self._sums.get(item.index, _NOTHING)
@@ -114,29 +114,36 @@ class ValidationLoss:
             "validation_box": float(box),
         }
 
-    def _matched(
-        self, anchors: Tensor, batch: Batch, inputs: Sequence[Input], size: tuple[int, int]
-    ) -> Tensor:
-        """Which object each anchor gets, [B, A]: remembered, since images and anchors stay.
+    def _assignment(
+        self,
+        raw: RawOutput[Tensor],
+        anchors: Tensor,
+        batch: Batch,
+        inputs: Sequence[Input],
+        size: tuple[int, int],
+    ) -> Assignment:
+        """Which object each anchor gets: remembered where predictions have no part in it.
 
-        Assigning takes as long as the network where objects are many. Few anchors get an object or
-        are ignored; only these are kept.
+        Images and anchors stay. Assigning takes as long as the network where objects are many. Few
+        anchors get an object or are ignored; only these are kept.
         """
+        if self._criterion.assigner.follows_predictions:
+            return self._criterion.match(raw, anchors, batch)
         keys = [(self._indices[item.index], item.origin.placement, *size) for item in inputs]
         if all(key in self._assigned for key in keys):
             known = torch.full((len(inputs), len(anchors)), BACKGROUND, device=anchors.device)
             for row, key in enumerate(keys):
                 places, values = self._assigned[key]
                 known[row, places.to(anchors.device).long()] = values.to(anchors.device).long()
-            return known
-        matched = self._criterion.match(anchors, batch)
+            return Assignment(known)
+        matched = self._criterion.match(raw, anchors, batch).matched
         for key, row in zip(keys, matched.cpu(), strict=True):
             places = torch.nonzero(row != BACKGROUND)[:, 0]
             if self._remembered + len(places) > _MOST_REMEMBERED:
                 break
             self._assigned[key] = places.int(), row[places].int()
             self._remembered += len(places)
-        return matched
+        return Assignment(matched)
 
     def _sample(self, item: Input, size: tuple[int, int]) -> Sample:
         """An input with what it shows, in input pixels; boxes without area are left out."""
