@@ -7,7 +7,7 @@ from tests import forked
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
-from foveal.detection import assignment
+from foveal.detection import assignment_pairs
 from foveal.detection.anchors import AnchorGrid
 from foveal.detection.assignment import BACKGROUND, IGNORED, assign
 
@@ -61,7 +61,7 @@ def test_regions_to_ignore_are_neither_object_nor_background():
 def test_equals_torchvisions_matcher_for_a_batch(
     allow_low_quality_matches, pairs_at_once, monkeypatch
 ):
-    monkeypatch.setattr(assignment, "PAIRS_AT_ONCE", pairs_at_once)
+    monkeypatch.setattr(assignment_pairs, "PAIRS_AT_ONCE", pairs_at_once)
     generator = torch.Generator().manual_seed(1)
     grid = AnchorGrid(compat="torchvision")
     anchors = grid.tensor(128, 160)

@@ -7,17 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from foveal.detection.assignment_pairs import are_real, blocks, cut_padding, emptied, lie_inside
 from foveal.geometry.boxes import areas, intersections
 
 BACKGROUND = -1
 """An anchor on background: its scores are trained towards 0 for all classes."""
 IGNORED = -2
 """An anchor that has no part in the losses: neither clearly an object nor clearly background."""
-
-PAIRS_AT_ONCE = 1 << 20
-"""Pairs of an anchor and an object that are compared at once on a CPU."""
-PAIRS_AT_ONCE_ON_DEVICE = 1 << 26
-"""The same on other devices."""
 
 
 class Assignment(NamedTuple):
@@ -64,24 +60,24 @@ def assign(
     Returns:
         [B, A] int64: index of the object in 0..N-1, BACKGROUND or IGNORED.
     """
-    boxes, ignored = _without_padding(boxes, ignored, counts)
+    boxes, ignored = cut_padding(boxes, ignored, counts)
     batch, most, _ = boxes.shape
     if most == 0:
         return torch.full((batch, len(anchors)), BACKGROUND, device=boxes.device)
-    real = torch.arange(most, device=boxes.device) < counts[:, None]
-    objects = _emptied(boxes, ~real if ignored is None else ~real | ignored)
-    regions = None if ignored is None else _emptied(boxes, ~(real & ignored))
+    real = are_real(boxes, counts)
+    objects = emptied(boxes, ~real if ignored is None else ~real | ignored)
+    regions = None if ignored is None else emptied(boxes, ~(real & ignored))
 
     # In blocks of anchors, since all pairs of a batch, [B, N, A], may be more than memory holds.
     matched, nearest = (boxes.new_empty(batch, len(anchors), dtype=torch.int64) for _ in range(2))
     best_of_object = torch.zeros(batch, most, device=boxes.device)
-    blocks = _blocks(anchors, pairs_each=batch * most)
-    for block in blocks:
+    parts = blocks(len(anchors), pairs_each=batch * most, device=anchors.device)
+    for block in parts:
         ious = _ious(objects, anchors[block])
         best, nearest[:, block] = ious.max(dim=1)
         unmatched = torch.where(best < background_iou, BACKGROUND, IGNORED)
         if regions is not None:
-            inside = _lies_inside(regions, anchors[block], ignored_overlap)
+            inside = lie_inside(regions, anchors[block], ignored_overlap)
             unmatched = torch.where(inside, IGNORED, unmatched)
         matched[:, block] = torch.where(best >= foreground_iou, nearest[:, block], unmatched)
         best_of_object = torch.maximum(best_of_object, ious.amax(dim=2))
@@ -90,25 +86,10 @@ def assign(
 
     # An object that touches no anchor has a best IoU of 0, which all anchors reach: it gets none.
     best_of_object = torch.where(best_of_object > 0, best_of_object, torch.inf)
-    for block in blocks:
+    for block in parts:
         reaches = (_ious(objects, anchors[block]) >= best_of_object[:, :, None]).any(dim=1)
         matched[:, block] = torch.where(reaches, nearest[:, block], matched[:, block])
     return matched
-
-
-def _without_padding(
-    boxes: Tensor, ignored: Tensor | None, counts: Tensor
-) -> tuple[Tensor, Tensor | None]:
-    """Cut off what is padding in all images, where that waits for no device."""
-    if boxes.device.type != "cpu" or torch.compiler.is_compiling() or not counts.numel():
-        return boxes, ignored
-    most = int(counts.max())
-    return boxes[:, :most], None if ignored is None else ignored[:, :most]
-
-
-def _emptied(boxes: Tensor, which: Tensor) -> Tensor:
-    """Boxes [B, N, 4] with some of them, [B, N], made empty, so that they overlap nothing."""
-    return boxes.masked_fill(which[..., None], 0.0)
 
 
 def _ious(objects: Tensor, anchors: Tensor) -> Tensor:
@@ -116,17 +97,3 @@ def _ious(objects: Tensor, anchors: Tensor) -> Tensor:
     shared = intersections(objects[:, :, None], anchors)
     union = (areas(objects)[:, :, None] + areas(anchors)).sub_(shared)
     return shared.div_(union)
-
-
-def _lies_inside(regions: Tensor, anchors: Tensor, fraction: float) -> Tensor:
-    """Whether a fraction of each anchor [C, 4] lies in one of the regions [B, N, 4]: [B, C]."""
-    shared = intersections(regions[:, :, None], anchors).amax(dim=1)
-    return shared >= fraction * areas(anchors)
-
-
-def _blocks(anchors: Tensor, *, pairs_each: int) -> list[slice]:
-    """Ranges of anchors, as many at once as `PAIRS_AT_ONCE` allows."""
-    on_cpu = anchors.device.type == "cpu"
-    pairs = PAIRS_AT_ONCE if on_cpu else PAIRS_AT_ONCE_ON_DEVICE
-    length = max(1, min(len(anchors), pairs // pairs_each))
-    return [slice(start, start + length) for start in range(0, len(anchors), length)]
