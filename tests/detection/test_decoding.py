@@ -207,6 +207,26 @@ def test_arrays_give_what_tensors_give(
     np.testing.assert_allclose(found.boxes[wild], expected.boxes[wild], rtol=1e-5)
 
 
+@pytest.mark.parametrize("nms_method", ["soft_linear", "soft_gaussian"])
+@pytest.mark.parametrize("change", sorted(CHANGES))
+def test_soft_nms_gives_the_same_of_arrays_and_tensors(nms_method, change):
+    raw = CHANGES[change](raw_output(2, bias=-3.0))
+    raw.logits[0][0], raw.logits[1][0] = -50.0, -50.0  # an image without candidates
+    how = {"nms_method": nms_method, "max_detections": 60, "score_threshold": 0.1, "nms_iou": 0.1}
+    how["extents"] = np.tile(np.array([4, 0, 90, 70], np.float32), (2, 1))
+    found, expected = in_arrays(raw, **how), in_tensors(raw, **how)
+    assert found.counts.tolist() == expected.counts.tolist() == [0, 60]
+    assert found.left_out[1] == pytest.approx(expected.left_out[1], rel=1e-4)
+    assert 0.1 < found.left_out[1] <= found.scores[1, -1]
+    assert (np.diff(found.scores[1]) <= 0).all()
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4)
+    hard = in_arrays(raw, **{**how, "nms_method": "hard"})
+    assert change == "broken" or not np.array_equal(hard.scores[1], found.scores[1])
+    if change == "none":
+        assert np.array_equal(found.labels, expected.labels)
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+
+
 @FORMS
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("step", [20, 1000])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tests.exporting.models import (
     exported_for_one_size,
     noise,
     small_model,
+    small_settings,
 )
 
 from foveal.checkpoints.description import Export, from_json
@@ -260,6 +262,16 @@ def test_refused(
     with pytest.raises(SettingsError, match=message):
         export_model(small_model(), target, tmp_path / name, **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "way"), [("onnx", "Leave --nms out"), ("triton", "Export to onnx")]
+)
+def test_soft_nms_is_not_put_inside(target: ExportTarget, way: str, tmp_path: Path) -> None:
+    loaded = replace(small_model(), settings=small_settings(nms_method="soft_linear"))
+    with pytest.raises(SettingsError, match=f"hard NMS only. {way}.*--set decoding.nms_method"):
+        export_model(loaded, target, tmp_path / f"model{'.onnx' * (target == 'onnx')}", nms=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_half_and_8_bits_exclude_each_other(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def test_candidates_follow_a_limit_above_the_models_own(loaded, limit, top) -> N
         ({"nms_iou": 0.3}, r"cells\.onnx: .*nms_iou = 0\.5, and 0\.3 is wanted.*without --nms"),
         ({"max_detections": 7}, "max_detections = 100, and 7 is wanted"),
         ({"class_agnostic": True}, "class_agnostic = False, and True is wanted"),
+        ({"nms_method": "soft_linear"}, "nms_method = hard, and soft_linear is wanted"),
         ({"score_threshold": 0.01}, r"no scores below 0\.05; the threshold 0\.01 is lower"),
     ],
 )

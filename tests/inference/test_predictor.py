@@ -228,6 +228,24 @@ def test_a_mirrored_image_has_mirrored_objects(predictor, paths):
     np.testing.assert_allclose(back, found.boxes, atol=0.05)
 
 
+def test_fusion_gives_means_of_what_both_looks_see(predictor, paths):
+    alone = replace(predictor, merge="fusion")
+    assert_same(alone.detect(paths[0]), predictor.detect(paths[0]), pixels=0)
+    fused = replace(predictor, flip=True, merge="fusion").detect(paths[0])
+    best = replace(predictor, flip=True).detect(paths[0])
+    assert 0 < len(fused) <= 100
+    assert fused.scores.min() >= predictor.score_threshold
+    assert fused.scores[0] < best.scores[0]  # random weights: no two looks are equally sure
+
+
+def test_soft_nms_keeps_what_overlaps_with_a_lower_score(predictor, paths):
+    hard = replace(predictor, max_detections=5000).detect(paths[0])
+    soft = replace(predictor, max_detections=5000, nms_method="soft_linear").detect(paths[0])
+    assert len(soft) > len(hard)
+    assert soft.scores[0] == hard.scores[0]
+    assert (np.diff(soft.scores) <= 0).all()
+
+
 def test_several_scales_are_merged_without_duplicates(predictor, paths):
     looks = replace(predictor, scales=(0.75, 1.0, 1.5), flip=True)
     alone = predictor.detect(paths[0])

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from foveal.inference.test_time_augmentation import merge
 from foveal.structures import Detections
@@ -49,3 +50,26 @@ def test_one_look_and_looks_without_detections():
     assert merge([PLAIN], **LIMITS) is PLAIN
     assert len(merge([nothing, nothing], **LIMITS)) == 0
     assert merge([nothing, PLAIN], **LIMITS).scores.tolist() == PLAIN.scores.tolist()
+
+
+def test_fusion_takes_means_and_leaves_out_what_few_looks_are_sure_of():
+    merged = merge([PLAIN, FLIPPED], **LIMITS, method="fusion", score_threshold=0.2)
+    assert merged.scores.tolist() == pytest.approx([0.8, 0.6])  # and not 0.3 / 2
+    assert merged.labels.tolist() == [0, 1]
+    assert merged.boxes[0].tolist() == pytest.approx([0.4375, 0, 10, 10])
+    assert merged.boxes[1].tolist() == pytest.approx([20, 20, 30, 30 + 2 / 3])
+    assert not merged.capped
+    few = merge([PLAIN, FLIPPED], **{**LIMITS, "max_detections": 1}, method="fusion")
+    assert (len(few), few.left_out_score) == (1, pytest.approx(0.6))
+    nothing = found([], [], [])
+    assert len(merge([nothing, nothing], **LIMITS, method="fusion")) == 0
+    assert merge([PLAIN], **LIMITS, method="fusion") is PLAIN
+
+
+def test_soft_nms_lowers_what_another_look_has_seen_too():
+    merged = merge([PLAIN, FLIPPED], **LIMITS, nms_method="soft_linear", score_threshold=0.05)
+    # The second looks overlap the better first ones by 0.9 and by 10 / 11.
+    assert merged.scores.tolist() == pytest.approx([0.9, 0.8, 0.3, 0.07], abs=1e-6)
+    assert merged.labels.tolist() == [0, 1, 1, 0]
+    nothing = found([], [], [])
+    assert len(merge([nothing, nothing], **LIMITS, nms_method="soft_linear")) == 0

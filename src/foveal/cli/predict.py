@@ -120,6 +120,16 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    nms_method: Annotated[
+        Literal["hard", "soft_linear", "soft_gaussian"] | None,
+        typer.Option(
+            "--nms-method",
+            help="What becomes of the lesser of two that overlap: hard removes it; soft_linear and "
+            "soft_gaussian lower its score, so that more is found where objects overlap; without "
+            "it the model's own.",
+            show_default=False,
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 8,
     flip: Annotated[bool, typer.Option("--flip", help="Look at mirrored images too.")] = False,
     scales: Annotated[
@@ -128,6 +138,14 @@ def predict(
             metavar="S,S,...", help="Scales to look at, such as 0.8,1,1.25; all are merged."
         ),
     ] = "1",
+    merge: Annotated[
+        Literal["nms", "fusion"],
+        typer.Option(
+            help="How several looks (--flip, --scales) are put together: nms keeps the best of "
+            "what overlaps; fusion takes the mean of boxes and scores, so that what one look alone "
+            "sees has a lower score."
+        ),
+    ] = "nms",
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")
     ] = "auto",
@@ -205,8 +223,10 @@ def predict(
             nms_iou=nms,
             max_detections=max_detections,
             class_agnostic=class_agnostic,
+            nms_method=nms_method,
         ),
         batch=batch,
+        merge=merge,
         flip=flip,
         scales=_parse_scales(scales),
         tile=wanted,

@@ -229,6 +229,8 @@ def origin_of(
         "--nms": predictor.nms_iou,
         "--max-detections": predictor.max_detections,
         "--class-agnostic": predictor.class_agnostic,
+        "--nms-method": predictor.nms_method,
+        "--merge": predictor.merge,
         "--batch": predictor.batch,
         "--flip": predictor.flip,
         "--scales": ",".join(map(str, predictor.scales)),

@@ -134,6 +134,10 @@ class DecodingSettings(Section):
     score_threshold: Fraction = 0.05
     top_per_level: PositiveCount = 1000
     nms_iou: Fraction = 0.5
+    nms_method: Literal["hard", "soft_linear", "soft_gaussian"] = "hard"
+    """'hard' removes what overlaps a better detection by more than nms_iou. Soft-NMS (Bodla et al.
+    2017) lowers its score: times 1 - IoU above nms_iou, or times exp(-IoU^2 / nms_sigma)."""
+    nms_sigma: Positive = 0.5
     max_detections: PositiveCount = 100
     class_agnostic: bool = False
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from foveal.detection.decoding_arrays import decode_arrays
+from foveal.detection.soft_nms import SIGMA
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from foveal.detection.soft_nms import NmsMethod
     from foveal.structures import PaddedDetections, RawOutput
 
 CANDIDATES_A_DETECTION = 10
@@ -32,6 +34,8 @@ def decode(
     nms_iou: float = 0.5,
     max_detections: int = 100,
     class_agnostic: bool = False,
+    nms_method: NmsMethod = "hard",
+    nms_sigma: float = SIGMA,
 ) -> PaddedDetections[Tensor]: ...
 
 
@@ -46,6 +50,8 @@ def decode(
     nms_iou: float = 0.5,
     max_detections: int = 100,
     class_agnostic: bool = False,
+    nms_method: NmsMethod = "hard",
+    nms_sigma: float = SIGMA,
 ) -> PaddedDetections[NDArray[Any]]: ...
 
 
@@ -59,6 +65,8 @@ def decode(
     nms_iou: float = 0.5,
     max_detections: int = 100,
     class_agnostic: bool = False,
+    nms_method: NmsMethod = "hard",
+    nms_sigma: float = SIGMA,
 ) -> PaddedDetections[Any]:
     """Turn a batch's raw output into detections; an image's do not depend on the others.
 
@@ -77,6 +85,9 @@ def decode(
         nms_iou: NMS removes a candidate that overlaps a better one of its class by more.
         max_detections: how many detections an image may have.
         class_agnostic: NMS over all classes together.
+        nms_method: 'hard' removes; see `foveal.detection.soft_nms` for the others, which lower
+            scores. Lowered scores must be above the threshold too.
+        nms_sigma: of 'soft_gaussian'.
 
     Returns:
         Detections in input pixels, padded to `max_detections`.
@@ -88,6 +99,9 @@ def decode(
         "nms_iou": nms_iou,
         "max_detections": max_detections,
         "class_agnostic": class_agnostic,
+        "nms_method": nms_method,
+        "nms_sigma": nms_sigma,
+        "score_threshold": score_threshold,
     }
     if isinstance(anchors, np.ndarray):
         return decode_arrays(raw, anchors, **settings)

@@ -12,6 +12,7 @@ import numpy as np
 
 from foveal.detection.box_coding_arrays import decode_boxes
 from foveal.detection.nms import nms
+from foveal.detection.soft_nms import SIGMA, soft_nms
 from foveal.geometry.arrays import clip
 from foveal.structures import PaddedDetections, RawOutput
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from foveal.detection.soft_nms import NmsMethod
 
 _SMALLEST_BLOCK = 64
 """Logits whose maximum is taken in one go, at least."""
@@ -36,6 +39,9 @@ def decode_arrays(
     nms_iou: float,
     max_detections: int,
     class_agnostic: bool,
+    nms_method: NmsMethod = "hard",
+    nms_sigma: float = SIGMA,
+    score_threshold: float = 0.0,
 ) -> PaddedDetections[NDArray[Any]]:
     """Decode a batch, image by image.
 
@@ -43,7 +49,9 @@ def decode_arrays(
         raw: the network's output, logits [B, A_l, K] and deltas [B, A_l, 4].
         anchors: [A, 4] xyxy, input pixels.
         threshold_logit: logits must be above it.
-        extents, top_per_level, nms_iou, max_detections, class_agnostic: as for `decoding.decode`.
+        extents, top_per_level, nms_iou, max_detections, class_agnostic, nms_method, nms_sigma: as
+            for `decoding.decode`.
+        score_threshold: scores that soft-NMS has lowered must be above it.
     """
     batch = len(raw.logits[0])
     padded: PaddedDetections[NDArray[Any]] = PaddedDetections(
@@ -66,13 +74,27 @@ def decode_arrays(
             if extents is not None:
                 boxes = clip(boxes, extents[image])
             groups = np.zeros_like(labels) if class_agnostic else labels
-            # One more than there may be tells whether any is left out.
-            keep = nms(boxes, groups, iou_threshold=nms_iou, max_detections=max_detections + 1)
-            keep, beyond = keep[:max_detections], keep[max_detections:]
+            limit = max_detections + 1  # one more tells whether any is left out
+            if nms_method == "hard":
+                keep = nms(boxes, groups, iou_threshold=nms_iou, max_detections=limit)
+                scores = _sigmoid(logits[keep])
+            else:
+                keep, scores = soft_nms(
+                    boxes,
+                    _sigmoid(logits),
+                    groups,
+                    method=nms_method,
+                    iou_threshold=nms_iou,
+                    sigma=nms_sigma,
+                    score_threshold=score_threshold,
+                    max_detections=limit,
+                )
+            beyond = [*scores[max_detections:], *_sigmoid(np.array([lost]))]
+            left_out[image] = max(beyond)
+            keep, scores = keep[:max_detections], scores[:max_detections]
             count = len(keep)
-            left_out[image] = _sigmoid(np.append(logits[beyond], lost)).max()
             padded.boxes[image, :count] = boxes[keep]
-            padded.scores[image, :count] = _sigmoid(logits[keep])
+            padded.scores[image, :count] = scores
             padded.labels[image, :count] = labels[keep]
             padded.counts[image] = count
     return padded

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from foveal.detection.box_coding import decode_boxes
 from foveal.detection.nms import batched_nms
+from foveal.detection.soft_nms import SIGMA, NmsMethod, batched_soft_nms
 from foveal.geometry.boxes import clip
 from foveal.structures import PaddedDetections, RawOutput
 
@@ -21,6 +22,9 @@ def decode_tensors(
     nms_iou: float,
     max_detections: int,
     class_agnostic: bool,
+    nms_method: NmsMethod = "hard",
+    nms_sigma: float = SIGMA,
+    score_threshold: float = 0.0,
 ) -> PaddedDetections[Tensor]:
     """Decode a batch.
 
@@ -28,7 +32,9 @@ def decode_tensors(
         raw: the network's output, logits [B, A_l, K] and deltas [B, A_l, 4].
         anchors: [A, 4] xyxy, input pixels.
         threshold_logit: logits must be above it.
-        extents, top_per_level, nms_iou, max_detections, class_agnostic: as for `decoding.decode`.
+        extents, top_per_level, nms_iou, max_detections, class_agnostic, nms_method, nms_sigma: as
+            for `decoding.decode`.
+        score_threshold: scores that soft-NMS has lowered must be above it.
     """
     never = -torch.inf
     finite = tuple(level.nan_to_num(nan=never, posinf=never, neginf=never) for level in raw.logits)
@@ -40,21 +46,31 @@ def decode_tensors(
     )
     if extents is not None:
         boxes = clip(boxes, extents)
-    keep = batched_nms(
-        boxes,
-        torch.zeros_like(labels) if class_agnostic else labels,
-        (logits > never).sum(dim=1),
-        iou_threshold=nms_iou,
-        max_detections=max_detections + 1,  # one more tells whether any is left out
-    )
+    groups = torch.zeros_like(labels) if class_agnostic else labels
+    limit = max_detections + 1  # one more tells whether any is left out
+    scores = torch.sigmoid(logits)
+    if nms_method == "hard":
+        candidates = (logits > never).sum(dim=1)
+        keep = batched_nms(boxes, groups, candidates, iou_threshold=nms_iou, max_detections=limit)
+        scores = scores.gather(1, keep.clamp(min=0))
+    else:
+        keep, scores = batched_soft_nms(
+            boxes,
+            scores,
+            groups,
+            method=nms_method,
+            iou_threshold=nms_iou,
+            sigma=nms_sigma,
+            score_threshold=score_threshold,
+            max_detections=limit,
+        )
     real = keep >= 0
-    keep = keep.clamp(min=0)
-    beyond = logits.gather(1, keep[:, -1:]).masked_fill(~real[:, -1:], never).squeeze(1)
-    left_out = torch.sigmoid(torch.maximum(beyond, lost))
+    keep, scores = keep.clamp(min=0), scores.masked_fill(~real, 0.0)
+    left_out = torch.maximum(scores[:, -1], torch.sigmoid(lost))
     real, keep = real[:, :-1], keep[:, :-1]
     return PaddedDetections(
         boxes.gather(1, keep[..., None].expand(-1, -1, 4)).masked_fill(~real[..., None], 0.0),
-        torch.sigmoid(logits).gather(1, keep).masked_fill(~real, 0.0),
+        scores[:, :-1],
         labels.gather(1, keep).masked_fill(~real, 0),
         real.sum(dim=1),
         left_out,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal.detection.decoding import decode
+from foveal.detection.soft_nms import SIGMA
 from foveal.structures import Detections, PaddedDetections
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from foveal.detection.anchors import AnchorGrid
+    from foveal.detection.soft_nms import NmsMethod
     from foveal.geometry.placement import Placement
     from foveal.structures import RawOutput
 
@@ -67,6 +69,8 @@ def postprocess(
     nms_iou: float,
     max_detections: int,
     class_agnostic: bool,
+    nms_method: NmsMethod = "hard",
+    nms_sigma: float = SIGMA,
 ) -> list[Detections]:
     """Turn a batch's output into each image's detections.
 
@@ -78,7 +82,7 @@ def postprocess(
         size: (height, width) of the inputs.
         classes: the K class names.
         score_threshold: scores must reach it.
-        top_per_level, nms_iou, max_detections, class_agnostic: as for
+        top_per_level, nms_iou, max_detections, class_agnostic, nms_method, nms_sigma: as for
             `foveal.detection.decoding.decode`.
 
     Returns:
@@ -96,6 +100,8 @@ def postprocess(
             nms_iou=nms_iou,
             max_detections=max_detections,
             class_agnostic=class_agnostic,
+            nms_method=nms_method,
+            nms_sigma=nms_sigma,
         )
     detections = []
     for row, origin in enumerate(origins):

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from foveal.checkpoints.model_file import LoadedModel
+    from foveal.config import DecodingSettings
     from foveal.data.dataset import Dataset
     from foveal.runtimes.base import Runtime
     from foveal.structures import Detections
@@ -168,6 +169,8 @@ def export_model(
     nms = nms or target == "triton"
     _check_options(target, size=size, batch=batch, nms=nms, half=half, int8=int8 is not None)
     _check_path(target, path)
+    if nms:
+        _check_nms(target, loaded.settings.decoding)
     if target == "torchvision":
         return _export_torchvision(loaded, path, check=check)
     _check_packages(target, nms=nms, int8=int8 is not None)
@@ -237,6 +240,20 @@ def _check_options(
             "A torch.export program with NMS inside is for one input size and number of images. "
             "Expected --size HxW and --batch N too, or no --nms."
         )
+
+
+def _check_nms(target: ExportTarget, decoding: DecodingSettings) -> None:
+    if decoding.nms_method == "hard":
+        return
+    way = (
+        "Export to onnx for a server that decodes with foveal"
+        if target == "triton"
+        else "Leave --nms out: decoding is then outside the file, as foveal predict does it"
+    )
+    raise SettingsError(
+        f"This model has decoding.nms_method = {decoding.nms_method}, and inside an exported file "
+        f"there is hard NMS only. {way}; or train with --set decoding.nms_method=hard."
+    )
 
 
 def _check_path(target: ExportTarget, path: Path) -> None:

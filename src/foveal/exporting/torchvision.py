@@ -138,6 +138,11 @@ def _options(settings: Settings) -> list[str]:
 
 def _hints(settings: Settings) -> tuple[str, ...]:
     hints = []
+    if settings.decoding.nms_method != "hard":
+        hints.append(
+            f"torchvision's NMS is hard: detections differ from decoding.nms_method = "
+            f"{settings.decoding.nms_method}."
+        )
     if settings.model.norm_eps not in (None, TORCHVISION_EPS):
         hints.append(f"Set eps of every batch norm to {settings.model.norm_eps}.")
     own, theirs = settings.anchors, make_settings(preset="torchvision").anchors

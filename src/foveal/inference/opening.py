@@ -16,6 +16,7 @@ from foveal.inference.predictor import Predictor
 if TYPE_CHECKING:
     from foveal.checkpoints.description import Description
     from foveal.checkpoints.model_file import LoadedModel
+    from foveal.detection.soft_nms import NmsMethod
     from foveal.models.retinanet import RetinaNet
     from foveal.runtimes.base import Runtime, RuntimePrecision
 
@@ -53,13 +54,15 @@ class Opened:
         nms_iou: float | None = None,
         max_detections: int | None = None,
         class_agnostic: bool | None = None,
+        nms_method: NmsMethod | None = None,
     ) -> Predictor:
         """A predictor as the model's settings describe it.
 
         Args:
             score_threshold: the least score of a detection; None takes the card's.
-            nms_iou, max_detections, class_agnostic: None takes the model's own. Where more
-                detections are wanted than the model's own limit, the candidates a level follow.
+            nms_iou, max_detections, class_agnostic, nms_method: None takes the model's own. Where
+                more detections are wanted than the model's own limit, the candidates a level
+                follow.
 
         Returns:
             The predictor; `dataclasses.replace` changes anything else in it.
@@ -74,6 +77,7 @@ class Opened:
                 nms_iou=nms_iou,
                 max_detections=max_detections,
                 class_agnostic=class_agnostic,
+                nms_method=nms_method,
             )
         limit = decoding.max_detections if max_detections is None else max_detections
         top = decoding.top_per_level
@@ -92,13 +96,15 @@ class Opened:
             nms_iou=decoding.nms_iou if nms_iou is None else nms_iou,
             max_detections=limit,
             class_agnostic=decoding.class_agnostic if class_agnostic is None else class_agnostic,
+            nms_method=decoding.nms_method if nms_method is None else nms_method,
+            nms_sigma=decoding.nms_sigma,
         )
 
     def measuring_predictor(self) -> Predictor:
         """A predictor for evaluation: low scores stay in its detections, since AP needs them."""
         return self.predictor(score_threshold=self.description.decoding.score_threshold)
 
-    def _check_inside(self, *, score_threshold: float | None, **wanted: float | None) -> None:
+    def _check_inside(self, *, score_threshold: float | None, **wanted: float | str | None) -> None:
         inside = self.description.decoding
         for name, value in wanted.items():
             own = getattr(inside, name)

@@ -24,8 +24,9 @@ from foveal.data.images.rasters import georeference_of, raster_of
 from foveal.data.images.reading import image_size
 from foveal.data.loading.prefetch import Input, LargeImage, Reader, View
 from foveal.detection.postprocessing import postprocess
+from foveal.detection.soft_nms import SIGMA
 from foveal.errors import ImageError, MissingExtraError, SettingsError
-from foveal.inference.test_time_augmentation import merge
+from foveal.inference.test_time_augmentation import SEEN_IN_A_VIEW, merge
 from foveal.inference.tiling import LARGEST_SIDE, Tiling, choose_tiling, margin
 from foveal.structures import RGB, Detections, ModelCard, PixelRange, RawOutput
 
@@ -38,8 +39,10 @@ if TYPE_CHECKING:
     from foveal.data.images.rasters import Raster
     from foveal.data.transforms.preparation import Preparation
     from foveal.detection.anchors import AnchorGrid
+    from foveal.detection.soft_nms import NmsMethod
     from foveal.geometry.georeference import Georeference
     from foveal.inference.scenes import SceneSummary
+    from foveal.inference.test_time_augmentation import Merge
     from foveal.runtimes.base import Runtime
 
     Observer = Callable[[RawOutput[Any], list[Input], tuple[int, int]], None]
@@ -95,6 +98,11 @@ class Predictor:
         nms_iou: a detection that overlaps a better one of its class by more goes.
         max_detections: most detections of an image.
         class_agnostic: NMS over all classes together.
+        nms_method: 'hard' removes, the others are `foveal.detection.soft_nms`. Where tiles of a
+            scene meet, boxes are the same object seen twice: there NMS is hard.
+        nms_sigma: of soft-NMS.
+        merge: how several looks at an image are put together, see
+            `foveal.inference.test_time_augmentation.merge`.
         flip: look at each image mirrored too, and merge what is found.
         scales: look at each image at these scales and merge, relative to the preparation's.
         batch: images in one pass through the network.
@@ -119,6 +127,9 @@ class Predictor:
     nms_iou: float = 0.5
     max_detections: int = 100
     class_agnostic: bool = False
+    nms_method: NmsMethod = "hard"
+    nms_sigma: float = SIGMA
+    merge: Merge = "nms"
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
     batch: int = 8
@@ -496,12 +507,20 @@ class Predictor:
             [item.origin for item in inputs],
             size=images.shape[1:3],
             classes=self.classes,
-            score_threshold=self.score_threshold,
+            score_threshold=self._view_threshold,
             top_per_level=self.top_per_level,
             nms_iou=self.nms_iou,
             max_detections=self.max_detections,
             class_agnostic=self.class_agnostic,
+            nms_method=self.nms_method,
+            nms_sigma=self.nms_sigma,
         )
+
+    @property
+    def _view_threshold(self) -> float:
+        """The least score of a detection in one of the looks at an image."""
+        is_fused = self.merge == "fusion" and len(self.views) > 1
+        return self.score_threshold * (SEEN_IN_A_VIEW if is_fused else 1)
 
     def _computed(self, images: int) -> int:
         """How many images to compute at once: on an accelerator few different numbers."""
@@ -517,4 +536,8 @@ class Predictor:
             nms_iou=self.nms_iou,
             max_detections=self.max_detections,
             class_agnostic=self.class_agnostic,
+            nms_method=self.nms_method,
+            nms_sigma=self.nms_sigma,
+            method=self.merge,
+            score_threshold=self.score_threshold,
         )
