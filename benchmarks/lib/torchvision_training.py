@@ -1,8 +1,7 @@
-"""torchvision's RetinaNet trained by a fair recipe, an epoch at a time, beside foveal's.
+"""torchvision's detectors trained by a fair recipe, an epoch at a time, beside foveal's.
 
-Its public API as its reference scripts use it: BackboneWithFPN on MobileNetV2 with ImageNet
-weights, its default anchors, frozen batch norms (their affine parameters too), SGD with warm-up and
-cosine, gradients of a limited norm, flips both ways.
+SGD with warm-up and cosine, gradients of a limited norm, flips both ways; for SSDLite its crops
+besides, as torchvision's reference scripts have them.
 """
 
 from __future__ import annotations
@@ -14,18 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchvision import tv_tensors
 from torchvision.io import ImageReadMode, decode_image
-from torchvision.models import mobilenet_v2
-from torchvision.models.detection import RetinaNet
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.ops import FrozenBatchNorm2d
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+from torchvision.transforms import v2
 
-from benchmarks.lib.networks import LONGER, MOBILENET_LEVELS, memory_without_foveal
+from benchmarks.lib.networks import memory_without_foveal
 from foveal.acceleration.precision import autocast
 from foveal.data.dataset import Dataset
 from foveal.structures import Detections
@@ -34,57 +28,27 @@ RATE, RATE_BATCH = 0.01, 8
 """The highest learning rate, and its images a step."""
 CLIP = 10.0
 """The largest norm of a gradient: without a limit it diverges now and then."""
-
-
-def torchvision_model(weights: Path, *, classes: int, size: int) -> RetinaNet:
-    body = mobilenet_v2(weights=None, norm_layer=FrozenBatchNorm2d)
-    load_timm_weights(body, weights)
-    backbone = BackboneWithFPN(
-        body.features, MOBILENET_LEVELS, [32, 96, 320], 256, extra_blocks=LastLevelP6P7(256, 256)
-    )
-    sizes = tuple(
-        (x, int(x * 2 ** (1 / 3)), int(x * 2 ** (2 / 3))) for x in (32, 64, 128, 256, 512)
-    )
-    model = RetinaNet(
-        backbone,
-        num_classes=classes + 1,
-        anchor_generator=AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 5),
-        min_size=size,
-        max_size=round(LONGER * size),
-        detections_per_img=100,
-    )
-    return model.to(memory_format=torch.channels_last)
-
-
-def load_timm_weights(body: nn.Module, path: Path) -> None:
-    """timm's and torchvision's MobileNetV2 have the same layers in the same order."""
-    wanted = [key for key in body.state_dict() if not key.startswith("classifier")]
-    source = load_file(path)
-    order = [key for key in timm_order() if not key.startswith("classifier")]
-    state = dict(zip(wanted, (source[key] for key in order), strict=True))
-    missing = body.load_state_dict(state, strict=False).missing_keys
-    if any(not key.startswith("classifier") for key in missing):
-        raise SystemExit(f"weights do not fit: {missing[:5]}")
-
-
-def timm_order() -> list[str]:
-    import timm
-
-    state = timm.create_model("mobilenetv2_100", pretrained=False).state_dict()
-    return [key for key in state if not key.endswith("num_batches_tracked")]
+WORKERS = {"cpu": 1, "cuda": 3}
+"""Processes that read images."""
 
 
 class Images(torch.utils.data.Dataset[Any]):
-    def __init__(self, data: Dataset, *, flips: bool) -> None:
+    """Images [3, H, W] uint8 with their boxes; regions to ignore are left out."""
+
+    def __init__(self, data: Dataset, *, flips: bool, crops: bool = False) -> None:
         self.data, self.flips = data, flips
+        self.crop = v2.Compose([v2.RandomIoUCrop(), v2.SanitizeBoundingBoxes()]) if crops else None
 
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
         record = self.data.records[index]
-        image = decode_image(str(record.path), ImageReadMode.RGB).float() / 255
-        boxes = torch.from_numpy(record.boxes.copy())
+        image = decode_image(str(record.path), ImageReadMode.RGB)
+        boxes = torch.from_numpy(record.boxes[~record.ignored])
+        labels = torch.from_numpy(record.labels[~record.ignored] + 1)
+        if self.crop is not None and len(boxes):
+            image, boxes, labels = self._cropped(image, boxes, labels)
         height, width = image.shape[-2:]
         if self.flips and torch.rand(()) < 0.5:
             image = image.flip(-1)
@@ -92,7 +56,19 @@ class Images(torch.utils.data.Dataset[Any]):
         if self.flips and torch.rand(()) < 0.5:
             image = image.flip(-2)
             boxes[:, [1, 3]] = height - boxes[:, [3, 1]]
-        return image, {"boxes": boxes, "labels": torch.from_numpy(record.labels + 1)}
+        return image, {"boxes": boxes, "labels": labels}
+
+    def _cropped(
+        self, image: Tensor, boxes: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        target = {
+            "boxes": tv_tensors.BoundingBoxes(
+                boxes, format="XYXY", canvas_size=tuple(image.shape[-2:])
+            ),
+            "labels": labels,
+        }
+        image, target = self.crop(tv_tensors.Image(image), target)
+        return torch.Tensor(image), torch.Tensor(target["boxes"]), target["labels"]
 
 
 @dataclass(frozen=True)
@@ -104,30 +80,38 @@ class TorchvisionTraining:
         batch: images a step.
         rate: the highest learning rate.
         precision: of autocast; float32 for none.
+        device: 'cpu' or 'cuda'.
+        weight_decay: of all weights.
+        crops: whether images are cropped at random, as SSD's are.
     """
 
     epochs: int
     batch: int
     rate: float
     precision: torch.dtype
+    device: str = "cpu"
+    weight_decay: float = 1e-4
+    crops: bool = False
 
 
 class TorchvisionRun:
     """torchvision's training, an epoch at a time."""
 
-    def __init__(self, model: RetinaNet, data: Dataset, asked: TorchvisionTraining) -> None:
-        self.model = model
-        self.precision = asked.precision
+    def __init__(self, model: nn.Module, data: Dataset, asked: TorchvisionTraining) -> None:
+        self.asked = asked
+        self.model = model.to(device=asked.device, memory_format=torch.channels_last)
         self.loader = DataLoader(
-            Images(data, flips=True),
+            Images(data, flips=True, crops=asked.crops),
             batch_size=asked.batch,
             shuffle=True,
-            num_workers=1,
+            num_workers=WORKERS[asked.device],
             collate_fn=lambda items: tuple(zip(*items, strict=True)),
             persistent_workers=True,
         )
         parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.SGD(parameters, lr=asked.rate, momentum=0.9, weight_decay=1e-4)
+        self.optimizer = torch.optim.SGD(
+            parameters, lr=asked.rate, momentum=0.9, weight_decay=asked.weight_decay
+        )
         steps = asked.epochs * len(self.loader)
 
         def factor(step: int) -> float:
@@ -143,8 +127,13 @@ class TorchvisionRun:
         self.model.train()
         start, total = time.perf_counter(), 0.0
         for images, targets in self.loader:
-            with autocast("cpu", self.precision):
-                losses = self.model(list(images), list(targets))
+            on_device = [self._input(image) for image in images]
+            labeled = [
+                {key: part.to(self.asked.device) for key, part in target.items()}
+                for target in targets
+            ]
+            with autocast(self.asked.device, self.asked.precision):
+                losses = self.model(on_device, labeled)
             loss = sum(losses.values())
             self.optimizer.zero_grad()
             loss.backward()
@@ -157,19 +146,23 @@ class TorchvisionRun:
             raise SystemExit("torchvision's training diverged; --rate sets its learning rate")
         self.seconds.append(time.perf_counter() - start)
 
+    def _input(self, image: Tensor) -> Tensor:
+        return image.to(self.asked.device).float() / 255
+
     def detect(self, data: Dataset) -> list[Detections]:
+        return [self.detect_file(record.path, data.classes) for record in data.records]
+
+    def detect_file(self, path: Path, classes: tuple[str, ...]) -> Detections:
+        """From a file to detections, all that prediction takes."""
         self.model.eval()
-        detections = []
-        for index in range(len(data)):
-            image, _ = Images(data, flips=False)[index]
-            with torch.inference_mode(), autocast("cpu", self.precision):
-                out = {key: value.cpu() for key, value in self.model([image])[0].items()}
-            detections.append(
-                Detections(
-                    out["boxes"].float().numpy(),
-                    out["scores"].float().numpy(),
-                    (out["labels"] - 1).numpy(),
-                    classes=data.classes,
-                )
-            )
-        return detections
+        image = self._input(decode_image(str(path), ImageReadMode.RGB))
+        with torch.inference_mode(), autocast(self.asked.device, self.asked.precision):
+            out = self.model([image])[0]
+        objects = out["labels"] > 0  # RetinaNet and FCOS have an output for background too
+        boxes, scores, labels = (out[key][objects].cpu() for key in ("boxes", "scores", "labels"))
+        return Detections(
+            boxes.float().numpy(),
+            scores.float().numpy(),
+            (labels - 1).numpy(),
+            classes=classes,
+        )

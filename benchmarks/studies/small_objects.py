@@ -14,24 +14,21 @@ measured. Rows that --work holds already are not trained again.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 import foveal
+from benchmarks.lib.kept_rows import keep_row
 from benchmarks.lib.results import print_table, write_result
 from benchmarks.lib.shared_data import HIT_UAV, MOBILENET, SHARED
-from benchmarks.lib.training import EpochLog
 from foveal.config import Settings, make_settings
 from foveal.data.dataset import Dataset
-from foveal.evaluation.evaluate import evaluate
-from foveal.evaluation.results import Evaluation
-from foveal.files import write_file
+
+if TYPE_CHECKING:
+    from benchmarks.lib.trained import Trained
 
 SEN2SHIPS = SHARED / "data" / "sen2ships"
 TEST_PORTS = ("algiers", "casablanca", "valencia")
@@ -123,77 +120,41 @@ STUDIES: dict[str, tuple[tuple[Contestant, ...], Callable[..., tuple[Dataset, Da
 }
 
 
-def train_foveal(
-    contestant: Contestant, options: argparse.Namespace, training: Dataset, test: Dataset
-) -> tuple[Evaluation, dict[str, Any]]:
-    """Time an epoch, then train anew for the minutes, and measure."""
+def trainer_of(
+    contestant: Contestant, options: argparse.Namespace, training: Dataset
+) -> Callable[[int], Trained]:
+    """What trains a contestant for a number of epochs."""
+    from benchmarks.lib.torchvision_training import RATE, TorchvisionTraining
+    from benchmarks.lib.trained import train_foveal, train_torchvision
 
-    def fit(epochs: int) -> tuple[foveal.Detector, EpochLog]:
-        settings = settings_of(contestant, options, epochs=epochs)
-        detector, log = foveal.Detector(training, settings=settings), EpochLog()
-        # Something must be validated with, and no test image may be: it chooses nothing here.
-        return detector.fit(valid=training[:1], reporter=log), log
+    if contestant.preset:
+        return lambda epochs: train_foveal(
+            training, settings_of(contestant, options, epochs=epochs)
+        )
 
-    epochs = epochs_in(options.minutes, max(fit(1)[1].seconds))
-    detector, log = fit(epochs)
-    found = detector.settings
-    return detector.evaluate(test), {
-        "epochs": epochs,
-        "minutes": sum(log.seconds) / 60,
-        "first stride": found.anchors.strides[0],
-        "input": found.preparation.shorter,
-    }
-
-
-def train_torchvision(
-    _contestant: Contestant, options: argparse.Namespace, training: Dataset, test: Dataset
-) -> tuple[Evaluation, dict[str, Any]]:
-    """The same for torchvision's RetinaNet."""
     import torch
 
-    from benchmarks.lib.torchvision_training import (
-        RATE,
-        TorchvisionRun,
-        TorchvisionTraining,
-        torchvision_model,
+    return lambda epochs: train_torchvision(
+        "retinanet",
+        training,
+        TorchvisionTraining(epochs=epochs, batch=8, rate=RATE, precision=torch.float32),
+        weights=Path(options.weights),
+        size=options.size,
+        seed=options.seed,
     )
-
-    def begin(epochs: int) -> TorchvisionRun:
-        torch.manual_seed(options.seed)
-        model = torchvision_model(
-            Path(options.weights), classes=len(training.classes), size=options.size
-        )
-        asked = TorchvisionTraining(epochs=epochs, batch=8, rate=RATE, precision=torch.float32)
-        return TorchvisionRun(model, training, asked)
-
-    trial = begin(1)
-    trial.epoch()
-    epochs = epochs_in(options.minutes, trial.seconds[0])
-    run = begin(epochs)
-    for number in range(epochs):
-        run.epoch()
-        print(f"  epoch {number + 1}: {run.seconds[-1]:.0f} s, loss {run.loss:.3f}", flush=True)
-    evaluation = evaluate(run.detect(test), test.targets, test.classes)
-    return evaluation, {
-        "epochs": epochs,
-        "minutes": sum(run.seconds) / 60,
-        "first stride": 8,
-        "input": options.size,
-    }
-
-
-def epochs_in(minutes: float, seconds: float) -> int:
-    """How many epochs of so many seconds fit into the minutes, at least one."""
-    return max(1, round(60 * minutes / seconds))
 
 
 def measure(contestant: Contestant, options: argparse.Namespace) -> dict[str, Any]:
-    """Train one and measure it."""
+    """Time an epoch, then train anew for the minutes, and measure."""
+    from benchmarks.lib.trained import epochs_in
+
     read = STUDIES[options.data][1]
     training, test = read(options, contestant.bands)
-    train = train_foveal if contestant.preset else train_torchvision
+    train = trainer_of(contestant, options, training)
     began = time.perf_counter()
-    evaluation, facts = train(contestant, options, training, test)
+    epochs = epochs_in(options.minutes, max(train(1).seconds))
+    trained = train(epochs)
+    evaluation = trained.evaluate(test)
     return {
         "": contestant.name,
         "AP": evaluation.ap,
@@ -201,7 +162,10 @@ def measure(contestant: Contestant, options: argparse.Namespace) -> dict[str, An
         "AP under 32 px": evaluation.ap_small,
         "recall": evaluation.recall,
         "precision": evaluation.precision,
-        **facts,
+        "epochs": epochs,
+        "minutes": sum(trained.seconds) / 60,
+        "first stride": trained.facts["first stride"],
+        "input": trained.facts["input"],
         "all minutes": (time.perf_counter() - began) / 60,
     }
 
@@ -214,19 +178,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.only and contestant.name not in options.only:
             continue
         kept = options.work / f"{options.data}-{contestant.name.replace(', ', '-')}.json"
-        if not kept.exists():
-            print(contestant.name, flush=True)
-            row = measure(contestant, options)
-            write_file(kept, json.dumps(row, default=_plain))
-        rows.append(json.loads(kept.read_text()))
+        asked = {"seed": options.seed, "minutes": options.minutes, "settings": options.set}
+        row = keep_row(kept, asked, lambda each=contestant: measure(each, options))
+        rows.append({key: value for key, value in row.items() if key != "asked"})
     print_table(rows)
     name = f"small_objects_{options.data.replace('-', '_')}"
     path = write_result(name, rows, folder=options.out, options=vars(options))
     print("written:", path.name)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

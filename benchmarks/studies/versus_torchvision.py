@@ -24,12 +24,12 @@ import torch
 import foveal
 from benchmarks.lib.results import print_table, write_result
 from benchmarks.lib.shared_data import BCCD
+from benchmarks.lib.torchvision_detectors import make_retinanet
 from benchmarks.lib.torchvision_training import (
     RATE,
     RATE_BATCH,
     TorchvisionRun,
     TorchvisionTraining,
-    torchvision_model,
 )
 from benchmarks.lib.training import EpochLog, add_training_options, training_settings
 from foveal.acceleration.precision import choose_precision
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     test = foveal.read(f"{options.data}:test")
     other = None
     if asked is not None:
-        model = torchvision_model(
+        model = make_retinanet(
             Path(options.weights), classes=len(training.classes), size=options.size
         )
         other = TorchvisionRun(model, training, asked)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks.lib.kept_rows import claimed, keep_row
+from benchmarks.lib.trained import epochs_in
 from benchmarks.studies import (
     ablation,
     anchors_on_small_objects,
+    detectors,
     small_objects,
     speed_accuracy,
     versus_torchvision,
 )
 
 PROGRAMS = (
-    ablation, anchors_on_small_objects, small_objects, speed_accuracy, versus_torchvision,
+    ablation, anchors_on_small_objects, detectors, small_objects, speed_accuracy,
+    versus_torchvision,
 )  # fmt: skip
 
 
@@ -55,8 +61,8 @@ def test_anchors_are_the_only_difference() -> None:
 
 def test_small_objects_are_trained_for_minutes_by_every_contestant(tmp_path: Path) -> None:
     options = small_objects.parse(["--data", "hit-uav", "--work", str(tmp_path)])
-    assert small_objects.epochs_in(24, 50) == 29
-    assert small_objects.epochs_in(1, 600) == 1
+    assert epochs_in(24, 50) == 29
+    assert epochs_in(1, 600) == 1
     for contestants, _ in small_objects.STUDIES.values():
         assert len({each.name for each in contestants}) == len(contestants)
         for each in contestants:
@@ -64,6 +70,69 @@ def test_small_objects_are_trained_for_minutes_by_every_contestant(tmp_path: Pat
                 settings = small_objects.settings_of(each, options, epochs=7)
                 assert settings.training.epochs == settings.training.evaluate_every == 7
                 assert settings.model.backbone == "mobilenetv2_100"
+
+
+@pytest.mark.parametrize("name", [*detectors.FOVEAL, "light-giou-mosaic", "standard-416-flips"])
+def test_a_variant_is_a_preset_with_ingredients(name: str, tmp_path: Path) -> None:
+    options = detectors.parse(["run", "--work", str(tmp_path), "--set", "training.batch=4"])
+    settings = detectors.settings_of(name, options, epochs=7)
+    assert settings.training.epochs == settings.training.evaluate_every == 7
+    assert (settings.training.batch, settings.training.export) == (4, False)
+    assert settings.model.backbone == "mobilenetv2_100"
+    assert (settings.loss.box == "giou") == ("giou" in name)
+    with pytest.raises(SystemExit, match=f"{name}-nothing is no contestant"):
+        detectors.settings_of(f"{name}-nothing", options, epochs=7)
+
+
+def test_every_ingredient_is_a_setting(tmp_path: Path) -> None:
+    options = detectors.parse(["run", "--work", str(tmp_path)])
+    plain = detectors.settings_of("standard", options, epochs=1)
+    for name in detectors.INGREDIENTS:
+        assert (
+            detectors.settings_of(f"standard-{name}", options, epochs=1) != plain or name == "640"
+        )
+
+
+def test_epochs_of_a_file_that_another_machine_wrote(tmp_path: Path) -> None:
+    file = tmp_path / "epochs.json"
+    file.write_text('{"epochs": {"light": 40, "standard": 9}}')
+    arguments = ["run", "--work", str(tmp_path), "--epochs-file", str(file)]
+    options = detectors.parse(arguments)
+    assert detectors.epochs_from_file("standard", options) == 9
+    with pytest.raises(SystemExit, match=r"how many epochs light-giou gets, only light, standard"):
+        detectors.epochs_from_file("light-giou", options)
+    options = detectors.parse([*arguments, "--epochs-as", "light"])
+    assert detectors.epochs_from_file("light-giou", options) == 40
+
+
+def test_the_rows_of_the_detectors_become_a_table_and_a_picture(tmp_path: Path) -> None:
+    work, out = tmp_path / "work", tmp_path / "out"
+
+    def row(name: str, seed: int, ap: float | None) -> dict[str, Any]:
+        return {
+            "name": name, "AP": ap, "AP50": ap, "AP under 32 px": None, "ms": 12.5, "epochs": 3,
+            "minutes": 1.5, "input": 320, "parameters": 100, "device": "a processor",
+        }  # fmt: skip
+
+    for name, seed, ap in (("light", 0, 0.5), ("light", 1, 0.6), ("torchvision-fcos", 0, None)):
+        asked = {"contestant": name, "data": "bccd", "split": "val", "seed": seed}
+        keep_row(work / f"{name}-{seed}.json", asked, lambda: row(name, seed, ap))  # noqa: B023
+    assert detectors.main(["table", "--work", str(work), "--out", str(out)]) == 0
+    light, other = json.loads((out / "detectors_bccd_val.json").read_text())["rows"]
+    assert (light["AP"], light["AP from"], light["AP to"]) == pytest.approx((0.55, 0.5, 0.6))
+    assert (light["seeds"], other["name"], other["AP"]) == ("0, 1", "torchvision-fcos", None)
+    assert "light" in (out / "detectors_bccd_val.svg").read_text()
+
+
+def test_a_row_is_made_once_and_by_one_process(tmp_path: Path) -> None:
+    file = tmp_path / "row.json"
+    with claimed(file) as first, claimed(file) as second:
+        assert (first, second) == (True, False)
+    made = keep_row(file, {"seed": 0}, lambda: {"AP": float("nan"), "epochs": 3})
+    assert made == {"AP": None, "epochs": 3, "asked": {"seed": 0}}
+    assert keep_row(file, {"seed": 0}, lambda: pytest.fail("made again")) == made
+    with pytest.raises(SystemExit, match=r"row.json holds {'seed': 0}"):
+        keep_row(file, {"seed": 1}, dict)
 
 
 def test_both_libraries_train_alike() -> None:

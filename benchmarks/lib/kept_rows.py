@@ -1,0 +1,60 @@
+"""Rows of a long study, each in a file of its own: what has one is not made again."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foveal.files import write_file
+from foveal.text import without_nan
+
+Row = dict[str, Any]
+
+
+def keep_row(file: Path, asked: Mapping[str, Any], make: Callable[[], Row]) -> Row:
+    """The row that the file holds, or the one that is made now.
+
+    Args:
+        file: of this row.
+        asked: what tells this row from others; a file that holds another is refused.
+        make: makes it, for minutes.
+
+    Raises:
+        SystemExit: the file holds something else.
+    """
+    if file.exists():
+        row: Row = json.loads(file.read_text())
+        if row["asked"] != asked:
+            raise SystemExit(
+                f"{file.name} holds {row['asked']}, and {dict(asked)} is asked for. Give it "
+                "another name (--name) or another folder (--work)."
+            )
+        return row
+    print(file.stem, flush=True)
+    made = {**make(), "asked": dict(asked)}
+    text = json.dumps(without_nan(made), indent=1, default=_plain, allow_nan=False)
+    write_file(file, text + "\n")
+    return json.loads(text)
+
+
+@contextmanager
+def claimed(file: Path) -> Iterator[bool]:
+    """Whether this process alone makes the file; the claim ends with it, killed or not."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_suffix(".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)

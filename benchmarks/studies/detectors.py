@@ -1,0 +1,462 @@
+"""Detectors on a few hundred images, each trained for the same minutes: time against AP.
+
+    python -m benchmarks.studies.detectors time --data bccd --work runs/detectors
+    python -m benchmarks.studies.detectors run --data bccd --minutes 24 --work runs/detectors
+    python -m benchmarks.studies.detectors run --only light-giou --set training.batch=4 \
+        --name light-giou-4 --split val --seed 1 --work runs/detectors
+    python -m benchmarks.studies.detectors table --work runs/detectors
+
+foveal's presets and variants of them, and torchvision's RetinaNet, FCOS, SSDLite and Faster R-CNN,
+from the same MobileNetV2, on the same images, measured by the same evaluation with the last
+weights. With `--split val` training images alone are trained on and validation images measured;
+with `--split test` both are trained on, and test images measured once.
+
+A variant is a preset's name and ingredients: light-giou-mosaic; `INGREDIENTS` lists them, and
+--set adds any setting. A training's length is --epochs, or as many epochs as fit into --minutes by
+the time of a first one here, or into the minutes of --epochs-file, which `time` writes on a quiet
+machine: then a training may run elsewhere, with what the machine that was timed had time for.
+
+Each training keeps one file in --work, and what has one is not trained again. Several processes
+may work on one list side by side: each takes what no other has begun.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import foveal
+from benchmarks.lib.kept_rows import claimed, keep_row
+from benchmarks.lib.machine import machine
+from benchmarks.lib.results import RESULTS, print_table, write_result
+from benchmarks.lib.shared_data import BCCD, HIT_UAV, MOBILENET
+from benchmarks.lib.timing import clock
+from foveal.config import PRESETS, Settings, make_settings
+from foveal.data.dataset import Dataset
+from foveal.errors import TrainingInterrupted
+from foveal.files import write_file
+from foveal.visualization.svg import ACCENT, INK, LINE_COLORS, new_axes, plain, to_svg
+
+if TYPE_CHECKING:
+    from benchmarks.lib.trained import Trained
+
+FEW = 50
+"""Training images of the data sets that end with it."""
+SUBSET_SEED = 0
+"""Chooses them, and hit-uav's validation images: the same in all trainings."""
+VALIDATION_FRACTION = 0.2
+TIMED_IMAGES = 16
+
+INGREDIENTS: dict[str, tuple[str, ...]] = {
+    "giou": ("loss.box=giou", "loss.box_weight=2.0"),
+    "mosaic": ("augmentation.mosaic=0.5",),
+    "sgd": ("training.optimizer=sgd",),
+    "ema": ("training.ema_decay=0.997",),
+    "flips": ("augmentation.flip_vertical=true",),
+    "scale": ("augmentation.scale=[0.5, 1.5]",),
+    "groupnorm": ("model.head_norm=group",),
+    "repeat": ("training.sampling=repeat_factor",),
+    "320": ("preparation.shorter=320", "preparation.longer=533"),
+    "416": ("preparation.shorter=416", "preparation.longer=693"),
+    "512": ("preparation.shorter=512", "preparation.longer=853"),
+    "640": ("preparation.shorter=640", "preparation.longer=1066"),
+    "flat": ("model.head_depth=2", "model.head_channels=128", "model.fpn_channels=128"),
+}
+"""What a variant's name adds to its preset; the last one counts where two set the same."""
+FOVEAL = ("light", "standard", "scenes")
+TORCHVISION = {
+    "torchvision-retinanet": {},
+    "torchvision-fcos": {},
+    "torchvision-faster-rcnn": {},
+    # Its reference script: crops, and this decay.
+    "torchvision-ssdlite": {"weight_decay": 4e-5, "crops": True},
+}
+"""Each with what its recipe differs in from `lib/torchvision_training.py`'s."""
+THEIRS = ("torchvision-", "yolo")
+"""How the names of others than foveal's begin."""
+CONTESTANTS = (*FOVEAL, *TORCHVISION)
+"""Trained where --only names none."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set.
+
+    Attributes:
+        read: gives for a split the images to train on and those to measure.
+        size: the shorter side of the inputs of others than foveal.
+        minutes: of a training.
+    """
+
+    read: Callable[[str], tuple[Dataset, Dataset]]
+    size: int
+    minutes: float
+
+
+def read_bccd(split: str) -> tuple[Dataset, Dataset]:
+    training = "train" if split == "val" else "train+val"
+    return foveal.read(f"{BCCD}:{training}"), foveal.read(f"{BCCD}:{split}")
+
+
+def read_few_bccd(split: str) -> tuple[Dataset, Dataset]:
+    training, measured = foveal.read(f"{BCCD}:train"), foveal.read(f"{BCCD}:{split}")
+    chosen = np.random.default_rng(SUBSET_SEED).permutation(len(training))[:FEW]
+    return training.take(sorted(chosen.tolist())), measured
+
+
+def read_hit_uav(split: str) -> tuple[Dataset, Dataset]:
+    training, test = (
+        foveal.read(HIT_UAV / f"{name}.json").ignoring("DontCare") for name in ("train", "val")
+    )
+    if split == "val":
+        return training.split(VALIDATION_FRACTION, seed=SUBSET_SEED)
+    return training, test
+
+
+DATA = {
+    "bccd": Data(read_bccd, size=320, minutes=24),
+    f"bccd-{FEW}": Data(read_few_bccd, size=320, minutes=10),
+    "hit-uav": Data(read_hit_uav, size=512, minutes=24),
+}
+
+
+def settings_of(name: str, options: argparse.Namespace, *, epochs: int) -> Settings:
+    """Those of a preset with ingredients; it is measured once, at its end, with its last weights.
+
+    Raises:
+        SystemExit: there is no such preset or ingredient.
+        SettingsError: a setting is none.
+    """
+    preset, *ingredients = name.split("-")
+    unknown = [each for each in ingredients if each not in INGREDIENTS]
+    if preset not in PRESETS or unknown:
+        raise SystemExit(
+            f"{name} is no contestant. Expected one of {', '.join(CONTESTANTS)}, or a preset "
+            f"({', '.join(PRESETS)}) with some of -{', -'.join(INGREDIENTS)}; --set gives any "
+            "other setting."
+        )
+    return make_settings(
+        preset=preset,
+        overrides=[
+            "model.backbone=mobilenetv2_100",
+            f"model.weights={options.weights}",
+            *(line for each in ingredients for line in INGREDIENTS[each]),
+            *options.set,
+            f"training.epochs={epochs}",
+            f"training.evaluate_every={epochs}",
+            f"training.seed={options.seed}",
+            "training.validation_loss=false",
+            "training.export=false",
+            "training.compile=off",
+        ],
+    )
+
+
+def trainer_of(
+    name: str, options: argparse.Namespace, training: Dataset
+) -> Callable[[int], Trained]:
+    """What trains a contestant for a number of epochs."""
+    from benchmarks.lib.trained import train_foveal, train_torchvision
+
+    if name not in TORCHVISION:
+        settings_of(name, options, epochs=1)
+        return lambda epochs: train_foveal(training, settings_of(name, options, epochs=epochs))
+
+    from benchmarks.lib.torchvision_training import RATE, RATE_BATCH, TorchvisionTraining
+    from foveal.acceleration.precision import choose_precision
+
+    def train(epochs: int) -> Trained:
+        asked = TorchvisionTraining(
+            epochs=epochs,
+            batch=RATE_BATCH,
+            rate=options.rate or RATE,
+            precision=choose_precision("auto", options.device),
+            device=options.device,
+            **TORCHVISION[name],
+        )
+        return train_torchvision(
+            name.removeprefix("torchvision-"),
+            training,
+            asked,
+            weights=Path(options.weights),
+            size=options.size or DATA[options.data].size,
+            seed=options.seed,
+        )
+
+    return train
+
+
+def run_one(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Train one and measure it."""
+    from benchmarks.lib.trained import epochs_in
+
+    training, measured = DATA[options.data].read(options.split)
+    train = trainer_of(name, options, training)
+    began = time.perf_counter()
+    epochs = options.epochs or epochs_from_file(name, options)
+    if epochs is None:
+        epochs = epochs_in(options.minutes, max(train(1).seconds))
+    trained = train(epochs)
+    evaluation = trained.evaluate(measured)
+    here = machine()
+    return {
+        "name": options.name or name,
+        "AP": evaluation.ap,
+        "AP50": evaluation.ap50,
+        "AP under 32 px": evaluation.ap_small,
+        "ms": milliseconds(trained, measured),
+        "epochs": epochs,
+        "minutes": sum(trained.seconds) / 60,
+        "all minutes": (time.perf_counter() - began) / 60,
+        **trained.facts,
+        "images": len(training),
+        "measured": len(measured),
+        "device": here["gpu"] if options.device == "cuda" else here["processor"],
+        "commit": here["commit"],
+        "versions": {key: here["versions"][key] for key in ("torch", "torchvision")},
+    }
+
+
+def milliseconds(trained: Trained, data: Dataset) -> float | None:
+    """Of an image, from its file to detections, one at a time: the median."""
+    if trained.detect is None:
+        return None
+    seconds = []
+    paths = [record.path for record in data.records[:TIMED_IMAGES]]
+    for path in [*paths[:2], *paths]:
+        start = clock()
+        trained.detect(path)
+        seconds.append(clock() - start)
+    return 1000 * float(np.median(seconds[2:]))
+
+
+def epochs_from_file(name: str, options: argparse.Namespace) -> int | None:
+    """The epochs for which there was time where `time` ran; None where no file is asked.
+
+    Raises:
+        SystemExit: the file has no such contestant.
+    """
+    if options.epochs_file is None:
+        return None
+    timed = json.loads(options.epochs_file.read_text())["epochs"]
+    wanted = [options.epochs_as, options.name, name]
+    found = next((each for each in wanted if each in timed), None)
+    if found is None:
+        raise SystemExit(
+            f"{options.epochs_file.name} does not say how many epochs {name} gets, only "
+            f"{', '.join(timed)}. Add it by `time --only {name}`, or take another's: "
+            "--epochs-as NAME, or --epochs N."
+        )
+    if found != name:
+        print(f"  as many epochs as {found}: {timed[found]}", flush=True)
+    return int(timed[found])
+
+
+def length_of(options: argparse.Namespace) -> str:
+    """How the number of epochs was chosen, in words."""
+    if options.epochs:
+        return f"{options.epochs} epochs"
+    if options.epochs_file:
+        return f"as in {options.epochs_file.name}"
+    return f"{options.minutes:g} minutes"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train what is not there yet; how many failed."""
+    if options.name and len(options.only) != 1:
+        raise SystemExit("--name goes with one --only NAME.")
+    failed = []
+    for name in options.only or CONTESTANTS:
+        row = f"{options.data}-{options.split}-{options.name or name}-{options.seed}"
+        file = options.work / f"{row}.json"
+        asked = {
+            "contestant": name,
+            "data": options.data,
+            "split": options.split,
+            "seed": options.seed,
+            "settings": options.set,
+            "weights": Path(options.weights).name,
+            "length": length_of(options),
+        }
+        with claimed(file) as mine:
+            if not mine:
+                print(f"{row}: another process trains it", flush=True)
+                continue
+            try:
+                made = keep_row(file, asked, partial(run_one, name, options))
+            except TrainingInterrupted:
+                raise
+            except Exception:  # a long list goes on
+                traceback.print_exc()
+                failed.append(row)
+                continue
+        print(f"{row}: AP {made['AP'] or 0:.3f}, {made['epochs']} epochs", flush=True)
+    for row in failed:
+        print(f"FAILED: {row}", flush=True)
+    return len(failed)
+
+
+def measure_times(options: argparse.Namespace) -> int:
+    """Time an epoch of each, and write how many fit into the minutes."""
+    from benchmarks.lib.trained import epochs_in
+
+    file = options.epochs_file or options.work / f"epochs-{options.data}-{options.split}.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    seconds = known.get("seconds", {})
+    training, _ = DATA[options.data].read(options.split)
+    for name in options.only or CONTESTANTS:
+        row = options.name or name
+        if row in seconds:
+            continue
+        # The fastest of them: the first one waits for files and for memory.
+        seconds[row] = min(trainer_of(name, options, training)(options.timed).seconds)
+        print(f"{row}: {seconds[row]:.1f} s an epoch", flush=True)
+        content = {
+            "data": options.data,
+            "split": options.split,
+            "images": len(training),
+            "minutes": options.minutes,
+            "machine": machine(),
+            "seconds": seconds,
+            "epochs": {each: epochs_in(options.minutes, s) for each, s in seconds.items()},
+        }
+        write_file(file, json.dumps(content, indent=1) + "\n")
+    print_table([{"": name, "seconds": s} for name, s in seconds.items()])
+    print("written:", file.name)
+    return 0
+
+
+COLUMNS = (
+    "name", "AP", "AP50", "AP under 32 px", "ms", "epochs", "minutes", "input", "parameters",
+    "seeds", "device",
+)  # fmt: skip
+
+
+def make_table(options: argparse.Namespace) -> int:
+    """Print and write the rows in --work: one a contestant, the mean of its seeds."""
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for file in sorted(options.work.glob("*.json")):
+        row = json.loads(file.read_text())
+        if "asked" in row and row["asked"]["data"] in options.data:
+            key = f"{row['asked']['data']}-{row['asked']['split']}"
+            rows.setdefault((key, row["name"]), []).append(row)
+    if not rows:
+        raise SystemExit(f"{options.work} holds no rows. Train some: run --work {options.work}")
+    for table in sorted({key for key, _ in rows}):
+        means = sorted(
+            (mean_of(each) for (key, _), each in rows.items() if key == table),
+            key=lambda row: -(row["AP"] or 0),
+        )
+        print_table([{key: row[key] for key in COLUMNS} for row in means], title=table)
+        name = f"detectors_{table.replace('-', '_')}"
+        path = write_result(name, means, folder=options.out)
+        picture = (options.out or RESULTS) / f"{name}.svg"
+        write_file(picture, draw(means, data=table) + "\n")
+        print("written:", path.name, picture.name)
+    return 0
+
+
+def mean_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One row of several seeds': means of their numbers, and the range of AP."""
+    first = rows[0]
+    mean = dict(first)
+    for key, value in first.items():
+        values = [row[key] for row in rows]
+        if isinstance(value, float):
+            mean[key] = None if None in values else float(np.mean(values))
+    aps = [row["AP"] for row in rows if row["AP"] is not None]
+    mean["AP from"], mean["AP to"] = (min(aps), max(aps)) if aps else (None, None)
+    mean["seeds"] = ", ".join(str(row["asked"]["seed"]) for row in rows)
+    for row in rows:
+        for key in ("epochs", "device"):
+            if row[key] != first[key]:
+                mean[key] = "several"
+    return mean
+
+
+def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
+    """Time (x, logarithmic) against AP (y), as SVG; a bar from the lowest seed to the highest."""
+    points = [row for row in rows if row["ms"] is not None and row["AP"] is not None]
+    axes = new_axes(6.4, 4.4, x="milliseconds an image, from file to detections", y=f"AP on {data}")
+    if not points:
+        return to_svg(axes)
+    axes.set_xscale("log")
+    times = [row["ms"] for row in points]
+    left, right = min(times) / 1.5, max(times) * 2.2
+    axes.set_xlim(left, right)
+    ticks = [base * 10.0**power for power in range(-2, 6) for base in (1, 2, 5)]
+    ticks = [tick for tick in ticks if left <= tick <= right]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    for row in points:
+        ours = not row["asked"]["contestant"].startswith(THEIRS)
+        color = ACCENT if ours else LINE_COLORS[5]
+        axes.plot([row["ms"]] * 2, [row["AP from"], row["AP to"]], color=color, linewidth=1.6)
+        axes.scatter([row["ms"]], [row["AP"]], s=48, color=color, zorder=3)
+        axes.annotate(
+            plain(row["name"], 40),
+            (row["ms"], row["AP"]),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=INK,
+        )
+    return to_svg(axes)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    if options.verb != "table" and options.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # foveal takes a GPU where it sees one
+    options.work.mkdir(parents=True, exist_ok=True)
+    verbs = {"run": run, "time": measure_times, "table": make_table}
+    return verbs[options.verb](options)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    training = argparse.ArgumentParser(add_help=False)
+    training.add_argument("--data", choices=list(DATA), default="bccd")
+    training.add_argument("--split", choices=["val", "test"], default="test", help="is measured")
+    training.add_argument("--only", action="append", default=[], help="one contestant's name")
+    training.add_argument("--name", help="the row's, where --set makes another of a contestant")
+    training.add_argument("--set", action="append", default=[], help="a foveal setting")
+    training.add_argument("--minutes", type=float, help="of a training")
+    training.add_argument("--epochs-file", type=Path, help="what `time` writes")
+    training.add_argument("--weights", default=str(MOBILENET), help="MobileNetV2's, a file")
+    training.add_argument("--size", type=int, help="the others' shorter side, pixels")
+    training.add_argument("--rate", type=float, help="torchvision's learning rate")
+    training.add_argument("--seed", type=int, default=0)
+    training.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    training.add_argument("--work", type=Path, required=True, help="the folder of finished rows")
+    run_options = verbs.add_parser("run", parents=[training], help="train and measure")
+    run_options.add_argument("--epochs", type=int, help="of each training")
+    run_options.add_argument("--epochs-as", help="take another's epochs of the file")
+    time_options = verbs.add_parser("time", parents=[training], help="time an epoch of each")
+    time_options.add_argument("--timed", type=int, default=1, help="epochs that are timed")
+    table_options = verbs.add_parser("table", help="all rows of --work, and a picture")
+    table_options.add_argument("--data", action="append", choices=list(DATA), help="not all")
+    table_options.add_argument("--work", type=Path, required=True, help="the folder of rows")
+    table_options.add_argument("--out", type=Path, help="the folder of the JSON and the pictures")
+    options = parser.parse_args(arguments)
+    if options.verb == "table":
+        options.data = options.data or list(DATA)
+    elif options.minutes is None:
+        options.minutes = DATA[options.data].minutes
+    return options
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
