@@ -178,6 +178,7 @@ class Detector:
         *,
         valid: DataLike | None = None,
         epochs: int | None = None,
+        minutes: float | None = None,
         out: str | Path | None = None,
         resume: bool = False,
         overwrite: bool = False,
@@ -195,6 +196,8 @@ class Detector:
             valid: validation images; None holds out `training.validation_fraction` of the data, by
                 its seed.
             epochs: how often each image is seen; None keeps the settings'.
+            minutes: how long training and validations may take, in place of epochs; None keeps the
+                settings'.
             out: the run's folder, for the model files, metrics.jsonl and the report.
             resume: go on with the run in `out`; where there is none, begin.
             overwrite: replace the run in `out`.
@@ -222,6 +225,8 @@ class Detector:
         from foveal.training.run_folder import RunFolder
         from foveal.training.trainer import train
 
+        if epochs is not None and minutes is not None:
+            raise SettingsError(f"epochs={epochs} and minutes={minutes:g}: expected one of them.")
         if data is not None:
             self._begin_with(data, start, refit_anchors=refit_anchors)
         elif start is not None:
@@ -231,7 +236,10 @@ class Detector:
         self._check_data()
         settings = change_settings(
             self.settings,
-            {"training": _given(epochs=epochs), "augmentation": _given(custom=name_of(augment))},
+            {
+                "training": _given(epochs=epochs, minutes=minutes),
+                "augmentation": _given(custom=name_of(augment)),
+            },
         )
         change = None if augment is None or isinstance(augment, str) else as_change(augment)
         with reporting_to(reporter, progress=progress) as listener:

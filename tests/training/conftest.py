@@ -74,7 +74,7 @@ class FakeBatches:
         self.steps = steps
         self.change = change
 
-    def epoch(self, epoch, *, start_step=0):
+    def epoch(self, epoch, *, start_step=0, progress=1.0):
         for step in range(start_step, self.steps):
             yield [self.change(make_fake_batch(100 * epoch + step), epoch, step)]
 

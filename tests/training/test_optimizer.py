@@ -1,7 +1,9 @@
 import pytest
 import torch
+from tests.training.conftest import tiny_settings
 from torch import nn
 
+from foveal.models.build import build_model
 from foveal.training.optimizer import make_optimizer, set_learning_rate, weight_groups
 
 
@@ -66,3 +68,22 @@ def test_learning_rate_follows_the_group():
     set_learning_rate(optimizer, 0.2)
     rates = {group["factor"]: group["lr"] for group in optimizer.param_groups}
     assert rates == {0.5: 0.1, 1.0: 0.2}
+
+
+def test_layers_of_the_backbone_learn_more_slowly_the_earlier_they_are():
+    model = build_model(tiny_settings(), 2)
+    optimizer = make_optimizer(
+        model, name="adamw", momentum=0.9, weight_decay=0.1, decay_norms=False,
+        backbone_factor=0.5, layer_decay=0.8,
+    )  # fmt: skip
+    factor = {
+        weight: group["factor"] for group in optimizer.param_groups for weight in group["params"]
+    }
+    assert len(factor) == len(list(model.parameters()))
+    assert {factor[weight] for weight in model.box.parameters()} == {1.0}
+    stages = model.backbone.stages_of_weights()
+    last = model.backbone.stage_count - 1
+    for weight, stage in stages.items():
+        assert factor[weight] == pytest.approx(0.5 * 0.8 ** (last - stage + 1))
+    assert set(stages.values()) == set(range(last + 1))
+    assert any(not group["weight_decay"] for group in optimizer.param_groups)

@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.training.schedule import learning_rate_factor, peak_learning_rate, setting_for
+from foveal.training.schedule import (
+    frozen_stages_at,
+    learning_rate_factor,
+    peak_learning_rate,
+    setting_for,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +93,12 @@ def test_setting_for_is_the_inverse(learning_rate, optimizer, batch):
     assert peak_learning_rate(setting, optimizer=optimizer, batch=batch) == pytest.approx(
         learning_rate
     )
+
+
+@pytest.mark.parametrize(
+    ("progress", "frozen"), [(0.0, 5), (0.09, 5), (0.1, 4), (0.2, 3), (0.3, 2), (1.0, 2)]
+)
+def test_stages_are_thawed_one_by_one(progress, frozen):
+    shares = (0.1, 0.2, 0.3)
+    assert frozen_stages_at(progress, shares=shares, stages=5, frozen=2) == frozen
+    assert frozen_stages_at(progress, shares=(), stages=5, frozen=2) == 2

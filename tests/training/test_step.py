@@ -117,7 +117,7 @@ def test_clipping_scales_the_whole_gradient():
 
 def test_a_frozen_backbone_stays_and_is_thawed():
     train_step = make("model.norm=live")
-    train_step.train_backbone(False)
+    train_step.freeze_backbone(train_step.model.backbone.stage_count)
     before = weights_of(train_step)
     train_step.step([make_fake_batch(0)], 0.05)
     after = train_step.model.state_dict()
@@ -125,7 +125,7 @@ def test_a_frozen_backbone_stays_and_is_thawed():
     others = [name for name, _ in train_step.model.named_parameters() if name not in backbone]
     assert all(torch.equal(before[name], after[name]) for name in backbone)
     assert not all(torch.equal(before[name], after[name]) for name in others)
-    train_step.train_backbone(True)
+    train_step.freeze_backbone(0)
     train_step.step([make_fake_batch(0)], 0.05)
     assert not all(torch.equal(before[name], after[name]) for name in backbone)
 
@@ -134,8 +134,8 @@ def test_frozen_stages_stay_frozen_when_the_backbone_is_thawed():
     train_step = make("model.frozen_stages=2")
     frozen = [n for n, w in train_step.model.named_parameters() if not w.requires_grad]
     assert frozen
-    train_step.train_backbone(False)
-    train_step.train_backbone(True)
+    train_step.freeze_backbone(train_step.model.backbone.stage_count)
+    train_step.freeze_backbone(0)
     assert frozen == [n for n, w in train_step.model.named_parameters() if not w.requires_grad]
 
 

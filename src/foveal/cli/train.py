@@ -80,6 +80,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            help="How long training and validations may take on this machine, in place of a number "
+            "of epochs; the report and the export come afterwards.",
+            show_default=False,
+        ),
+    ] = None,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -144,6 +153,11 @@ def train(
     if augment is not None:
         load_augmentation(augment)
         changes.append(f"augmentation.custom={augment}")
+    if minutes is not None:
+        for change in changes:
+            if change.partition("=")[0].strip() in ("training.epochs", "training.minutes"):
+                raise SettingsError(f"--minutes {minutes:g} and --set {change}: give one of them.")
+        changes.append(f"training.minutes={minutes}")
     settings = (
         make_settings(preset=preset, file=config, overrides=changes)
         if start is None
@@ -199,9 +213,14 @@ def _describe(detector: Detector, dataset: Dataset, data: str, console: Console)
     if detector.anchors is not None:
         console.print(detector.anchors.text, soft_wrap=True)
     training = settings.training
+    length = (
+        counted(training.epochs, "epoch")
+        if training.minutes is None
+        else f"{training.minutes:g} minutes"
+    )
     console.print(
         f"training: {settings.model.backbone}, {settings.preparation.shorter} px, "
-        f"{counted(training.epochs, 'epoch')} of {counted(training.batch, 'image')} a step, "
+        f"{length} of {counted(training.batch, 'image')} a step, "
         f"{training.optimizer} "
         f"({training.schedule}); all settings: --show",
         soft_wrap=True,

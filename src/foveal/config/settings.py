@@ -19,6 +19,7 @@ Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -195,6 +196,8 @@ class AugmentationSettings(Section):
     """Standard deviation, gray levels."""
     mosaic: Fraction = 0.0
     """Fraction of samples made of four images."""
+    strong_until: Fraction = 1.0
+    """Share of the run after which no more samples are made of several images; 1: never."""
     min_visibility: Fraction = 0.25
     """Boxes with less of their area left in the picture are dropped; in windows of larger images
     they become regions to ignore."""
@@ -208,6 +211,9 @@ class TrainingSettings(Section):
     """How the network is trained."""
 
     epochs: PositiveCount = 20
+    minutes: Positive | None = None
+    """How long the training and its validations may take on this machine, in place of `epochs`;
+    the report and the export come afterwards."""
     batch: PositiveCount = 8
     """Images a step, over all processes and accumulated steps."""
     accumulate: PositiveCount = 1
@@ -220,6 +226,9 @@ class TrainingSettings(Section):
     decay_norms: bool = True
     backbone_learning_rate: Positive = 1.0
     """Factor on the backbone's learning rate."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Layer-wise: a further factor on the learning rate of the backbone's last stage, its square
+    on the one before it, and so on."""
     schedule: Literal["steps", "cosine", "one_cycle", "constant"] = "cosine"
     warmup_steps: Count = 100
     warmup_factor: Fraction = 0.001
@@ -231,6 +240,9 @@ class TrainingSettings(Section):
     """Decay of the averaged weights (EMA); 0 leaves averaging out."""
     unfreeze_epoch: Count = 0
     """The epoch from which the backbone is trained too; 0: from the start."""
+    unfreeze: tuple[Fraction, ...] = ()
+    """Shares of the run at each of which one more stage of the backbone is trained, the last stage
+    first; before the first of them none is, and at the last all but model.frozen_stages."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
     workers: Count | None = None
@@ -241,6 +253,10 @@ class TrainingSettings(Section):
     bad_images: Literal["stop", "skip"] = "stop"
     sizes: tuple[PositiveCount, ...] = ()
     """Shorter sides to draw from for each batch (multi-scale); empty: the preparation's."""
+    size_schedule: tuple[tuple[Share, PositiveCount], ...] = ()
+    """Shorter sides of smaller inputs to begin with, each until a share of the run: [[0.6, 320]]
+    shows the first 60 % at 320 pixels and the rest at the preparation's. Whole epochs belong to
+    one of them. Anchors, validation and the model's card are those of the preparation's size."""
     sampling: Literal["uniform", "repeat_factor"] = "uniform"
     """'repeat_factor' shows images of rare classes more often (LVIS, Gupta et al. 2019): an image
     max(1, sqrt(repeat_threshold / f)) times, f the share of images with its rarest class."""
@@ -269,6 +285,31 @@ class TrainingSettings(Section):
     trackers: tuple[str, ...] = ()
     """Where the numbers go besides metrics.jsonl: 'tensorboard', 'wandb', 'mlflow', ..."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_thaw(self) -> TrainingSettings:
+        if list(self.unfreeze) != sorted(set(self.unfreeze)):
+            raise ValueError(
+                f"unfreeze is {list(self.unfreeze)}: expected each share of the run above the one "
+                "before, such as [0.1, 0.2, 0.3]"
+            )
+        if self.unfreeze and self.unfreeze_epoch:
+            raise ValueError(
+                f"unfreeze is {list(self.unfreeze)} and unfreeze_epoch {self.unfreeze_epoch}: "
+                "expected one of them"
+            )
+        return self
+
+    @field_validator("size_schedule")
+    @classmethod
+    def _ascending(cls, value: tuple[tuple[float, int], ...]) -> tuple[tuple[float, int], ...]:
+        shares = [share for share, _ in value]
+        if sorted(set(shares)) != shares:
+            raise ValueError(
+                f"the shares of the run are {shares}: expected each above the one before, such as "
+                "[[0.4, 256], [0.7, 320]]"
+            )
+        return value
 
 
 class Settings(Section):

@@ -85,6 +85,14 @@ class Backbone(nn.Module):
                 parameter.requires_grad_(stage >= stages)
         self.train(self.training)
 
+    def stages_of_weights(self) -> dict[nn.Parameter, int]:
+        """The stage of each weight, from 0."""
+        return {
+            weight: stage
+            for stage, module in self._by_stage()
+            for weight in module.parameters(recurse=False)
+        }
+
     def train(self, mode: bool = True) -> Backbone:
         """Switch between training and evaluation; frozen stages always evaluate."""
         super().train(mode)

@@ -26,6 +26,7 @@ class Clock:
         self._began = self._last = time.perf_counter()
         self._waited = 0.0
         self._images = 0
+        self._count = 0
 
     def count(self, images: int) -> None:
         """A step over so many images is done."""
@@ -33,6 +34,7 @@ class Clock:
         self._steps.append((now - self._last, images))
         self._last = now
         self._images += images
+        self._count += 1
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -49,6 +51,12 @@ class Clock:
     def seconds_left(self, steps: int) -> float | None:
         """How long so many steps will take; None before the first one is done."""
         return steps * self._seconds / len(self._steps) if self._steps else None
+
+    @property
+    def seconds_a_step(self) -> float:
+        """Since `start`, or over the last steps where there were more; the first may be slow."""
+        count = min(self._count, len(self._steps))
+        return sum(seconds for seconds, _ in list(self._steps)[-count:]) / count if count else 0.0
 
     def summary(self) -> dict[str, float]:
         """Seconds, images a second and fraction of time spent waiting since `start`."""

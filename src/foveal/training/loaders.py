@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foveal.data.loading.loader import TrainingBatches, training_batches
+from foveal.data.loading.phases import Phases
 from foveal.data.transforms.augmentation import Augmentation
 from foveal.data.transforms.preparation import make_pixel_range, make_preparation
 from foveal.data.transforms.user import Change, load_augmentation
+from foveal.errors import SettingsError
 from foveal.structures import Batch
-from foveal.text import counted
+from foveal.text import counted, percent
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -38,13 +40,20 @@ class RunBatches:
         self.images = batches.images
         self.windows = batches.windows
 
-    def epoch(self, epoch: int, *, start_step: int = 0) -> Iterator[Sequence[Batch]]:
+    def epoch(
+        self, epoch: int, *, start_step: int = 0, progress: float = 1.0
+    ) -> Iterator[Sequence[Batch]]:
         """The steps of an epoch, from one of them on.
+
+        Args:
+            epoch: from 0.
+            start_step: the first one wanted.
+            progress: the share of the run that is done when the epoch begins, 0..1.
 
         Raises:
             ImageError: an image can't be read.
         """
-        for batch in self._batches.epoch(epoch, start_step=start_step):
+        for batch in self._batches.epoch(epoch, start_step=start_step, progress=progress):
             yield split_batch(batch, self._accumulate)
 
     def close(self) -> None:
@@ -65,7 +74,8 @@ def make_batches(
 
     Raises:
         ImageError: there is no image, or one of unknown size is broken.
-        SettingsError: the batch can't be divided among the processes.
+        SettingsError: the batch can't be divided among the processes, or windows are to be shown
+            in smaller inputs.
     """
     training, preparation = settings.training, settings.preparation
     batches = training_batches(
@@ -86,8 +96,44 @@ def make_batches(
         else None,
         background_fraction=training.background_fraction,
         min_visibility=settings.augmentation.min_visibility,
+        phases=make_phases(settings),
     )
     return RunBatches(batches, accumulate=training.accumulate)
+
+
+def make_phases(settings: Settings) -> Phases:
+    """What changes in the course of the run.
+
+    Raises:
+        SettingsError: windows are to be shown in smaller inputs.
+    """
+    schedule = settings.training.size_schedule
+    if schedule and settings.preparation.mode == "windows":
+        raise SettingsError(
+            f"training.size_schedule = {[list(pair) for pair in schedule]}: windows have one size, "
+            "so that smaller inputs would save no time. Leave it out, or choose smaller windows "
+            "for the whole run: --set preparation.shorter=N."
+        )
+    return Phases(strong_until=settings.augmentation.strong_until, sizes=schedule)
+
+
+def describe_phases(settings: Settings) -> str:
+    """What changes in the course of the run, in words; '' where nothing does."""
+    shown = []
+    before = 0.0
+    for until, size in settings.training.size_schedule:
+        shown.append(f"at {size} pixels until {percent(until)} of the run")
+        before = until
+    text = ""
+    if before:
+        text = (
+            f"Images are shown {', then '.join(shown)}, then at {settings.preparation.shorter} "
+            "pixels, with which the validation measures."
+        )
+    strong, until = settings.augmentation, settings.augmentation.strong_until
+    if strong.mosaic and until < 1 and strong.custom is None:
+        text += f" After {percent(until)} of the run no more mosaics are made."
+    return text.strip()
 
 
 def describe_windows(plan: WindowPlan, preparation: PreparationSettings) -> str:
@@ -118,7 +164,7 @@ def _augmentation(settings: Settings) -> Augmentation | Change:
     custom = settings.augmentation.custom
     if custom is not None:
         return load_augmentation(custom)
-    return Augmentation(**settings.augmentation.model_dump(exclude={"custom"}))
+    return Augmentation(**settings.augmentation.model_dump(exclude={"custom", "strong_until"}))
 
 
 def split_batch(batch: Batch, parts: int) -> list[Batch]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,8 @@ class MetricsLogger:
 
     Attributes:
         clock: of the epoch under way.
+        total_steps: of the run.
+        seconds_left: tells how long a run with a given time may still take; None where it has none.
     """
 
     def __init__(
@@ -113,6 +115,8 @@ class MetricsLogger:
         self.accelerator = accelerator
         self.reporter = reporter
         self.epochs = epochs
+        self.total_steps = epochs * steps
+        self.seconds_left: Callable[[], float] | None = None
         self.steps = steps
         self.log_every = log_every
         self.clock = Clock()
@@ -153,8 +157,11 @@ class MetricsLogger:
             box=result.box,
             learning_rate=learning_rate,
             images_per_second=self.clock.images_per_second,
-            seconds_left=self.clock.seconds_left(self.epochs * self.steps - done),
+            seconds_left=self.clock.seconds_left(self.total_steps - done)
+            if self.seconds_left is None
+            else max(0.0, self.seconds_left()),
             memory_bytes=peak_memory(self.accelerator.device),
+            total_steps=self.total_steps,
         )
         self.reporter.step(progress)
         if done % self.log_every == 0 and result.applied:

@@ -18,6 +18,7 @@ def make_optimizer(
     weight_decay: float,
     decay_norms: bool,
     backbone_factor: float,
+    layer_decay: float = 1.0,
 ) -> torch.optim.Optimizer:
     """Build the optimizer in its fastest form for the device; learning rates are set every step.
 
@@ -29,15 +30,18 @@ def make_optimizer(
         decay_norms: whether norms and biases decay too.
         backbone_factor: what the learning rate of the backbone is multiplied by (in each
             group as `factor`).
+        layer_decay: the backbone's last stage has this further factor, the one before it its
+            square, and so on (layer-wise learning rate decay: Clark et al. 2020, ELECTRA).
     """
     groups = weight_groups(model, decay_norms=decay_norms)
     settings: list[dict[str, Any]] = [
         {
             "params": weights,
             "weight_decay": weight_decay if decays else 0.0,
-            "factor": backbone_factor if of_backbone else 1.0,
+            "factor": backbone_factor * factor if of_backbone else 1.0,
         }
-        for (of_backbone, decays), weights in groups.items()
+        for (of_backbone, decays), group in groups.items()
+        for factor, weights in _by_layer(model, group, layer_decay if of_backbone else 1.0)
         if weights
     ]
     fused = _can_fuse(next(model.parameters()).device)
@@ -58,6 +62,21 @@ def weight_groups(
             decays = decay_norms or is_matrix(weight)
             groups[name.startswith(BACKBONE_PREFIX), decays].append(weight)
     return groups
+
+
+def _by_layer(
+    model: nn.Module, weights: list[nn.Parameter], decay: float
+) -> list[tuple[float, list[nn.Parameter]]]:
+    """Weights of the backbone stage by stage, each with its factor; all at once without decay."""
+    if decay == 1 or not weights:
+        return [(1.0, weights)]
+    backbone: Any = model.backbone
+    stages = backbone.stages_of_weights()
+    count = backbone.stage_count
+    return [
+        (decay ** (count - stage), [weight for weight in weights if stages[weight] == stage])
+        for stage in range(count)
+    ]
 
 
 def is_matrix(weight: Tensor) -> bool:

@@ -107,12 +107,12 @@ class BarReporter:
     def step(self, progress: Progress) -> None:
         """Move the bar."""
         if self._task is None:
-            total = progress.epochs * progress.steps
-            self._task = self._bars.add_task("", total=total, numbers="")
+            self._task = self._bars.add_task("", total=progress.total_steps, numbers="")
         done = (progress.epoch - 1) * progress.steps + progress.step
         self._bars.update(
             self._task,
             completed=done,
+            total=progress.total_steps,
             description=f"epoch {progress.epoch}/{progress.epochs}",
             numbers=describe_step(progress),
         )

@@ -24,6 +24,7 @@ class Progress:
         learning_rate: of the new layers.
         images_per_second: over the last steps, all processes together, validation left out.
         seconds_left: a guess for the whole run, None before there is one.
+        total_steps: of the run.
         memory_bytes: the most in use so far, on the device (on a CPU: of the process).
     """
 
@@ -37,6 +38,7 @@ class Progress:
     images_per_second: float
     seconds_left: float | None
     memory_bytes: int
+    total_steps: int = 0
 
 
 class Reporter(Protocol):

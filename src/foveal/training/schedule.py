@@ -80,6 +80,22 @@ def learning_rate_factor(
     return 1.0
 
 
+def frozen_stages_at(progress: float, *, shares: Sequence[float], stages: int, frozen: int) -> int:
+    """How many of a backbone's first stages are frozen at a share of the run.
+
+    Args:
+        progress: the share, 0..1.
+        shares: of the run, ascending. Before the first of them all stages are frozen; at each one
+            more is trained, the last first, and at the last of them all but `frozen`.
+        stages: of the backbone.
+        frozen: those that are never trained.
+    """
+    passed = sum(progress >= share - 1e-9 for share in shares)
+    if passed == len(shares):
+        return frozen
+    return max(frozen, stages - passed)
+
+
 def half_cosine(progress: float) -> float:
     """From 1 at progress 0 to 0 at progress 1."""
     return 0.5 * (1 + math.cos(math.pi * progress))

@@ -195,6 +195,7 @@ def make_train_step(
         weight_decay=_weight_decay(training),
         decay_norms=training.decay_norms,
         backbone_factor=training.backbone_learning_rate,
+        layer_decay=training.layer_decay,
     )
     return TrainStep(
         model,

@@ -76,6 +76,9 @@ class RunState:
         sums: what this epoch's means are made of.
         history: one entry an epoch, as in metrics.jsonl.
         metrics_bytes: how much of metrics.jsonl belongs to the run up to here.
+        planned_steps: of the whole run, where it has minutes instead of epochs; else 0.
+        seconds: that a run with minutes has taken so far.
+        pace: how fast it goes, see `foveal.training.budget.Pace`.
         precision: in which the run computes, 'float32' or 'bf16'; '' in states that don't say.
     """
 
@@ -89,6 +92,9 @@ class RunState:
     sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     metrics_bytes: int = 0
+    planned_steps: int = 0
+    seconds: float = 0.0
+    pace: dict[str, Any] = field(default_factory=dict)
     precision: str = ""
 
     def add(self, **values: float) -> None:

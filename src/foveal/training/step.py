@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from foveal.errors import DeviceMemoryError
 from foveal.models.norms import BATCH_NORMS
 from foveal.structures import Batch
 from foveal.training.ema import EmaModel
-from foveal.training.optimizer import BACKBONE_PREFIX, set_learning_rate
+from foveal.training.optimizer import set_learning_rate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -103,13 +103,8 @@ class TrainStep:
         self.compiled = compiled
         self.seed = seed
         self._trained = [weight for weight in model.parameters() if weight.requires_grad]
-        self._backbone = [
-            weight
-            for name, weight in model.named_parameters()
-            if weight.requires_grad and name.startswith(BACKBONE_PREFIX)
-        ]
+        self._backbone = {weight for weight in model.backbone.parameters() if weight.requires_grad}
         self._statistics = running_statistics(model)
-        self._backbone_trained = True
         self._losses = self._wrap()
 
     @property
@@ -135,14 +130,34 @@ class TrainStep:
             for value in running_statistics(self.evaluation_model):
                 distributed.broadcast(value, src=0)
 
-    def train_backbone(self, trained: bool) -> None:
-        """Train the backbone's weights from now on, or leave them as they are."""
-        if trained == self._backbone_trained:
+    def freeze_backbone(self, stages: int) -> None:
+        """Leave the backbone's first stages as they are from now on, and train the others.
+
+        Weights that were not to be trained when this was made never are.
+        """
+        backbone = self.model.backbone
+        if stages == backbone.frozen_stages:
             return
-        self._backbone_trained = trained
-        for weight in self._backbone:
-            weight.requires_grad_(trained)
+        backbone.freeze(stages)
+        for weight in backbone.parameters():
+            weight.requires_grad_(weight.requires_grad and weight in self._backbone)
         self._losses = self._wrap()
+
+    @contextlib.contextmanager
+    def trying(self) -> Iterator[None]:
+        """Inside, steps may be tried before the first one; afterwards all is as it was."""
+        models = [self.model] if self.ema is None else [self.model, self.ema.model]
+        before = [
+            {name: value.clone() for name, value in model.state_dict().items()} for model in models
+        ]
+        try:
+            yield
+        finally:
+            for model, values in zip(models, before, strict=True):
+                model.load_state_dict(values)
+            self.optimizer.state.clear()
+            if self.ema is not None:
+                self.ema.updates = 0
 
     def step(
         self, parts: Sequence[Batch], learning_rate: float, *, number: int = 0, stop: bool = False
@@ -184,8 +199,6 @@ class TrainStep:
 
     def _prepare_step(self, number: int) -> None:
         self.model.train()
-        if not self._backbone_trained:
-            self.model.backbone.eval()
         process = self.accelerator.process_index
         torch.manual_seed((self.seed * 1_000_003 + number) * 1_009 + process)
 

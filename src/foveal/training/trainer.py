@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,6 +16,8 @@ from foveal.distributed import broadcast, explaining_lost_processes
 from foveal.errors import TrainingDiverged, TrainingError, TrainingInterrupted
 from foveal.structures import Batch, ModelCard
 from foveal.text import counted
+from foveal.training import budget
+from foveal.training.budget import Budget, Course, Pace
 from foveal.training.checkpointing import Checkpointer
 from foveal.training.ending import (
     NO_ENDING,
@@ -26,16 +28,23 @@ from foveal.training.ending import (
     describe_patience,
 )
 from foveal.training.launcher import launched_precision
-from foveal.training.loaders import describe_windows, make_batches
+from foveal.training.loaders import describe_phases, describe_windows, make_batches, make_phases
 from foveal.training.metrics_log import MetricsLogger
 from foveal.training.reporters import LoggingReporter, Reporter
 from foveal.training.run_folder import RunFolder
 from foveal.training.schedule import (
     REFERENCE_BATCH,
+    frozen_stages_at,
     learning_rate_factor,
     peak_learning_rate,
 )
-from foveal.training.setup import choose_compile, flat_settings, make_accelerator, make_train_step
+from foveal.training.setup import (
+    STEPS_WORTH_COMPILING,
+    choose_compile,
+    flat_settings,
+    make_accelerator,
+    make_train_step,
+)
 from foveal.training.signals import SignalHandler, StoppedError
 from foveal.training.state import RunState, fingerprint_of
 from foveal.training.step import StepResult, TrainStep
@@ -43,10 +52,18 @@ from foveal.training.step import StepResult, TrainStep
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from foveal.config import Settings
+    from foveal.config import Settings, TrainingSettings
     from foveal.data.dataset import Dataset
     from foveal.data.transforms.user import Change
     from foveal.models.retinanet import RetinaNet
+
+_FIRST_STEPS = 2
+"""So many steps tried count for nothing: the first ones are slower."""
+_MOST_STEPS_TRIED = 30
+_MOST_SECONDS_TRIED = 20.0
+_MOST_OF_MINUTES_TRIED = 0.015
+_CHANGE_WORTH_WORDS = 0.05
+_MINUTES_WORTH_COMPILING = 15.0
 
 Validate = Callable[["RetinaNet"], Mapping[str, float]]
 """Measures a model in evaluation mode; its numbers hold AP, the higher the better.
@@ -173,8 +190,8 @@ class Trainer:
         self.signals = signals
         self.validate = validate
         self.batches = make_batches(settings, data, accelerator=accelerator, augment=augment)
-        self.steps = self.training.epochs * self.batches.steps
-        compiled, word = choose_compile(self.training.compile, accelerator.device, steps=self.steps)
+        steps = _steps_to_expect(self.training, self.batches.steps)
+        compiled, word = choose_compile(self.training.compile, accelerator.device, steps=steps)
         self.train_step: TrainStep = make_train_step(
             model, settings, classes=data.classes, accelerator=accelerator, compiled=compiled
         )
@@ -203,8 +220,22 @@ class Trainer:
                 f"{counted(len(data), 'image')} (training.repeat_threshold = "
                 f"{self.training.repeat_threshold:g})."
             )
+        self.metrics_logger.say(describe_phases(settings))
         self.state = RunState()
         self.ending = NO_ENDING
+        self.budget: Budget | None = None
+        self._pace: Pace | None = None
+        self._said_steps = 0
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run, as it is planned now."""
+        return self.state.planned_steps or self.training.epochs * self.batches.steps
+
+    @property
+    def epochs(self) -> int:
+        """Of the whole run; the last one of a run with minutes may have fewer steps."""
+        return -(-self.steps // max(1, self.batches.steps))
 
     # The run ---------------------------------------------------------------------------------
 
@@ -212,6 +243,7 @@ class Trainer:
         """Make the run's files, or read where it was."""
         self.state = self.checkpointer.begin(self.train_step, resume=resume)
         self.metrics_logger.say(self._continue_precision())
+        self._begin_planning()
         self.metrics_logger.begin(
             self.checkpointer.folder.metrics if self.checkpointer.folder else None,
             keep_bytes=self.state.metrics_bytes,
@@ -249,7 +281,7 @@ class Trainer:
             TrainingDiverged: losses or weights are no longer finite.
         """
         began_at = self.state.epoch
-        while self.state.epoch < self.training.epochs and not self._out_of_patience():
+        while self.state.epoch < self.epochs and not self._out_of_patience():
             self._train_epoch()
             self._finish_epoch()
         self.accelerator.wait_for_everyone()
@@ -260,6 +292,7 @@ class Trainer:
 
     def _load_best(self) -> None:
         """Give the model the best epoch's weights; its last ones stay where none was best."""
+        self.train_step.freeze_backbone(self.settings.model.frozen_stages)
         best = self.checkpointer.best_weights()
         if best is not None:
             self.train_step.model.load_state_dict(best)
@@ -281,15 +314,20 @@ class Trainer:
     def _end(self, *, trained: bool) -> None:
         """Say and write why the run ended, and whether what is kept is worth it."""
         state = self.state
-        if state.epoch < self.training.epochs:
+        if state.epoch < self.epochs:
             why = describe_patience(
-                epoch=state.epoch, epochs=self.training.epochs, patience=self.training.patience
+                epoch=state.epoch, epochs=self.epochs, patience=self.training.patience
             )
         else:
             why = describe_last_epoch(epoch=state.epoch, was_finished=not trained)
+        if self.budget is not None:
+            why += (
+                f" It took {self.budget.spent / 60:.1f} of "
+                f"{budget.in_minutes(self.budget.minutes)}."
+            )
         kept = describe_best(best=state.best, epoch=state.best_epoch)
         self.ending = Ending(
-            "patience" if state.epoch < self.training.epochs else "last_epoch",
+            "patience" if state.epoch < self.epochs else "last_epoch",
             " ".join(part for part in (why, kept) if part),
         )
         self.metrics_logger.end(self.ending, epoch=state.epoch)
@@ -346,10 +384,15 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         state = self.state
-        self.train_step.train_backbone(state.epoch >= self.training.unfreeze_epoch)
+        progress = self._progress
+        self.train_step.freeze_backbone(self._frozen_stages(progress))
         self.metrics_logger.clock.start()
-        batches = self.batches.epoch(state.epoch, start_step=state.step)
-        while state.step < self.batches.steps:
+        batches = self.batches.epoch(
+            state.epoch,
+            start_step=state.step,
+            progress=progress,
+        )
+        while state.step < self._epoch_steps:
             with self.metrics_logger.clock.waiting():
                 parts = self._next(batches)
             if parts is None:
@@ -370,13 +413,15 @@ class Trainer:
             if result.stop:
                 self._stop()
             every = self.training.save_every_steps
-            if every and self._steps_done % every == 0 and state.step < self.batches.steps:
+            if every and self._steps_done % every == 0 and state.step < self._epoch_steps:
                 self._save()
 
     def _finish_epoch(self) -> None:
-        state = self.state
+        state, began = self.state, budget.now()
         summary = self._summary()
-        last_epoch = state.epoch + 1 == self.training.epochs
+        self._measure_steps()
+        self._plan_again(validates=self._is_due(state.epoch))
+        last_epoch = state.epoch + 1 == self.epochs
         self.train_step.broadcast_statistics()
         if not self.train_step.is_finite():
             self.metrics_logger.epoch(summary)
@@ -394,6 +439,9 @@ class Trainer:
             state.best_epoch = state.epoch + 1
         if usable:
             self.checkpointer.save_model(self.train_step.evaluation_model, summary, is_best=is_best)
+        if "validation" in summary:
+            self._measure_validation(budget.now() - began)
+            self._plan_again()
         state.history.append(summary)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         self.metrics_logger.epoch(summary)
@@ -457,6 +505,147 @@ class Trainer:
             names = gather_object(names)
         return names
 
+    # A run with minutes ----------------------------------------------------------------------
+
+    def _begin_planning(self) -> None:
+        """Plan as many steps as fit into `training.minutes`, or go on with what was planned."""
+        minutes, state = self.training.minutes, self.state
+        if minutes is None:
+            return
+        self.budget = Budget(minutes, spent=state.seconds)
+        if state.planned_steps:
+            self._pace = Pace.from_values(state.pace)
+            self.metrics_logger.say(
+                f"{max(0.0, self.budget.left) / 60:.1f} of {budget.in_minutes(minutes)} are left."
+            )
+            self._said_steps = state.planned_steps
+        else:
+            self._pace = self._try_pace()
+            self._plan()
+            self._said_steps = state.planned_steps
+            self.metrics_logger.say(
+                budget.describe_plan(
+                    minutes,
+                    total=state.planned_steps,
+                    steps=self.batches.steps,
+                    pace=self._pace,
+                )
+            )
+        left = self.budget
+        self.metrics_logger.seconds_left = lambda: left.left
+        self._tell_plan()
+
+    def _try_pace(self) -> Pace:
+        """How fast steps go, at each size of the run; the validation's time is a guess."""
+        course = self._course
+        places = {course.shorter: 1.0}
+        start = 0.0
+        for until, size in course.phases.sizes:
+            places[size], start = start, until
+        with self.train_step.trying():
+            seconds = {size: self._try_steps(progress) for size, progress in places.items()}
+        step = seconds[course.shorter]
+        images = getattr(self.validate, "images", 0)
+        return Pace(
+            step,
+            validation=images * step / self.training.batch / 2,
+            costs={size: each / step for size, each in seconds.items()},
+        )
+
+    def _try_steps(self, progress: float) -> float:
+        """Seconds that a step takes at a share of the run; inside `TrainStep.trying`."""
+        assert self.budget is not None
+        longest = min(_MOST_SECONDS_TRIED, _MOST_OF_MINUTES_TRIED * 60 * self.budget.minutes)
+        began, ends = budget.now(), []
+        batches = (
+            parts
+            for epoch in range(_MOST_STEPS_TRIED)
+            for parts in self.batches.epoch(epoch, progress=progress)
+        )
+        with contextlib.closing(batches):
+            for number, parts in enumerate(batches):
+                enough = number + 1 >= _MOST_STEPS_TRIED or (
+                    number >= 2 * _FIRST_STEPS and budget.now() - began > longest
+                )
+                stop = enough or self.signals.stop_requested
+                result = self.train_step.step(parts, 0.0, number=number, stop=stop)
+                ends.append(budget.now())
+                if result.stop:
+                    break
+        if len(ends) > _FIRST_STEPS:
+            return max(1e-6, ends[-1] - ends[_FIRST_STEPS - 1]) / (len(ends) - _FIRST_STEPS)
+        return max(1e-6, budget.now() - began) / max(1, len(ends))
+
+    def _measure_steps(self) -> None:
+        """Take the pace from the epoch that was just trained."""
+        seconds = self.metrics_logger.clock.seconds_a_step
+        if self._pace is not None and seconds:
+            cost = self._course.cost(self._progress, self._pace)
+            self._pace = replace(self._pace, step=seconds / cost)
+
+    def _measure_validation(self, seconds: float) -> None:
+        """Take into account what the end of an epoch took."""
+        if self._pace is not None:
+            self._pace = replace(self._pace, validation=seconds)
+
+    def _plan_again(self, *, validates: bool = False) -> None:
+        """Plan the steps after the epoch under way anew; `validates` it still."""
+        if self.budget is None or self._epoch_steps < self.batches.steps:
+            return
+        self._plan(epochs_done=self.state.epoch + 1, validates=validates)
+        self._tell_plan()
+        total, before = self.state.planned_steps, self._said_steps
+        if abs(total - before) > _CHANGE_WORTH_WORDS * before:
+            self._said_steps = total
+            self.metrics_logger.say(
+                budget.describe_change(total=total, before=before, steps=self.batches.steps)
+            )
+
+    def _plan(self, *, epochs_done: int = 0, validates: bool = False) -> None:
+        assert self.budget is not None
+        assert self._pace is not None
+        total = budget.affordable_steps(
+            self.budget.left - validates * self._pace.validation,
+            self._course,
+            self._pace,
+            epochs_done=epochs_done,
+        )
+        self.state.planned_steps = broadcast(total)
+
+    def _tell_plan(self) -> None:
+        self.metrics_logger.epochs, self.metrics_logger.total_steps = self.epochs, self.steps
+
+    @property
+    def _course(self) -> Course:
+        return Course(
+            self.batches.steps,
+            self.settings.preparation.shorter,
+            evaluate_every=self.training.evaluate_every,
+            phases=make_phases(self.settings),
+        )
+
+    @property
+    def _progress(self) -> float:
+        """The share of the run that was done when the epoch under way began."""
+        return self.state.epoch * self.batches.steps / max(1, self.steps)
+
+    @property
+    def _epoch_steps(self) -> int:
+        """Of the epoch under way; the last one of a run with minutes may have fewer."""
+        return min(self.batches.steps, self.steps - self.state.epoch * self.batches.steps)
+
+    def _frozen_stages(self, progress: float) -> int:
+        """How many of the backbone's stages are frozen in the epoch under way."""
+        stages, frozen = (
+            self.train_step.model.backbone.stage_count,
+            self.settings.model.frozen_stages,
+        )
+        if self.state.epoch < self.training.unfreeze_epoch:
+            return stages
+        return frozen_stages_at(
+            progress, shares=self.training.unfreeze, stages=stages, frozen=frozen
+        )
+
     # Validation ------------------------------------------------------------------------------
 
     def _summary(self) -> dict[str, Any]:
@@ -467,7 +656,7 @@ class Trainer:
         )
         return {
             "epoch": self.state.epoch + 1,
-            "steps": self.batches.steps,
+            "steps": self._epoch_steps,
             "nonfinite_steps": int(sums.get("nonfinite", 0)),
             "classification": classification,
             "box": box,
@@ -514,6 +703,8 @@ class Trainer:
 
     def _save(self) -> None:
         self.state.metrics_bytes = self.metrics_logger.file.position()
+        if self.budget is not None and self._pace is not None:
+            self.state.seconds, self.state.pace = self.budget.spent, self._pace.as_values()
         self.checkpointer.save_state(self.train_step, self.state)
 
     def _stop(self) -> NoReturn:
@@ -538,6 +729,13 @@ class Trainer:
 def _is_usable(summary: Mapping[str, Any]) -> bool:
     """Whether an epoch's weights may be kept: unless the loss of none of its steps was finite."""
     return math.isfinite(summary["loss"]) or not summary.get("nonfinite_steps")
+
+
+def _steps_to_expect(training: TrainingSettings, steps: int) -> int:
+    """Of a run, as far as is known before any is tried; `steps` are an epoch's."""
+    if training.minutes is None:
+        return training.epochs * steps
+    return STEPS_WORTH_COMPILING if training.minutes >= _MINUTES_WORTH_COMPILING else 0
 
 
 def _devices(accelerator: Accelerator) -> list[torch.device]:

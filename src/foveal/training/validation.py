@@ -50,6 +50,9 @@ class Validation:
         detect: finds the objects.
         max_detections: of an image at most, or of one of its windows.
         loss: computes the losses while `detect` looks for objects; None leaves them out.
+
+    Attributes:
+        images: how many are looked at.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Validation:
         max_detections: int,
         loss: ValidationLoss | None = None,
     ) -> None:
+        self.images = len(data)
         self._paths = data.paths
         self._targets = data.targets
         self._classes = data.classes

@@ -183,7 +183,7 @@ class BatchMaker:
                 if sample is not None:
                     prepared.append(
                         self._prepare(
-                            sample, generator, preparation, task.size, turns, zoom, skipped, out
+                            sample, generator, preparation, task, turns, zoom, skipped, out
                         )
                     )
                     indices.append(found)
@@ -265,7 +265,7 @@ class BatchMaker:
         sample: Sample,
         generator: Generator,
         preparation: Preparation,
-        size: tuple[int, int],
+        task: BatchTask,
         turns: int,
         zoom: float | None,
         skipped: list[tuple[int, str]],
@@ -274,7 +274,7 @@ class BatchMaker:
         if not isinstance(self.change, Augmentation):
             if self.change is not None:
                 sample = self.change(sample, generator)
-            return preparation(sample, size=size, out=out)
+            return preparation(sample, size=task.size, out=out)
 
         def another() -> Sample:
             chosen = int(generator.choice(self.usable))
@@ -286,13 +286,13 @@ class BatchMaker:
             sample,
             generator,
             preparation,
-            size=size,
+            size=task.size,
             turns=turns,
             zoom=zoom,
-            another=another,
+            another=another if task.strong else None,
             out=out,
         )
-        return changed, Placement(size[1], size[0])
+        return changed, Placement(task.size[1], task.size[0])
 
 
 def sample_windows(

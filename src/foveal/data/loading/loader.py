@@ -9,6 +9,7 @@ import numpy as np
 
 from foveal.data.loading.batches import BadImages, BatchMaker, open_source
 from foveal.data.loading.cache import ImageCache
+from foveal.data.loading.phases import ONE_PHASE, Phases
 from foveal.data.loading.plan import BatchTask, part_of_process, plan_training
 from foveal.data.loading.sampling import draw_repeated, images_an_epoch, repeat_factors
 from foveal.data.loading.windows import WindowPlan, plan_window_batches, plan_windows
@@ -40,7 +41,7 @@ class TrainingBatches:
     def __init__(
         self,
         pool: WorkerPool,
-        plan: Callable[[int], list[BatchTask]],
+        plan: Callable[[int, float], list[BatchTask]],
         *,
         steps: int,
         images: int,
@@ -53,13 +54,19 @@ class TrainingBatches:
     def __len__(self) -> int:
         return self.steps
 
-    def epoch(self, epoch: int, *, start_step: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, *, start_step: int = 0, progress: float = 1.0) -> Iterator[Batch]:
         """This process's part of each batch of an epoch, from one of its steps on.
+
+        Args:
+            epoch: from 0.
+            start_step: the first one wanted.
+            progress: the share of the run that is done when the epoch begins, 0..1; it matters
+                where the run has phases.
 
         Raises:
             ImageError: an image can't be read, and is not to be skipped.
         """
-        return self._pool.batches(self._plan(epoch)[start_step:])
+        return self._pool.batches(self._plan(epoch, progress)[start_step:])
 
     def close(self) -> None:
         """End the workers."""
@@ -85,6 +92,7 @@ def training_batches(
     repeat_threshold: float | None = None,
     background_fraction: float = 0.2,
     min_visibility: float = 0.25,
+    phases: Phases = ONE_PHASE,
 ) -> TrainingBatches:
     """Batches of random images of one input size, in which every image comes once an epoch.
 
@@ -113,6 +121,7 @@ def training_batches(
             None leaves that out.
         background_fraction: with windows, the share of those without objects.
         min_visibility: with windows, an object of which one shows less becomes a region to ignore.
+        phases: what changes in the course of the run.
 
     Raises:
         ImageError: no image, or one whose size is unknown is broken and not to be skipped.
@@ -123,7 +132,7 @@ def training_batches(
     if not len(usable):
         raise ImageError(f"{dataset.name or dataset.root}: has no image to train with.")
     part_of_process([], batch=batch, rank=rank, processes=processes)
-    largest = preparation.with_shorter(max(sizes, default=preparation.shorter))
+    largest = preparation.with_shorter(phases.largest(preparation.shorter, sizes))
     workers = workers_that_fit(
         choose_workers(workers, processes=processes),
         prefetch=prefetch,
@@ -160,7 +169,9 @@ def training_batches(
             factors=repeated,
         )
 
-    def plan(epoch: int) -> list[BatchTask]:
+    def plan(epoch: int, progress: float) -> list[BatchTask]:
+        sides = phases.sides_at(progress, preparation.shorter, sizes)
+        strong = phases.is_strong(progress)
         if windows is not None:
             tasks = plan_window_batches(
                 windows,
@@ -169,8 +180,9 @@ def training_batches(
                 seed=seed,
                 epoch=epoch,
                 quarter_turns=turning,
-                shorter_sides=tuple(sizes),
+                shorter_sides=sides,
             )
+            tasks = [replace(task, strong=strong) for task in tasks]
             return part_of_process(tasks, batch=batch, rank=rank, processes=processes)
         tasks = plan_training(
             source.sizes[usable],
@@ -179,10 +191,13 @@ def training_batches(
             seed=seed,
             epoch=epoch,
             quarter_turns=turning,
-            shorter_sides=tuple(sizes),
+            shorter_sides=sides,
             chosen=None if factors is None else draw_repeated(factors, seed=seed, epoch=epoch),
         )
-        tasks = [replace(t, indices=tuple(int(usable[i]) for i in t.indices)) for t in tasks]
+        tasks = [
+            replace(t, indices=tuple(int(usable[i]) for i in t.indices), strong=strong)
+            for t in tasks
+        ]
         return part_of_process(tasks, batch=batch, rank=rank, processes=processes)
 
     pool = WorkerPool(maker, workers=workers, prefetch=prefetch, pin_memory=pin_memory)

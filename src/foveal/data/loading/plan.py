@@ -31,6 +31,7 @@ class BatchTask:
         shorter: the preparation's shorter side.
         aims: what each window is to show, see `foveal.data.loading.windows`; empty where images
             are shown whole.
+        strong: whether samples may be made of several images.
     """
 
     seed: int
@@ -41,13 +42,14 @@ class BatchTask:
     size: tuple[int, int]
     shorter: int
     aims: tuple[int, ...] = ()
+    strong: bool = True
 
     def part(self, start: int, stop: int) -> BatchTask:
         """The task of making some of the images only."""
         cut = slice(start, stop)
         return BatchTask(
             self.seed, self.epoch, self.indices[cut], self.repeats[cut], self.turns[cut],
-            self.size, self.shorter, self.aims[cut],
+            self.size, self.shorter, self.aims[cut], self.strong,
         )  # fmt: skip
 
 
