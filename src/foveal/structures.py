@@ -263,10 +263,21 @@ class RawOutput(NamedTuple, Generic[ArrayT]):
     Attributes:
         logits: for each level [B, A_l, K].
         deltas: for each level [B, A_l, 4], (dx, dy, dw, dh) from the anchors.
+        quality: for each level [B, A_l], the logit of how well the box fits; empty where the
+            network has no such branch, and from exported models, whose logits contain it.
+        distributions: for each level [B, A_l, 4, bins], logits of the distances of left, top, right
+            and bottom from the location, which the deltas are the expectation of; empty where the
+            network predicts no distributions.
     """
 
     logits: tuple[ArrayT, ...]
     deltas: tuple[ArrayT, ...]
+    quality: tuple[ArrayT, ...] = ()
+    distributions: tuple[ArrayT, ...] = ()
+
+    def map(self, function: Callable[[Any], Any]) -> RawOutput[Any]:
+        """The same with each level's tensor or array replaced by what a function makes of it."""
+        return RawOutput(*(tuple(function(level) for level in part) for part in self))
 
 
 class PaddedDetections(NamedTuple, Generic[ArrayT]):

@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from torchvision.models.detection._utils import BoxCoder
 
 from foveal.detection import box_coding_arrays
-from foveal.detection.box_coding import decode_boxes, encode_boxes
+from foveal.detection.box_coding import (
+    decode_boxes,
+    deltas_from_distances,
+    encode_boxes,
+    encode_distances,
+)
 from foveal.detection.box_coding_arrays import LARGEST_LOG_RATIO
 
 ANCHOR = torch.tensor([10.0, 20.0, 30.0, 60.0])  # 20 wide, 40 high, center (20, 40)
@@ -60,3 +65,30 @@ def test_arrays_are_decoded_as_tensors_are(seed, count, spread):
     expected = decode_boxes(torch.tensor(deltas), torch.tensor(anchors)).numpy()
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-3)
+
+
+def test_distances_by_hand() -> None:
+    anchor = torch.tensor([[0.0, 0.0, 64.0, 64.0]])
+    box = torch.tensor([[16.0, 8.0, 80.0, 40.0]])
+    distances = encode_distances(box, anchor)
+    assert distances.tolist() == [[2, 3, 6, 1]]
+    torch.testing.assert_close(deltas_from_distances(distances), encode_boxes(box, anchor))
+
+
+def test_distances_give_the_boxes_back() -> None:
+    torch.manual_seed(0)
+    corners = torch.rand(50, 2) * 100
+    boxes = torch.cat([corners, corners + 1 + 60 * torch.rand(50, 2)], dim=1)
+    anchors = torch.cat([corners - 20, corners + 30], dim=1)
+    deltas = deltas_from_distances(encode_distances(boxes, anchors))
+    torch.testing.assert_close(deltas, encode_boxes(boxes, anchors))
+    torch.testing.assert_close(decode_boxes(deltas, anchors), boxes)
+
+
+def test_boxes_without_area_have_finite_offsets() -> None:
+    distances = torch.zeros(1, 4, requires_grad=True)
+    deltas = deltas_from_distances(distances)
+    deltas.sum().backward()
+    assert deltas.isfinite().all()
+    assert distances.grad is not None
+    assert distances.grad.isfinite().all()

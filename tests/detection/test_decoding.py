@@ -61,7 +61,7 @@ def slow_decode(
     """The paper's words, one image, one level and one class at a time."""
     boxes, logits, labels, start = [], [], [], 0
     anchors = GRID.tensor(SIZE, SIZE)
-    for level, deltas in zip(*(map(torch.tensor, part) for part in raw), strict=True):
+    for level, deltas in zip(*(map(torch.tensor, part) for part in raw[:2]), strict=True):
         flat = level[image].flatten()
         above = (flat.sigmoid() > score_threshold).nonzero().squeeze(1)
         index = above[flat[above].sort(descending=True, stable=True).indices[:top]]
@@ -133,7 +133,7 @@ def rounded(raw: RawOutput) -> RawOutput:
 
 def broken(raw: RawOutput) -> RawOutput:
     """Single numbers that no network should give; one anchor has nothing else."""
-    for level, deltas in zip(*raw, strict=True):
+    for level, deltas in zip(*raw[:2], strict=True):
         for place, number in enumerate((np.nan, np.inf, -np.inf)):
             level[:, 3 + place :: 50, 0] = number
             deltas[:, 6 + place :: 50, place] = number
@@ -245,7 +245,7 @@ def test_logits_that_are_not_finite_take_no_place(form, number, step):
 @FORMS
 def test_of_equal_logits_the_first_level_anchor_and_class_is_first(form):
     raw = raw_output(1)
-    for level, deltas in zip(*raw, strict=True):
+    for level, deltas in zip(*raw[:2], strict=True):
         level[:] = -9.0
         level[0, [40, 700 % level.shape[1]], 1:3] = 2.0
         deltas[:] = 0.0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import torch
 from torch import Tensor, nn
 
 from foveal.acceleration.functions import FasterFunctions
 from foveal.acceleration.level_packing import apply_head, can_pack, pack
 from foveal.acceleration.norm_folding import FoldedPair, find_pairs
+from foveal.models.box_heads import BoxHead
+from foveal.models.heads import Head
 from foveal.models.retinanet import RetinaNet
 from foveal.structures import RawOutput
 
@@ -39,12 +43,11 @@ class Accelerated(nn.Module):
             return output
         with FasterFunctions(self._folded_pairs()):
             levels = model.fpn(model.backbone(model.normalize(images)))
-            if packing_pays(levels) and can_pack(levels, model.classification, model.box):
+            heads = model.classification, model.box
+            if packing_pays(levels) and are_plain(heads) and can_pack(levels, *heads):
                 packed = pack(levels)
-                return RawOutput(
-                    apply_head(model.classification, packed), apply_head(model.box, packed)
-                )
-            return RawOutput(model.classification(levels), model.box(levels))
+                return RawOutput(*(apply_head(head, packed) for head in heads))
+            return model.predict(levels)
 
     def _folded_pairs(self) -> list[FoldedPair]:
         if self._pairs is None:
@@ -57,6 +60,11 @@ class Accelerated(nn.Module):
 def packing_pays(levels: tuple[Tensor, ...]) -> bool:
     """Whether small levels [B, C, H_l, W_l] cost more than their share: in bf16, not in float32."""
     return levels[0].dtype is torch.bfloat16
+
+
+def are_plain(heads: tuple[Head, Head | BoxHead]) -> TypeGuard[tuple[Head, Head]]:
+    """Whether both subnets are the paper's: levels are packed for these alone."""
+    return isinstance(heads[1], Head)
 
 
 def can_accelerate(model: RetinaNet, images: Tensor) -> bool:

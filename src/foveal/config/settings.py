@@ -66,6 +66,17 @@ class ModelSettings(Section):
     head_depthwise: bool = False
     """As fpn_depthwise, in the subnets."""
     prior: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    quality: Literal["none", "centerness", "iou"] = "none"
+    """How well a box fits, predicted beside it and part of its score: how near its location is to
+    the object's center (FCOS), or its IoU with the object."""
+    level_scales: bool = False
+    """A learned factor on the box predictions of each level (FCOS, ATSS)."""
+    box_coding: Literal["deltas", "distances"] = "deltas"
+    """What the box subnet predicts: offsets from the anchor, or how far left, top, right and bottom
+    are from the location (FCOS), with one square anchor at each."""
+    box_bins: Annotated[int, Field(ge=0, le=64)] = 0
+    """'distances': each is the mean of a distribution over so many values 0, 1, 2 ..., in eighths
+    of the anchor's side (generalized focal loss, which has 17); 0: plain numbers."""
 
 
 class AnchorSettings(Section):

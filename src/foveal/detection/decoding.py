@@ -70,6 +70,9 @@ def decode(
 ) -> PaddedDetections[Any]:
     """Turn a batch's raw output into detections; an image's do not depend on the others.
 
+    Where the network has a quality branch, the score is the geometric mean of the class's and the
+    quality's probability (see `quality`).
+
     Tensors give tensors on their device, numpy arrays give numpy arrays without loading torch,
     with the same numbers. Candidates are pairs of an anchor and a class whose logit is finite. Of
     equal logits the first level's, anchor's and class's comes first. (Which of several equals is

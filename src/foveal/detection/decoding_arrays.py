@@ -12,6 +12,7 @@ import numpy as np
 
 from foveal.detection.box_coding_arrays import decode_boxes
 from foveal.detection.nms import nms
+from foveal.detection.quality_arrays import rate_above
 from foveal.detection.soft_nms import SIGMA, soft_nms
 from foveal.geometry.arrays import clip
 from foveal.structures import PaddedDetections, RawOutput
@@ -46,7 +47,7 @@ def decode_arrays(
     """Decode a batch, image by image.
 
     Args:
-        raw: the network's output, logits [B, A_l, K] and deltas [B, A_l, 4].
+        raw: the network's output, logits [B, A_l, K], deltas [B, A_l, 4] and maybe quality.
         anchors: [A, 4] xyxy, input pixels.
         threshold_logit: logits must be above it.
         extents, top_per_level, nms_iou, max_detections, class_agnostic, nms_method, nms_sigma: as
@@ -65,7 +66,7 @@ def decode_arrays(
     with np.errstate(over="ignore", invalid="ignore"):
         for image in range(batch):
             logits, labels, boxes, lost = _candidates(
-                [level[image] for level in raw.logits],
+                _rated(raw, image, threshold_logit=threshold_logit),
                 [level[image] for level in raw.deltas],
                 anchors,
                 threshold_logit=threshold_logit,
@@ -98,6 +99,18 @@ def decode_arrays(
             padded.labels[image, :count] = labels[keep]
             padded.counts[image] = count
     return padded
+
+
+def _rated(
+    raw: RawOutput[NDArray[Any]], image: int, *, threshold_logit: float
+) -> list[NDArray[Any]]:
+    """An image's logits [A_l, K] of each level, with their quality where there is one."""
+    if not raw.quality:
+        return [level[image] for level in raw.logits]
+    return [
+        rate_above(logits[image], quality[image], threshold_logit=threshold_logit)
+        for logits, quality in zip(raw.logits, raw.quality, strict=True)
+    ]
 
 
 def _candidates(

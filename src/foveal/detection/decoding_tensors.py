@@ -7,6 +7,7 @@ from torch import Tensor
 
 from foveal.detection.box_coding import decode_boxes
 from foveal.detection.nms import batched_nms
+from foveal.detection.quality import rated
 from foveal.detection.soft_nms import SIGMA, NmsMethod, batched_soft_nms
 from foveal.geometry.boxes import clip
 from foveal.structures import PaddedDetections, RawOutput
@@ -29,7 +30,7 @@ def decode_tensors(
     """Decode a batch.
 
     Args:
-        raw: the network's output, logits [B, A_l, K] and deltas [B, A_l, 4].
+        raw: the network's output, logits [B, A_l, K], deltas [B, A_l, 4] and maybe quality.
         anchors: [A, 4] xyxy, input pixels.
         threshold_logit: logits must be above it.
         extents, top_per_level, nms_iou, max_detections, class_agnostic, nms_method, nms_sigma: as
@@ -37,9 +38,12 @@ def decode_tensors(
         score_threshold: scores that soft-NMS has lowered must be above it.
     """
     never = -torch.inf
-    finite = tuple(level.nan_to_num(nan=never, posinf=never, neginf=never) for level in raw.logits)
+    finite = raw._replace(logits=_finite(raw.logits))
+    if raw.quality:
+        finite = rated(finite)
+        finite = finite._replace(logits=_finite(finite.logits))  # quality may be none
     logits, labels, boxes, lost = best_candidates(
-        RawOutput(finite, raw.deltas),
+        finite,
         anchors,
         threshold_logit=threshold_logit,
         top_per_level=top_per_level,
@@ -77,6 +81,12 @@ def decode_tensors(
     )
 
 
+def _finite(levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Logits with -inf for what is no number or infinite."""
+    never = -torch.inf
+    return tuple(level.nan_to_num(nan=never, posinf=never, neginf=never) for level in levels)
+
+
 def best_candidates(
     raw: RawOutput[Tensor], anchors: Tensor, *, threshold_logit: float, top_per_level: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -85,7 +95,7 @@ def best_candidates(
     Shapes depend on the input's size only, not on its numbers, so this can be traced.
 
     Args:
-        raw: the network's output, without NaN.
+        raw: the network's output without NaN, its quality in its logits.
         anchors: [A, 4] xyxy, input pixels.
         threshold_logit: what is not above it is no candidate.
         top_per_level: how many candidates a level may have, over all classes.

@@ -10,6 +10,7 @@ import numpy as np
 
 from foveal.detection.box_coding_arrays import decode_boxes
 from foveal.detection.decoding import decode
+from foveal.detection.quality_arrays import rated_arrays
 from foveal.geometry.arrays import clip, iou
 from foveal.structures import PaddedDetections, RawOutput
 
@@ -272,7 +273,7 @@ def _raw_differences(
 def _on_host(
     output: RawOutput[Any] | PaddedDetections[Any],
 ) -> RawOutput[NDArray[Any]] | PaddedDetections[NDArray[Any]]:
-    """The same in numpy, wherever it is."""
+    """The same in numpy, wherever it is; quality is in the logits, as exports have it."""
 
     def array(part: Any) -> NDArray[Any]:
         host: NDArray[Any] = part if isinstance(part, np.ndarray) else part.float().cpu().numpy()
@@ -280,4 +281,4 @@ def _on_host(
 
     if isinstance(output, PaddedDetections):
         return PaddedDetections(*(array(part) for part in output[:4]))
-    return RawOutput(tuple(map(array, output.logits)), tuple(map(array, output.deltas)))
+    return rated_arrays(output.map(array))

@@ -15,11 +15,15 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from foveal.acceleration.norm_folding import find_pairs, fold
+from foveal.detection.quality import rated
+from foveal.models.heads import Head
 from foveal.models.norms import set_norm
+from foveal.structures import RawOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from foveal.models.box_heads import BoxOutput
     from foveal.models.retinanet import RetinaNet
 
 _PROBE = (96, 160)
@@ -64,14 +68,22 @@ class ExportedNetwork(nn.Module):
             images: [B, C, H, W] uint8, 0..255; H and W are multiples of 32.
 
         Returns:
-            For each level the logits [B, A_l, K], then for each level the deltas [B, A_l, 4].
+            For each level the logits [B, A_l, K], then for each level the deltas [B, A_l, 4]. Where
+            the network has a quality branch, its quality is in the logits.
         """
         normalized = (images.to(torch.float32) - self.mean) / self.std
         levels = self.fpn(self.backbone(normalized))
+        logits = self._outputs(self.classification, levels)
+        if isinstance(self.box, Head):
+            return (*logits, *self._outputs(self.box, levels))
+        boxes: BoxOutput = self.box(levels)
+        raw = rated(RawOutput(logits, boxes.deltas, boxes.quality))
+        return (*raw.logits, *raw.deltas)
+
+    def _outputs(self, head: Head, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What a head says of each level, [B, A_l, values]."""
         return tuple(
-            self.by_anchor(head.output(head.tower(level)), head.values)
-            for head in (self.classification, self.box)
-            for level in levels
+            self.by_anchor(head.output(head.tower(level)), head.values) for level in levels
         )
 
 

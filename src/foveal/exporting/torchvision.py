@@ -85,6 +85,9 @@ def _check_exportable(settings: Settings) -> None:
         "model.head_depth": (model.head_depth, 4),
         "model.head_depthwise": (model.head_depthwise, False),
         "model.relu_before_p7": (model.relu_before_p7, True),
+        "model.box_coding": (model.box_coding, "deltas"),
+        "model.quality": (model.quality, "none"),
+        "model.level_scales": (model.level_scales, False),
     }
     wrong = [
         f"{name} is {value!r} instead of {expected!r}"

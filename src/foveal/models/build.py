@@ -11,6 +11,7 @@ from foveal.config import ModelSettings, Settings
 from foveal.detection.anchors import AnchorGrid
 from foveal.errors import SettingsError
 from foveal.models.backbones import STRIDES, make_backbone
+from foveal.models.box_heads import BoxHead
 from foveal.models.fpn import FeaturePyramid
 from foveal.models.heads import Head
 from foveal.models.norms import GROUPS
@@ -67,18 +68,34 @@ def build_model(settings: Settings, num_classes: int, *, empty: bool = False) ->
             depthwise=model.head_depthwise,
             prior=prior,
         )
-        for values, prior in ((num_classes, model.prior), (4, None))
+        for values, prior in ((num_classes, model.prior), (4 * max(model.box_bins, 1), None))
     )
     network = RetinaNet(
         backbone=backbone,
         fpn=fpn,
         classification=classification,
-        box=box,
+        box=_with_additions(box, model, grid),
         grid=grid,
         mean=settings.preparation.mean,
         std=settings.preparation.std,
     )
     return network.to(memory_format=torch.channels_last)
+
+
+def _with_additions(box: Head, model: ModelSettings, grid: AnchorGrid) -> Head | BoxHead:
+    """The box subnet with what the paper does not have; as it is where nothing is asked for."""
+    if model.quality == "none" and model.box_coding == "deltas" and not model.level_scales:
+        return box
+    return BoxHead(
+        box,
+        channels=model.head_channels if model.head_depth else model.fpn_channels,
+        anchors=grid.per_location,
+        levels=len(grid.strides) if model.level_scales else 0,
+        coding=model.box_coding,
+        bins=model.box_bins,
+        quality=model.quality != "none",
+        depthwise=model.head_depthwise,
+    )
 
 
 def _warn_without_weights(model: ModelSettings) -> None:
@@ -116,4 +133,20 @@ def _check(settings: Settings, num_classes: int) -> None:
         raise SettingsError(
             f"model.head_channels = {model.head_channels}: with head_norm 'group' expected a "
             f"multiple of {GROUPS}."
+        )
+    _check_box_coding(settings)
+
+
+def _check_box_coding(settings: Settings) -> None:
+    model, anchors = settings.model, settings.anchors
+    if model.box_bins == 1 or (model.box_bins and model.box_coding == "deltas"):
+        raise SettingsError(
+            f"model.box_bins = {model.box_bins} with model.box_coding = {model.box_coding!r}: "
+            "expected 0, or at least 2 (17 by custom) with --set model.box_coding=distances."
+        )
+    if model.box_coding == "distances" and (len(anchors.scales) > 1 or anchors.ratios != (1.0,)):
+        raise SettingsError(
+            f"model.box_coding = 'distances' with {len(anchors.scales)} scales and the ratios "
+            f"{list(anchors.ratios)}: distances from a location are those of one box. Expected one "
+            "square anchor at each: --set anchors.scales=[1] --set anchors.ratios=[1]."
         )

@@ -57,11 +57,9 @@ class Head(nn.Module):
         self.output = conv3x3(
             channels if depth else in_channels, anchors * values, depthwise=depthwise
         )
-        *_, last = self.output.modules()
-        assert isinstance(last, nn.Conv2d)
-        assert last.bias is not None
-        nn.init.normal_(last.weight, std=0.01)
-        nn.init.constant_(last.bias, 0.0 if prior is None else -math.log((1 - prior) / prior))
+        weight, bias = predicting_weights(self.output)
+        nn.init.normal_(weight, std=0.01)
+        nn.init.constant_(bias, 0.0 if prior is None else -math.log((1 - prior) / prior))
 
     def forward(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Map each level [B, C, H, W] to [B, H * W * anchors, values], in the anchors' order."""
@@ -89,6 +87,14 @@ class HiddenLayer(nn.Module):
         if self.norm is not None:
             hidden = self.norm(hidden)
         return torch.relu_(hidden)
+
+
+def predicting_weights(output: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the convolution that predicts: after a depthwise one the 1x1 one's."""
+    *_, last = output.modules()
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    return last.weight, last.bias
 
 
 def _initialize(conv: nn.Conv2d, *, gaussian: bool) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from foveal.detection.anchors import AnchorGrid
 from foveal.models.backbones import Backbone
+from foveal.models.box_heads import BoxHead
 from foveal.models.fpn import FeaturePyramid
 from foveal.models.heads import Head
 from foveal.structures import RawOutput
@@ -36,7 +37,7 @@ class RetinaNet(nn.Module):
         backbone: Backbone,
         fpn: FeaturePyramid,
         classification: Head,
-        box: Head,
+        box: Head | BoxHead,
         grid: AnchorGrid,
         mean: tuple[float, ...],
         std: tuple[float, ...],
@@ -65,10 +66,17 @@ class RetinaNet(nn.Module):
             images: [B, C, H, W], uint8 or floating point, 0..255, not normalized.
 
         Returns:
-            For each level the logits [B, A_l, K] and the deltas [B, A_l, 4].
+            For each level the logits [B, A_l, K] and the deltas [B, A_l, 4]; and what else the
+            network was made for (`RawOutput`).
         """
-        levels = self.fpn(self.backbone(self.normalize(images)))
-        return RawOutput(self.classification(levels), self.box(levels))
+        return self.predict(self.fpn(self.backbone(self.normalize(images))))
+
+    def predict(self, levels: tuple[Tensor, ...]) -> RawOutput[Tensor]:
+        """What the two subnets say of the pyramid's levels, each [B, C, H, W]."""
+        logits = self.classification(levels)
+        if isinstance(self.box, Head):  # the paper's
+            return RawOutput(logits, self.box(levels))
+        return RawOutput(logits, *self.box(levels))
 
     def normalize(self, images: Tensor) -> Tensor:
         """Bring [B, C, H, W] from 0..255 to mean 0 and variance 1, padded to multiples of 32.

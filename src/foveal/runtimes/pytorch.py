@@ -11,7 +11,6 @@ from foveal.acceleration.accelerated import Accelerated
 from foveal.acceleration.precision import autocast, choose_precision
 from foveal.devices import choose_device
 from foveal.runtimes.base import InputSizes, RuntimePrecision
-from foveal.structures import RawOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from foveal.models.retinanet import RetinaNet
+    from foveal.structures import RawOutput
 
 _NAMES = {torch.bfloat16: "bf16", torch.float32: "float32"}
 
@@ -70,10 +70,7 @@ class PyTorchRuntime:
                 raw: RawOutput[torch.Tensor] = self._compute(batch)
             if device.type != "cpu":
                 return raw
-            return RawOutput(
-                tuple(part.float().numpy() for part in raw.logits),
-                tuple(part.float().numpy() for part in raw.deltas),
-            )
+            return raw.map(lambda part: part.float().numpy())
 
     def _chosen_precision(self) -> torch.dtype:
         if self._precision is None:

@@ -12,14 +12,14 @@ from torch import Tensor
 from foveal.data.loading.collate import make_batch
 from foveal.data.transforms.boxes import move_target
 from foveal.detection.assignment import BACKGROUND, Assignment
-from foveal.structures import RawOutput, Sample
+from foveal.structures import Sample
 
 if TYPE_CHECKING:
     from foveal.data.loading.prefetch import Input
     from foveal.detection.criterion import Criterion
     from foveal.geometry.placement import Placement
     from foveal.models.retinanet import RetinaNet
-    from foveal.structures import Batch, Target
+    from foveal.structures import Batch, RawOutput, Target
 
 _MOST_REMEMBERED = 2**25
 """Anchors whose assignment is kept, 8 bytes each: 256 MB."""
@@ -65,12 +65,7 @@ class ValidationLoss:
 
         def observe(raw: RawOutput[Any], inputs: list[Input], size: tuple[int, int]) -> None:
             device = model.mean.device
-            tensors = RawOutput(
-                *(
-                    tuple(torch.as_tensor(level)[: len(inputs)].to(device) for level in levels)
-                    for levels in (raw.logits, raw.deltas)
-                )
-            )
+            tensors = raw.map(lambda level: torch.as_tensor(level)[: len(inputs)].to(device))
             batch = make_batch(
                 [(self._sample(item, size), item.origin.placement) for item in inputs],
                 images=np.empty((len(inputs), 1, 1, 3), np.uint8),
