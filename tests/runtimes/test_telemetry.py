@@ -5,64 +5,73 @@ from __future__ import annotations
 import logging
 import os
 import re
-import subprocess
+import socket
 import sys
+import threading
+import warnings
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from tests import forked
 
 from foveal.errors import MissingExtraError
 from foveal.runtimes.telemetry import import_nncf, import_openvino, turn_telemetry_off
 
 SOURCES = Path(__file__).parents[2] / "src" / "foveal"
 
-HOSTILE = """
-import logging, os, socket, threading
-from pathlib import Path
 
-def forbidden(*arguments, **options):
-    raise AssertionError("somebody opens a connection")
+def convert_quantize_and_predict(home: Path, work: Path) -> None:
+    """Where no connection can be opened; says what was left. OpenVINO and NNCF come in here."""
+    assert not {"openvino", "nncf", "openvino_telemetry"} & set(sys.modules)
+    warnings.simplefilter("ignore")
+    os.chdir(work)
+    for name in ("CI", "TF_BUILD"):
+        os.environ.pop(name, None)
+    os.environ |= {"HOME": str(home), "XDG_CACHE_HOME": str(work / "cache")}
 
-class Forbidden(socket.socket):
-    def __init__(self, *arguments, **options):
-        forbidden()
+    def forbidden(*arguments: object, **options: object) -> None:
+        raise AssertionError("somebody opens a connection")
 
-socket.socket = Forbidden
-socket.create_connection = forbidden
-socket.getaddrinfo = forbidden
-started = []
-start = threading.Thread.start
-def noted(thread):
-    started.append(thread.name)
-    start(thread)
-threading.Thread.start = noted
+    class Forbidden(socket.socket):
+        def __init__(self, *arguments: object, **options: object) -> None:
+            forbidden()
 
-import numpy as np, torch
-from foveal.exporting.network import ExportedNetwork
-from foveal.exporting.openvino import network_to_openvino, write_openvino
-from foveal.exporting.quantization import Judgment, quantize_openvino
-from foveal.runtimes.base import InputSizes
-from foveal.runtimes.openvino import OpenVINORuntime
-from tests.exporting.models import noise, small_model
+    started = []
+    start = threading.Thread.start
 
-torch.set_num_threads(1)
-model = network_to_openvino(
-    ExportedNetwork(small_model().model), torch.from_numpy(noise(1)), InputSizes()
-)
-images = [noise(1, seed=seed) for seed in range(2)]
-judgment = Judgment(lambda runtime, indices: [0] * len(indices), lambda found, indices: 1.0, 2)
-quantized = quantize_openvino(model, images, judgment)
-write_openvino(quantized, Path("model.xml"), "{}", half=False)
-runtime = OpenVINORuntime(quantized)
-assert runtime.precision == "int8", runtime.precision
-assert runtime(images[0]).logits[0].shape == (1, 864, 3)
+    def noted(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        start(thread)
 
-home = Path.home()
-print("threads", [name for name in started if "ThreadPool" in name or "elemetry" in name])
-print("home", sorted(str(each.relative_to(home)) for each in home.rglob("*")))
-print("loggers", logging.getLoggerClass().__name__)
-"""
+    socket.socket = Forbidden  # type: ignore[misc]
+    socket.create_connection = forbidden  # type: ignore[assignment]
+    socket.getaddrinfo = forbidden  # type: ignore[assignment]
+    threading.Thread.start = noted  # type: ignore[method-assign]
+
+    import torch
+    from tests.exporting.models import noise, small_model
+
+    from foveal.exporting.network import ExportedNetwork
+    from foveal.exporting.openvino import network_to_openvino, write_openvino
+    from foveal.exporting.quantization import Judgment, quantize_openvino
+    from foveal.runtimes.base import InputSizes
+    from foveal.runtimes.openvino import OpenVINORuntime
+
+    model = network_to_openvino(
+        ExportedNetwork(small_model().model), torch.from_numpy(noise(1)), InputSizes()
+    )
+    images = [noise(1, seed=seed) for seed in range(2)]
+    judgment = Judgment(lambda runtime, indices: [0] * len(indices), lambda found, indices: 1.0, 2)
+    quantized = quantize_openvino(model, images, judgment)
+    write_openvino(quantized, Path("model.xml"), "{}", half=False)
+    runtime = OpenVINORuntime(quantized)
+    assert runtime.precision == "int8", runtime.precision
+    assert runtime(images[0]).logits[0].shape == (1, 864, 3)
+    print("threads", [name for name in started if "ThreadPool" in name or "elemetry" in name])
+    print("home", sorted(str(each.relative_to(home)) for each in home.rglob("*")))
+    print("loggers", logging.getLoggerClass().__name__)
+    sys.stdout.flush()
 
 
 @pytest.mark.slow
@@ -70,19 +79,9 @@ def test_nothing_is_sent_while_converting_quantizing_and_predicting(tmp_path: Pa
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     work.mkdir()
-    root = SOURCES.parents[1]
-    environment = {
-        **{name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD")},
-        "HOME": str(home),
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "PYTHONPATH": os.pathsep.join([str(root), str(root / "src")]),
-        "PYTHONWARNINGS": "ignore",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", HOSTILE], cwd=work, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["threads []", "home []", "loggers Logger"]
+    (done,) = forked.run(convert_quantize_and_predict, home, work, folder=tmp_path)
+    assert done.code == 0, done.complaint
+    assert done.said.splitlines() == ["threads []", "home []", "loggers Logger"]
 
 
 def test_the_telemetry_package_is_as_if_it_were_not_there() -> None:
