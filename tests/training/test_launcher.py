@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tests import forked
 from tests.training.conftest import FakeBatches, tiny_settings
 from tests.training.test_trainer import Listener, start
 
@@ -124,15 +124,20 @@ def test_a_run_does_not_change_its_precision(monkeypatch, fake_data, tmp_path):
         start(fake_data, tmp_path / "run", AUTO, "training.epochs=1", resume=True)
 
 
-@pytest.mark.slow
+def launch(precision: str, program: Path) -> None:
+    """`accelerate launch`, which starts the program in a process of its own."""
+    from accelerate.commands import launch
+
+    options = ["--cpu", "--num_processes", "1", "--mixed_precision", precision]
+    sys.argv = ["accelerate-launch", *options, str(program)]
+    launch.main()
+
+
 def test_accelerate_launch_sets_these_variables(tmp_path: Path):
     """The names are accelerate's own, as its launcher gives them to the program."""
     program = tmp_path / "program.py"
     program.write_text(
         f"import os; print(*(os.environ[name] for name in {(MIXED_PRECISION, COMPILER)}))"
     )
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
-    call = subprocess.run(
-        [*launch, "--mixed_precision", "bf16", str(program)], capture_output=True, text=True
-    )
-    assert call.stdout.split() == ["bf16", "NO"], call.stderr
+    (call,) = forked.run(launch, "bf16", program, folder=tmp_path)
+    assert call.said.split() == ["bf16", "NO"], call.complaint
