@@ -16,15 +16,17 @@ from foveal.acceleration import allocator
 SIZE = 10_000_000
 """Values of 4 bytes: above the 32 MB from which glibc gives blocks back at once."""
 PAGES = 4 * SIZE // resource.getpagesize()
+BEFORE = 10
+"""Tensors until it has settled."""
 
 
 def say_new_pages(chosen: dict[str, str]) -> None:
-    """Of 5 large tensors, after 40 of them; `chosen` are variables of the environment."""
+    """Of 5 large tensors, after others; `chosen` are variables of the environment."""
     for name in [name for name in os.environ if name.startswith("MALLOC_")]:
         del os.environ[name]
     os.environ |= chosen
     allocator.keep_freed_memory(torch.device("cpu"))
-    for _ in range(40):
+    for _ in range(BEFORE):
         torch.ones(SIZE)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
