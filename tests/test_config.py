@@ -98,6 +98,10 @@ def test_overrides_are_read_as_people_write_them(override, section, name, value)
         ("anchors.sizes=[32]", r"sizes has 1 entries and strides 5"),
         ("preparation.longer=10", r"longer \(10\) is below shorter"),
         ("loss.alpha=1.0", r"loss\.alpha = 1\.0"),
+        (
+            "assignment.method=fcos",
+            r": assignment\.method = 'fcos' has one anchor a .* give 9\. Add",
+        ),
     ],
 )
 def test_a_wrong_override_names_itself(override, message):

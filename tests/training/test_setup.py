@@ -7,6 +7,7 @@ import torch
 from tests.training.conftest import FakeBatches, tiny_settings
 
 from foveal.config import make_settings
+from foveal.detection.assigner import Assigner
 from foveal.errors import MissingExtraError, SettingsError
 from foveal.models.build import build_model
 from foveal.training import setup, trainer
@@ -76,7 +77,10 @@ def test_criterion_follows_the_settings():
     )
     criterion = make_criterion(settings)
     assert (criterion.box, criterion.alpha, criterion.gamma) == ("giou", None, 2.0)
-    assert criterion.foreground_iou == 0.6
+    assert criterion.assigner == Assigner(foreground_iou=0.6)
+    overrides = ["assignment.method=atss", "assignment.candidates=5", "anchors.scales=[1]"]
+    found = make_criterion(make_settings(overrides=overrides)).assigner
+    assert found == Assigner(method="atss", candidates=5, per_location=3)
     plain = make_criterion(make_settings(overrides=["loss.classification=cross_entropy"]))
     assert plain.gamma == 0
 

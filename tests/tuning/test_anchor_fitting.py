@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foveal.config import AnchorSettings, PreparationSettings, make_settings
+from foveal.config import AnchorSettings, AssignmentSettings, PreparationSettings, make_settings
 from foveal.data.dataset import Dataset, Record
 from foveal.detection.anchors import AnchorGrid
 from foveal.geometry.boxes import iou
@@ -38,6 +38,7 @@ from foveal.tuning.anchor_metrics import (
     size_groups,
 )
 from foveal.tuning.anchor_rule import rule_of_thumb, shape_of
+from foveal.tuning.assignment import make_assigner
 
 BASES = (16.0, 32.0, 64.0, 128.0, 256.0)
 
@@ -168,25 +169,31 @@ def test_an_anchor_centered_on_its_object_counts_as_a_positive() -> None:
     assert quality.positives_by_level == (5.0,)
 
 
-def test_an_object_beyond_reach_has_its_best_anchor_only_where_that_is_forced() -> None:
+@pytest.mark.parametrize("method", ["iou", "atss", "task_aligned", "fcos"])
+def test_an_object_beyond_reach_has_its_best_anchor_only_where_that_is_forced(method) -> None:
     objects = make_objects([[1, 1, 4, 4]])
 
-    forced = measure_anchors(objects, AnchorSettings(), allow_low_quality_matches=True)
-    free = measure_anchors(objects, AnchorSettings(), allow_low_quality_matches=False)
+    def measured(force: bool):
+        rules = AssignmentSettings(method=method, allow_low_quality_matches=force)
+        return measure_anchors(objects, AnchorSettings(scales=(1,), ratios=(1,)), assignment=rules)
+
+    forced, free = measured(True), measured(False)
 
     assert forced.recall == free.recall == 0
     assert forced.total.positives >= 1
+    assert forced.total.unassigned == 0
     assert free.total.positives == 0
+    assert free.total.unassigned == 1
 
 
 def test_an_anchor_goes_to_one_object_only() -> None:
     twice = make_objects([[84, 84, 116, 116], [84, 84, 116, 116]])
     apart = replace(twice, images=np.array([0, 1]))
-    how = {"foreground_iou": 0.5, "allow_low_quality_matches": True}
+    assigner = make_assigner(AssignmentSettings(), AnchorSettings())
 
     assert (
-        assigned_anchors(twice, AnchorSettings(), **how).sum() * 2
-        == assigned_anchors(apart, AnchorSettings(), **how).sum()
+        assigned_anchors(twice, AnchorSettings(), assigner).sum() * 2
+        == assigned_anchors(apart, AnchorSettings(), assigner).sum()
     )
 
 

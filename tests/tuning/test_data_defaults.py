@@ -11,7 +11,7 @@ from PIL import Image
 
 from foveal.config import Settings, make_settings
 from foveal.data.dataset import Dataset, Record
-from foveal.errors import DataError
+from foveal.errors import DataError, SettingsError
 from foveal.tuning import images
 from foveal.tuning.data_defaults import fit_to_data
 
@@ -137,3 +137,12 @@ def test_with_windows_small_objects_get_finer_strides(side, preset, given, fines
     assert (fit.coarser is not None) == (finest == 4)
     assert ("Strides from 4 are taken" in fit.text) == (finest == 4)
     assert found.decoding.max_detections == (100 if preset == "scenes" else 400)
+
+
+def test_there_are_no_shapes_to_fit_where_locations_have_one_anchor(tiny_objects: Dataset) -> None:
+    given = settings("assignment.method=fcos", "anchors.scales=[1]", "anchors.ratios=[1]")
+    after, fit = fit_to_data(given, tiny_objects)
+    assert fit is None
+    assert after.anchors == given.anchors
+    with pytest.raises(SettingsError, match=r"no shapes to fit\. Leave --refit-anchors out"):
+        fit_to_data(given, tiny_objects, refit_anchors=True)

@@ -97,7 +97,7 @@ def anchors(
     console.print(sentence(fit.text), soft_wrap=True)
     finer = fit_finer(
         fit,
-        allow_low_quality_matches=settings.assignment.allow_low_quality_matches,
+        assignment=settings.assignment,
         count_positives=True,
         seed=settings.training.seed,
     )
@@ -239,8 +239,8 @@ def _print_advice(
     console.print(
         f"{percent(1 - recall, 1)} of the objects have no anchor with an IoU of "
         f"{fit.foreground_iou:g}. Locations of anchors are {fit.settings.strides[0]} px apart: "
-        f"anchors of no shape could reach more than {percent(fit.reachable, 1)}. Training gives "
-        "each object its best anchor all the same.\n",
+        f"anchors of no shape could reach more than {percent(fit.reachable, 1)}. "
+        f"{_unassigned(fit)}\n",
         soft_wrap=True,
     )
     if finer is not None:
@@ -258,6 +258,18 @@ def _print_advice(
             f"fitted there reach {percent(enlarged.recall, 1)} ({larger}).",
             soft_wrap=True,
         )
+
+
+def _unassigned(fit: AnchorFit) -> str:
+    """How many objects get no anchor in training, in words."""
+    share = fit.chosen.quality.total.unassigned
+    if not share:
+        return "Training gives each object an anchor all the same."
+    return (
+        f"Training gives no anchor to {percent(share, 1)} of the objects, which it can't learn: "
+        "an object that touches none, or whose anchors others have. --set "
+        "assignment.allow_low_quality_matches=true gives one to as many as it can."
+    )
 
 
 def _finer_table(fit: AnchorFit, finer: AnchorOption) -> Table:

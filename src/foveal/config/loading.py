@@ -164,6 +164,8 @@ def _explain(error: ValidationError, where: str) -> str:
         path = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             lines.append(f"{path} is unknown. {_known_names(problem['loc'])}")
+        elif not path:  # sections that contradict one another
+            lines.append(f"{problem['msg'].removeprefix('Value error, ')}.")
         else:
             given = problem["input"]
             now = RENAMED_VALUES.get((*problem["loc"], given)) if isinstance(given, str) else None

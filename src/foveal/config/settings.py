@@ -113,12 +113,22 @@ class AnchorSettings(Section):
 class AssignmentSettings(Section):
     """Which anchors are objects, which background."""
 
+    method: Literal["iou", "atss", "task_aligned", "fcos"] = "iou"
+    """'iou' is the paper's. 'atss' asks each object's own statistics what a good IoU is,
+    'task_aligned' the network what it predicts well, and 'fcos' goes by place and size alone, with
+    one anchor a location."""
     foreground_iou: Fraction = 0.5
+    """Of 'iou', as the next."""
     background_iou: Fraction = 0.4
+    candidates: PositiveCount | None = None
+    """'atss': the locations of each level that an object looks at; 'task_aligned': the most anchors
+    that it gets. None: 9 and 13, as in the papers."""
     allow_low_quality_matches: bool = True
-    """Give every object its best anchors, however low their IoU."""
+    """'iou': give every object its best anchors, however low their IoU. The others: give one to
+    objects that would get none, such as tiny ones between the locations."""
     ignored_overlap: Fraction = 0.5
-    """An unassigned anchor with this share of its area in a region to ignore is ignored."""
+    """An unassigned anchor with this share of its area in a region to ignore is ignored; 'fcos'
+    ignores the locations inside instead."""
 
 
 class LossSettings(Section):
@@ -334,3 +344,14 @@ class Settings(Section):
     preparation: PreparationSettings = PreparationSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _one_anchor_a_location(self) -> Settings:
+        anchors = len(self.anchors.scales) * len(self.anchors.ratios)
+        if self.assignment.method == "fcos" and anchors != 1:
+            raise ValueError(
+                f"assignment.method = 'fcos' has one anchor a location, and anchors.scales and "
+                f"anchors.ratios give {anchors}. Add --set anchors.scales=[1] --set "
+                "anchors.ratios=[1], or choose another method, such as 'atss'"
+            )
+        return self

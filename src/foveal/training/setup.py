@@ -12,7 +12,6 @@ import torch
 
 from foveal.acceleration.allocator import keep_freed_memory
 from foveal.acceleration.precision import NAMES, TYPES, Precision, choose_precision
-from foveal.detection.assigner import Assigner
 from foveal.detection.criterion import Criterion
 from foveal.devices import choose_device
 from foveal.distributed import broadcast
@@ -22,6 +21,7 @@ from foveal.text import counted, listed
 from foveal.training.launcher import check_launcher, launched_precision
 from foveal.training.optimizer import make_optimizer
 from foveal.training.step import TrainStep
+from foveal.tuning.assignment import make_assigner
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -116,7 +116,7 @@ def make_criterion(settings: Settings, classes: Sequence[str] = ()) -> Criterion
     """
     loss = settings.loss
     return Criterion(
-        assigner=make_assigner(settings),
+        assigner=make_assigner(settings.assignment, settings.anchors),
         alpha=loss.alpha,
         gamma=loss.gamma if loss.classification == "focal" else 0.0,
         box=loss.box,
@@ -124,17 +124,6 @@ def make_criterion(settings: Settings, classes: Sequence[str] = ()) -> Criterion
         box_weight=loss.box_weight,
         class_weights=resolve_class_weights(loss.class_weights, classes),
         divide_by=loss.divide_by,
-    )
-
-
-def make_assigner(settings: Settings) -> Assigner:
-    """The method of assignment that the settings describe."""
-    assignment = settings.assignment
-    return Assigner(
-        foreground_iou=assignment.foreground_iou,
-        background_iou=assignment.background_iou,
-        allow_low_quality_matches=assignment.allow_low_quality_matches,
-        ignored_overlap=assignment.ignored_overlap,
     )
 
 

@@ -150,7 +150,7 @@ def fit_anchors(
         dataset: regions to ignore and boxes without area are left out.
         anchors: the default; its levels, strides and convention are kept.
         preparation: how images are scaled to the network's input; None: not at all.
-        assignment: whose foreground_iou and allow_low_quality_matches count.
+        assignment: how training assigns anchors; None: the default.
         fit_strides: halve the strides where that lets anchors reach many more objects, unless the
             finest is 4 already.
         count_positives: also assign anchors in a sample of the images; else positives are NaN.
@@ -192,8 +192,7 @@ def describe_fit(dataset: Dataset, settings: Settings) -> str:
     quality = measure_anchors(
         objects,
         settings.anchors,
-        foreground_iou=settings.assignment.foreground_iou,
-        allow_low_quality_matches=settings.assignment.allow_low_quality_matches,
+        assignment=settings.assignment,
         count_positives=False,
         seed=0,
     )
@@ -221,8 +220,7 @@ def fit_anchors_to(
         quality = measure_anchors(
             objects,
             settings,
-            foreground_iou=rules.foreground_iou,
-            allow_low_quality_matches=rules.allow_low_quality_matches,
+            assignment=rules,
             count_positives=count_positives,
             seed=seed,
         )
@@ -266,7 +264,7 @@ def fit_finer(
     fit: AnchorFit,
     *,
     wanted: float = WANTED_RECALL,
-    allow_low_quality_matches: bool = True,
+    assignment: AssignmentSettings | None = None,
     count_positives: bool = False,
     seed: int = 0,
 ) -> AnchorOption | None:
@@ -278,7 +276,7 @@ def fit_finer(
     Args:
         fit: at the present strides; its objects are searched again.
         wanted: the recall to reach, with no class below what it has in `fit.default`.
-        allow_low_quality_matches, count_positives, seed: as for `fit_anchors`.
+        assignment, count_positives, seed: as for `fit_anchors`.
 
     Returns:
         The first that reaches it; None where none does, or none is needed.
@@ -294,8 +292,7 @@ def fit_finer(
         quality = measure_anchors(
             fit.objects,
             found,
-            foreground_iou=fit.foreground_iou,
-            allow_low_quality_matches=allow_low_quality_matches,
+            assignment=assignment,
             count_positives=count_positives,
             seed=seed,
         )

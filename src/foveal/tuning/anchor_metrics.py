@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from foveal.config import AssignmentSettings
 from foveal.detection.anchor_compat import convention_of
 from foveal.detection.anchors import AnchorGrid
-from foveal.detection.assignment import assign
 from foveal.geometry.anchor_reach import center_gaps, level_locations, reachable_ious
 from foveal.geometry.arrays import iou_apart
+from foveal.structures import Batch, RawOutput
+from foveal.tuning.assignment import make_assigner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from foveal.config import AnchorSettings
+    from foveal.detection.assigner import Assigner
 
 SIZE_LIMITS = (16.0, 32.0, 96.0)
 SIZE_NAMES = ("under 16 px", "16 - 32 px", "32 - 96 px", "96 px or more")
@@ -78,6 +81,7 @@ class GroupQuality:
         recall: share with an anchor of at least the wanted IoU.
         mean_iou: mean of each object's best IoU.
         positives: anchors assigned, per object; of large data sets, in a sample of the images.
+        unassigned: share of the objects that no anchor is assigned to, in the same images.
     """
 
     name: str
@@ -85,6 +89,7 @@ class GroupQuality:
     recall: float
     mean_iou: float
     positives: float
+    unassigned: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +123,7 @@ def measure_anchors(
     objects: Objects,
     settings: AnchorSettings,
     *,
-    foreground_iou: float = 0.5,
-    allow_low_quality_matches: bool = True,
+    assignment: AssignmentSettings | None = None,
     count_positives: bool = True,
     seed: int = 0,
 ) -> AnchorQuality:
@@ -128,21 +132,17 @@ def measure_anchors(
     Args:
         objects: with boxes in input pixels.
         settings: the anchors.
-        foreground_iou: from which IoU an anchor is an object's.
-        allow_low_quality_matches: whether each object is also given its best anchors.
+        assignment: how training assigns anchors, and the IoU that recall is about; None: the
+            default.
         count_positives: assign anchors too, which takes most of the time; else positives are NaN.
         seed: draws the MAX_ASSIGNED_IMAGES whose positives are counted.
     """
+    rules = assignment or AssignmentSettings()
     best = best_ious(objects, settings).max(axis=(1, 2), initial=0.0)
     max_images = MAX_ASSIGNED_IMAGES if count_positives else 0
     drawn = sample_images(objects, max_images=max_images, seed=seed)
     counted = objects.select(drawn)
-    counts = assigned_anchors(
-        counted,
-        settings,
-        foreground_iou=foreground_iou,
-        allow_low_quality_matches=allow_low_quality_matches,
-    )
+    counts = assigned_anchors(counted, settings, make_assigner(rules, settings))
 
     def group(name: str, members: NDArray[np.bool_]) -> GroupQuality:
         if not members.any():
@@ -151,9 +151,10 @@ def measure_anchors(
         return GroupQuality(
             name,
             int(members.sum()),
-            float((best[members] >= foreground_iou).mean()),
+            float((best[members] >= rules.foreground_iou).mean()),
             float(best[members].mean()),
             float(positives.mean()) if len(positives) else np.nan,
+            float((positives == 0).mean()) if len(positives) else np.nan,
         )
 
     sizes = size_groups(objects)
@@ -222,15 +223,12 @@ def reachable_recall(objects: Objects, settings: AnchorSettings, *, iou: float =
 
 
 def assigned_anchors(
-    objects: Objects,
-    settings: AnchorSettings,
-    *,
-    foreground_iou: float,
-    allow_low_quality_matches: bool,
+    objects: Objects, settings: AnchorSettings, assigner: Assigner
 ) -> NDArray[np.int64]:
     """[N, L]: how many anchors of each level training would assign to each object.
 
-    The assignment itself is asked, image by image, on the model's own anchors.
+    The assignment itself is asked, image by image, on the model's own anchors. A method that goes
+    by predictions is told those of a network that has learned nothing: the anchors themselves.
     """
     grid = AnchorGrid(**settings.model_dump())
     counts = np.zeros((len(objects), len(settings.sizes)), np.int64)
@@ -239,21 +237,30 @@ def assigned_anchors(
     for members in np.split(order, starts[1:]) if len(order) else []:
         width, height = (int(side) for side in objects.inputs[members[0]])
         boxes = torch.from_numpy(objects.boxes[members].astype(np.float32))
-        found = assign(
-            grid.tensor(height, width),
-            boxes[None],
-            torch.tensor([len(members)]),
-            foreground_iou=foreground_iou,
-            background_iou=min(0.4, foreground_iou),
-            allow_low_quality_matches=allow_low_quality_matches,
-        )[0]
         levels = [
             rows * columns * grid.per_location for rows, columns in grid.level_sizes(height, width)
         ]
+        blank = RawOutput(
+            tuple(torch.zeros(1, length, 1) for length in levels),
+            tuple(torch.zeros(1, length, 4) for length in levels),
+        )
+        found = assigner(blank, grid.tensor(height, width), _batch_of(boxes)).matched[0]
         ends = np.cumsum(levels)
         for level, part in enumerate(np.split(found.numpy(), ends[:-1])):
             counts[members, level] = np.bincount(part[part >= 0], minlength=len(members))
     return counts
+
+
+def _batch_of(boxes: torch.Tensor) -> Batch:
+    """One image with these objects [N, 4] of one class, as far as assigning asks."""
+    return Batch(
+        images=torch.zeros(1, 0, 0, 0, dtype=torch.uint8),
+        boxes=boxes[None],
+        labels=torch.zeros(1, len(boxes), dtype=torch.int64),
+        ignored=torch.zeros(1, len(boxes), dtype=torch.bool),
+        counts=torch.tensor([len(boxes)]),
+        has_ignored=False,
+    )
 
 
 def sample_images(objects: Objects, *, max_images: int, seed: int) -> NDArray[np.int64]:

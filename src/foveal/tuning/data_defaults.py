@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from foveal.errors import DataError
+from foveal.errors import DataError, SettingsError
 from foveal.tuning.images import follow_images
 from foveal.tuning.limits import follow_objects
 
@@ -41,7 +41,8 @@ def fit_to_data(
     Raises:
         DataError: the data has no classes.
         ImageError: an image with more than 8 bits can't be read.
-        SettingsError: the backbone's name is unknown.
+        SettingsError: the backbone's name is unknown, or anchors are to be fitted that have one
+            shape only.
     """
     if not data.classes:
         raise DataError(
@@ -51,6 +52,11 @@ def fit_to_data(
     settings = follow_objects(follow_images(settings, data), data, free=free_limits)
     if not refit_anchors and settings.anchors.model_fields_set & ANCHOR_SHAPES:
         return settings, None
+    if settings.assignment.method == "fcos":
+        raise SettingsError(
+            "assignment.method is 'fcos', which has one anchor a location and no shapes to fit. "
+            "Leave --refit-anchors out (in Python refit_anchors)."
+        )
     from foveal.tuning.anchor_fitting import fit_anchors
 
     fit = fit_anchors(
