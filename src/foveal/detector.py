@@ -224,6 +224,7 @@ class Detector:
         from foveal.training.progress import reporting_to
         from foveal.training.run_folder import RunFolder
         from foveal.training.trainer import train
+        from foveal.training.unassigned_objects import describe_unassigned_objects
 
         if epochs is not None and minutes is not None:
             raise SettingsError(f"epochs={epochs} and minutes={minutes:g}: expected one of them.")
@@ -253,7 +254,10 @@ class Detector:
             if not (resume and out is not None and RunFolder(Path(out)).can_resume):
                 for line in self._describe_start():
                     listener.say(line)
-            for warning in describe_missing_objects(training, held_out):
+            for warning in (
+                *describe_missing_objects(training, held_out),
+                *describe_unassigned_objects(training, settings),
+            ):
                 listener.warn(warning)
             self.card = self._measured(settings, training, listener)
             validation = self._validation(settings, held_out)
