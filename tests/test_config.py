@@ -116,6 +116,14 @@ def test_a_file_name_of_any_kind_survives_a_file_of_settings(tmp_path, name):
     assert make_settings(file=tmp_path / "config.toml").model.weights == name
 
 
+def test_a_balance_that_the_loss_does_not_have_is_an_error():
+    quality = "loss.classification=quality_focal"
+    with pytest.raises(SettingsError, match=r"alpha = 0\.5 has no effect on 'quality_focal'"):
+        make_settings(overrides=[quality, "loss.alpha=0.5"])
+    assert make_settings(overrides=[quality, "loss.alpha=none"]).loss.alpha is None
+    assert make_settings(overrides=["loss.classification=varifocal", "loss.alpha=0.5"])
+
+
 def test_every_wrong_setting_is_named_at_once():
     with pytest.raises(SettingsError) as caught:
         make_settings(overrides=["training.epochs=0", "model.fpn=3"])

@@ -5,10 +5,16 @@ import torch
 from torch.nn import functional
 
 from foveal.detection.anchors import AnchorGrid
-from foveal.detection.assignment import BACKGROUND, IGNORED, assign
-from foveal.detection.box_coding import encode_boxes
+from foveal.detection.assignment import BACKGROUND, IGNORED, Assignment, assign
+from foveal.detection.box_coding import decode_boxes, encode_boxes
 from foveal.detection.criterion import Criterion
-from foveal.detection.losses import focal_loss
+from foveal.detection.losses import (
+    focal_loss,
+    giou_loss,
+    quality_focal_loss,
+    varifocal_loss,
+)
+from foveal.geometry.boxes import iou
 from foveal.structures import Batch, RawOutput
 
 GRID = AnchorGrid(sizes=(16.0, 32.0), strides=(8, 16), ratios=(1.0,))
@@ -87,7 +93,7 @@ def test_equals_the_slow_definition_and_its_gradient():
     losses = Criterion()(raw, GRID.tensor(SIZE, SIZE), batch)
     torch.testing.assert_close(losses.classification, classification)
     torch.testing.assert_close(losses.box, box)
-    assert losses.assigned == assigned
+    assert losses.divisor == assigned
     slow = torch.autograd.grad(classification + box, [*raw.logits, *raw.deltas])
     fast = torch.autograd.grad(losses.total, [*raw.logits, *raw.deltas])
     for expected, got in zip(slow, fast, strict=True):
@@ -126,7 +132,7 @@ def test_regions_to_ignore_teach_nothing():
     gradient = torch.cat(torch.autograd.grad(losses.total, raw.logits), dim=1)[0]
     assert inside.any()
     assert (gradient[inside] == 0).all()
-    assert losses.assigned == 0
+    assert losses.divisor == 0
 
 
 def test_alpha_none_is_the_unbalanced_loss():
@@ -162,8 +168,115 @@ def test_one_anchor_by_hand():
     assert BACKGROUND < 0
 
 
-def test_compiles_whole():
+@pytest.mark.parametrize(
+    "criterion",
+    [Criterion(), Criterion(classification="varifocal", box="ciou", weigh_boxes=True)],
+    ids=["plain", "quality"],
+)
+def test_compiles_whole(criterion):
+    batch = make_batch(OBJECTS)
+    raw = RawOutput(*(part[1:] for part in raw_output(3)))  # one level: a compilation is slow
+    anchors = GRID.tensor(SIZE, SIZE)[-raw.logits[0].shape[1] :]
+    compiled = torch.compile(criterion, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(raw, anchors, batch), criterion(raw, anchors, batch))
+
+
+QUALITY_LOSSES = {
+    "quality_focal": lambda x, y: quality_focal_loss(x, y, gamma=2),
+    "varifocal": lambda x, y: varifocal_loss(x, y, gamma=2, alpha=0.25),
+}
+
+
+def slow_quality_losses(raw, batch, matched, *, classification, scores=None):
+    """Dense targets, one anchor after the other: loss sums, assigned anchors, sum of scores."""
+    anchors = GRID.tensor(SIZE, SIZE)
+    logits, deltas = torch.cat(raw.logits, 1), torch.cat(raw.deltas, 1)
+    boxes = decode_boxes(deltas, anchors)
+    targets = torch.zeros_like(logits)
+    box, wanted = 0.0, []
+    for image, anchor in (matched >= 0).nonzero().tolist():
+        index = matched[image, anchor]
+        expected = batch.boxes[image, index]
+        score = iou(boxes[image, anchor].detach(), expected)
+        score = score if scores is None else scores[image, anchor]
+        targets[image, anchor, batch.labels[image, index]] = score
+        box = box + score * giou_loss(boxes[image, anchor], expected)
+        wanted.append(score)
+    loss = QUALITY_LOSSES[classification](logits, targets)
+    return loss[matched != IGNORED].sum(), box, len(wanted), sum(wanted)
+
+
+@pytest.mark.parametrize("with_scores", [False, True])
+@pytest.mark.parametrize("classification", QUALITY_LOSSES)
+def test_quality_losses_equal_their_slow_definition(classification, with_scores):
     raw, batch = raw_output(3), make_batch(OBJECTS)
     anchors = GRID.tensor(SIZE, SIZE)
-    compiled = torch.compile(Criterion(), fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(raw, anchors, batch), Criterion()(raw, anchors, batch))
+    criterion = Criterion(
+        classification=classification, box="giou", box_weight=2.0, weigh_boxes=True
+    )
+    matched = criterion.match(raw, anchors, batch).matched
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand(matched.shape, generator=generator) if with_scores else None
+    sums = criterion.sums(raw, anchors, batch, Assignment(matched, scores))
+    classified, box, assigned, wanted = slow_quality_losses(
+        raw, batch, matched, classification=classification, scores=scores
+    )
+    torch.testing.assert_close(sums.losses.sum(dim=1), torch.stack([classified, 2 * box]))
+    torch.testing.assert_close(sums.divisors[1].sum(), wanted)
+    torch.testing.assert_close(
+        sums.divisors[0].sum(), wanted if with_scores else torch.tensor(float(assigned))
+    )
+    # An image without objects has nothing to divide by, and no box loss.
+    assert sums.losses[1, 1] == sums.divisors[0, 1] == sums.divisors[1, 1] == 0
+    if not with_scores:
+        losses = criterion(raw, anchors, batch)
+        expected = classified / assigned + 2 * box / wanted
+        torch.testing.assert_close(losses.total, expected)
+        of = [*raw.logits, *raw.deltas]
+        slow, fast = (torch.autograd.grad(total, of) for total in (expected, losses.total))
+        for one, other in zip(slow, fast, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_scores_of_the_assignment_mean_nothing_to_the_focal_loss():
+    raw, batch, anchors = raw_output(3), make_batch(OBJECTS), GRID.tensor(SIZE, SIZE)
+    matched = Criterion().match(raw, anchors, batch).matched
+    plain, scored = (
+        Criterion().sums(raw, anchors, batch, Assignment(matched, scores))
+        for scores in (None, torch.full(matched.shape, 0.3))
+    )
+    torch.testing.assert_close(plain, scored)
+
+
+@pytest.mark.parametrize("box", ["smooth_l1", "ciou"])
+@pytest.mark.parametrize("classification", QUALITY_LOSSES)
+@pytest.mark.parametrize("objects", [[[], []], [[], [(3.0, 5.0, 20.0, 19.0, 0)]]])
+def test_quality_losses_without_objects(classification, box, objects):
+    raw, batch = raw_output(2), make_batch(objects)
+    criterion = Criterion(classification=classification, box=box, weigh_boxes=True)
+    losses = criterion(raw, GRID.tensor(SIZE, SIZE), batch)
+    if objects == [[], []]:
+        assert losses.box == losses.divisor == 0
+        assert losses.classification > 0
+    gradients = torch.autograd.grad(losses.total, [*raw.logits, *raw.deltas])
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_regions_to_ignore_teach_no_scores():
+    raw, anchors = raw_output(1), GRID.tensor(SIZE, SIZE)
+    batch = make_batch([[(0.0, 0.0, 64.0, 64.0, 0)]], ignored=[[True]])
+    losses = Criterion(classification="quality_focal")(raw, anchors, batch)
+    inside = ((anchors[:, :2] >= 0) & (anchors[:, 2:] <= SIZE)).all(dim=1)
+    gradient = torch.cat(torch.autograd.grad(losses.total, raw.logits), dim=1)[0]
+    assert (gradient[inside] == 0).all()
+    assert (gradient[~inside] != 0).any()
+
+
+def test_quality_losses_take_low_precision():
+    raw, batch, anchors = raw_output(3), make_batch(OBJECTS), GRID.tensor(SIZE, SIZE)
+    criterion = Criterion(classification="varifocal", box="ciou", weigh_boxes=True)
+    low = RawOutput(*(tuple(level.detach().bfloat16() for level in part) for part in raw))
+    found = criterion(low, anchors, batch)
+    assert found.total.dtype == torch.float32
+    expected = criterion(raw, anchors, batch).total
+    torch.testing.assert_close(found.total, expected, rtol=0.02, atol=0)

@@ -81,6 +81,10 @@ def test_criterion_follows_the_settings():
     overrides = ["assignment.method=atss", "assignment.candidates=5", "anchors.scales=[1]"]
     found = make_criterion(make_settings(overrides=overrides)).assigner
     assert found == Assigner(method="atss", candidates=5, per_location=3)
+    quality = make_criterion(
+        make_settings(overrides=["loss.classification=quality_focal", "loss.weigh_boxes=true"])
+    )
+    assert (quality.classification, quality.weigh_boxes) == ("quality_focal", True)
     plain = make_criterion(make_settings(overrides=["loss.classification=cross_entropy"]))
     assert plain.gamma == 0
 

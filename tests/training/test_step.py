@@ -55,11 +55,19 @@ def test_a_batch_without_room_for_objects_is_ordinary():
     assert train_step.step([bare], 0.01).applied
 
 
-@pytest.mark.parametrize("divide_by", ["batch", "image"])
-@pytest.mark.parametrize("parts", [2, 3, 4, 9])
-def test_accumulation_is_the_whole_batch(divide_by, parts):
-    whole = make(f"loss.divide_by={divide_by}")
-    pieces = make(f"loss.divide_by={divide_by}")
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("loss.divide_by=batch", 2),
+        ("loss.divide_by=batch", 3),
+        ("loss.divide_by=batch", 9),
+        ("loss.divide_by=image", 3),
+        ("loss.divide_by=image", 4),
+        ("loss.classification=quality_focal", 3),
+    ],
+)
+def test_accumulation_is_the_whole_batch(override, parts):
+    whole, pieces = make(override), make(override)
     batch = make_fake_batch(5)
     for number in range(3):
         one = whole.step([batch], 0.01, number=number)

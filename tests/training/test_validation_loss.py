@@ -50,10 +50,17 @@ def measured(drawn, settings, *, batch):
     return model, numbers
 
 
-@pytest.mark.parametrize("override", ["loss.divide_by=batch", "loss.divide_by=image"])
-@pytest.mark.parametrize("batch", [1, 2, 8])
-def test_it_is_the_criterions_of_all_images_at_once(drawn, override, batch):
-    settings = tiny_settings(override, "loss.box_weight=2.0")
+@pytest.mark.parametrize(
+    ("overrides", "batch"),
+    [
+        (("loss.divide_by=batch",), 1),
+        (("loss.divide_by=image",), 2),
+        (("loss.classification=quality_focal", "loss.weigh_boxes=true", "loss.box=giou"), 2),
+        (("loss.divide_by=image", "loss.classification=varifocal", "loss.weigh_boxes=true"), 8),
+    ],
+)
+def test_it_is_the_criterions_of_all_images_at_once(drawn, overrides, batch):
+    settings = tiny_settings(*overrides, "loss.box_weight=2.0")
     model, numbers = measured(drawn, settings, batch=batch)
     prepare = make_preparation(settings.preparation)
     prepared = [prepare(drawn[index]) for index in range(len(drawn))]
@@ -95,4 +102,4 @@ def test_a_window_shows_what_is_cut_as_training_does():
 def test_an_image_of_which_nothing_was_looked_at_has_no_loss():
     loss = ValidationLoss(make_criterion(tiny_settings()))
     loss.begin([0], [Target.empty()])
-    assert loss.take() == [(0.0, 0.0, 0.0)]
+    assert loss.take() == [(0.0, 0.0, 0.0, 0.0)]

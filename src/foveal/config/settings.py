@@ -21,6 +21,8 @@ Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
+_ALPHA = 0.25
+
 
 class Section(BaseModel):
     """A group of settings; unknown names are errors, values never change."""
@@ -134,20 +136,36 @@ class AssignmentSettings(Section):
 class LossSettings(Section):
     """The two losses and what they are divided by."""
 
-    classification: Literal["focal", "cross_entropy"] = "focal"
-    alpha: Annotated[float, Field(gt=0, lt=1)] | None = 0.25
-    """None leaves the balance out."""
+    classification: Literal["focal", "cross_entropy", "quality_focal", "varifocal"] = "focal"
+    """'quality_focal' (generalized focal loss) and 'varifocal' teach a score that says how well the
+    box fits, too: the IoU of the predicted box, or what the assignment wants."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] | None = _ALPHA
+    """Weight of objects, background has 1 - alpha; None leaves the balance out. Of 'varifocal' only
+    background has its weight. 'quality_focal' has no such balance."""
     gamma: Annotated[float, Field(ge=0)] = 2.0
+    """How much easy anchors are left out of the loss ('quality_focal': the paper's beta)."""
     box: Literal["smooth_l1", "l1", "giou", "diou", "ciou"] = "smooth_l1"
     """'smooth_l1' and 'l1' compare offsets from anchors; the others compare boxes by their overlap,
     their distance ('diou') and their aspect ratio too ('ciou'); with them try box_weight = 2."""
     beta: Annotated[float, Field(ge=0)] = 0.11
     box_weight: Positive = 1.0
+    weigh_boxes: bool = False
+    """Multiply each anchor's box loss by the score that the anchor is to have (see classification),
+    and divide by the sum of these. With training.accumulate each part is divided by its own sum."""
     class_weights: dict[str, Positive] | tuple[Positive, ...] = {}
     """Factors on the classification loss of single classes, by name, or of all in their order;
     a class without one has 1."""
     divide_by: Literal["batch", "image"] = "batch"
     """Assigned anchors of the whole batch (all processes), or each image's own, then the mean."""
+
+    @model_validator(mode="after")
+    def _balance(self) -> LossSettings:
+        if self.classification == "quality_focal" and self.alpha not in (_ALPHA, None):
+            raise ValueError(
+                f"alpha = {self.alpha:g} has no effect on 'quality_focal', which balances by the "
+                "scores themselves. Leave loss.alpha out, or choose loss.classification=focal"
+            )
+        return self
 
 
 class DecodingSettings(Section):

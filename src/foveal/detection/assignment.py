@@ -28,6 +28,11 @@ class Assignment(NamedTuple):
     matched: Tensor
     quality: Tensor | None = None
 
+    def of_level(self, anchors: slice) -> Assignment:
+        """The same of some of the anchors."""
+        quality = None if self.quality is None else self.quality[:, anchors]
+        return Assignment(self.matched[:, anchors], quality)
+
 
 def assign(
     anchors: Tensor,

@@ -1,4 +1,4 @@
-"""The two losses of a batch (paper, sections 3 and 4): the one place that sums and divides."""
+"""The losses of a batch (paper, sections 3 and 4): the one place that sums and divides."""
 
 from __future__ import annotations
 
@@ -12,24 +12,30 @@ from foveal.detection.assigner import Assigner
 from foveal.detection.assignment import BACKGROUND, IGNORED, Assignment
 from foveal.detection.box_coding import decode_boxes, encode_boxes
 from foveal.detection.losses import ciou_loss, diou_loss, giou_loss, smooth_l1
-from foveal.detection.losses_of_labels import focal_loss_of_labels
+from foveal.detection.losses_of_labels import (
+    focal_loss_of_labels,
+    quality_focal_loss_of_labels,
+    varifocal_loss_of_labels,
+)
+from foveal.geometry.boxes import iou
 from foveal.structures import Batch, RawOutput
 
 _LOSSES_OF_OVERLAP = {"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss}
 
 
 class Losses(NamedTuple):
-    """What training minimizes, and how many anchors were assigned to objects.
+    """What training minimizes, and what it was divided by.
 
     Attributes:
         classification: scalar float32.
         box: scalar float32, 0 with a gradient where the batch has no object.
-        assigned: scalar, anchors assigned to objects in this process's batch.
+        divisor: scalar float32, what this process's batch adds to the divisor of the
+            classification loss: its assigned anchors, or the sum of their scores.
     """
 
     classification: Tensor
     box: Tensor
-    assigned: Tensor
+    divisor: Tensor
 
     @property
     def total(self) -> Tensor:
@@ -37,21 +43,45 @@ class Losses(NamedTuple):
         return self.classification + self.box
 
 
+class LossSums(NamedTuple):
+    """The losses of each image before anything is divided, and what each is to be divided by.
+
+    Attributes:
+        losses: [2, B] float32, classification and box, each with its weight.
+        divisors: [2, B] float32.
+    """
+
+    losses: Tensor
+    divisors: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """Assignment, focal loss and box loss for a whole batch at once.
+    """Assignment, classification loss and box loss for a whole batch at once.
 
-    Both losses are summed over the anchors and divided by the number of anchors that are assigned
-    to objects: the focal loss of all anchors but the ignored ones, over all classes; the box loss
-    of the assigned anchors alone.
+    Both losses are summed over the anchors: the classification loss of all anchors but the ignored
+    ones, over all classes; the box loss of the anchors that are assigned to objects. Both are
+    divided by the number of assigned anchors, but for two cases:
+
+    - with `weigh_boxes` the box loss is divided by the sum of its weights (as in generalized focal
+      loss, Li et al. 2020);
+    - where the assignment wants a certain score of each anchor, and that is learned, the
+      classification loss is divided by the sum of these scores (TOOD, Feng et al. 2021).
+
+    The quality focal and the varifocal loss teach each assigned anchor a score: the one that the
+    assignment wants, or the IoU of the predicted box with the object. It has no gradient.
 
     Attributes:
         assigner: gives anchors their objects.
-        alpha: weight of objects in the classification loss; None leaves the balance out.
+        classification: the classification loss's kind.
+        alpha: weight of objects in the focal loss, background has 1 - alpha; of 'varifocal' only
+            background has it, 'quality_focal' has none. None leaves the balance out.
         gamma: focusing parameter; 0 is cross entropy.
         box: the box loss's kind; 'smooth_l1' and 'l1' compare offsets, the others decoded boxes.
         beta: of smooth L1: below it the loss is quadratic.
         box_weight: factor on the box loss.
+        weigh_boxes: whether the box loss of each anchor is multiplied by the score that it is to
+            have.
         class_weights: [K] factors on the classification loss of each class, of its objects and of
             its background; None leaves them out.
         divide_by: 'batch' divides by the assigned anchors of the batch over all processes;
@@ -59,11 +89,13 @@ class Criterion:
     """
 
     assigner: Assigner = field(default_factory=Assigner)
+    classification: Literal["focal", "quality_focal", "varifocal"] = "focal"
     alpha: float | None = 0.25
     gamma: float = 2.0
     box: Literal["smooth_l1", "l1", "giou", "diou", "ciou"] = "smooth_l1"
     beta: float = 0.11
     box_weight: float = 1.0
+    weigh_boxes: bool = False
     class_weights: tuple[float, ...] | None = None
     divide_by: Literal["batch", "image"] = "batch"
 
@@ -80,14 +112,9 @@ class Criterion:
         """
         with torch.no_grad():
             assignment = self.match(raw, anchors, batch)
-            assigned = (assignment.matched >= 0).sum(dim=1)
-            factors = self._factors(assigned)
-        classification, box = self.sums(raw, anchors, batch, assignment)
-        return Losses(
-            (classification * factors).sum(),
-            (box * factors).sum() * self.box_weight,
-            assigned.sum(),
-        )
+        losses, divisors = self.sums(raw, anchors, batch, assignment)
+        classification, box = (losses * self._factors(divisors)).sum(dim=1)
+        return Losses(classification, box, divisors[0].sum())
 
     def match(self, raw: RawOutput[Tensor], anchors: Tensor, batch: Batch) -> Assignment:
         """Which object each anchor [A, 4] gets in each image, [B, A]; see `Assigner`."""
@@ -95,31 +122,58 @@ class Criterion:
 
     def sums(
         self, raw: RawOutput[Tensor], anchors: Tensor, batch: Batch, assignment: Assignment
-    ) -> tuple[Tensor, Tensor]:
-        """The two losses of each image before anything is divided.
+    ) -> LossSums:
+        """The losses of each image before anything is divided.
 
         Args:
-            raw, anchors, batch: as for a call.
+            raw, batch: as for a call.
+            anchors: [A, 4] xyxy, input pixels.
             assignment: what `match` gave.
 
         Returns:
-            Classification and box loss, [B] float32 each; the box loss is without its weight.
+            Losses and divisors, [2, B] each.
         """
-        matched = assignment.matched
-        classification = anchors.new_zeros(len(matched))
-        box = anchors.new_zeros(len(matched))
+        images = len(assignment.matched)
+        losses, divisors = anchors.new_zeros(2, images), anchors.new_zeros(2, images)
         start = 0
-        for logits, deltas in zip(raw.logits, raw.deltas, strict=True):
+        for index, logits in enumerate(raw.logits):
             level = slice(start, start + logits.shape[1])
             start += logits.shape[1]
-            classification = classification + self._classification(
-                logits, matched[:, level], batch.labels
+            of_level = self._sums_of_level(
+                RawOutput(*(part[index : index + 1] for part in raw)),
+                anchors[level],
+                batch,
+                assignment.of_level(level),
             )
-            box = box + self._box(deltas, anchors[level], matched[:, level], batch.boxes)
-        return classification, box
+            losses, divisors = losses + of_level.losses, divisors + of_level.divisors
+        return LossSums(losses, divisors)
 
-    def _classification(self, logits: Tensor, matched: Tensor, labels: Tensor) -> Tensor:
-        """The sum for each image [B]; anchors that are ignored have none."""
+    def _sums_of_level(
+        self, raw: RawOutput[Tensor], anchors: Tensor, batch: Batch, assignment: Assignment
+    ) -> LossSums:
+        """`sums` of one level, the only one in `raw`."""
+        (logits,), (deltas,) = raw.logits, raw.deltas
+        matched, scores = assignment
+        learns_scores = self.classification != "focal"
+        is_object = (matched >= 0).float()
+        of_scores = is_object if scores is None or not learns_scores else is_object * scores
+        expected = _boxes_of_anchors(matched, batch.boxes, anchors)
+        if scores is None and (learns_scores or self.weigh_boxes):
+            with torch.no_grad():
+                scores = iou(decode_boxes(deltas, anchors), expected)
+        classification = self._classification(logits, matched, batch.labels, scores)
+        box = self._box(deltas, anchors, expected)
+        weights = is_object if scores is None or not self.weigh_boxes else is_object * scores
+        box = torch.where(matched >= 0, box * weights, 0.0) * self.box_weight
+        return LossSums(
+            torch.stack([classification.sum(dim=1), box.sum(dim=1)]),
+            torch.stack([of_scores.sum(dim=1), weights.sum(dim=1)]),
+        )
+
+    def _classification(
+        self, logits: Tensor, matched: Tensor, labels: Tensor, scores: Tensor | None
+    ) -> Tensor:
+        """The loss of each anchor over all classes [B, A]; anchors that are ignored have none."""
         if labels.shape[1]:
             anchor_labels = labels.gather(1, matched.clamp(min=0))
             anchor_labels = torch.where(matched >= 0, anchor_labels, BACKGROUND)
@@ -128,33 +182,52 @@ class Criterion:
         weights = None
         if self.class_weights is not None:
             weights = torch.tensor(self.class_weights, device=logits.device)
-        loss = focal_loss_of_labels(
-            logits, anchor_labels, gamma=self.gamma, alpha=self.alpha, weights=weights
-        )
-        return torch.where(matched == IGNORED, 0.0, loss).sum(dim=1)
-
-    def _box(self, deltas: Tensor, anchors: Tensor, matched: Tensor, boxes: Tensor) -> Tensor:
-        """The sum for each image [B] over the anchors that are assigned to objects."""
-        is_object = matched >= 0
-        if boxes.shape[1] == 0:
-            return (deltas.float() * 0.0).sum(dim=(1, 2))
-        index = matched.clamp(min=0)[..., None].expand(-1, -1, 4)
-        # An anchor without an object is compared with itself: no logarithm of an empty box.
-        expected = torch.where(is_object[..., None], boxes.gather(1, index), anchors)
-        if self.box in _LOSSES_OF_OVERLAP:
-            loss = _LOSSES_OF_OVERLAP[self.box](decode_boxes(deltas, anchors), expected)
+        if self.classification == "focal":
+            loss = focal_loss_of_labels(
+                logits, anchor_labels, gamma=self.gamma, alpha=self.alpha, weights=weights
+            )
         else:
-            beta = self.beta if self.box == "smooth_l1" else 0.0
-            loss = smooth_l1(deltas, encode_boxes(expected, anchors), beta=beta)
-        return torch.where(is_object, loss, 0.0).sum(dim=1)
+            assert scores is not None
+            if self.classification == "quality_focal":
+                loss = quality_focal_loss_of_labels(
+                    logits, anchor_labels, scores, gamma=self.gamma, weights=weights
+                )
+            else:
+                loss = varifocal_loss_of_labels(
+                    logits,
+                    anchor_labels,
+                    scores,
+                    gamma=self.gamma,
+                    alpha=self.alpha,
+                    weights=weights,
+                )
+        return torch.where(matched == IGNORED, 0.0, loss)
 
-    def _factors(self, assigned: Tensor) -> Tensor:
-        """What each image's sum is multiplied by, [B] float32: one over a number of anchors."""
+    def _box(self, deltas: Tensor, anchors: Tensor, expected: Tensor) -> Tensor:
+        """The loss of each anchor [B, A], without any weight."""
+        if self.box in _LOSSES_OF_OVERLAP:
+            return _LOSSES_OF_OVERLAP[self.box](decode_boxes(deltas, anchors), expected)
+        beta = self.beta if self.box == "smooth_l1" else 0.0
+        return smooth_l1(deltas, encode_boxes(expected, anchors), beta=beta)
+
+    def _factors(self, divisors: Tensor) -> Tensor:
+        """What each image's sums are multiplied by, [2, B] float32: one over a divisor."""
         if self.divide_by == "image":
-            return 1 / (assigned.clamp(min=1) * len(assigned))
-        total = assigned.sum().float()
+            return 1 / (divisors.clamp(min=1) * divisors.shape[1])
+        totals = divisors.sum(dim=1, keepdim=True)
         if distributed.is_available() and distributed.is_initialized():
             # Gradients are averaged over the processes: the sum over all, divided by their number.
-            distributed.all_reduce(total)
-            return (distributed.get_world_size() / total.clamp(min=1)).expand(len(assigned))
-        return (1 / total.clamp(min=1)).expand(len(assigned))
+            distributed.all_reduce(totals)
+            return distributed.get_world_size() / totals.clamp(min=1)
+        return 1 / totals.clamp(min=1)
+
+
+def _boxes_of_anchors(matched: Tensor, boxes: Tensor, anchors: Tensor) -> Tensor:
+    """The box of each anchor's object [B, A, 4]; an anchor without one gets itself.
+
+    So it has an area, and no logarithm of an empty box is taken.
+    """
+    if boxes.shape[1] == 0:
+        return anchors.expand(len(matched), -1, -1)
+    index = matched.clamp(min=0)[..., None].expand(-1, -1, 4)
+    return torch.where((matched >= 0)[..., None], boxes.gather(1, index), anchors)

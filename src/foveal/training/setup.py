@@ -115,13 +115,18 @@ def make_criterion(settings: Settings, classes: Sequence[str] = ()) -> Criterion
         SettingsError: the weights of classes do not fit the classes.
     """
     loss = settings.loss
+    classification, gamma = loss.classification, loss.gamma
+    if classification == "cross_entropy":
+        classification, gamma = "focal", 0.0
     return Criterion(
         assigner=make_assigner(settings.assignment, settings.anchors),
+        classification=classification,
         alpha=loss.alpha,
-        gamma=loss.gamma if loss.classification == "focal" else 0.0,
+        gamma=gamma,
         box=loss.box,
         beta=loss.beta,
         box_weight=loss.box_weight,
+        weigh_boxes=loss.weigh_boxes,
         class_weights=resolve_class_weights(loss.class_weights, classes),
         divide_by=loss.divide_by,
     )

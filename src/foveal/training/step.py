@@ -205,8 +205,10 @@ class TrainStep:
     def _gradients(self, parts: Sequence[Batch]) -> Tensor:
         """Leave the batch's gradients in the weights; give [classification, box] on the device.
 
-        Each part's losses were divided by the part's own number of assigned anchors. They are
-        multiplied by it again, and the sum over the parts is divided by the number of all.
+        Each part's losses were divided by the part's own divisor, the number of assigned anchors as
+        a rule. They are multiplied by it again, and the sum over the parts is divided by the sum of
+        the divisors. Where the box loss has another divisor than the classification loss
+        (`weigh_boxes`), it is the mean of the parts', weighted in the same way.
         """
         if len(parts) == 1:
             losses = self._part_losses(parts[0])
@@ -240,10 +242,10 @@ class TrainStep:
         if self.criterion.divide_by == "image":
             weight = torch.tensor(float(images), device=losses.box.device)
             return weight, weight
-        assigned = losses.assigned.float()
+        divisor = losses.divisor.clone()
         if self.accelerator.num_processes > 1:
-            distributed.all_reduce(assigned)
-        return assigned.clamp(min=1), assigned
+            distributed.all_reduce(divisor)
+        return divisor.clamp(min=1), divisor
 
     def _gradients_now(self) -> list[Tensor]:
         return [weight.grad for weight in self._trained if weight.grad is not None]

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 _MOST_REMEMBERED = 2**25
 """Anchors whose assignment is kept, 8 bytes each: 256 MB."""
 
-ImageLoss = tuple[float, float, float]
-"""An image's classification loss, box loss and assigned anchors, before anything is divided."""
-_NOTHING: ImageLoss = (0.0, 0.0, 0.0)
+ImageLoss = tuple[float, ...]
+"""An image's losses before anything is divided, then what each is to be divided by (`LossSums`)."""
+_NOTHING: ImageLoss = (0.0, 0.0, 0.0, 0.0)
 
 
 class ValidationLoss:
@@ -73,14 +73,10 @@ class ValidationLoss:
             anchors = model.anchors(*size)
             with torch.inference_mode():
                 assignment = self._assignment(tensors, anchors, batch, inputs, size)
-                parts = self._criterion.sums(tensors, anchors, batch, assignment)
-            assigned = (assignment.matched >= 0).sum(dim=1)
-            rows = torch.stack([part.double() for part in (*parts, assigned)], dim=1).tolist()
-            for item, row in zip(inputs, rows, strict=True):
+                found = self._criterion.sums(tensors, anchors, batch, assignment)
+            for item, row in zip(inputs, torch.cat(found).double().T.tolist(), strict=True):
                 before = self._sums.get(item.index, _NOTHING)
-                self._sums[item.index] = (
-                    before[0] + row[0], before[1] + row[1], before[2] + row[2],
-                )  # fmt: skip
+                self._sums[item.index] = tuple(map(sum, zip(before, row, strict=True)))
 
         return observe
 
@@ -96,13 +92,12 @@ class ValidationLoss:
         """
         if not losses:
             return {}
-        sums = np.asarray(losses, np.float64)
-        assigned = np.maximum(1, sums[:, 2])
+        sums, divisors = np.split(np.asarray(losses, np.float64), 2, axis=1)
         if self._criterion.divide_by == "image":
-            classification, box = (sums[:, :2] / assigned[:, None]).mean(axis=0)
+            means = (sums / np.maximum(1, divisors)).mean(axis=0)
         else:
-            classification, box = sums[:, :2].sum(axis=0) / max(1.0, sums[:, 2].sum())
-        box *= self._criterion.box_weight
+            means = sums.sum(axis=0) / np.maximum(1, divisors.sum(axis=0))
+        classification, box = means
         return {
             "validation_loss": float(classification + box),
             "validation_classification": float(classification),
