@@ -235,8 +235,12 @@ class AugmentationSettings(Section):
     """Standard deviation, gray levels."""
     mosaic: Fraction = 0.0
     """Fraction of samples made of four images."""
+    copy_paste: Fraction = 0.0
+    """Fraction of samples into which one to three objects of other images are pasted, of each class
+    as often as of any other, so that rare ones are seen more often."""
     strong_until: Fraction = 1.0
-    """Share of the run after which no more samples are made of several images; 1: never."""
+    """Share of the run after which no more samples are made of several images, by mosaic or
+    copy_paste; 1: never."""
     min_visibility: Fraction = 0.25
     """Boxes with less of their area left in the picture are dropped; in windows of larger images
     they become regions to ignore."""

@@ -131,8 +131,8 @@ def describe_phases(settings: Settings) -> str:
             "pixels, with which the validation measures."
         )
     strong, until = settings.augmentation, settings.augmentation.strong_until
-    if strong.mosaic and until < 1 and strong.custom is None:
-        text += f" After {percent(until)} of the run no more mosaics are made."
+    if (strong.mosaic or strong.copy_paste) and until < 1 and strong.custom is None:
+        text += f" After {percent(until)} of the run no more samples are made of several images."
     return text.strip()
 
 

@@ -48,7 +48,7 @@ def test_the_course_is_said_and_windows_refuse_it():
     )
     said = describe_phases(settings)
     assert "at 320 pixels until 60% of the run, then at 640 pixels" in said
-    assert "After 85% of the run no more mosaics" in said
+    assert "After 85% of the run no more samples" in said
     assert describe_phases(make_settings()) == ""
     windows = ("preparation.mode=windows", "training.size_schedule=[[0.6, 320]]")
     with pytest.raises(SettingsError, match="windows have one size"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from foveal.data.images.reading import image_size, read_image
 from foveal.data.loading.collate import make_batch
+from foveal.data.loading.object_pool import ObjectPool, around
 from foveal.data.loading.plan import BatchTask, image_generator
 from foveal.data.loading.rasters import OpenRasters
 from foveal.data.loading.windows import (
@@ -24,10 +25,11 @@ from foveal.data.loading.windows import (
     plan_windows,
 )
 from foveal.data.transforms.augmentation import Augmentation
+from foveal.data.transforms.pasting import Cutout
 from foveal.data.transforms.preparation import fill_values
 from foveal.errors import FovealError, ImageError
 from foveal.geometry.placement import Placement
-from foveal.structures import RGB, Batch, PixelRange, Sample
+from foveal.structures import RGB, Batch, PixelRange, Sample, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,6 +157,7 @@ class BatchMaker:
         bad_images: "stop" makes a broken image an error; "skip" puts another in its place where
             `usable` has any, and else leaves it out.
         min_visibility: an object of which a window shows less becomes a region to ignore.
+        objects: those that may be pasted into other images; None where there are none.
     """
 
     source: ImageSource
@@ -163,6 +166,7 @@ class BatchMaker:
     usable: NDArray[np.int64]
     bad_images: BadImages
     min_visibility: float = 0.25
+    objects: ObjectPool | None = None
 
     def __getitem__(self, task: BatchTask) -> LoadedBatch:
         """The batch, or the error that it met."""
@@ -282,6 +286,9 @@ class BatchMaker:
             assert found is not None
             return found
 
+        def donor() -> Cutout | None:
+            return self._cut_out(generator, preparation, skipped)
+
         changed = self.change(
             sample,
             generator,
@@ -290,9 +297,94 @@ class BatchMaker:
             turns=turns,
             zoom=zoom,
             another=another if task.strong else None,
+            donor=donor if task.strong and self.objects is not None else None,
             out=out,
         )
         return changed, Placement(task.size[1], task.size[0])
+
+    def _cut_out(
+        self, generator: Generator, preparation: Preparation, skipped: list[tuple[int, str]]
+    ) -> Cutout | None:
+        """An object of any image with what surrounds it; None where its image can't be read."""
+        assert self.objects is not None
+        index, position = self.objects.draw(generator)
+        box = self.source.dataset.records[index].boxes[position]
+        try:
+            if self._cuts_windows:
+                sample, rectangle = self._window_around(index, box, preparation)
+                scale = preparation.scale
+            else:
+                whole = self.source.sample(index)
+                height, width = whole.image.shape[:2]
+                left, top, right, bottom = rectangle = around(box, width, height)
+                sample = replace(whole, image=whole.image[top:bottom, left:right])
+                scale = preparation.placement_for(width, height).scale_x
+        except ImageError as error:
+            if self.bad_images == "stop":
+                raise
+            skipped.append((index, str(error)))
+            return None
+        return make_cutout(
+            sample,
+            self.source.dataset.target(index),
+            rectangle,
+            position=position,
+            scale=scale,
+            min_visibility=self.min_visibility,
+        )
+
+    def _window_around(
+        self, index: int, box: NDArray[np.float32], preparation: Preparation
+    ) -> tuple[Sample, Rectangle]:
+        """What an image shows around a box, and where."""
+        found: list[Rectangle] = []
+
+        def place(width: int, height: int) -> Rectangle:
+            found.append(around(box, width, height))
+            return found[-1]
+
+        sample = self.source.window(
+            index, place, min_visibility=self.min_visibility, fill=preparation.fill
+        )
+        return sample, found[-1]
+
+
+def make_cutout(
+    sample: Sample,
+    target: Target,
+    rectangle: Rectangle,
+    *,
+    position: int,
+    scale: float,
+    min_visibility: float,
+) -> Cutout | None:
+    """An object that is cut out, with all that its box shows; None where nothing of it is inside.
+
+    Args:
+        sample: its image is the cut.
+        target: what the whole image shows, original pixels.
+        rectangle: of the cut, original pixels.
+        position: of the object in the target.
+        scale: input pixels that an original pixel becomes.
+        min_visibility: another object of which the object's box shows a smaller share becomes a
+            region to ignore.
+    """
+    left, top, right, bottom = rectangle
+    inside = np.array([[left, top, right, bottom]], np.float32)
+    box = np.clip(target.boxes[position], inside[0, [0, 1, 0, 1]], inside[0, [2, 3, 2, 3]])
+    if not (box[2:] > box[:2]).all():
+        return None
+    others = target.select(np.arange(len(target)) != position)
+    low, high = np.maximum(others.boxes[:, :2], box[:2]), np.minimum(others.boxes[:, 2:], box[2:])
+    seen = np.maximum(high - low, 0).prod(axis=1)
+    areas = (others.boxes[:, 2:] - others.boxes[:, :2]).prod(axis=1)
+    little = seen < min_visibility * areas
+    others = others.transformed(np.hstack([low, high]))
+    others = replace(others, ignored=others.ignored | little).select(seen > 0)
+    own = target.select(np.array([position])).transformed(box[None])
+    shown = Target.concatenate([own, others])
+    shift = np.array([left, top, left, top], np.float32)
+    return Cutout(replace(sample, target=shown.transformed(shown.boxes - shift)), scale)
 
 
 def sample_windows(

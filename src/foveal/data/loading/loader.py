@@ -9,6 +9,7 @@ import numpy as np
 
 from foveal.data.loading.batches import BadImages, BatchMaker, open_source
 from foveal.data.loading.cache import ImageCache
+from foveal.data.loading.object_pool import pool_objects
 from foveal.data.loading.phases import ONE_PHASE, Phases
 from foveal.data.loading.plan import BatchTask, part_of_process, plan_training
 from foveal.data.loading.sampling import draw_repeated, images_an_epoch, repeat_factors
@@ -146,7 +147,13 @@ def training_batches(
             source.sizes, bands=pixel_range.bands, megabytes=cache_megabytes, shares=max(1, workers)
         )
         source = replace(source, cache=cache)
-    maker = BatchMaker(source, preparation, augmentation, usable, bad_images, min_visibility)
+    pool_of_objects = None
+    if isinstance(augmentation, Augmentation) and augmentation.copy_paste:
+        found = pool_objects(dataset.records, usable)
+        pool_of_objects = found if len(found) else None
+    maker = BatchMaker(
+        source, preparation, augmentation, usable, bad_images, min_visibility, pool_of_objects
+    )
     turning = isinstance(augmentation, Augmentation) and augmentation.quarter_turns
 
     factors = None

@@ -10,7 +10,8 @@ import numpy as np
 
 from foveal.data.transforms import color
 from foveal.data.transforms.affine import draw_warp
-from foveal.data.transforms.boxes import BoxRule, move_target
+from foveal.data.transforms.boxes import BoxRule, CutRule, move_target
+from foveal.data.transforms.pasting import Cutout, paste_objects
 from foveal.data.transforms.preparation import fill_values
 from foveal.structures import Sample, Target
 
@@ -26,6 +27,9 @@ _MOSAIC_CENTER = (0.3, 0.7)
 """Where the four images of a mosaic meet, as a share of each side."""
 _MOSAIC_ZOOM = (0.5, 1.0)
 """How much smaller than alone an image is in a mosaic."""
+
+_MOST_PASTED = 3
+"""So many objects are pasted into a sample at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Augmentation:
         blur: share of images blurred.
         noise: largest standard deviation of normal noise, gray levels.
         mosaic: share of samples made of four images.
+        copy_paste: share of samples into which one to three objects of others are pasted.
         min_visibility: objects with less of their box left in the picture are dropped; with
             windows, whose borders cut objects everywhere, they become regions to ignore.
         rotated_boxes: how a box follows a rotation; see `move_target`.
@@ -64,6 +69,7 @@ class Augmentation:
     blur: float = 0.0
     noise: float = 0.0
     mosaic: float = 0.0
+    copy_paste: float = 0.0
     min_visibility: float = 0.25
     rotated_boxes: BoxRule = "corners"
 
@@ -86,6 +92,7 @@ class Augmentation:
         turns: int | None = None,
         zoom: float | None = None,
         another: Callable[[], Sample] | None = None,
+        donor: Callable[[], Cutout | None] | None = None,
         out: NDArray[np.uint8] | None = None,
     ) -> Sample:
         """Change a sample and bring it to the input's size.
@@ -98,6 +105,7 @@ class Augmentation:
             turns: quarter turns drawn before; None: drawn here.
             zoom: drawn before, by which a window was cut; None: drawn here.
             another: gives further samples for a mosaic; without it there is none.
+            donor: gives objects to paste, or None where one can't be had; without it none are.
             out: [*size, C] to write the image into.
 
         Returns:
@@ -111,11 +119,18 @@ class Augmentation:
         if out is None:
             out = np.empty((*size, bands), np.uint8)
         if generator.random() < self.mosaic and another is not None:
-            target, shown = self._lay_mosaic(
+            target, place = self._lay_mosaic(
                 sample, generator, preparation, turns, zoom, another, out
             )
         else:
-            target, shown = self._lay(sample, generator, preparation, size, turns, zoom, 1.0, out)
+            target, place = self._lay(sample, generator, preparation, size, turns, zoom, 1.0, out)
+        left, top, right, bottom = place
+        shown = out[top:bottom, left:right]
+        if self.copy_paste and donor is not None and generator.random() < self.copy_paste:
+            shift = np.array([left, top, left, top], np.float32)
+            target = target.transformed(target.boxes - shift)
+            target = self._paste(shown, target, generator, preparation, donor)
+            target = target.transformed(target.boxes + shift)
         self._change_pixels(shown, generator)
         return Sample(out, target, sample.name)
 
@@ -129,10 +144,11 @@ class Augmentation:
         zoom: float | None,
         smaller: float,
         out: NDArray[np.uint8],
-    ) -> tuple[Target, NDArray[np.uint8]]:
-        """Put one image into `out`: its target there, and the part of `out` that shows the image.
+    ) -> tuple[Target, tuple[int, int, int, int]]:
+        """Put one image into `out`: its target there, and the rectangle that shows the image.
 
-        `size` is the whole input's, of which `out` may be a part.
+        `size` is the whole input's, of which `out` may be a part. The rectangle is left, top, right
+        and bottom.
         """
         height, width, bands = sample.image.shape
         turned = (height, width) if turns % 2 else (width, height)
@@ -159,16 +175,17 @@ class Augmentation:
             shear=(float(angles[1]), float(angles[2])),
             shift=smaller != 1 or self.scale != (1, 1),
         )
-        shown = warp.move_image(sample.image, out, fill_values(preparation.fill, bands))
+        warp.move_image(sample.image, out, fill_values(preparation.fill, bands))
         target = move_target(
             sample.target,
             warp.to_output,
             room=(out.shape[0], out.shape[1]),
             min_visibility=self.min_visibility,
             rule=self.rotated_boxes,
-            cut="ignore" if preparation.mode == "windows" else "drop",
+            cut=_cut_rule(preparation),
         )
-        return target, shown
+        whole = (0, 0, out.shape[1], out.shape[0])
+        return target, warp.place if warp.matrix is None else whole
 
     def _lay_mosaic(
         self,
@@ -179,7 +196,7 @@ class Augmentation:
         zoom: float | None,
         another: Callable[[], Sample],
         out: NDArray[np.uint8],
-    ) -> tuple[Target, NDArray[np.uint8]]:
+    ) -> tuple[Target, tuple[int, int, int, int]]:
         """Put four images into the four parts of `out` around a random point."""
         height, width = out.shape[:2]
         x, y = (
@@ -204,7 +221,73 @@ class Augmentation:
             )
             shift = np.array([left, top, left, top], np.float32)
             targets.append(target.transformed(target.boxes + shift))
-        return Target.concatenate(targets), out
+        return Target.concatenate(targets), (0, 0, width, height)
+
+    def _paste(
+        self,
+        image: NDArray[np.uint8],
+        target: Target,
+        generator: Generator,
+        preparation: Preparation,
+        donor: Callable[[], Cutout | None],
+    ) -> Target:
+        """Paste objects into an image: what it shows then, in its pixels."""
+        drawn = [donor() for _ in range(int(generator.integers(1, _MOST_PASTED + 1)))]
+        cutouts = [
+            turned
+            for cutout in drawn
+            if cutout is not None
+            and (turned := self._turn(cutout, generator, preparation)) is not None
+        ]
+        return paste_objects(
+            image,
+            target,
+            cutouts,
+            generator,
+            min_visibility=self.min_visibility,
+            cut=_cut_rule(preparation),
+        )
+
+    def _turn(
+        self, cutout: Cutout, generator: Generator, preparation: Preparation
+    ) -> Sample | None:
+        """An object to paste, flipped and turned as images are, in input pixels.
+
+        None where it would be too small to be seen.
+        """
+        height, width, bands = cutout.sample.image.shape
+        turns = self.draw_turns(generator)
+        scale = cutout.scale * self.draw_zoom(generator)
+        flips = generator.random(2) < 0.5
+        turned = (height, width) if turns % 2 else (width, height)
+        resized = (max(1, round(turned[0] * scale)), max(1, round(turned[1] * scale)))
+        room = (resized[1], resized[0])
+        warp = draw_warp(
+            width,
+            height,
+            resized=resized,
+            room=room,
+            generator=generator,
+            zoom=1.0,
+            turns=turns,
+            mirror_x=bool(self.flip_horizontal and flips[0]),
+            mirror_y=bool(self.flip_vertical and flips[1]),
+            rotation=0.0,
+            shear=(0.0, 0.0),
+            shift=False,
+        )
+        out = np.empty((*room, bands), np.uint8)
+        warp.move_image(cutout.sample.image, out, fill_values(preparation.fill, bands))
+        target = move_target(
+            cutout.sample.target,
+            warp.to_output,
+            room=room,
+            min_visibility=0.0,
+            rule=self.rotated_boxes,
+        )
+        if len(target) < len(cutout.sample.target):
+            return None
+        return Sample(out, target, cutout.sample.name)
 
     def _change_pixels(self, image: NDArray[np.uint8], generator: Generator) -> None:
         color.change_colors(
@@ -219,3 +302,8 @@ class Augmentation:
             color.blur(image, generator, share=self.blur)
         if self.noise:
             color.add_noise(image, generator, deviation=self.noise)
+
+
+def _cut_rule(preparation: Preparation) -> CutRule:
+    """What becomes of objects of which too little is seen."""
+    return "ignore" if preparation.mode == "windows" else "drop"
