@@ -37,17 +37,28 @@ class Accelerated(nn.Module):
 
     def forward(self, images: Tensor) -> RawOutput[Tensor]:
         """Compute the raw output for [B, C, H, W] images, as `RetinaNet.forward` does."""
+        return self.with_pyramid(images)[1]
+
+    def with_pyramid(self, images: Tensor) -> tuple[tuple[Tensor, ...], RawOutput[Tensor]]:
+        """The pyramid's levels of images [B, C, H, W], and the raw output."""
         model = self.model
         if not can_accelerate(model, images):
-            output: RawOutput[Tensor] = model(images)
-            return output
+            levels = model.pyramid(images)
+            return levels, model.predict(levels)
         with FasterFunctions(self._folded_pairs()):
-            levels = model.fpn(model.backbone(model.normalize(images)))
+            levels = model.pyramid(images)
             heads = model.classification, model.box
             if packing_pays(levels) and are_plain(heads) and can_pack(levels, *heads):
                 packed = pack(levels)
-                return RawOutput(*(apply_head(head, packed) for head in heads))
-            return model.predict(levels)
+                return levels, RawOutput(*(apply_head(head, packed) for head in heads))
+            return levels, model.predict(levels)
+
+    def pyramid(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The pyramid's levels of images [B, C, H, W]; the subnets are not computed."""
+        if not can_accelerate(self.model, images):
+            return self.model.pyramid(images)
+        with FasterFunctions(self._folded_pairs()):
+            return self.model.pyramid(images)
 
     def _folded_pairs(self) -> list[FoldedPair]:
         if self._pairs is None:

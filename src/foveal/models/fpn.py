@@ -39,6 +39,7 @@ class FeaturePyramid(nn.Module):
         depthwise: bool = False,
     ) -> None:
         super().__init__()
+        self.channels = channels
         self.p6_from = p6_from
         self.relu_before_p7 = relu_before_p7
         self.lateral = nn.ModuleList(nn.Conv2d(count, channels, 1) for count in in_channels)

@@ -69,7 +69,16 @@ class RetinaNet(nn.Module):
             For each level the logits [B, A_l, K] and the deltas [B, A_l, 4]; and what else the
             network was made for (`RawOutput`).
         """
-        return self.predict(self.fpn(self.backbone(self.normalize(images))))
+        return self.predict(self.pyramid(images))
+
+    def pyramid(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The levels of the feature pyramid, [B, C, H_l, W_l] each, finest first.
+
+        Args:
+            images: as for `forward`.
+        """
+        levels: tuple[Tensor, ...] = self.fpn(self.backbone(self.normalize(images)))
+        return levels
 
     def predict(self, levels: tuple[Tensor, ...]) -> RawOutput[Tensor]:
         """What the two subnets say of the pyramid's levels, each [B, C, H, W]."""
