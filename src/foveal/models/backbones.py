@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from foveal.errors import SettingsError
 from foveal.models.backbone_weights import load_backbone_weights
 from foveal.models.norms import BATCH_NORMS, Norm, set_norm
+from foveal.models.package_weights import find_package, package_file, read_package
 from foveal.models.pretrained import published_weights
 
 STRIDES = (8, 16, 32)
@@ -129,15 +130,17 @@ def make_backbone(
     Args:
         name: timm's name of the network, such as 'resnet50'.
         strides: of the feature maps to give, such as (4, 8, 16, 32).
-        weights: 'none', 'pretrained' or the path of a file.
+        weights: 'none', 'pretrained', 'package' or the path of a file.
         bands: of the images; weights for another number are adapted.
         norm: what becomes of batch norm; a network without any is left as it is.
         norm_eps: replaces the batch norms' own.
         frozen_stages: how many stages are not trained.
 
     Raises:
-        SettingsError: the name is unknown or the network does not give these strides.
+        SettingsError: the name is unknown, the network does not give these strides, or no package
+            has its weights.
         WeightsError: the weights can't be got, read or matched.
+        MissingExtraError: the package with the weights is not installed.
     """
     _check_name(name)
     path = _weights_file(name, weights)
@@ -154,7 +157,10 @@ def make_backbone(
     initialized: tuple[str, ...] = ()
     if path is not None:
         full = timm.create_model(name, num_classes=0, in_chans=bands, **_options(name))
-        initialized = load_backbone_weights(body, full, name=name, path=path, bands=bands)
+        read = read_package if weights == "package" else None
+        initialized = load_backbone_weights(
+            body, full, name=name, path=path, bands=bands, read=read
+        )
     set_norm(body, norm=norm, eps=norm_eps)
     backbone = Backbone(body, channels=tuple(body.feature_info.channels()), ends=ends)
     backbone.initialized = initialized
@@ -162,13 +168,22 @@ def make_backbone(
     return backbone
 
 
-def backbone_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def backbone_normalization(
+    name: str, *, weights: str = "pretrained"
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation, in 0..1, that the network's pretrained weights expect.
 
+    Args:
+        name: timm's name of the network.
+        weights: as for `make_backbone`; all but those of a package are taken to be timm's.
+
     Raises:
-        SettingsError: the name is unknown.
+        SettingsError: the name is unknown, or no package has its weights.
     """
     _check_name(name)
+    if weights == "package":
+        package = find_package(name)
+        return package.mean, package.std
     config = timm.get_pretrained_cfg(name)
     if config is None:
         raise SettingsError(f"model.backbone = {name!r}: has no published weights.")
@@ -178,6 +193,8 @@ def backbone_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, .
 def _weights_file(name: str, weights: str) -> Path | None:
     if weights == "none":
         return None
+    if weights == "package":
+        return package_file(name)
     return published_weights(name) if weights == "pretrained" else Path(weights).expanduser()
 
 

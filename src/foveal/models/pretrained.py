@@ -11,8 +11,10 @@ from pathlib import Path
 import timm
 
 from foveal.errors import WeightsError
+from foveal.models.package_weights import INSTALL, PACKAGES
 
 PROBE_SECONDS = 1.5
+PACKAGE_OPTIONS = f"--set model.backbone={min(PACKAGES)} --set model.weights=package"
 FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -64,8 +66,8 @@ def _fetch(name: str, repository: str, files: tuple[str, ...]) -> Path:
     raise WeightsError(
         f"{name}: its published weights are not in the cache and can't be fetched "
         f"({reason or 'the repository has no such file'}). Get {address} on a machine with a "
-        "network and pass it with --set model.weights=FILE, or start without: "
-        "--set model.weights=none."
+        f"network and pass it with --set model.weights=FILE; or take weights from a package: "
+        f"{INSTALL}, then {PACKAGE_OPTIONS}; or start without: --set model.weights=none."
     )
 
 

@@ -61,7 +61,7 @@ def follow_images(settings: Settings, data: Dataset) -> Settings:
     if not preparation.model_fields_set & {"mean", "std"}:
         from foveal.models.backbones import backbone_normalization
 
-        mean, std = backbone_normalization(settings.model.backbone)
+        mean, std = backbone_normalization(settings.model.backbone, weights=settings.model.weights)
         if len(mean) != bands:
             mean, std = ((sum(part) / len(part),) * bands for part in (mean, std))
         changes["preparation"] |= {"mean": mean, "std": std}
