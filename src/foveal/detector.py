@@ -186,6 +186,7 @@ class Detector:
         start: str | Path | None = None,
         refit_anchors: bool = False,
         augment: object = None,
+        teacher: str | Path | None = None,
         progress: bool = True,
         reporter: Reporter | None = None,
     ) -> Detector:
@@ -208,6 +209,8 @@ class Detector:
                 from (sample, generator) to sample, a torchvision v2 transform, albumentations'
                 transforms, or 'package.module:name' of one of these. The function gets a
                 `foveal.Sample` in original pixels and a numpy generator for its random choices.
+            teacher: a trained model whose pyramid the network imitates: a model file, the folder of
+                a run, or a checkpoint that `foveal import` can read; None keeps the settings'.
             progress: show how it goes, with a bar on a terminal or in a notebook and as lines
                 elsewhere; False tells the logger `foveal.training.reporters` instead.
             reporter: is told how it goes, in place of both.
@@ -221,6 +224,7 @@ class Detector:
         from foveal.data.transforms.user import as_change, name_of
         from foveal.training.checked_data import check_run, naming_the_way_out
         from foveal.training.conclusion import conclude, keeping_run
+        from foveal.training.distillation import check_teacher
         from foveal.training.missing_objects import describe_missing_objects
         from foveal.training.progress import reporting_to
         from foveal.training.run_folder import RunFolder
@@ -239,10 +243,15 @@ class Detector:
         settings = change_settings(
             self.settings,
             {
-                "training": _given(epochs=epochs, minutes=minutes),
+                "training": _given(
+                    epochs=epochs,
+                    minutes=minutes,
+                    teacher=None if teacher is None else str(teacher),
+                ),
                 "augmentation": _given(custom=name_of(augment)),
             },
         )
+        check_teacher(settings)
         change = None if augment is None or isinstance(augment, str) else as_change(augment)
         with reporting_to(reporter, progress=progress) as listener:
             training, held_out = check_run(

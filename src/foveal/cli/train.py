@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -111,6 +112,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A trained model, mostly a larger one, whose features the network imitates: a "
+            "model file, a run, or a checkpoint that foveal import can read.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -158,6 +168,8 @@ def train(
             if change.partition("=")[0].strip() in ("training.epochs", "training.minutes"):
                 raise SettingsError(f"--minutes {minutes:g} and --set {change}: give one of them.")
         changes.append(f"training.minutes={minutes}")
+    if teacher is not None:
+        changes.append(f"training.teacher={json.dumps(str(teacher), ensure_ascii=False)}")
     settings = (
         make_settings(preset=preset, file=config, overrides=changes)
         if start is None
@@ -307,7 +319,6 @@ def _print_curve(curve: LearningRateCurve, console: Console) -> None:
 
 
 def _write_curve(curve: LearningRateCurve, out: Path, *, setting: float) -> None:
-    import json
     from dataclasses import asdict
 
     curve.save(out / f"{LEARNING_RATES}.svg")

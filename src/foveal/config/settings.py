@@ -282,6 +282,11 @@ class TrainingSettings(Section):
     """Largest gradient norm; 0 leaves clipping out."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights (EMA); 0 leaves averaging out."""
+    teacher: str | None = None
+    """A trained model whose pyramid the network imitates (PKD, training/distillation.py): a model
+    file, a run's folder or a checkpoint that `foveal import` can read."""
+    distillation_weight: Positive = 10.0
+    """Of the loss against the teacher; 10 is the paper's for detectors of one stage."""
     unfreeze_epoch: Count = 0
     """The epoch from which the backbone is trained too; 0: from the start."""
     unfreeze: tuple[Fraction, ...] = ()

@@ -30,7 +30,7 @@ def training_section(history: Sequence[Mapping[str, Any]]) -> Section | None:
     rows, x = (epochs, "epoch") if len(epochs) > 2 else (steps, "step")
     losses = [
         line
-        for label, name in enumerate(("classification", "box"))
+        for label, name in enumerate(("classification", "box", "distillation"))
         if (line := _line(rows, x, name, label=label)) is not None
     ]
     validated = [

@@ -127,6 +127,8 @@ class Checkpointer:
             return
         tensors = _named("model", train_step.model.state_dict())
         tensors |= _named("optimizer", optimizer_tensors(train_step.optimizer))
+        if train_step.distillation:
+            tensors |= _named("distillation", train_step.distillation.state_dict())
         if train_step.ema:
             state.ema_updates = train_step.ema.updates
             tensors |= _named("average", train_step.ema.model.state_dict())
@@ -143,6 +145,8 @@ class Checkpointer:
         )
         train_step.model.load_state_dict(_part("model", tensors))
         load_optimizer(train_step.optimizer, _part("optimizer", tensors))
+        if train_step.distillation:
+            train_step.distillation.load_state_dict(_part("distillation", tensors))
         if train_step.ema:
             train_step.ema.model.load_state_dict(_part("average", tensors))
             train_step.ema.updates = state.ema_updates

@@ -3,13 +3,14 @@
 Each line of metrics.jsonl is an object with `kind`:
 
 - `step`: epoch, step (from 1, of the whole run), classification, box, loss, learning_rate,
-  gradient_norm, images_per_second, memory_megabytes;
+  gradient_norm, images_per_second, memory_megabytes; with a teacher distillation too, which is a
+  part of loss;
 - `skipped`: epoch, step and the names of the images whose loss was not finite;
 - `epoch`: epoch (from 1), steps, nonfinite_steps, seconds, the means of classification, box and
-  loss over the steps that were finite (null where none was), learning_rate, images_per_second,
-  waiting (fraction of the time spent waiting for data) and, where the epoch was validated,
-  `validation` (a dictionary of numbers, AP and validation_loss among them) and `best` (true for
-  the highest AP so far, if above 0);
+  loss (and of distillation) over the steps that were finite (null where none was), learning_rate,
+  images_per_second, waiting (fraction of the time spent waiting for data) and, where the epoch was
+  validated, `validation` (a dictionary of numbers, AP and validation_loss among them) and `best`
+  (true for the highest AP so far, if above 0);
 - `end`: epoch (the last one trained), reason (`last_epoch`, `patience`, `diverged` or
   `interrupted`) and text, the reason in words.
 """
@@ -96,6 +97,7 @@ class MetricsLogger:
         reporter: whoever watches.
         epochs, steps: of the run; steps of one epoch.
         log_every: steps from one line in metrics.jsonl to the next.
+        distills: whether there is a teacher, so that its loss is told too.
 
     Attributes:
         clock: of the epoch under way.
@@ -111,6 +113,7 @@ class MetricsLogger:
         epochs: int,
         steps: int,
         log_every: int,
+        distills: bool = False,
     ) -> None:
         self.accelerator = accelerator
         self.reporter = reporter
@@ -119,6 +122,7 @@ class MetricsLogger:
         self.seconds_left: Callable[[], float] | None = None
         self.steps = steps
         self.log_every = log_every
+        self.distills = distills
         self.clock = Clock()
         self.file = MetricsLog(None)
         self._tracks = False
@@ -155,6 +159,7 @@ class MetricsLogger:
             steps=self.steps,
             classification=result.classification,
             box=result.box,
+            distillation=result.distillation,
             learning_rate=learning_rate,
             images_per_second=self.clock.images_per_second,
             seconds_left=self.clock.seconds_left(self.total_steps - done)
@@ -168,6 +173,7 @@ class MetricsLogger:
             values = {
                 "classification": result.classification,
                 "box": result.box,
+                **({"distillation": result.distillation} if self.distills else {}),
                 "loss": result.loss,
                 "learning_rate": learning_rate,
                 "gradient_norm": result.gradient_norm,

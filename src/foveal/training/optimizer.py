@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ def make_optimizer(
     decay_norms: bool,
     backbone_factor: float,
     layer_decay: float = 1.0,
+    others: Sequence[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
     """Build the optimizer in its fastest form for the device; learning rates are set every step.
 
@@ -32,8 +34,11 @@ def make_optimizer(
             group as `factor`).
         layer_decay: the backbone's last stage has this further factor, the one before it its
             square, and so on (layer-wise learning rate decay: Clark et al. 2020, ELECTRA).
+        others: weights that are no part of the model and are trained with it.
     """
     groups = weight_groups(model, decay_norms=decay_norms)
+    for weight in others:
+        groups[False, decay_norms or is_matrix(weight)].append(weight)
     settings: list[dict[str, Any]] = [
         {
             "params": weights,

@@ -139,9 +139,11 @@ def _can_move(console: Console) -> bool:
 
 def describe_step(progress: Progress) -> str:
     """One step's numbers."""
+    losses = [progress.classification, progress.box]
+    if progress.distillation:
+        losses.append(progress.distillation)
     parts = [
-        f"loss {progress.classification + progress.box:.3f} "
-        f"({progress.classification:.3f} + {progress.box:.3f})",
+        f"loss {sum(losses):.3f} ({' + '.join(f'{loss:.3f}' for loss in losses)})",
         f"rate {progress.learning_rate:.2g}",
         f"{progress.images_per_second:.1f} images/s",
         f"{progress.memory_bytes / 2**30:.1f} GB",

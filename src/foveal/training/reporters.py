@@ -21,6 +21,7 @@ class Progress:
         epoch, epochs: from 1.
         step, steps: of this epoch, from 1.
         classification, box: the step's losses.
+        distillation: its loss against a teacher, 0 where there is none.
         learning_rate: of the new layers.
         images_per_second: over the last steps, all processes together, validation left out.
         seconds_left: a guess for the whole run, None before there is one.
@@ -39,6 +40,7 @@ class Progress:
     seconds_left: float | None
     memory_bytes: int
     total_steps: int = 0
+    distillation: float = 0.0
 
 
 class Reporter(Protocol):
@@ -122,6 +124,8 @@ def _describe_losses(summary: Mapping[str, Any]) -> str:
             f"loss not finite ({lost} of {counted(steps, 'step')})" if lost else "no step trained"
         )
     parts = f"classification {summary['classification']:.4f}, box {summary['box']:.4f}"
+    if "distillation" in summary:
+        parts += f", distillation {summary['distillation']:.4f}"
     if lost:
         parts += f"; {lost} of {counted(steps, 'step')} not finite, left out"
     return f"loss {summary['loss']:.4f} ({parts})"

@@ -18,6 +18,7 @@ from foveal.distributed import broadcast
 from foveal.errors import MissingExtraError, SettingsError
 from foveal.models.build import build_model
 from foveal.text import counted, listed
+from foveal.training.distillation import make_distillation
 from foveal.training.launcher import check_launcher, launched_precision
 from foveal.training.optimizer import make_optimizer
 from foveal.training.step import TrainStep
@@ -175,15 +176,18 @@ def make_train_step(
     """Bring the model to the accelerator's device and give it all that changes its weights.
 
     Raises:
-        SettingsError: the weights of classes do not fit the classes.
+        SettingsError: the weights of classes do not fit the classes, or the teacher not the images.
+        ModelFileError, WeightsError: the teacher can't be read.
     """
     training = settings.training
     device = accelerator.device
     if training.keep_freed_memory:
         keep_freed_memory(device)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    distillation = make_distillation(model, settings)
     optimizer = make_optimizer(
         model,
+        others=() if distillation is None else tuple(distillation.parameters()),
         name=training.optimizer,
         momentum=training.momentum,
         weight_decay=_weight_decay(training),
@@ -201,6 +205,7 @@ def make_train_step(
         ema_decay=training.ema_decay,
         compiled=compiled,
         seed=training.seed,
+        distillation=distillation,
     )
 
 

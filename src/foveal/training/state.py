@@ -53,6 +53,7 @@ FREE_TO_CHANGE = frozenset(
         "keep_freed_memory",
         "patience",
         "validation_loss",
+        "teacher",  # the file may move; what it holds is compared
     }
 )
 """Settings under [training] that change nothing in the weights: a resumed run may have others."""
@@ -170,9 +171,14 @@ def read_state(
 
 
 def trained_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
-    """The names of the optimizer's weights in the order in which it numbers them."""
+    """The names of the optimizer's weights in the order in which it numbers them.
+
+    A weight that is no part of the model has none: ''.
+    """
     names = {id(weight): name for name, weight in model.named_parameters()}
-    return [names[id(weight)] for group in optimizer.param_groups for weight in group["params"]]
+    return [
+        names.get(id(weight), "") for group in optimizer.param_groups for weight in group["params"]
+    ]
 
 
 def _reordered(
@@ -195,11 +201,23 @@ def _reordered(
 
 
 def fingerprint_of(
-    settings: Settings, *, classes: Iterable[str], records: Iterable[Record], steps: int
+    settings: Settings,
+    *,
+    classes: Iterable[str],
+    records: Iterable[Record],
+    steps: int,
+    teacher: str = "",
 ) -> dict[str, Any]:
     """What a run and its continuation must have in common: settings, classes and training data.
 
-    Folders may move: of a path only the file's name counts.
+    Folders may move: of a path only the file's name counts, of a teacher's file what it holds.
+
+    Args:
+        settings: of the run.
+        classes: their names.
+        records: of the training images.
+        steps: of an epoch.
+        teacher: the digest of its file; '' where there is none.
     """
     values = settings.model_dump(mode="json", exclude={_OF_PREDICTION})
     values["training"] = {
@@ -218,6 +236,7 @@ def fingerprint_of(
         "images": images,
         "data": digest.hexdigest(),
         "steps an epoch": steps,
+        "teacher": teacher,
     }
 
 
@@ -244,6 +263,8 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], *, where: 
         lines.append(
             f"an epoch had {before['steps an epoch']} steps and has now {now['steps an epoch']}"
         )
+    if before.get("teacher", "") != now["teacher"]:
+        lines.append(_how_teachers_differ(before.get("teacher", ""), now["teacher"]))
     epochs = "training.epochs"
     planned, wanted = settings_before[epochs], settings_now[epochs]
     if len(lines) == 1 and planned < wanted:
@@ -270,6 +291,12 @@ def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in (defaults | values).items()
         if name not in {f"training.{each}" for each in FREE_TO_CHANGE}
     }
+
+
+def _how_teachers_differ(before: str, now: str) -> str:
+    if before and now:
+        return "the teacher's file has another content now"
+    return "it had a teacher (--teacher) and has none" if before else "it had no teacher"
 
 
 def _how_to_train_longer(where: Path, *, planned: int, wanted: int, schedule: str) -> str:

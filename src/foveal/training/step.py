@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from foveal.models.retinanet import RetinaNet
+    from foveal.training.distillation import Distillation
 
 MAX_COMPILATIONS = 64
 
@@ -35,6 +36,7 @@ class StepResult:
 
     Attributes:
         classification, box: losses of the whole batch, over all processes and accumulated parts.
+        distillation: the loss against a teacher, with its weight; 0 where there is none.
         gradient_norm: before clipping.
         applied: False where something was not finite and the weights stayed as they were.
         stop: True where any process was asked to stop.
@@ -45,24 +47,40 @@ class StepResult:
     gradient_norm: float
     applied: bool
     stop: bool
+    distillation: float = 0.0
 
     @property
     def loss(self) -> float:
-        """The sum of the two losses."""
-        return self.classification + self.box
+        """The sum of the losses."""
+        return self.classification + self.box + self.distillation
 
 
 class LossModule(nn.Module):
     """The network and its criterion as one module, for torch.compile and several processes."""
 
-    def __init__(self, model: RetinaNet, criterion: Criterion) -> None:
+    def __init__(
+        self, model: RetinaNet, criterion: Criterion, distillation: Distillation | None = None
+    ) -> None:
         super().__init__()
         self.model = Accelerated(model)
         self.criterion = criterion
+        self.distillation = distillation
 
-    def forward(self, batch: Batch, anchors: Tensor) -> Losses:
-        """The losses of a batch; anchors [A, 4] of its input size."""
-        return self.criterion(self.model(batch.images), anchors, batch)
+    def forward(
+        self, batch: Batch, anchors: Tensor, targets: tuple[Tensor, ...] = ()
+    ) -> tuple[Losses, Tensor]:
+        """The losses of a batch, and the loss against the teacher, 0 without one.
+
+        Args:
+            batch: of one input size.
+            anchors: [A, 4] of that size.
+            targets: what the teacher makes of the images; see `Distillation`.
+        """
+        levels, raw = self.model.with_pyramid(batch.images)
+        losses = self.criterion(raw, anchors, batch)
+        if self.distillation is None:
+            return losses, torch.zeros_like(losses.box)
+        return losses, self.distillation(levels, targets)
 
 
 class TrainStep:
@@ -78,6 +96,7 @@ class TrainStep:
         ema_decay: of the averaged weights; 0 leaves averaging out.
         compiled: whether torch.compile is used.
         seed: of the network's own noise (dropped paths).
+        distillation: the loss against a teacher; None where there is none.
     """
 
     def __init__(
@@ -92,6 +111,7 @@ class TrainStep:
         ema_decay: float = 0.0,
         compiled: bool = False,
         seed: int = 0,
+        distillation: Distillation | None = None,
     ) -> None:
         self.model = model
         self.criterion = criterion
@@ -102,7 +122,10 @@ class TrainStep:
         self.ema = EmaModel(model, decay=ema_decay) if ema_decay else None
         self.compiled = compiled
         self.seed = seed
+        self.distillation = distillation
         self._trained = [weight for weight in model.parameters() if weight.requires_grad]
+        if distillation is not None:
+            self._trained += distillation.parameters()
         self._backbone = {weight for weight in model.backbone.parameters() if weight.requires_grad}
         self._statistics = running_statistics(model)
         self._losses = self._wrap()
@@ -146,7 +169,9 @@ class TrainStep:
     @contextlib.contextmanager
     def trying(self) -> Iterator[None]:
         """Inside, steps may be tried before the first one; afterwards all is as it was."""
-        models = [self.model] if self.ema is None else [self.model, self.ema.model]
+        models: list[nn.Module] = [self.model]
+        models += [] if self.ema is None else [self.ema.model]
+        models += [] if self.distillation is None else [self.distillation]
         before = [
             {name: value.clone() for name, value in model.state_dict().items()} for model in models
         ]
@@ -183,8 +208,10 @@ class TrainStep:
                 raise
             raise memory_error(parts, self.accelerator.device) from error
         norm = self._gradient_norm()
-        classification, box, gradient_norm, stops = self._read(losses, norm, stop=stop)
-        applied = math.isfinite(classification + box + gradient_norm)
+        classification, box, distillation, gradient_norm, stops = self._read(
+            losses, norm, stop=stop
+        )
+        applied = math.isfinite(classification + box + distillation + gradient_norm)
         if applied:
             self._clip(gradient_norm)
             set_learning_rate(self.optimizer, learning_rate)
@@ -195,7 +222,7 @@ class TrainStep:
             for value, old in zip(self._statistics, before, strict=True):
                 value.copy_(old)
         self.optimizer.zero_grad(set_to_none=True)
-        return StepResult(classification, box, gradient_norm, applied, stops)
+        return StepResult(classification, box, gradient_norm, applied, stops, distillation)
 
     def _prepare_step(self, number: int) -> None:
         self.model.train()
@@ -203,38 +230,45 @@ class TrainStep:
         torch.manual_seed((self.seed * 1_000_003 + number) * 1_009 + process)
 
     def _gradients(self, parts: Sequence[Batch]) -> Tensor:
-        """Leave the batch's gradients in the weights; give [classification, box] on the device.
+        """Leave the batch's gradients in the weights; give the losses on the device: [3].
 
-        Each part's losses were divided by the part's own divisor, the number of assigned anchors as
-        a rule. They are multiplied by it again, and the sum over the parts is divided by the sum of
-        the divisors. Where the box loss has another divisor than the classification loss
-        (`weigh_boxes`), it is the mean of the parts', weighted in the same way.
+        They are classification, box and distillation. Each part's losses were divided by the part's
+        own divisor, the number of assigned anchors as a rule. They are multiplied by it again, and
+        the sum over the parts is divided by the sum of the divisors. Where the box loss has another
+        divisor than the classification loss (`weigh_boxes`), it is the mean of the parts', weighted
+        in the same way; so is the loss against a teacher.
         """
         if len(parts) == 1:
-            losses = self._part_losses(parts[0])
-            losses.total.backward()  # type: ignore[no-untyped-call]
-            return torch.stack([losses.classification, losses.box]).detach()
-        sums = torch.zeros(2, device=self.accelerator.device)
+            losses, distillation = self._part_losses(parts[0])
+            (losses.total + distillation).backward()  # type: ignore[no-untyped-call]
+            return torch.stack([losses.classification, losses.box, distillation]).detach()
+        sums = torch.zeros(3, device=self.accelerator.device)
         divisor = torch.zeros((), device=self.accelerator.device)
         for number, part in enumerate(parts, start=1):
             last = number == len(parts)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self._losses):
-                losses = self._part_losses(part)
+                losses, distillation = self._part_losses(part)
                 weight, part_divisor = self._weight_of(losses, images=len(part))
-                (losses.total * weight).backward()  # type: ignore[no-untyped-call]
-            sums += torch.stack([losses.classification, losses.box]).detach() * weight
+                total = losses.total + distillation
+                (total * weight).backward()  # type: ignore[no-untyped-call]
+            values = torch.stack([losses.classification, losses.box, distillation])
+            sums += values.detach() * weight
             divisor += part_divisor
         divisor.clamp_(min=1)
         for gradient in self._gradients_now():
             gradient.div_(divisor)
         return sums / divisor
 
-    def _part_losses(self, part: Batch) -> Losses:
+    def _part_losses(self, part: Batch) -> tuple[Losses, Tensor]:
+        """What `LossModule` gives for a part of the batch."""
         device = self.accelerator.device
         part = part.to(device, non_blocking=True)
         anchors = self.model.anchors(*part.images.shape[-2:])
+        targets: tuple[Tensor, ...] = ()
+        if self.distillation is not None:
+            targets = self.distillation.targets(part.images, self.precision)
         with autocast(device, self.precision):
-            losses: Losses = self._losses(part, anchors)
+            losses: tuple[Losses, Tensor] = self._losses(part, anchors, targets)
         return losses
 
     def _weight_of(self, losses: Losses, *, images: int) -> tuple[Tensor, Tensor]:
@@ -259,18 +293,18 @@ class TrainStep:
 
     def _read(
         self, losses: Tensor, norm: Tensor, *, stop: bool
-    ) -> tuple[float, float, float, bool]:
+    ) -> tuple[float, float, float, float, bool]:
         """Bring a step's numbers to the host at once, the same in all processes."""
         values = torch.cat([losses, losses.new_tensor([float(stop)]), norm.reshape(1)])
         if self.accelerator.num_processes > 1:
             distributed.all_reduce(values)
             values /= self.accelerator.num_processes
-        classification, box, stops, gradient_norm = values.tolist()
-        return classification, box, gradient_norm, stops > 0
+        classification, box, distillation, stops, gradient_norm = values.tolist()
+        return classification, box, distillation, gradient_norm, stops > 0
 
     def _wrap(self) -> nn.Module:
         """The losses' module, spread over the processes and compiled where that is asked for."""
-        module: nn.Module = LossModule(self.model, self.criterion)
+        module: nn.Module = LossModule(self.model, self.criterion, self.distillation)
         if self.accelerator.num_processes > 1:
             module = spread(module, self.accelerator.device, sync_buffers=bool(self._statistics))
         if self.compiled:

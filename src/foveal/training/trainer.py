@@ -200,7 +200,11 @@ class Trainer:
             settings,
             card=card,
             fingerprint=fingerprint_of(
-                settings, classes=data.classes, records=data.records, steps=self.batches.steps
+                settings,
+                classes=data.classes,
+                records=data.records,
+                steps=self.batches.steps,
+                teacher=self.train_step.distillation.digest if self.train_step.distillation else "",
             ),
             writes=accelerator.is_main_process,
         )
@@ -210,8 +214,11 @@ class Trainer:
             epochs=self.training.epochs,
             steps=self.batches.steps,
             log_every=self.training.log_every,
+            distills=self.train_step.distillation is not None,
         )
         self.metrics_logger.say(word)
+        if self.train_step.distillation:
+            self.metrics_logger.say(self.train_step.distillation.text)
         if self.batches.windows is not None:
             self.metrics_logger.say(describe_windows(self.batches.windows, settings.preparation))
         elif self.training.sampling == "repeat_factor":
@@ -485,6 +492,8 @@ class Trainer:
         if result.applied:
             state.nonfinite_steps = 0
             state.add(classification=result.classification, box=result.box, steps=1)
+            if self.train_step.distillation:
+                state.add(distillation=result.distillation)
             return
         state.nonfinite_steps += 1
         state.add(nonfinite=1)
@@ -651,16 +660,16 @@ class Trainer:
     def _summary(self) -> dict[str, Any]:
         sums = self.state.sums
         steps = sums.get("steps", 0.0)
-        classification, box = (
-            sums[name] / steps if steps else math.nan for name in ("classification", "box")
-        )
+        names = ["classification", "box"]
+        if self.train_step.distillation:
+            names.append("distillation")
+        losses = {name: sums[name] / steps if steps else math.nan for name in names}
         return {
             "epoch": self.state.epoch + 1,
             "steps": self._epoch_steps,
             "nonfinite_steps": int(sums.get("nonfinite", 0)),
-            "classification": classification,
-            "box": box,
-            "loss": classification + box,
+            **losses,
+            "loss": sum(losses.values()),
             "learning_rate": self.learning_rate(self._steps_done - 1),
             **self.metrics_logger.clock.summary(),
         }
