@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -159,10 +160,25 @@ def test_accumulated_parts_weigh_as_their_losses_do(teacher):
     parts = split_batch(batch, 2)
     each = [make(teacher).step([part], 0.01) for part in parts]
     train_step = make(teacher)
-    counts = [train_step._part_losses(part)[0].assigned.item() for part in parts]
+    counts = [train_step._part_losses(part)[0].divisor.item() for part in parts]
     expected = sum(c * r.distillation for c, r in zip(counts, each, strict=True)) / sum(counts)
     found = train_step.step(parts, 0.01)
     assert found.distillation == pytest.approx(expected, rel=1e-4)
+
+
+def test_accumulated_parts_without_objects_weigh_alike(teacher):
+    batch = make_fake_batch(5)
+    none = torch.zeros(4, 0, 4)
+    bare = replace(
+        batch,
+        boxes=none,
+        labels=none[..., 0].long(),
+        ignored=none[..., 0].bool(),
+        counts=torch.zeros(4, dtype=torch.long),
+    )
+    parts = split_batch(bare, 2)
+    each = [make(teacher).step([part], 0.01).distillation for part in parts]
+    assert make(teacher).step(parts, 0.01).distillation == pytest.approx(sum(each) / 2, rel=1e-4)
 
 
 def test_in_bfloat16_it_is_nearly_the_same(teacher):

@@ -249,10 +249,12 @@ class TrainStep:
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self._losses):
                 losses, distillation = self._part_losses(part)
                 weight, part_divisor = self._weight_of(losses, images=len(part))
-                total = losses.total + distillation
-                (total * weight).backward()  # type: ignore[no-untyped-call]
-            values = torch.stack([losses.classification, losses.box, distillation])
-            sums += values.detach() * weight
+                # A part without objects has a little weight, so that parts without any have all.
+                part_weight = part_divisor.clamp(min=1 / len(parts))
+                total = losses.total * weight + distillation * part_weight
+                total.backward()  # type: ignore[no-untyped-call]
+            values = [losses.classification * weight, losses.box * weight]
+            sums += torch.stack([*values, distillation * part_weight]).detach()
             divisor += part_divisor
         divisor.clamp_(min=1)
         for gradient in self._gradients_now():
