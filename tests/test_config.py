@@ -124,6 +124,32 @@ def test_a_balance_that_the_loss_does_not_have_is_an_error():
     assert make_settings(overrides=["loss.classification=varifocal", "loss.alpha=0.5"])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["loss.quality_weight=2"],
+            r"^settings: loss\.quality_weight = 2, .* model\.quality=center",
+        ),
+        (["loss.distribution_weight=1"], r"loss\.distribution_weight = 1, .* model\.box_bins=17"),
+        (
+            ["loss.classification=varifocal", "model.quality=iou"],
+            r"'varifocal' .* 'iou': it would count twice\. Give --set .*=focal\.$",
+        ),
+    ],
+)
+def test_losses_of_what_the_network_lacks_are_errors(overrides, message):
+    with pytest.raises(SettingsError, match=message):
+        make_settings(overrides=overrides)
+
+
+def test_losses_of_what_the_network_has():
+    quality = ["model.quality=iou", "loss.quality_weight=2"]
+    bins = ["model.box_bins=9", "model.box_coding=distances", "loss.distribution_weight=0"]
+    found = make_settings(overrides=[*quality, *bins]).loss
+    assert (found.quality_weight, found.distribution_weight) == (2, 0)
+
+
 def test_every_wrong_setting_is_named_at_once():
     with pytest.raises(SettingsError) as caught:
         make_settings(overrides=["training.epochs=0", "model.fpn=3"])

@@ -6,9 +6,11 @@ from torch.nn import functional
 
 from foveal.detection.anchors import AnchorGrid
 from foveal.detection.assignment import BACKGROUND, IGNORED, Assignment, assign
-from foveal.detection.box_coding import decode_boxes, encode_boxes
+from foveal.detection.box_coding import decode_boxes, encode_boxes, encode_distances
+from foveal.detection.centerness import centerness
 from foveal.detection.criterion import Criterion
 from foveal.detection.losses import (
+    distribution_focal_loss,
     focal_loss,
     giou_loss,
     quality_focal_loss,
@@ -170,15 +172,85 @@ def test_one_anchor_by_hand():
 
 @pytest.mark.parametrize(
     "criterion",
-    [Criterion(), Criterion(classification="varifocal", box="ciou", weigh_boxes=True)],
-    ids=["plain", "quality"],
+    [
+        Criterion(),
+        Criterion(classification="varifocal", box="ciou", weigh_boxes=True, quality="centerness"),
+    ],
+    ids=["plain", "everything"],
 )
 def test_compiles_whole(criterion):
     batch = make_batch(OBJECTS)
-    raw = RawOutput(*(part[1:] for part in raw_output(3)))  # one level: a compilation is slow
+    raw = rich_output(3) if criterion.quality != "none" else raw_output(3)
+    raw = RawOutput(*(part[1:] for part in raw))  # one level: a compilation is slow
     anchors = GRID.tensor(SIZE, SIZE)[-raw.logits[0].shape[1] :]
     compiled = torch.compile(criterion, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(raw, anchors, batch), criterion(raw, anchors, batch))
+
+
+BINS = 6
+
+
+def rich_output(batch: int) -> RawOutput:
+    """With a quality branch and distributions, from which the deltas do not follow here."""
+    raw, generator = raw_output(batch), torch.Generator().manual_seed(1)
+    more = [
+        tuple(
+            torch.randn(*level.shape[:2], *shape, generator=generator).requires_grad_()
+            for level in raw.deltas
+        )
+        for shape in ((), (4, BINS))
+    ]
+    return RawOutput(raw.logits, raw.deltas, *more)
+
+
+@pytest.mark.parametrize("weigh_boxes", [False, True])
+@pytest.mark.parametrize("quality", ["centerness", "iou"])
+def test_quality_and_distributions_equal_their_slow_definition(quality, weigh_boxes):
+    raw, batch, anchors = rich_output(3), make_batch(OBJECTS), GRID.tensor(SIZE, SIZE)
+    criterion = Criterion(
+        box="giou",
+        box_weight=2.0,
+        quality=quality,
+        quality_weight=3.0,
+        distribution_weight=0.5,
+        weigh_boxes=weigh_boxes,
+    )
+    matched = criterion.match(raw, anchors, batch).matched
+    _, deltas, branch, distributions = (torch.cat(part, 1) for part in raw)
+    boxes = decode_boxes(deltas, anchors)
+    box, of_branch, weights = 0.0, 0.0, []
+    for image, anchor in (matched >= 0).nonzero().tolist():
+        expected = batch.boxes[image, matched[image, anchor]]
+        if quality == "iou":
+            fit = iou(boxes[image, anchor].detach(), expected)
+        else:
+            fit = centerness(expected, anchors[anchor])
+        weights.append(fit if weigh_boxes else torch.tensor(1.0))
+        sides = distribution_focal_loss(
+            distributions[image, anchor], encode_distances(expected, anchors[anchor])
+        )
+        loss = 2 * giou_loss(boxes[image, anchor], expected) + 0.5 * sides.sum() / 4
+        box = box + weights[-1] * loss
+        of_branch = of_branch + functional.binary_cross_entropy_with_logits(
+            branch[image, anchor], fit
+        )
+    expected = box / sum(weights).clamp(min=1) + 3 * of_branch / len(weights)
+    losses = criterion(raw, anchors, batch)
+    torch.testing.assert_close(losses.box, expected)
+    plain = Criterion()(RawOutput(raw.logits, raw.deltas), anchors, batch)
+    torch.testing.assert_close(losses.classification, plain.classification)
+    of = [*raw.deltas, *raw.quality, *raw.distributions]
+    slow, fast = (torch.autograd.grad(total, of) for total in (expected, losses.box))
+    for one, other in zip(slow, fast, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_branches_have_gradients_without_objects():
+    raw, batch = rich_output(2), make_batch([[], []])
+    losses = Criterion(quality="iou", weigh_boxes=True)(raw, GRID.tensor(SIZE, SIZE), batch)
+    assert losses.box == 0
+    of = [*raw.deltas, *raw.quality, *raw.distributions]
+    assert all((part == 0).all() for part in torch.autograd.grad(losses.total, of))
 
 
 QUALITY_LOSSES = {
@@ -221,7 +293,8 @@ def test_quality_losses_equal_their_slow_definition(classification, with_scores)
     classified, box, assigned, wanted = slow_quality_losses(
         raw, batch, matched, classification=classification, scores=scores
     )
-    torch.testing.assert_close(sums.losses.sum(dim=1), torch.stack([classified, 2 * box]))
+    torch.testing.assert_close(sums.losses[:2].sum(dim=1), torch.stack([classified, 2 * box]))
+    assert (sums.losses[2] == 0).all()
     torch.testing.assert_close(sums.divisors[1].sum(), wanted)
     torch.testing.assert_close(
         sums.divisors[0].sum(), wanted if with_scores else torch.tensor(float(assigned))
@@ -275,7 +348,7 @@ def test_regions_to_ignore_teach_no_scores():
 def test_quality_losses_take_low_precision():
     raw, batch, anchors = raw_output(3), make_batch(OBJECTS), GRID.tensor(SIZE, SIZE)
     criterion = Criterion(classification="varifocal", box="ciou", weigh_boxes=True)
-    low = RawOutput(*(tuple(level.detach().bfloat16() for level in part) for part in raw))
+    low = raw.map(lambda level: level.detach().bfloat16())
     found = criterion(low, anchors, batch)
     assert found.total.dtype == torch.float32
     expected = criterion(raw, anchors, batch).total

@@ -85,6 +85,10 @@ def test_criterion_follows_the_settings():
         make_settings(overrides=["loss.classification=quality_focal", "loss.weigh_boxes=true"])
     )
     assert (quality.classification, quality.weigh_boxes) == ("quality_focal", True)
+    branch = make_criterion(
+        make_settings(overrides=["model.quality=iou", "loss.quality_weight=0.5"])
+    )
+    assert (branch.quality, branch.quality_weight, branch.distribution_weight) == ("iou", 0.5, 0.25)
     plain = make_criterion(make_settings(overrides=["loss.classification=cross_entropy"]))
     assert plain.gamma == 0
 

@@ -57,6 +57,17 @@ def measured(drawn, settings, *, batch):
         (("loss.divide_by=image",), 2),
         (("loss.classification=quality_focal", "loss.weigh_boxes=true", "loss.box=giou"), 2),
         (("loss.divide_by=image", "loss.classification=varifocal", "loss.weigh_boxes=true"), 8),
+        (
+            (
+                "model.quality=centerness",
+                "loss.weigh_boxes=true",
+                "model.box_coding=distances",
+                "model.box_bins=5",
+                "anchors.scales=[1]",
+                "anchors.ratios=[1]",
+            ),
+            2,
+        ),
     ],
 )
 def test_it_is_the_criterions_of_all_images_at_once(drawn, overrides, batch):
@@ -102,4 +113,4 @@ def test_a_window_shows_what_is_cut_as_training_does():
 def test_an_image_of_which_nothing_was_looked_at_has_no_loss():
     loss = ValidationLoss(make_criterion(tiny_settings()))
     loss.begin([0], [Target.empty()])
-    assert loss.take() == [(0.0, 0.0, 0.0, 0.0)]
+    assert loss.take() == [(0.0,) * 6]

@@ -166,6 +166,8 @@ def _explain(error: ValidationError, where: str) -> str:
             lines.append(f"{path} is unknown. {_known_names(problem['loc'])}")
         elif not path:  # sections that contradict one another
             lines.append(f"{problem['msg'].removeprefix('Value error, ')}.")
+        elif not path:  # settings that contradict each other
+            lines.append(f"{problem['ctx']['error']}.")
         else:
             given = problem["input"]
             now = RENAMED_VALUES.get((*problem["loc"], given)) if isinstance(given, str) else None

@@ -22,6 +22,8 @@ PositiveCount = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 _ALPHA = 0.25
+_QUALITY_WEIGHT = 1.0
+_DISTRIBUTION_WEIGHT = 0.25
 
 
 class Section(BaseModel):
@@ -151,8 +153,13 @@ class LossSettings(Section):
     beta: Annotated[float, Field(ge=0)] = 0.11
     box_weight: Positive = 1.0
     weigh_boxes: bool = False
-    """Multiply each anchor's box loss by the score that the anchor is to have (see classification),
-    and divide by the sum of these. With training.accumulate each part is divided by its own sum."""
+    """Multiply each anchor's box loss by the score that the assignment wants; where it wants none,
+    by what model.quality is, or by the IoU; and divide by the sum of these instead of the number of
+    anchors. With training.accumulate each part is divided by its own sum."""
+    quality_weight: Positive = _QUALITY_WEIGHT
+    """Of the loss of model.quality, which is shown as part of the box loss."""
+    distribution_weight: Annotated[float, Field(ge=0)] = _DISTRIBUTION_WEIGHT
+    """Of the distribution focal loss of model.box_bins, which is shown as part of the box loss."""
     class_weights: dict[str, Positive] | tuple[Positive, ...] = {}
     """Factors on the classification loss of single classes, by name, or of all in their order;
     a class without one has 1."""
@@ -372,6 +379,28 @@ class Settings(Section):
     preparation: PreparationSettings = PreparationSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _losses_of_what_there_is(self) -> Settings:
+        model, loss = self.model, self.loss
+        if model.quality == "none" and loss.quality_weight != _QUALITY_WEIGHT:
+            raise ValueError(
+                f"loss.quality_weight = {loss.quality_weight:g}, but the network has no quality "
+                "branch. Leave it out, or give --set model.quality=centerness (or iou)"
+            )
+        if not model.box_bins and loss.distribution_weight != _DISTRIBUTION_WEIGHT:
+            raise ValueError(
+                f"loss.distribution_weight = {loss.distribution_weight:g}, but the network "
+                "predicts no distributions. Leave it out, or give --set model.box_bins=17 --set "
+                "model.box_coding=distances"
+            )
+        if model.quality != "none" and loss.classification in ("quality_focal", "varifocal"):
+            raise ValueError(
+                f"loss.classification = {loss.classification!r} teaches the scores how well a box "
+                f"fits, and so does model.quality = {model.quality!r}: it would count twice. Give "
+                "--set model.quality=none or --set loss.classification=focal"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_anchor_a_location(self) -> Settings:

@@ -10,8 +10,16 @@ from torch import Tensor, distributed
 
 from foveal.detection.assigner import Assigner
 from foveal.detection.assignment import BACKGROUND, IGNORED, Assignment
-from foveal.detection.box_coding import decode_boxes, encode_boxes
-from foveal.detection.losses import ciou_loss, diou_loss, giou_loss, smooth_l1
+from foveal.detection.box_coding import decode_boxes, encode_boxes, encode_distances
+from foveal.detection.centerness import centerness
+from foveal.detection.losses import (
+    ciou_loss,
+    diou_loss,
+    distribution_focal_loss,
+    giou_loss,
+    quality_loss,
+    smooth_l1,
+)
 from foveal.detection.losses_of_labels import (
     focal_loss_of_labels,
     quality_focal_loss_of_labels,
@@ -28,7 +36,8 @@ class Losses(NamedTuple):
 
     Attributes:
         classification: scalar float32.
-        box: scalar float32, 0 with a gradient where the batch has no object.
+        box: scalar float32, the losses of quality and distributions included; 0 with a gradient
+            where the batch has no object.
         divisor: scalar float32, what this process's batch adds to the divisor of the
             classification loss: its assigned anchors, or the sum of their scores.
     """
@@ -47,8 +56,9 @@ class LossSums(NamedTuple):
     """The losses of each image before anything is divided, and what each is to be divided by.
 
     Attributes:
-        losses: [2, B] float32, classification and box, each with its weight.
-        divisors: [2, B] float32.
+        losses: [3, B] float32, each with its weight: classification; boxes and distributions;
+            quality.
+        divisors: [3, B] float32.
     """
 
     losses: Tensor
@@ -59,17 +69,21 @@ class LossSums(NamedTuple):
 class Criterion:
     """Assignment, classification loss and box loss for a whole batch at once.
 
-    Both losses are summed over the anchors: the classification loss of all anchors but the ignored
-    ones, over all classes; the box loss of the anchors that are assigned to objects. Both are
-    divided by the number of assigned anchors, but for two cases:
+    The losses are summed over the anchors: the classification loss of all anchors but the ignored
+    ones, over all classes; the others of the anchors that are assigned to objects. They are divided
+    by the number of assigned anchors, but for two cases:
 
-    - with `weigh_boxes` the box loss is divided by the sum of its weights (as in generalized focal
-      loss, Li et al. 2020);
+    - with `weigh_boxes` the losses of boxes and distributions are divided by the sum of the weights
+      (as in FCOS and in generalized focal loss, Li et al. 2020);
     - where the assignment wants a certain score of each anchor, and that is learned, the
       classification loss is divided by the sum of these scores (TOOD, Feng et al. 2021).
 
     The quality focal and the varifocal loss teach each assigned anchor a score: the one that the
     assignment wants, or the IoU of the predicted box with the object. It has no gradient.
+
+    A quality branch learns the centerness of each assigned anchor, or that IoU, by cross entropy.
+    Where the network predicts distributions of distances, they are drawn to the object's by the
+    distribution focal loss, the mean of the four sides.
 
     Attributes:
         assigner: gives anchors their objects.
@@ -80,8 +94,11 @@ class Criterion:
         box: the box loss's kind; 'smooth_l1' and 'l1' compare offsets, the others decoded boxes.
         beta: of smooth L1: below it the loss is quadratic.
         box_weight: factor on the box loss.
-        weigh_boxes: whether the box loss of each anchor is multiplied by the score that it is to
-            have.
+        weigh_boxes: whether the box loss of each anchor is multiplied by the score that the
+            assignment wants; where it wants none, by what the quality branch learns, or by the IoU.
+        quality: what the quality branch learns, where the network has one.
+        quality_weight: factor on its loss.
+        distribution_weight: factor on the distribution focal loss.
         class_weights: [K] factors on the classification loss of each class, of its objects and of
             its background; None leaves them out.
         divide_by: 'batch' divides by the assigned anchors of the batch over all processes;
@@ -96,6 +113,9 @@ class Criterion:
     beta: float = 0.11
     box_weight: float = 1.0
     weigh_boxes: bool = False
+    quality: Literal["none", "centerness", "iou"] = "none"
+    quality_weight: float = 1.0
+    distribution_weight: float = 0.25
     class_weights: tuple[float, ...] | None = None
     divide_by: Literal["batch", "image"] = "batch"
 
@@ -113,8 +133,8 @@ class Criterion:
         with torch.no_grad():
             assignment = self.match(raw, anchors, batch)
         losses, divisors = self.sums(raw, anchors, batch, assignment)
-        classification, box = (losses * self._factors(divisors)).sum(dim=1)
-        return Losses(classification, box, divisors[0].sum())
+        classification, box, quality = (losses * self._factors(divisors)).sum(dim=1)
+        return Losses(classification, box + quality, divisors[0].sum())
 
     def match(self, raw: RawOutput[Tensor], anchors: Tensor, batch: Batch) -> Assignment:
         """Which object each anchor [A, 4] gets in each image, [B, A]; see `Assigner`."""
@@ -131,10 +151,10 @@ class Criterion:
             assignment: what `match` gave.
 
         Returns:
-            Losses and divisors, [2, B] each.
+            Losses and divisors, [3, B] each.
         """
         images = len(assignment.matched)
-        losses, divisors = anchors.new_zeros(2, images), anchors.new_zeros(2, images)
+        losses, divisors = anchors.new_zeros(3, images), anchors.new_zeros(3, images)
         start = 0
         for index, logits in enumerate(raw.logits):
             level = slice(start, start + logits.shape[1])
@@ -155,20 +175,36 @@ class Criterion:
         (logits,), (deltas,) = raw.logits, raw.deltas
         matched, scores = assignment
         learns_scores = self.classification != "focal"
-        is_object = (matched >= 0).float()
-        of_scores = is_object if scores is None or not learns_scores else is_object * scores
         expected = _boxes_of_anchors(matched, batch.boxes, anchors)
-        if scores is None and (learns_scores or self.weigh_boxes):
-            with torch.no_grad():
-                scores = iou(decode_boxes(deltas, anchors), expected)
+        fit = None
+        if self.quality != "none" or (scores is None and (learns_scores or self.weigh_boxes)):
+            fit = self._fit(deltas, anchors, expected)
+
+        ones = torch.ones_like(matched, dtype=torch.float32)
+        amounts = ones if scores is None or not learns_scores else scores
+        scores = fit if scores is None else scores
+        weights = ones if scores is None or not self.weigh_boxes else scores
+        box = self._box(raw, anchors, expected) * weights
+        quality = torch.zeros_like(box)
+        for of_level in raw.quality:
+            assert fit is not None
+            quality = quality_loss(of_level, fit) * self.quality_weight
         classification = self._classification(logits, matched, batch.labels, scores)
-        box = self._box(deltas, anchors, expected)
-        weights = is_object if scores is None or not self.weigh_boxes else is_object * scores
-        box = torch.where(matched >= 0, box * weights, 0.0) * self.box_weight
-        return LossSums(
-            torch.stack([classification.sum(dim=1), box.sum(dim=1)]),
-            torch.stack([of_scores.sum(dim=1), weights.sum(dim=1)]),
+        box, quality, amounts, weights, ones = (
+            torch.where(matched >= 0, values, 0.0).sum(dim=1)
+            for values in (box, quality, amounts, weights, ones)
         )
+        return LossSums(
+            torch.stack([classification.sum(dim=1), box, quality]),
+            torch.stack([amounts, weights, ones]),
+        )
+
+    @torch.no_grad()
+    def _fit(self, deltas: Tensor, anchors: Tensor, expected: Tensor) -> Tensor:
+        """How well each anchor [B, A] fits the box it is to predict, 0..1: centerness or IoU."""
+        if self.quality == "centerness":
+            return centerness(expected, anchors)
+        return iou(decode_boxes(deltas, anchors), expected)
 
     def _classification(
         self, logits: Tensor, matched: Tensor, labels: Tensor, scores: Tensor | None
@@ -203,15 +239,22 @@ class Criterion:
                 )
         return torch.where(matched == IGNORED, 0.0, loss)
 
-    def _box(self, deltas: Tensor, anchors: Tensor, expected: Tensor) -> Tensor:
-        """The loss of each anchor [B, A], without any weight."""
+    def _box(self, raw: RawOutput[Tensor], anchors: Tensor, expected: Tensor) -> Tensor:
+        """The loss of each anchor's box and distributions [B, A], before `weigh_boxes`."""
+        (deltas,) = raw.deltas
         if self.box in _LOSSES_OF_OVERLAP:
-            return _LOSSES_OF_OVERLAP[self.box](decode_boxes(deltas, anchors), expected)
-        beta = self.beta if self.box == "smooth_l1" else 0.0
-        return smooth_l1(deltas, encode_boxes(expected, anchors), beta=beta)
+            loss = _LOSSES_OF_OVERLAP[self.box](decode_boxes(deltas, anchors), expected)
+        else:
+            beta = self.beta if self.box == "smooth_l1" else 0.0
+            loss = smooth_l1(deltas, encode_boxes(expected, anchors), beta=beta)
+        loss = loss * self.box_weight
+        for of_level in raw.distributions:
+            of_sides = distribution_focal_loss(of_level, encode_distances(expected, anchors))
+            loss = loss + of_sides.mean(dim=-1) * self.distribution_weight
+        return loss
 
     def _factors(self, divisors: Tensor) -> Tensor:
-        """What each image's sums are multiplied by, [2, B] float32: one over a divisor."""
+        """What each image's sums are multiplied by, [3, B] float32: one over a divisor."""
         if self.divide_by == "image":
             return 1 / (divisors.clamp(min=1) * divisors.shape[1])
         totals = divisors.sum(dim=1, keepdim=True)

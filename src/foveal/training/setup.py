@@ -128,6 +128,9 @@ def make_criterion(settings: Settings, classes: Sequence[str] = ()) -> Criterion
         beta=loss.beta,
         box_weight=loss.box_weight,
         weigh_boxes=loss.weigh_boxes,
+        quality=settings.model.quality,
+        quality_weight=loss.quality_weight,
+        distribution_weight=loss.distribution_weight,
         class_weights=resolve_class_weights(loss.class_weights, classes),
         divide_by=loss.divide_by,
     )

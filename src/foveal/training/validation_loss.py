@@ -26,7 +26,7 @@ _MOST_REMEMBERED = 2**25
 
 ImageLoss = tuple[float, ...]
 """An image's losses before anything is divided, then what each is to be divided by (`LossSums`)."""
-_NOTHING: ImageLoss = (0.0, 0.0, 0.0, 0.0)
+_NOTHING: ImageLoss = (0.0,) * 6
 
 
 class ValidationLoss:
@@ -97,7 +97,7 @@ class ValidationLoss:
             means = (sums / np.maximum(1, divisors)).mean(axis=0)
         else:
             means = sums.sum(axis=0) / np.maximum(1, divisors.sum(axis=0))
-        classification, box = means
+        classification, box = means[0], means[1] + means[2]
         return {
             "validation_loss": float(classification + box),
             "validation_classification": float(classification),
