@@ -25,6 +25,8 @@ def test_a_plan_by_hand():
     assert affordable_steps(88.0, COURSE, pace) == 34
     assert affordable_steps(87.9, COURSE, pace) == 33
     assert affordable_steps(50.0, COURSE, pace, epochs_done=1) == 30
+    assert affordable_steps(11.0, COURSE, pace, epochs_done=1, steps_done=4) == 17
+    assert affordable_steps(0.0, COURSE, pace, epochs_done=1, steps_done=4) == 14
 
 
 def test_a_run_that_is_over_ends_with_the_epoch():
@@ -108,6 +110,21 @@ def test_a_machine_that_slows_down_ends_in_time_too(monkeypatch, fake_data):
     start(fake_data, None, *MINUTE, validate=watch.validate, reporter=listener)
     assert 0.9 * 60 <= watch.time <= 1.1 * 60
     assert any("fewer than was said" in text for text in listener.said)
+
+
+def test_a_machine_that_is_faster_after_all_trains_more(monkeypatch, fake_data):
+    """The plan is less than an epoch at first, and grows where that would have ended."""
+    watch = Watch(monkeypatch, step=4.0)
+    tried = [4.0] * 5
+
+    def faster(batch, epoch, step):
+        watch.time += tried.pop() if tried else 1.0
+        return batch
+
+    monkeypatch.setattr(trainer, "make_batches", lambda *_, **__: FakeBatches(40, change=faster))
+    _, result = start(fake_data, None, *MINUTE, validate=watch.validate)
+    assert [epoch["steps"] for epoch in result.history] == [40]
+    assert watch.time == 60
 
 
 def test_trying_steps_changes_nothing(monkeypatch, fake_data):

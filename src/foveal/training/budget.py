@@ -71,19 +71,23 @@ class Course:
         """How long a step takes at a share of the run, as a share of one at full size."""
         return pace.costs.get(self.phases.shorter_at(progress, self.shorter), 1.0)
 
-    def seconds(self, total: int, pace: Pace, *, epochs_done: int = 0) -> float:
+    def seconds(
+        self, total: int, pace: Pace, *, epochs_done: int = 0, steps_done: int = 0
+    ) -> float:
         """How long the rest of a run takes.
 
         Args:
             total: steps of the whole run.
             pace: how fast it goes.
             epochs_done: epochs that were trained and validated.
+            steps_done: of the epoch after them.
         """
         epochs = math.ceil(total / self.steps)
         work = 0.0
         for epoch in range(epochs_done, epochs):
             first = epoch * self.steps
-            work += min(self.steps, total - first) * self.cost(first / total, pace)
+            steps = min(self.steps, total - first) - (steps_done if epoch == epochs_done else 0)
+            work += steps * self.cost(first / total, pace)
         every = self.evaluate_every
         validations = epochs // every - epochs_done // every
         if epochs % every and epochs > epochs_done:
@@ -92,7 +96,7 @@ class Course:
 
 
 def affordable_steps(
-    seconds: float, course: Course, pace: Pace, *, epochs_done: int = 0, least: int = 1
+    seconds: float, course: Course, pace: Pace, *, epochs_done: int = 0, steps_done: int = 0
 ) -> int:
     """The most steps that a run may have in all to end within some seconds.
 
@@ -101,13 +105,15 @@ def affordable_steps(
         course: what the run consists of.
         pace: how fast it goes.
         epochs_done: epochs that were trained and validated.
-        least: no fewer are given, whatever they take.
+        steps_done: of the epoch after them; no fewer are given than are done.
     """
 
     def fits(total: int) -> bool:
-        return course.seconds(total, pace, epochs_done=epochs_done) <= seconds
+        return (
+            course.seconds(total, pace, epochs_done=epochs_done, steps_done=steps_done) <= seconds
+        )
 
-    low = max(1, least, epochs_done * course.steps)
+    low = least = max(1, epochs_done * course.steps + steps_done)
     if not fits(low):
         return low
     high = 2 * low
@@ -118,7 +124,7 @@ def affordable_steps(
         low, high = (middle, high) if fits(middle) else (low, middle)
     rest = low % course.steps
     whole = low - rest
-    if rest < LEAST_REST * course.steps and whole >= max(1, least):
+    if rest < LEAST_REST * course.steps and whole >= least:
         return whole
     return low
 

@@ -77,6 +77,7 @@ class RunState:
         sums: what this epoch's means are made of.
         history: one entry an epoch, as in metrics.jsonl.
         metrics_bytes: how much of metrics.jsonl belongs to the run up to here.
+        progress: the share of the run that was done when the epoch under way began, 0..1.
         planned_steps: of the whole run, where it has minutes instead of epochs; else 0.
         seconds: that a run with minutes has taken so far.
         pace: how fast it goes, see `foveal.training.budget.Pace`.
@@ -93,6 +94,7 @@ class RunState:
     sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     metrics_bytes: int = 0
+    progress: float = 0.0
     planned_steps: int = 0
     seconds: float = 0.0
     pace: dict[str, Any] = field(default_factory=dict)

@@ -63,6 +63,7 @@ _MOST_STEPS_TRIED = 30
 _MOST_SECONDS_TRIED = 20.0
 _MOST_OF_MINUTES_TRIED = 0.015
 _CHANGE_WORTH_WORDS = 0.05
+_STEPS_BETWEEN_PLANS = 50
 _MINUTES_WORTH_COMPILING = 15.0
 
 Validate = Callable[["RetinaNet"], Mapping[str, float]]
@@ -391,13 +392,14 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         state = self.state
-        progress = self._progress
-        self.train_step.freeze_backbone(self._frozen_stages(progress))
+        if not state.step:
+            state.progress = state.epoch * self.batches.steps / max(1, self.steps)
+        self.train_step.freeze_backbone(self._frozen_stages())
         self.metrics_logger.clock.start()
         batches = self.batches.epoch(
             state.epoch,
             start_step=state.step,
-            progress=progress,
+            progress=state.progress,
         )
         while state.step < self._epoch_steps:
             with self.metrics_logger.clock.waiting():
@@ -417,6 +419,7 @@ class Trainer:
             self.metrics_logger.step(
                 result, epoch=state.epoch, step=state.step, learning_rate=learning_rate
             )
+            self._plan_in_epoch()
             if result.stop:
                 self._stop()
             every = self.training.save_every_steps
@@ -589,13 +592,23 @@ class Trainer:
         """Take the pace from the epoch that was just trained."""
         seconds = self.metrics_logger.clock.seconds_a_step
         if self._pace is not None and seconds:
-            cost = self._course.cost(self._progress, self._pace)
+            cost = self._course.cost(self.state.progress, self._pace)
             self._pace = replace(self._pace, step=seconds / cost)
 
     def _measure_validation(self, seconds: float) -> None:
         """Take into account what the end of an epoch took."""
         if self._pace is not None:
             self._pace = replace(self._pace, validation=seconds)
+
+    def _plan_in_epoch(self) -> None:
+        """Plan anew now and then in an epoch, and where it would end before all its images."""
+        step = self.state.step
+        if self.budget is None or step == self.batches.steps:
+            return
+        if step == self._epoch_steps or step % _STEPS_BETWEEN_PLANS == 0:
+            self._measure_steps()
+            self._plan(epochs_done=self.state.epoch, steps_done=step)
+            self._tell_plan()
 
     def _plan_again(self, *, validates: bool = False) -> None:
         """Plan the steps after the epoch under way anew; `validates` it still."""
@@ -610,7 +623,7 @@ class Trainer:
                 budget.describe_change(total=total, before=before, steps=self.batches.steps)
             )
 
-    def _plan(self, *, epochs_done: int = 0, validates: bool = False) -> None:
+    def _plan(self, *, epochs_done: int = 0, steps_done: int = 0, validates: bool = False) -> None:
         assert self.budget is not None
         assert self._pace is not None
         total = budget.affordable_steps(
@@ -618,6 +631,7 @@ class Trainer:
             self._course,
             self._pace,
             epochs_done=epochs_done,
+            steps_done=steps_done,
         )
         self.state.planned_steps = broadcast(total)
 
@@ -634,16 +648,11 @@ class Trainer:
         )
 
     @property
-    def _progress(self) -> float:
-        """The share of the run that was done when the epoch under way began."""
-        return self.state.epoch * self.batches.steps / max(1, self.steps)
-
-    @property
     def _epoch_steps(self) -> int:
         """Of the epoch under way; the last one of a run with minutes may have fewer."""
         return min(self.batches.steps, self.steps - self.state.epoch * self.batches.steps)
 
-    def _frozen_stages(self, progress: float) -> int:
+    def _frozen_stages(self) -> int:
         """How many of the backbone's stages are frozen in the epoch under way."""
         stages, frozen = (
             self.train_step.model.backbone.stage_count,
@@ -652,7 +661,7 @@ class Trainer:
         if self.state.epoch < self.training.unfreeze_epoch:
             return stages
         return frozen_stages_at(
-            progress, shares=self.training.unfreeze, stages=stages, frozen=frozen
+            self.state.progress, shares=self.training.unfreeze, stages=stages, frozen=frozen
         )
 
     # Validation ------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def pool_objects(records: Sequence[Record], usable: NDArray[np.int64]) -> Object
 
     Args:
         records: of all images.
-        usable: positions of those whose objects count.
+        usable: [M] positions of those whose objects count.
     """
     rows = [np.zeros((0, 3), np.int64)]
     for image in usable.tolist():
@@ -68,7 +68,7 @@ def pool_objects(records: Sequence[Record], usable: NDArray[np.int64]) -> Object
 
 
 def around(box: NDArray[np.float32], width: int, height: int) -> Rectangle:
-    """Left, top, right and bottom of an object's box with a border, within its image, pixels."""
+    """Left, top, right and bottom of an object's box [4] with a border, in its image, pixels."""
     sides = box[2:] - box[:2]
     border = max(_LEAST_BORDER, _BORDER * float(sides.max()))
     left, top = (max(0, math.floor(float(value) - border)) for value in box[:2])
