@@ -12,7 +12,8 @@ Reason = Literal["last_epoch", "patience", "diverged", "interrupted"]
 
 HOW_TO_LEARN = (
     "What may help: see whether the boxes are where they belong (foveal data check), train "
-    "longer (--minutes N, or --set training.epochs=N), or search a learning rate (--find-learning-rate)."
+    "longer (--minutes N, or --set training.epochs=N), or search a learning rate "
+    "(--find-learning-rate)."
 )
 """What to do where no epoch found anything."""
 
