@@ -68,9 +68,10 @@ def convert_quantize_and_predict(home: Path, work: Path) -> None:
     runtime = OpenVINORuntime(quantized)
     assert runtime.precision == "int8", runtime.precision
     assert runtime(images[0]).logits[0].shape == (1, 864, 3)
-    print("threads", [name for name in started if "ThreadPool" in name or "elemetry" in name])
-    print("home", sorted(str(each.relative_to(home)) for each in home.rglob("*")))
-    print("loggers", logging.getLoggerClass().__name__)
+    threads = [name for name in started if "ThreadPool" in name or "elemetry" in name]
+    left = sorted(str(each.relative_to(home)) for each in home.rglob("*"))
+    said = f"threads {threads}\nhome {left}\nloggers {logging.getLoggerClass().__name__}\n"
+    sys.stdout.write(said)
     sys.stdout.flush()
 
 
