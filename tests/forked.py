@@ -18,8 +18,14 @@ from typing import NamedTuple
 _CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 _CONTEXT = multiprocessing.get_context("forkserver" if _CAN_FORK else "spawn")
 if _CAN_FORK:
+    # What `train` and `predict` load, but OpenVINO and NNCF: test_telemetry.py watches them come.
     _CONTEXT.set_forkserver_preload(
-        ["torch", "torchvision", "foveal.detector", "foveal.training.trainer", "foveal.cli"]
+        [
+            *("torch", "torchvision", "accelerate", "matplotlib.figure", "jinja2"),
+            *("rasterio", "pyproj", "pyogrio", "shapely"),
+            *("foveal.detector", "foveal.training.trainer", "foveal.cli", "foveal.reports.scene"),
+            *("foveal.inference.scenes", "foveal.outputs.scene_pictures"),
+        ]
     )
 
 

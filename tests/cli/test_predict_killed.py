@@ -38,7 +38,7 @@ def test_killed_again_and_again_it_ends_with_the_same_files(tmp_path):
     scenes = tmp_path / "scenes"
     scenes.mkdir()
     for number in range(2):
-        write_scene(scenes / f"{number}.tif", width=512, height=1400, seed=number)
+        write_scene(scenes / f"{number}.tif", width=256, height=1200, seed=number)
     arguments = [model, scenes, *WINDOWS, "--batch", 4]
     whole = start([*arguments, "--out", tmp_path / "whole"])
     whole.join()

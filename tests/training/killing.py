@@ -26,6 +26,7 @@ from foveal.training.step import TrainStep
 
 SETTINGS = tiny_settings(
     "training.epochs=3",
+    "training.batch=2",
     "training.ema_decay=0.9",
     "training.save_every_steps=2",
     "training.unfreeze_epoch=1",
@@ -149,7 +150,7 @@ def lines_of(folder: Path) -> list[dict]:
 
 
 def main(folder: Path) -> None:
-    data = draw_dataset(folder / "data", splits={"train": 11}, size=64)["train"]
+    data = draw_dataset(folder / "data", splits={"train": 5}, size=64)["train"]
     build_model(SETTINGS, len(data.classes))
     make_accelerator()
     whole = folder / "whole"
