@@ -131,20 +131,15 @@ def test_what_a_region_to_ignore_would_get_is_ignored_unless_an_object_has_it():
     assert set(found.unique().tolist()) == {0, BACKGROUND, IGNORED}
     # Of the small region no anchor has half its area in it; the one on it is ignored all the same.
     tiny = run(ONE, boxes[:, 2:], [1], ignored=regions[:, 2:])
-    claimed = run(ONE, boxes[:, 2:], [1], allow_low_quality_matches=False)
+    claimed = run(ONE, boxes[:, 2:], [1])
     assert (claimed >= 0).any()
     assert torch.equal(tiny == IGNORED, claimed >= 0)
+    # Where none would be its own, the nearest is ignored, as it would be an object's.
+    between = torch.tensor([[[22.0, 6, 24, 9]]])
+    found = run(ONE, between, [1], ignored=regions[:, 1:2])
+    assert torch.equal(found == IGNORED, run(ONE, between, [1]) == 0)
+    how = {"ignored": regions[:, 1:2], "allow_low_quality_matches": False}
+    assert (run(ONE, between, [1], **how) == BACKGROUND).all()
     whole = run(ONE, torch.tensor([[[0.0, 0, WIDTH, HEIGHT]]]), [1], ignored=regions[:, 1:2])
     assert (whole == IGNORED).float().mean() > 0.8
     assert not (whole >= 0).any()
-
-
-def test_compiles_whole():
-    boxes, counts = random_boxes(6, 2, seed=3), torch.tensor([6, 2])
-    ignored = torch.zeros(2, 6, dtype=torch.bool)
-    ignored[0, 1] = True
-    anchors = ONE.tensor(HEIGHT, WIDTH)
-    how = {"level_lengths": level_lengths(ONE), "per_location": 1, "ignored": ignored}
-    compiled = torch.compile(assign_atss, fullgraph=True, backend="eager")
-    expected = assign_atss(anchors, boxes, counts, **how)
-    assert torch.equal(compiled(anchors, boxes, counts, **how), expected)

@@ -80,6 +80,8 @@ def test_locations_in_regions_to_ignore_and_images_without_objects():
     centers = ONE.tensor(HEIGHT, WIDTH).view(-1, 2, 2).mean(dim=1)
     inside = ((centers > 40) & (centers < 80)).all(dim=1)
     assert torch.equal(found[0] == IGNORED, inside & (alone[0] != 0))
+    between = torch.tensor([[[22.0, 6, 24, 9]]])
+    assert torch.nonzero(run(between, [1], ignored=regions[:1, 1:])[0] == IGNORED).tolist() == [[2]]
     none = run(torch.zeros(2, 0, 4), [0, 0])
     assert none.shape == (2, sum(level_lengths(ONE)))
     assert (none == BACKGROUND).all()

@@ -135,14 +135,3 @@ def test_regions_to_ignore_take_nothing_from_objects():
     assert (found.matched[0] == IGNORED).any()
     assert not torch.isin(found.matched[0], torch.tensor([1, 4])).any()
     assert (found.quality[found.matched < 0] == 0).all()
-
-
-def test_compiles_whole():
-    counts = torch.tensor([4, 1])
-    batch, raw = make_batch(random_boxes(4, 1, seed=2), counts), random_raw(ONE, 2)
-    anchors = ONE.tensor(HEIGHT, WIDTH)
-    compiled = torch.compile(assign_task_aligned, fullgraph=True, backend="eager")
-    found = compiled(raw, anchors, batch, per_location=1)
-    expected = run(ONE, raw, batch)
-    assert torch.equal(found.matched, expected.matched)
-    torch.testing.assert_close(found.quality, expected.quality)

@@ -48,6 +48,7 @@ def test_a_tiny_object_is_said_unless_it_is_given_an_anchor(method):
 
 def test_a_box_labeled_twice_by_the_iou_rule():
     (told,) = describe_unassigned_objects(images([TINY[1]] * 2), tiny_settings(*ONE))
+    assert "assignment.method=atss gives one" in told
     assert "labeled twice" in told
     adaptive = tiny_settings("assignment.method=atss", *ONE)
     assert describe_unassigned_objects(images([TINY[1]] * 2), adaptive) == []

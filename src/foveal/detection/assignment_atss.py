@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from foveal.detection.assignment import BACKGROUND, IGNORED
+from foveal.detection.assignment import BACKGROUND
 from foveal.detection.assignment_claims import (
-    ignore_inside,
+    ignore_regions,
     nearest_anchors,
     serve_objects_without_anchor,
     settle_claims,
@@ -42,11 +42,11 @@ def assign_atss(
     2. It gets the candidates whose IoU with it is at least the mean and the standard deviation of
        its candidates' IoUs together, and whose center lies inside it. An anchor that several
        objects want is that one's with the highest IoU. All other anchors are background.
-    3. Regions to ignore look for anchors in the same way. What they would get and no object has is
-       ignored; so is a background anchor of which the fraction `ignored_overlap` lies in one.
-    4. With `allow_low_quality_matches` an object that got no anchor, as a tiny one between the
+    3. With `allow_low_quality_matches` an object that got no anchor, as a tiny one between the
        locations, gets the best free one of its candidates (`serve_objects_without_anchor`). The
        paper does not have this rule.
+    4. Regions to ignore look for anchors in the same way. What they would get and no object has is
+       ignored; so is a background anchor of which the fraction `ignored_overlap` lies in one.
 
     Args:
         anchors: [A, 4] xyxy, input pixels, level by level, location by location.
@@ -76,13 +76,20 @@ def assign_atss(
     wanted = ious >= ious.mean(dim=2, keepdim=True) + spread
     wanted &= contain(boxes[:, :, None], centers_of(near)) & (ious > 0)
     matched = settle_claims(nearest, ious, wanted & objects[..., None], anchors=len(anchors))
-    if ignored is not None:
-        regions = real & ignored
-        claimed = settle_claims(nearest, ious, wanted & regions[..., None], anchors=len(anchors))
-        matched = torch.where((claimed >= 0) & (matched == BACKGROUND), IGNORED, matched)
-        matched = ignore_inside(matched, anchors, boxes, regions=regions, overlap=ignored_overlap)
     if allow_low_quality_matches:
         matched = serve_objects_without_anchor(
             matched, anchors, boxes, objects=objects, nearest=nearest
+        )
+    if ignored is not None:
+        regions = real & ignored
+        claims = wanted & regions[..., None]
+        matched = ignore_regions(
+            matched,
+            settle_claims(nearest, ious, claims, anchors=len(anchors)),
+            anchors,
+            boxes,
+            regions=regions,
+            nearest=nearest if allow_low_quality_matches else None,
+            overlap=ignored_overlap,
         )
     return matched

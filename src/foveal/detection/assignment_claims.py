@@ -89,22 +89,37 @@ def count_assigned(matched: Tensor, objects: int) -> Tensor:
     return counts.scatter_add(1, matched.clamp(min=0), (matched >= 0).long())
 
 
-def ignore_inside(
-    matched: Tensor, anchors: Tensor, boxes: Tensor, *, regions: Tensor, overlap: float
+def ignore_regions(
+    matched: Tensor,
+    claimed: Tensor,
+    anchors: Tensor,
+    boxes: Tensor,
+    *,
+    regions: Tensor,
+    nearest: Tensor | None,
+    overlap: float,
 ) -> Tensor:
-    """Ignore background anchors of whose area a fraction lies in one region to ignore.
+    """Ignore background anchors that regions to ignore would get if they were objects.
+
+    So is a background anchor of whose area a fraction lies in one region.
 
     Args:
-        matched: [B, A].
+        matched: [B, A], what objects have.
+        claimed: [B, A], what regions would have.
         anchors: [A, 4] xyxy, input pixels.
         boxes: [B, N, 4] xyxy, input pixels.
         regions: [B, N] bool, which of them are regions to ignore.
+        nearest: [B, N, C] the anchors near each, where regions without an anchor get one, see
+            `serve_objects_without_anchor`; else None.
         overlap: the fraction.
     """
+    both = torch.where(matched >= 0, matched, claimed)
+    if nearest is not None:
+        both = serve_objects_without_anchor(both, anchors, boxes, objects=regions, nearest=nearest)
     empty = emptied(boxes, ~regions)
     parts = blocks(len(anchors), pairs_each=regions.numel(), device=anchors.device)
     inside = torch.cat([lie_inside(empty, anchors[block], overlap) for block in parts], dim=1)
-    return torch.where(inside & (matched == BACKGROUND), IGNORED, matched)
+    return torch.where((matched == BACKGROUND) & (inside | (both >= 0)), IGNORED, matched)
 
 
 def serve_objects_without_anchor(

@@ -6,6 +6,8 @@ Tian et al. 2019, "FCOS: Fully Convolutional One-Stage Object Detection", arXiv 
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -39,10 +41,11 @@ def assign_fcos(
        within its level's range: 0 to 8 strides on the finest level, 4 to 8 on the others, 4 and
        more on the coarsest (0-64, 64-128, ..., 512 and more pixels at the paper's strides). Of
        several objects it gets the smallest. All other locations are background.
-    2. A background location inside a region to ignore is ignored.
-    3. With `allow_low_quality_matches` an object that got no location, as a tiny one between them,
+    2. With `allow_low_quality_matches` an object that got no location, as a tiny one between them,
        gets the best free one near it (`serve_objects_without_anchor`). The paper does not have
        this rule. Such a location may lie outside its object.
+    3. A background location inside a region to ignore is ignored; where there is none, as in a
+       tiny one between them, the best free one near it is, with `allow_low_quality_matches`.
 
     Args:
         anchors: [A, 4] xyxy, input pixels, level by level.
@@ -89,6 +92,11 @@ def assign_fcos(
         matched = serve_objects_without_anchor(
             matched, anchors, boxes, objects=objects, nearest=nearest
         )
+        if ignored is not None:
+            both = serve_objects_without_anchor(
+                matched, anchors, boxes, objects=real & ignored, nearest=nearest
+            )
+            matched = torch.where((matched < 0) & (both >= 0), IGNORED, matched)
     return matched
 
 
@@ -102,8 +110,9 @@ def _of_locations(
 ) -> Tensor:
     """What each location [P, 2] of a level gets of objects and regions [B, N, 4]: [B, P]."""
     least, greatest = _sides(objects, locations)
-    gaps = (centers_of(objects)[:, :, None] - locations).abs().amax(dim=-1)
-    wanted = (least > 0) & (gaps <= reach) & (greatest >= limits[0]) & (greatest <= limits[1])
+    across, down = (centers_of(objects)[..., None, axis] - locations[:, axis] for axis in (0, 1))
+    near = (across.abs() <= reach) & (down.abs() <= reach)
+    wanted = near & (least > 0) & (greatest >= limits[0]) & (greatest <= limits[1])
     sizes = torch.where(wanted, areas(objects)[:, :, None], torch.inf)
     smallest, number = sizes.min(dim=1)
     unmatched = torch.full_like(number, BACKGROUND)
@@ -121,9 +130,5 @@ def _sides(boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """
     x, y = points.unbind(-1)
     left, top, right, bottom = (side[..., None] for side in boxes.unbind(-1))
-    across = torch.stack([x - left, right - x])
-    down = torch.stack([y - top, bottom - y])
-    return (
-        torch.minimum(across.amin(dim=0), down.amin(dim=0)),
-        torch.maximum(across.amax(dim=0), down.amax(dim=0)),
-    )
+    sides = (x - left, right - x, y - top, bottom - y)
+    return functools.reduce(torch.minimum, sides), functools.reduce(torch.maximum, sides)

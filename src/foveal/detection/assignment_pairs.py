@@ -65,5 +65,6 @@ def centers_of(boxes: Tensor) -> Tensor:
 
 def contain(boxes: Tensor, points: Tensor) -> Tensor:
     """Whether points [..., 2] lie inside boxes [..., 4] xyxy, not on their edges; broadcasting."""
-    after = (points > boxes[..., :2]).all(dim=-1)
-    return after & (points < boxes[..., 2:]).all(dim=-1)
+    x, y = points.unbind(-1)
+    left, top, right, bottom = boxes.unbind(-1)
+    return (x > left) & (x < right) & (y > top) & (y < bottom)

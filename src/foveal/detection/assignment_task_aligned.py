@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from foveal.detection.assignment import BACKGROUND, IGNORED, Assignment
+from foveal.detection.assignment import BACKGROUND, Assignment
 from foveal.detection.assignment_claims import (
-    ignore_inside,
+    ignore_regions,
     nearest_anchors,
     serve_objects_without_anchor,
     settle_claims,
@@ -50,11 +50,11 @@ def assign_task_aligned(
        background.
     3. The score to reach is t in proportion: t / max t * max u, the maxima over all anchors of the
        object, so that its best aligned anchor is to score as high as its largest IoU.
-    4. Regions to ignore look for anchors in the same way. What they would get and no object has is
-       ignored; so is a background anchor of which the fraction `ignored_overlap` lies in one.
-    5. With `allow_low_quality_matches` an object that got no anchor, as a tiny one between the
+    4. With `allow_low_quality_matches` an object that got no anchor, as a tiny one between the
        locations, gets the best free one near it (`serve_objects_without_anchor`). The paper does
        not have this rule.
+    5. Regions to ignore look for anchors in the same way. What they would get and no object has is
+       ignored; so is a background anchor of which the fraction `ignored_overlap` lies in one.
 
     Args:
         raw: the network's output, levels with A_1 + ... + A_L = A.
@@ -76,21 +76,28 @@ def assign_task_aligned(
     objects = real if ignored is None else real & ~ignored
     index, ious, wanted = _best_aligned(raw, anchors, boxes, labels, count=candidates)
     matched = settle_claims(index, ious, wanted & objects[..., None], anchors=len(anchors))
-    if ignored is not None:
-        regions = real & ignored
-        claimed = settle_claims(index, ious, wanted & regions[..., None], anchors=len(anchors))
-        matched = torch.where((claimed >= 0) & (matched == BACKGROUND), IGNORED, matched)
-        matched = ignore_inside(matched, anchors, boxes, regions=regions, overlap=ignored_overlap)
+    nearest = nearest_anchors(
+        anchors,
+        boxes,
+        level_lengths=tuple(level.shape[1] for level in raw.logits),
+        per_location=per_location,
+        count=NEAR_LOCATIONS,
+    )
     if allow_low_quality_matches:
-        nearest = nearest_anchors(
-            anchors,
-            boxes,
-            level_lengths=tuple(level.shape[1] for level in raw.logits),
-            per_location=per_location,
-            count=NEAR_LOCATIONS,
-        )
         matched = serve_objects_without_anchor(
             matched, anchors, boxes, objects=objects, nearest=nearest
+        )
+    if ignored is not None:
+        regions = real & ignored
+        claims = wanted & regions[..., None]
+        matched = ignore_regions(
+            matched,
+            settle_claims(index, ious, claims, anchors=len(anchors)),
+            anchors,
+            boxes,
+            regions=regions,
+            nearest=nearest if allow_low_quality_matches else None,
+            overlap=ignored_overlap,
         )
     return Assignment(matched, _scores_to_reach(raw, anchors, boxes, labels, matched))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from foveal.config import Settings
     from foveal.data.dataset import Dataset
 
-MAX_IMAGES = 20
+MAX_IMAGES = 10
 """In how many images, drawn by seed, anchors are assigned."""
 
 
@@ -43,10 +43,13 @@ def describe_unassigned_objects(training: Dataset, settings: Settings) -> list[s
     if settings.preparation.mode == "windows":
         larger = f"a larger scale: --set preparation.scale=N (it is {settings.preparation.scale:g})"
     if settings.assignment.allow_low_quality_matches:
+        other = ""
+        if settings.assignment.method == "iou":
+            other = " --set assignment.method=atss gives one to as many as it can."
         advice = (
             "Another object has the same box, or is so near that it has their anchors, which are "
-            f"{finest} px apart at best. What gives more room is {larger}; or finer strides. "
-            "foveal data check DATA names objects that were labeled twice."
+            f"{finest} px apart at best.{other} What gives more room is {larger}; or finer "
+            "strides. foveal data check DATA names objects that were labeled twice."
         )
     else:
         advice = (
