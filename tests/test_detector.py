@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import foveal
 from foveal.config import Settings, change_settings, make_settings
@@ -438,3 +441,35 @@ def test_learning_rate_finder_changes_nothing(drawn, short_sweep):
 def test_data_without_classes_is_refused(tmp_path):
     with pytest.raises(DataError, match="no classes"):
         foveal.Detector(Dataset((), (), tmp_path))
+
+
+def test_self_training_learns_from_images_without_labels(drawn, tmp_path, monkeypatch):
+    """Two trainings; such a network is never sure of anything, so that is said in its place."""
+    from foveal.training import pseudo_labels
+
+    def sure(_detections, _targets, classes):
+        return tuple(pseudo_labels.SureScore(name, 0.0, 10, 9) for name in classes)
+
+    monkeypatch.setattr(pseudo_labels, "sure_scores", sure)
+    unlabeled, out, listener = tmp_path / "unlabeled", tmp_path / "run", Listener()
+    unlabeled.mkdir()
+    shutil.copy(drawn["valid"].paths[0], unlabeled / "same.jpg")
+    for number, path in enumerate(drawn["train"].paths[:2]):
+        assert cv2.imwrite(str(unlabeled / f"other_{number}.png"), cv2.imread(str(path))[:, ::-1])
+    detector = foveal.Detector(drawn["train"], settings=tiny("training.validation_loss=false"))
+    twin = detector._for_round(drawn["valid"], detector.settings, is_first=False)
+    assert twin.model is not detector.model
+    for name, value in detector.model.state_dict().items():
+        assert torch.equal(value, twin.model.state_dict()[name])
+    detector.self_train(unlabeled, valid=drawn["valid"], out=out, reporter=listener)
+    assert any("1 of 3 unlabeled images is among the labeled ones" in s for s in listener.said)
+    labels = foveal.read(out / "pseudo-labels-1.json", images=unlabeled)
+    assert [path.name for path in labels.paths] == ["other_0.png", "other_1.png"]
+    assert all(len(record) for record in labels)
+    log = json.loads((out / "self-training.json").read_text())
+    assert [each["round"] for each in log["rounds"]] == [0, 1]
+    kept, best = foveal.load(out), foveal.load(out / f"round-{log['kept']}")
+    assert kept.card.epoch == detector.card.epoch == 1
+    assert (out / "report.html").is_file()
+    path = drawn["valid"].paths[0]
+    assert kept.detect(path) == best.detect(path) == detector.detect(path)

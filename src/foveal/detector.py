@@ -7,7 +7,9 @@ is needed: an exported model predicts without it.
 
 from __future__ import annotations
 
+import copy
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +26,10 @@ from foveal.config import (
 )
 from foveal.data.dataset import Dataset
 from foveal.data.formats import read
-from foveal.errors import SettingsError, TrainingError
+from foveal.errors import DataError, SettingsError, TrainingError
 from foveal.inference.opening import Opened, open_model, open_network
 from foveal.structures import ModelCard
+from foveal.text import counted
 from foveal.tuning.data_defaults import ANCHOR_SHAPES, fit_to_data
 from foveal.tuning.limits import LIMITS, limit_in_words
 
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from foveal.models.retinanet import RetinaNet
     from foveal.runtimes.base import RuntimePrecision
     from foveal.structures import Detections
+    from foveal.training.pseudo_labels import PseudoLabels, SureScore
     from foveal.training.reporters import Reporter
     from foveal.training.validation import Validation
     from foveal.tuning.learning_rate import LearningRateCurve
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DataLike = Dataset | str | Path
+Unlabeled = Dataset | str | Path | Sequence[str | Path]
 
 
 class Detector:
@@ -302,6 +307,203 @@ class Detector:
         if change is not None:  # no later run can find it by its name
             self.settings = change_settings(settings, {"augmentation": {"custom": None}})
         return self
+
+    def self_train(
+        self,
+        unlabeled: Unlabeled,
+        *,
+        out: str | Path,
+        rounds: int = 1,
+        valid: DataLike | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: bool = True,
+        reporter: Reporter | None = None,
+        **training: Any,
+    ) -> Detector:
+        """Train on the data, let the result label other images, and train anew on both.
+
+        Of each class, detections become labels from the score on that makes nine of ten right on
+        the validation images; those below it become regions to ignore. Every training begins from
+        this detector as it is now. The best by AP on the validation images stays. See
+        `foveal.training.self_training`.
+
+        Args:
+            unlabeled: images without labels: a folder, a glob or several of them, or a data set,
+                of which the labels are not looked at. Those that are among the training or
+                validation images too are left out.
+            out: the folder of all rounds, with the model files, the pseudo labels and the report
+                of the best round.
+            rounds: how many trainings follow the first one. `training.minutes`, where it is set,
+                is shared out among all.
+            valid, resume, overwrite, progress, reporter: as for `fit`.
+            training: further arguments of `fit`.
+
+        Returns:
+            This detector.
+
+        Raises:
+            TrainingError: a training can't start, go on or be resumed.
+            DataError: there are no unlabeled images.
+            ImageError: images can't be read.
+        """
+        from foveal.config import to_toml
+        from foveal.distributed import is_first_process
+        from foveal.training.conclusion import keeping_run
+        from foveal.training.progress import reporting_to
+        from foveal.training.self_training import SelfTrainingFolder, self_train
+
+        self._check_data()
+        if rounds < 1:
+            raise SettingsError(f"--rounds {rounds} (in Python rounds=): expected at least 1.")
+        folder, settings = SelfTrainingFolder(Path(out)), self.settings
+        with reporting_to(reporter, progress=progress) as listener:
+            folder.check(resume=resume, overwrite=overwrite)
+            labeled, held_out = self._split(settings, valid, listener)
+            images = self._unlabeled(unlabeled, [labeled, held_out], folder.path, listener)
+            if overwrite and is_first_process():
+                folder.clear()
+            parts = self._share_minutes(rounds + 1, listener)
+            trained: list[Detector] = []
+
+            def train(number: int, labels: Dataset | None) -> float:
+                data = labeled if labels is None else labeled.merge(labels.aligned(self.classes))
+                trained.append(self._for_round(data, parts, is_first=number == 0))
+                listener.say(f"Round {number}: {counted(len(data), 'image')} to train on.")
+                trained[number].fit(
+                    valid=held_out,
+                    out=folder.round(number).path,
+                    resume=resume,
+                    overwrite=overwrite,
+                    reporter=listener,
+                    **training,
+                )
+                return float(trained[number].card.metrics.get("AP", math.nan))
+
+            state = self_train(
+                folder,
+                images,
+                rounds=rounds,
+                settings=to_toml(settings),
+                train=train,
+                label=lambda teacher: trained[teacher]._label(images, held_out, listener),
+                reporter=listener,
+            )
+            best = trained[state.best]
+            self._model, self.card, self.history = best._model, best.card, best.history
+            self._opened = self._record = self._start = None
+            if is_first_process():
+                with keeping_run(listener, "exporting the best model"):
+                    self._export(folder.path, labeled, held_out, listener)
+        return self
+
+    def _unlabeled(
+        self, unlabeled: Unlabeled, labeled: Sequence[Dataset], out: Path, reporter: Reporter
+    ) -> Dataset:
+        """The images without labels that can be read and are in none of the labeled data sets."""
+        from foveal.data.checks.images import shared_images
+        from foveal.data.checks.readiness import Readiness
+        from foveal.inference.image_paths import find_images, open_stacks, without_labels
+
+        if isinstance(unlabeled, Dataset):
+            paths = unlabeled.paths
+        else:
+            names = [unlabeled] if isinstance(unlabeled, str | Path) else list(unlabeled)
+            found, stacks = open_stacks(find_images(map(str, names), leave_out=out), None)
+            for line in (found.describe_passed_over(), stacks):
+                if line:
+                    reporter.say(line)
+            paths = [each.path for each in found.images]
+        data = without_labels(paths, self.classes)
+        shared: dict[Path, str] = {}
+        for known in labeled:
+            shared |= shared_images(known, data)
+        if shared:
+            reporter.say(
+                f"{len(shared):,} of {counted(len(data), 'unlabeled image')} "
+                f"{'is' if len(shared) == 1 else 'are'} among the labeled ones and left out, the "
+                f"first: {next(iter(shared.values()))}."
+            )
+            data = data.take([n for n, path in enumerate(data.paths) if path not in shared])
+        if not len(data):
+            raise DataError(
+                "There are no unlabeled images but those that are labeled too. Expected others."
+            )
+        ready = Readiness(
+            self.settings.training.bad_images, say=reporter.say, warn=reporter.warn, decode=True
+        )
+        return ready.make_ready(data)
+
+    def _share_minutes(self, parts: int, reporter: Reporter) -> Settings:
+        """The settings of each of several trainings, which share the minutes of all."""
+        changes: dict[str, Any] = {"export": False}  # of the best one alone, at the end
+        minutes = self.settings.training.minutes
+        if minutes is not None:
+            changes["minutes"] = minutes / parts
+            reporter.say(
+                f"training.minutes = {minutes:g} is for {counted(parts, 'training')}: "
+                f"{minutes / parts:.3g} each. Looking at the unlabeled images comes on top."
+            )
+        return change_settings(self.settings, {"training": changes})
+
+    def _for_round(self, data: Dataset, settings: Settings, *, is_first: bool) -> Detector:
+        """A detector that begins as this one does, with other images to train on."""
+        twin = copy.copy(self)
+        twin._data, twin.settings = data, settings
+        twin._model = copy.deepcopy(self.model)
+        twin._opened = twin._path = None
+        if not is_first:
+            twin._start = None  # it was told of
+        return twin
+
+    def _label(
+        self, images: Dataset, validation: Dataset, reporter: Reporter
+    ) -> tuple[PseudoLabels, tuple[SureScore, ...]]:
+        """Labels of the unlabeled images, where the validation images say that they are sure."""
+        from foveal.distributed import parallel_map
+        from foveal.training.checked_data import naming_the_way_out
+        from foveal.training.pseudo_labels import (
+            IGNORED_FROM,
+            describe_sure_scores,
+            label_images,
+            least_score,
+            sure_scores,
+        )
+        from foveal.training.self_training import telling
+
+        predictor = self._open("auto", "auto").measuring_predictor()
+        known = parallel_map(validation.paths, predictor.detect_many)
+        sure = sure_scores(known, validation.targets, self.classes)
+        for line in describe_sure_scores(sure):
+            reporter.say(line)
+        ignored_from = IGNORED_FROM * self.score_threshold
+        predictor = replace(predictor, score_threshold=least_score(sure, ignored_from=ignored_from))
+        broken: dict[Path, Exception] = {}
+
+        def detect(paths: list[Path]) -> list[Detections | None]:
+            found: dict[int, Detections] = {}
+
+            def skip(index: int, error: Exception) -> None:
+                broken[paths[index]] = error
+
+            on_error = skip if self.settings.training.bad_images == "skip" else None
+            stream = predictor.stream(paths, on_error=on_error)
+            for each in telling(stream, len(paths), reporter):
+                found[each.index] = each.detections
+            return [found.get(index) for index in range(len(paths))]
+
+        with naming_the_way_out(self.settings.training.bad_images):
+            found = parallel_map(images.paths, detect)
+        if broken:
+            first, error = next(iter(broken.items()))
+            reporter.warn(
+                f"{counted(len(broken), 'unlabeled image')} can't be read and "
+                f"{'is' if len(broken) == 1 else 'are'} left out, the first: {first} ({error})."
+            )
+        there = [index for index, each in enumerate(found) if each is not None]
+        detections = [each for each in found if each is not None]
+        made = label_images(images.take(there), detections, sure, ignored_from=ignored_from)
+        return made, sure
 
     def find_learning_rate(self) -> LearningRateCurve:
         """Sweep the learning rate on the training data and say which suits; nothing is changed.

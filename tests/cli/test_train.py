@@ -15,7 +15,7 @@ from foveal.cli import app
 from foveal.config import make_settings
 from foveal.data.synthetic import draw_dataset
 from foveal.detector import Detector
-from foveal.errors import ImageError, SettingsError, TrainingError, TrainingInterrupted
+from foveal.errors import DataError, ImageError, SettingsError, TrainingError, TrainingInterrupted
 from foveal.training.step import TrainStep
 
 SETS = [part for override in (*TINY, "anchors.scales=[1, 1.4]") for part in ("--set", override)]
@@ -52,6 +52,19 @@ def test_show_prints_settings_that_can_be_read_again(data, tmp_path):
 def test_a_run_needs_a_folder(data):
     with pytest.raises(SettingsError, match="--out RUN"):
         run(data / "train.json", *SETS)
+
+
+def test_rounds_go_with_images_without_labels(data, tmp_path):
+    with pytest.raises(SettingsError, match="--rounds goes with --unlabeled"):
+        run(data / "train.json", "--out", tmp_path / "run", "--rounds", 2, *SETS)
+    with pytest.raises(DataError, match="no such file or folder"):
+        run(data / "train.json", "--out", tmp_path / "run", "--unlabelled", "nowhere", *SETS)
+    (tmp_path / "same").mkdir()
+    for image in sorted(data.rglob("train_*.jpg"))[:2]:
+        shutil.copy(image, tmp_path / "same")
+    with pytest.raises(DataError, match="but those that are labeled too"):
+        run(data / "train.json", "--out", tmp_path / "run", "--unlabeled", tmp_path / "same", *SETS)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_missing_image_leaves_no_run_behind(data, tmp_path):

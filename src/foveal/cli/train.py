@@ -8,7 +8,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -121,6 +121,27 @@ def train(
             show_default=False,
         ),
     ] = None,
+    unlabeled: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--unlabeled",
+            "--unlabelled",
+            metavar="FOLDER",
+            help="Images without labels, a folder or a glob; several times. The trained model "
+            "labels them where it is sure, and a new one learns from both; the better one is "
+            "kept. training.minutes is for all trainings together.",
+            show_default=False,
+        ),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="With --unlabeled: how many trainings follow the first one; 1 or 2. Without it 1.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -197,6 +218,8 @@ def train(
     if find_batch_size:
         _find_batch_size(detector, dataset, console)
         return
+    if rounds is not None and not unlabeled:
+        raise SettingsError("--rounds goes with --unlabeled FOLDER, images without labels.")
     if out is None:
         raise SettingsError("There is no folder for the run. Give one: --out RUN.")
     _describe(detector, dataset, data, console)
@@ -209,6 +232,8 @@ def train(
         resume=resume,
         overwrite=overwrite,
         arguments=arguments,
+        unlabeled=unlabeled or [],
+        rounds=rounds or 1,
     )
 
 
@@ -248,6 +273,8 @@ def _fit(
     resume: bool,
     overwrite: bool,
     arguments: Sequence[str],
+    unlabeled: Sequence[str],
+    rounds: int,
 ) -> None:
     from foveal.distributed import end_processes
     from foveal.errors import TrainingInterrupted
@@ -255,13 +282,17 @@ def _fit(
 
     try:
         with watching(console) as reporter:
-            detector.fit(
-                valid=valid,
-                out=out,
-                resume=resume,
-                overwrite=overwrite,
-                reporter=reporter,
-            )
+            options: dict[str, Any] = {
+                "valid": valid,
+                "out": out,
+                "resume": resume,
+                "overwrite": overwrite,
+                "reporter": reporter,
+            }
+            if unlabeled:
+                detector.self_train(unlabeled, rounds=rounds, **options)
+            else:
+                detector.fit(**options)
     except TrainingInterrupted as interruption:
         if is_first_process():
             say(f"{interruption}\n{_resuming_command(arguments)}", stderr=True)

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from foveal.data.dataset import Dataset, Record
 from foveal.data.folders import files_below, is_junk
 from foveal.data.images.inputs import path_of
 from foveal.data.images.kinds import describe_endings, is_image_file
@@ -147,6 +150,26 @@ def _describe_taken(stacks: Sequence[tuple[Path, Pages]], page: int | None) -> s
         f"{describe_stacks(several)}: all are read, as {count}, {page_path(path, 1).name} and so "
         f"on. --page 1 reads one {pages.unit} only."
     )
+
+
+def without_labels(paths: Sequence[Path], classes: Sequence[str]) -> Dataset:
+    """Images as a data set in which nothing is labeled, their sizes unknown.
+
+    Args:
+        paths: of the images, pages of stacks among them.
+        classes: the K class names.
+
+    Raises:
+        DataError: they lie on several drives, so that no folder holds them all.
+    """
+    absolute = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 keeps links as named
+    folders = {path.parent for path in absolute}
+    if len({folder.drive for folder in folders}) > 1:
+        raise DataError("The unlabeled images lie on several drives. Expected one.")
+    root = Path(os.path.commonpath(folders or {Path.cwd()}))
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_)
+    records = tuple(Record(path, 0, 0, *nothing) for path in absolute)
+    return Dataset(records, tuple(classes), root, "the unlabeled images")
 
 
 def picture_names(paths: Sequence[Path]) -> list[Path]:

@@ -83,6 +83,11 @@ def images_in_both(first: Dataset, second: Dataset) -> list[str]:
     Returns:
         Their paths, with the other one's where it is another file of the same content.
     """
+    return list(shared_images(first, second).values())
+
+
+def shared_images(first: Dataset, second: Dataset) -> dict[Path, str]:
+    """As `images_in_both`, what is said of each by the path of the second data set's image."""
     parts = [[record.path for record in data] for data in (first, second)]
     sizes = [list(map_in_threads(_file_size, paths)) for paths in parts]
     common = {size for size in sizes[0] if size} & set(sizes[1])
@@ -97,7 +102,7 @@ def images_in_both(first: Dataset, second: Dataset) -> list[str]:
         for path in (candidates[index] for index in group if candidates[index] not in there):
             if others:
                 found[path] = f"{path} = {others[0]}"
-    return [found[path] for path in parts[1] if path in found]
+    return {path: found[path] for path in parts[1] if path in found}
 
 
 def _describe_same(
