@@ -314,6 +314,7 @@ class Detector:
         *,
         out: str | Path,
         rounds: int = 1,
+        minutes: float | None = None,
         valid: DataLike | None = None,
         resume: bool = False,
         overwrite: bool = False,
@@ -334,10 +335,11 @@ class Detector:
                 validation images too are left out.
             out: the folder of all rounds, with the model files, the pseudo labels and the report
                 of the best round.
-            rounds: how many trainings follow the first one. `training.minutes`, where it is set,
-                is shared out among all.
+            rounds: how many trainings follow the first one.
+            minutes: how long all trainings together may take, shared out evenly; None keeps the
+                settings'.
             valid, resume, overwrite, progress, reporter: as for `fit`.
-            training: further arguments of `fit`.
+            training: further arguments of `fit`: epochs, augment, teacher.
 
         Returns:
             This detector.
@@ -356,14 +358,15 @@ class Detector:
         self._check_data()
         if rounds < 1:
             raise SettingsError(f"--rounds {rounds} (in Python rounds=): expected at least 1.")
-        folder, settings = SelfTrainingFolder(Path(out)), self.settings
+        folder = SelfTrainingFolder(Path(out))
+        settings = change_settings(self.settings, {"training": _given(minutes=minutes)})
         with reporting_to(reporter, progress=progress) as listener:
             folder.check(resume=resume, overwrite=overwrite)
             labeled, held_out = self._split(settings, valid, listener)
             images = self._unlabeled(unlabeled, [labeled, held_out], folder.path, listener)
             if overwrite and is_first_process():
                 folder.clear()
-            parts = self._share_minutes(rounds + 1, listener)
+            parts = _share_minutes(settings, rounds + 1, listener)
             trained: list[Detector] = []
 
             def train(number: int, labels: Dataset | None) -> float:
@@ -391,6 +394,8 @@ class Detector:
             )
             best = trained[state.best]
             self._model, self.card, self.history = best._model, best.card, best.history
+            whole = _given(export=settings.training.export, minutes=settings.training.minutes)
+            self.settings = change_settings(best.settings, {"training": whole})
             self._opened = self._record = self._start = None
             if is_first_process():
                 with keeping_run(listener, "exporting the best model"):
@@ -433,18 +438,6 @@ class Detector:
             self.settings.training.bad_images, say=reporter.say, warn=reporter.warn, decode=True
         )
         return ready.make_ready(data)
-
-    def _share_minutes(self, parts: int, reporter: Reporter) -> Settings:
-        """The settings of each of several trainings, which share the minutes of all."""
-        changes: dict[str, Any] = {"export": False}  # of the best one alone, at the end
-        minutes = self.settings.training.minutes
-        if minutes is not None:
-            changes["minutes"] = minutes / parts
-            reporter.say(
-                f"training.minutes = {minutes:g} is for {counted(parts, 'training')}: "
-                f"{minutes / parts:.3g} each. Looking at the unlabeled images comes on top."
-            )
-        return change_settings(self.settings, {"training": changes})
 
     def _for_round(self, data: Dataset, settings: Settings, *, is_first: bool) -> Detector:
         """A detector that begins as this one does, with other images to train on."""
@@ -940,3 +933,16 @@ def _given(**values: Any) -> dict[str, Any]:
 def _size(size: int | None) -> dict[str, int]:
     """A shorter side, and a longer one in the usual proportion of 5 to 3."""
     return {} if size is None else {"shorter": size, "longer": max(size, round(size * 5 / 3))}
+
+
+def _share_minutes(settings: Settings, parts: int, reporter: Reporter) -> Settings:
+    """The settings of each of several trainings, which share the minutes of all."""
+    changes: dict[str, Any] = {"export": False}  # of the best one alone, at the end
+    minutes = settings.training.minutes
+    if minutes is not None:
+        changes["minutes"] = minutes / parts
+        reporter.say(
+            f"training.minutes = {minutes:g} is for {counted(parts, 'training')}: "
+            f"{minutes / parts:.3g} each. Looking at the unlabeled images comes on top."
+        )
+    return change_settings(settings, {"training": changes})
