@@ -8,8 +8,10 @@
 
 foveal's presets and variants of them, and torchvision's RetinaNet, FCOS, SSDLite and Faster R-CNN,
 from the same MobileNetV2, on the same images, measured by the same evaluation with the last
-weights. With `--split val` training images alone are trained on and validation images measured;
-with `--split test` both are trained on, and test images measured once.
+weights. YOLO11n and LibreYOLO's YOLO9-t are programs in environments of their own, which
+--environment names; they begin from random weights, for theirs come from a hub. With `--split val`
+training images alone are trained on and validation images measured; with `--split test` both are
+trained on, and test images measured once.
 
 A variant is a preset's name and ingredients: light-giou-mosaic; `INGREDIENTS` lists them, and
 --set adds any setting. A training's length is --epochs, or as many epochs as fit into --minutes by
@@ -25,6 +27,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -39,7 +42,7 @@ import foveal
 from benchmarks.lib.kept_rows import claimed, keep_row
 from benchmarks.lib.machine import machine
 from benchmarks.lib.results import RESULTS, print_table, write_result
-from benchmarks.lib.shared_data import BCCD, HIT_UAV, MOBILENET
+from benchmarks.lib.shared_data import BCCD, HIT_UAV, MOBILENET, RESNET18
 from benchmarks.lib.timing import clock
 from foveal.config import PRESETS, Settings, make_settings
 from foveal.data.dataset import Dataset
@@ -57,15 +60,47 @@ SUBSET_SEED = 0
 VALIDATION_FRACTION = 0.2
 TIMED_IMAGES = 16
 
+ONE_ANCHOR = "[64, 128, 256, 512, 1024]"
+"""Sizes of square anchors of 8 strides, the only one at each location."""
 INGREDIENTS: dict[str, tuple[str, ...]] = {
     "giou": ("loss.box=giou", "loss.box_weight=2.0"),
-    "mosaic": ("augmentation.mosaic=0.5",),
+    "diou": ("loss.box=diou", "loss.box_weight=2.0"),
+    "ciou": ("loss.box=ciou", "loss.box_weight=2.0"),
+    "qfl": ("loss.classification=quality_focal",),
+    "vfl": ("loss.classification=varifocal",),
+    "weighed": ("loss.weigh_boxes=true",),
+    "atss": ("assignment.method=atss",),
+    "tal": ("assignment.method=task_aligned",),
+    "one": ("anchors.scales=[1.0]", "anchors.ratios=[1.0]", f"anchors.sizes={ONE_ANCHOR}"),
+    "center": ("model.quality=centerness",),
+    "iou": ("model.quality=iou",),
+    "levels": ("model.level_scales=true",),
+    "distances": ("model.box_coding=distances", "model.level_scales=true"),
+    "dfl": ("model.box_coding=distances", "model.level_scales=true", "model.box_bins=17"),
+    "fcos": (
+        "assignment.method=fcos",
+        "anchors.scales=[1.0]",
+        "anchors.ratios=[1.0]",
+        f"anchors.sizes={ONE_ANCHOR}",
+        "model.box_coding=distances",
+        "model.level_scales=true",
+        "model.quality=centerness",
+        "model.head_norm=group",
+        "loss.box=giou",
+    ),
+    "soft": ("decoding.nms_method=soft_gaussian",),
+    "mosaic": ("augmentation.mosaic=0.5", "augmentation.strong_until=0.85"),
+    "paste": ("augmentation.copy_paste=0.5", "augmentation.strong_until=0.85"),
+    "thaw": ("training.unfreeze=[0.1, 0.2, 0.3]",),
+    "layers": ("training.layer_decay=0.8",),
     "sgd": ("training.optimizer=sgd",),
     "ema": ("training.ema_decay=0.997",),
     "flips": ("augmentation.flip_vertical=true",),
     "scale": ("augmentation.scale=[0.5, 1.5]",),
     "groupnorm": ("model.head_norm=group",),
     "repeat": ("training.sampling=repeat_factor",),
+    "lite0": ("model.backbone=tf_efficientnet_lite0", "model.weights=package"),
+    "r18": ("model.backbone=resnet18", f"model.weights={RESNET18}"),
     "320": ("preparation.shorter=320", "preparation.longer=533"),
     "416": ("preparation.shorter=416", "preparation.longer=693"),
     "512": ("preparation.shorter=512", "preparation.longer=853"),
@@ -84,7 +119,9 @@ TORCHVISION = {
 """Each with what its recipe differs in from `lib/torchvision_training.py`'s."""
 THEIRS = ("torchvision-", "yolo")
 """How the names of others than foveal's begin."""
-CONTESTANTS = (*FOVEAL, *TORCHVISION)
+YOLO = {"yolo11n": "ultralytics", "yolo9t": "libreyolo"}
+"""Each with the package that has it."""
+CONTESTANTS = (*FOVEAL, *TORCHVISION, *YOLO)
 """Trained where --only names none."""
 
 
@@ -163,11 +200,13 @@ def settings_of(name: str, options: argparse.Namespace, *, epochs: int) -> Setti
 
 
 def trainer_of(
-    name: str, options: argparse.Namespace, training: Dataset
+    name: str, options: argparse.Namespace, training: Dataset, measured: Dataset
 ) -> Callable[[int], Trained]:
     """What trains a contestant for a number of epochs."""
     from benchmarks.lib.trained import train_foveal, train_torchvision
 
+    if name in YOLO:
+        return lambda epochs: train_other(name, options, training, measured, epochs=epochs)
     if name not in TORCHVISION:
         settings_of(name, options, epochs=1)
         return lambda epochs: train_foveal(training, settings_of(name, options, epochs=epochs))
@@ -196,12 +235,45 @@ def trainer_of(
     return train
 
 
+def train_other(
+    name: str,
+    options: argparse.Namespace,
+    training: Dataset,
+    measured: Dataset,
+    *,
+    epochs: int,
+) -> Trained:
+    """A training of a YOLO, in its own environment.
+
+    Raises:
+        SystemExit: that is not named, or its program failed.
+    """
+    from benchmarks.lib.yolo_training import YoloTraining, train_yolo
+
+    environments = dict(options.environment)
+    package = YOLO[name]
+    if package not in environments:
+        raise SystemExit(
+            f"{name} needs an environment of its own with {package}: python -m venv FOLDER, "
+            f"FOLDER/bin/pip install {package}; then --environment {package}=FOLDER."
+        )
+    asked = YoloTraining(
+        environment=environments[package].absolute(),
+        epochs=epochs,
+        size=options.size or DATA[options.data].size,
+        device=options.device,
+        seed=options.seed,
+    )
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
+        return train_yolo(name, training, measured, asked, Path(folder).absolute())
+
+
 def run_one(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Train one and measure it."""
     from benchmarks.lib.trained import epochs_in
 
     training, measured = DATA[options.data].read(options.split)
-    train = trainer_of(name, options, training)
+    train = trainer_of(name, options, training, measured)
     began = time.perf_counter()
     epochs = options.epochs or epochs_from_file(name, options)
     if epochs is None:
@@ -214,7 +286,7 @@ def run_one(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "AP": evaluation.ap,
         "AP50": evaluation.ap50,
         "AP under 32 px": evaluation.ap_small,
-        "ms": milliseconds(trained, measured),
+        "ms": milliseconds(trained, measured) if trained.detect else None,
         "epochs": epochs,
         "minutes": sum(trained.seconds) / 60,
         "all minutes": (time.perf_counter() - began) / 60,
@@ -227,10 +299,8 @@ def run_one(name: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def milliseconds(trained: Trained, data: Dataset) -> float | None:
+def milliseconds(trained: Trained, data: Dataset) -> float:
     """Of an image, from its file to detections, one at a time: the median."""
-    if trained.detect is None:
-        return None
     seconds = []
     paths = [record.path for record in data.records[:TIMED_IMAGES]]
     for path in [*paths[:2], *paths]:
@@ -313,13 +383,13 @@ def measure_times(options: argparse.Namespace) -> int:
     file = options.epochs_file or options.work / f"epochs-{options.data}-{options.split}.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     seconds = known.get("seconds", {})
-    training, _ = DATA[options.data].read(options.split)
+    training, measured = DATA[options.data].read(options.split)
     for name in options.only or CONTESTANTS:
         row = options.name or name
         if row in seconds:
             continue
         # The fastest of them: the first one waits for files and for memory.
-        seconds[row] = min(trainer_of(name, options, training)(options.timed).seconds)
+        seconds[row] = min(trainer_of(name, options, training, measured)(options.timed).seconds)
         print(f"{row}: {seconds[row]:.1f} s an epoch", flush=True)
         content = {
             "data": options.data,
@@ -441,11 +511,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     training.add_argument("--seed", type=int, default=0)
     training.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     training.add_argument("--work", type=Path, required=True, help="the folder of finished rows")
+    training.add_argument(
+        "--environment",
+        type=environment,
+        action="append",
+        default=[],
+        metavar="PACKAGE=FOLDER",
+        help="the virtual environment of ultralytics or libreyolo",
+    )
     run_options = verbs.add_parser("run", parents=[training], help="train and measure")
     run_options.add_argument("--epochs", type=int, help="of each training")
     run_options.add_argument("--epochs-as", help="take another's epochs of the file")
     time_options = verbs.add_parser("time", parents=[training], help="time an epoch of each")
-    time_options.add_argument("--timed", type=int, default=1, help="epochs that are timed")
+    time_options.add_argument("--timed", type=int, default=2, help="epochs that are timed")
     table_options = verbs.add_parser("table", help="all rows of --work, and a picture")
     table_options.add_argument("--data", action="append", choices=list(DATA), help="not all")
     table_options.add_argument("--work", type=Path, required=True, help="the folder of rows")
@@ -456,6 +534,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     elif options.minutes is None:
         options.minutes = DATA[options.data].minutes
     return options
+
+
+def environment(text: str) -> tuple[str, Path]:
+    """'PACKAGE=FOLDER' as its two parts."""
+    package, equals, folder = text.partition("=")
+    if not (equals and folder) or package not in YOLO.values():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {'=, '.join(YOLO.values())}=...")
+    return package, Path(folder)
 
 
 if __name__ == "__main__":

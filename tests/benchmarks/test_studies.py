@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import foveal
+from benchmarks.lib import yolo_training
 from benchmarks.lib.kept_rows import claimed, keep_row
 from benchmarks.lib.trained import epochs_in
 from benchmarks.studies import (
@@ -122,6 +124,38 @@ def test_the_rows_of_the_detectors_become_a_table_and_a_picture(tmp_path: Path) 
     assert (light["AP"], light["AP from"], light["AP to"]) == pytest.approx((0.55, 0.5, 0.6))
     assert (light["seeds"], other["name"], other["AP"]) == ("0, 1", "torchvision-fcos", None)
     assert "light" in (out / "detectors_bccd_val.svg").read_text()
+
+
+def test_what_others_found_is_put_to_its_images(drawn: Path) -> None:
+    data = foveal.read(drawn / "test.json")
+    first, second = (record.path.stem for record in data)
+    entries = [
+        {"image_id": second, "category_id": 3, "bbox": [1, 2, 10, 20], "score": 0.3},
+        {"image_id": second, "category_id": 1, "bbox": [5, 5, 10, 10], "score": 0.9},
+    ]
+    nothing, two = yolo_training.by_image(yolo_training.ultralytics_detections(entries), data)
+    assert len(nothing) == 0
+    assert two.labels.tolist() == [0, 2]
+    assert two.boxes.tolist() == [[5, 5, 15, 15], [1, 2, 11, 22]]
+    assert yolo_training.square_side(data, 60) == 64
+    assert first != second
+
+
+def test_data_for_yolo_has_both_splits(drawn: Path, tmp_path: Path) -> None:
+    training, test = (foveal.read(drawn / f"{name}.json") for name in ("train", "test"))
+    header = yolo_training.write_data(training, test, tmp_path / "data")
+    assert header.read_text().startswith(f"path: {tmp_path}")
+    again = foveal.read(f"{header.parent}:val")
+    assert [len(record) for record in again] == [len(record) for record in test]
+    assert len(foveal.read(f"{header.parent}:train")) == len(training)
+
+
+def test_an_environment_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"yolo can't be run .* --environment ultralytics=FOLDER"):
+        yolo_training.call([tmp_path / "bin" / "yolo"], tmp_path)
+    options = detectors.parse(["run", "--work", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"yolo11n needs an environment .* ultralytics=FOLDER"):
+        detectors.train_other("yolo11n", options, None, None, epochs=1)
 
 
 def test_a_row_is_made_once_and_by_one_process(tmp_path: Path) -> None:
