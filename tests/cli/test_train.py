@@ -12,10 +12,12 @@ from tests.training.conftest import TINY
 from typer.testing import CliRunner
 
 from foveal.cli import app
-from foveal.config import make_settings
+from foveal.config import make_settings, to_toml
 from foveal.data.synthetic import draw_dataset
 from foveal.detector import Detector
 from foveal.errors import DataError, ImageError, SettingsError, TrainingError, TrainingInterrupted
+from foveal.training import trial
+from foveal.training.run_folder import RunFolder
 from foveal.training.step import TrainStep
 
 SETS = [part for override in (*TINY, "anchors.scales=[1, 1.4]") for part in ("--set", override)]
@@ -169,6 +171,41 @@ def test_find_batch_size(data, monkeypatch):
 
     monkeypatch.setattr(TrainStep, "_part_losses", losses)
     assert "--set training.batch=2" in run(data / "train.json", "--find-batch-size", *SETS).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--batch", "many"], "--batch many: expected a number of images, or auto."),
+        (["--batch", "auto", "--set", "training.batch=3"], "give one of them"),
+        (["--minutes", "3", "--set", "training.epochs=3"], "give one of them"),
+    ],
+)
+def test_options_that_contradict_are_refused(data, options, complaint):
+    with pytest.raises(SettingsError, match=complaint):
+        run(data / "train.json", *options, "--show")
+
+
+def test_batch_and_minutes_are_settings(data):
+    shown = run(data / "train.json", "--batch", "4", "--minutes", "2.5", "--show", *SETS[:2]).stdout
+    assert "batch = 4" in shown
+    assert "minutes = 2.5" in shown
+
+
+def test_a_chosen_batch_is_said_and_kept(data, tmp_path, monkeypatch):
+    """A run that goes on has the batch that it began with."""
+    seen, out = [], tmp_path / "run"
+    monkeypatch.setattr(trial, "seconds_a_step", lambda *_, images, **__: 1.0)
+    monkeypatch.setattr(Detector, "fit", lambda self, **_: seen.append(self.settings))
+    monkeypatch.setattr(sys.modules["foveal.cli.train"], "_conclude", lambda *_: None)
+    sets = [part for name in TINY if "batch" not in name for part in ("--set", name)]
+    arguments = (data / "train.json", "--batch", "auto", "--out", out, *sets)
+    assert "Batches of 8 images, at 8 images/s" in run(*arguments).stdout
+    monkeypatch.setattr(RunFolder, "can_resume", True)
+    out.mkdir()
+    (out / "config.toml").write_text(to_toml(make_settings(overrides=["training.batch=5"])))
+    assert "Batches of 5 images, with which" in run(*arguments, "--resume").stdout
+    assert [settings.training.batch for settings in seen] == [8, 5]
 
 
 def test_a_run_that_diverges_ends_with_code_1_and_without_a_best_model(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 CURVE_ROWS = 12
+AUTO = "auto"
 _MAX_NAMES = 8
 
 
@@ -87,6 +88,15 @@ def train(
             metavar="N",
             help="How long training and validations may take on this machine, in place of a number "
             "of epochs; the report and the export come afterwards.",
+            show_default=False,
+        ),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Images a step; auto: 8, more where that is faster on this machine and fits into "
+            "its memory, fewer where 8 do not fit.",
             show_default=False,
         ),
     ] = None,
@@ -191,6 +201,10 @@ def train(
         changes.append(f"training.minutes={minutes}")
     if teacher is not None:
         changes.append(f"training.teacher={json.dumps(str(teacher), ensure_ascii=False)}")
+    if batch is not None:
+        _check_batch(batch, changes)
+        if batch != AUTO:
+            changes.append(f"training.batch={batch}")
     settings = (
         make_settings(preset=preset, file=config, overrides=changes)
         if start is None
@@ -222,6 +236,8 @@ def train(
         raise SettingsError("--rounds goes with --unlabeled FOLDER, images without labels.")
     if out is None:
         raise SettingsError("There is no folder for the run. Give one: --out RUN.")
+    if batch == AUTO:
+        _choose_batch(detector, dataset, console, out=out if resume else None)
     _describe(detector, dataset, data, console)
     arguments = sys.argv[1:] if context.obj is None else context.obj  # of a command that runs ours
     _fit(
@@ -372,6 +388,58 @@ def _find_batch_size(detector: Detector, dataset: Dataset, console: Console) -> 
             "The learning rate follows.",
             markup=False,
         )
+
+
+def _check_batch(batch: str, changes: Sequence[str]) -> None:
+    """See whether --batch can be done.
+
+    Raises:
+        SettingsError: it is neither a number nor auto, or contradicts something else.
+    """
+    from foveal.errors import SettingsError
+
+    if batch != AUTO and not (batch.isdecimal() and int(batch) > 0):
+        raise SettingsError(f"--batch {batch}: expected a number of images, or {AUTO}.")
+    for change in changes:
+        if change.partition("=")[0].strip() == "training.batch":
+            raise SettingsError(f"--batch {batch} and --set {change}: give one of them.")
+    if batch == AUTO and int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        raise SettingsError(
+            f"--batch {AUTO} measures one process, and there are several. Give a number: --batch N "
+            "for all of them together."
+        )
+
+
+def _choose_batch(
+    detector: Detector, dataset: Dataset, console: Console, *, out: Path | None
+) -> None:
+    """Choose the batch that suits this machine; the one it began with for a run to go on with.
+
+    Args:
+        detector: its settings get the batch.
+        dataset: the training images.
+        console: is told what was chosen, and why.
+        out: the folder of the run to go on with, if any.
+    """
+    from foveal.config import change_settings, make_settings
+    from foveal.training.run_folder import RunFolder
+    from foveal.training.trial import seconds_a_step
+    from foveal.tuning.batch_size import choose_batch
+
+    folder = None if out is None else RunFolder(out)
+    if folder is not None and folder.can_resume and folder.config.exists():
+        batch = make_settings(file=folder.config).training.batch
+        text = f"Batches of {counted(batch, 'image')}, with which this run began."
+    else:
+        choice = choose_batch(
+            lambda images: seconds_a_step(
+                detector.model, detector.settings, dataset, images=images
+            ),
+            images=len(dataset),
+        )
+        batch, text = choice.batch, choice.text
+    detector.settings = change_settings(detector.settings, {"training": {"batch": batch}})
+    console.print(text, soft_wrap=True, markup=False)
 
 
 def _resuming_command(arguments: Sequence[str]) -> str:

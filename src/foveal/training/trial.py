@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from foveal.config import Settings
     from foveal.data.dataset import Dataset
     from foveal.models.retinanet import RetinaNet
+
+_STEPS_TIMED = 3
 
 
 class Trial:
@@ -78,6 +81,17 @@ class Trial:
             return False
         return True
 
+    def seconds(self) -> float | None:
+        """How long a step takes once its images are read; None where the memory is too small."""
+        if not self.fits():
+            return None
+        batches = [next(self._parts) for _ in range(_STEPS_TIMED)]
+        began = time.perf_counter()
+        with torch.random.fork_rng(devices=[]):
+            for parts in batches:
+                self._train_step.step(parts, 0.0, number=self._number)
+        return (time.perf_counter() - began) / _STEPS_TIMED
+
     def _endless(self) -> Iterator[Sequence[Batch]]:
         epoch = 0
         while True:
@@ -85,13 +99,29 @@ class Trial:
             epoch += 1
 
 
+def seconds_a_step(
+    model: RetinaNet, settings: Settings, data: Dataset, *, images: int
+) -> float | None:
+    """How long a training step over so many images takes; None where they do not fit.
+
+    The images are those of `fits_into_memory`.
+    """
+    with _trial_of(model, settings, data, images=images) as trial:
+        return trial.seconds()
+
+
 def fits_into_memory(model: RetinaNet, settings: Settings, data: Dataset, *, images: int) -> bool:
     """Whether a training step over so many images fits into the device's memory.
 
     The images are the data's first ones, repeated where there are too few.
     """
+    with _trial_of(model, settings, data, images=images) as trial:
+        return trial.fits()
+
+
+def _trial_of(model: RetinaNet, settings: Settings, data: Dataset, *, images: int) -> Trial:
+    """A trial with batches of so many images, which are repeated where there are too few."""
     training = settings.training.model_copy(update={"batch": images, "workers": 0})
     indices = [index % len(data) for index in range(images)]
     changed = settings.model_copy(update={"training": training})
-    with Trial(model, changed, data.take(indices)) as trial:
-        return trial.fits()
+    return Trial(model, changed, data.take(indices))
