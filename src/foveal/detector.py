@@ -616,8 +616,8 @@ class Detector:
         from foveal.tuning.anchor_fitting import describe_fit
 
         lines = describe_start(self._start, self.settings, self.classes)
-        if self.anchors is None:
-            lines.append(describe_fit(self._data, self.settings))
+        if self.anchors is None and (said := describe_fit(self._data, self.settings)):
+            lines.append(said)
         preset = describe_preset(self._preset, self.settings)
         return [*lines, preset] if preset else lines
 

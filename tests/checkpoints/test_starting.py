@@ -171,3 +171,43 @@ def test_a_file_a_run_and_an_export(tmp_path: Path) -> None:
     for name in ("best.xml", "best.onnx"):
         with pytest.raises(ModelFileError, match="an exported model, which can only predict"):
             read_start(tmp_path / name)
+
+
+ONE_ANCHOR = ("anchors.scales=[1]", "anchors.ratios=[1]")
+ADDITIONS = ("model.quality=centerness", "model.level_scales=true")
+
+
+def test_additions_to_the_box_subnet_begin_anew_and_the_rest_is_kept() -> None:
+    old, start = start_of(*ONE_ANCHOR)
+    settings = start.settings(gather_settings(overrides=ADDITIONS))
+    model = build_model(settings, 3, empty=True).eval()
+    left = load_start(model, start, CLASSES)
+    assert set(left) == {"box.scales", "box.quality.weight", "box.quality.bias"}
+    with torch.inference_mode():
+        for stored, found in zip(old(IMAGES).deltas, model(IMAGES).deltas, strict=True):
+            torch.testing.assert_close(found, stored, rtol=1e-5, atol=1e-5)
+    said = describe_start(start, settings, CLASSES)[1]
+    assert said == "New in the box subnet: the quality branch and the factors of the levels."
+
+
+def test_what_the_new_network_does_not_have_is_left_out() -> None:
+    old, start = start_of(*ONE_ANCHOR, *ADDITIONS)
+    model = begun(start, CLASSES, "model.quality=none", "model.level_scales=false")
+    assert torch.equal(model.box.output.weight, old.box.output.weight)
+    same = begun(start, CLASSES)
+    assert torch.equal(same.box.scales, old.box.scales)
+
+
+@pytest.mark.parametrize("bins", [0, 5])
+def test_a_box_layer_that_predicts_something_else_begins_anew(bins: int) -> None:
+    old, start = start_of(*ONE_ANCHOR)
+    overrides = ["model.box_coding=distances", f"model.box_bins={bins}"]
+    settings = start.settings(gather_settings(overrides=overrides))
+    model = build_model(settings, 3, empty=True)
+    left = load_start(model, start, CLASSES)
+    assert left == ("box.output.weight", "box.output.bias")
+    assert torch.equal(model.classification.output.weight, old.classification.output.weight)
+    assert (
+        f"'distances' with {bins} bins and was 'deltas'"
+        in (describe_start(start, settings, CLASSES)[1])
+    )

@@ -116,3 +116,22 @@ def test_settings_that_are_more_than_anchors_are_not_replaced(data: Path, tmp_pa
     own.write_text("[anchors]\nscales = [1.0]\n")
     assert call(data, "--size", "native", "--out", own).exit_code == 0
     assert make_settings(file=own).anchors.scales != (1.0,)
+
+
+def test_where_there_are_no_shapes_it_says_which_objects_get_locations(
+    data: Path, tmp_path: Path
+) -> None:
+    given = [
+        f"--set={each}"
+        for each in ("assignment.method=fcos", "anchors.scales=[1]", "anchors.ratios=[1]")
+    ]
+    result = call(data, "--size", "native", *given)
+    assert result.exit_code == 0, result.output
+    for word in ("Locations per object", "$cell$", "on stride 128", "no shapes to fit."):
+        assert word in result.output
+    assert "search" not in result.output
+    with pytest.raises(FovealError, match="nothing to write"):
+        CliRunner().invoke(
+            app, ["anchors", str(data), *given, f"--out={tmp_path / 'a.toml'}"],
+            catch_exceptions=False, standalone_mode=False,
+        )  # fmt: skip

@@ -10,6 +10,7 @@ from tests.exporting.models import noise, small_model
 from torch import nn
 
 from foveal.config import make_settings
+from foveal.detection.quality import rated
 from foveal.exporting.network import Clamp6, ExportedNetwork, fold_norms
 from foveal.models.build import build_model
 from foveal.models.norms import FrozenBatchNorm
@@ -37,6 +38,29 @@ def built(*overrides: str) -> RetinaNet:
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.normal_(0, 0.1)
     return model.eval()
+
+
+ONE_ANCHOR = ("anchors.scales=[1]", "anchors.ratios=[1]", "model.backbone=test_resnet")
+FCOS = (*ONE_ANCHOR, "model.box_coding=distances", "model.quality=centerness",
+        "model.level_scales=true", "model.head_norm=group")  # fmt: skip
+BINS = (*ONE_ANCHOR, "model.box_coding=distances", "model.box_bins=17", "model.quality=iou")
+ATSS = ("model.backbone=test_resnet", "model.quality=centerness", "model.head_depthwise=true")
+
+
+@pytest.mark.parametrize("overrides", [FCOS, BINS, ATSS])
+def test_quality_is_in_the_logits(overrides: tuple[str, ...]) -> None:
+    model = built(*overrides)
+    nn.init.normal_(model.box.output.bias if overrides is not ATSS else model.box.output[1].bias)
+    *_, last = model.box.quality.modules()
+    nn.init.constant_(last.bias, -1.5)
+    images = torch.from_numpy(noise(2, 64, 96))
+    with torch.no_grad():
+        raw, got = model(images), ExportedNetwork(model)(images)
+    wanted = rated(raw)
+    assert not wanted.quality
+    for one, other in zip((*wanted.logits, *wanted.deltas), got, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
+    assert (wanted.logits[0] - raw.logits[0]).abs().min() > 0.1
 
 
 @pytest.mark.parametrize(

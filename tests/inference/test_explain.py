@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from foveal.inference.explain import explain_nothing
+from foveal.structures import RawOutput
 
 
 def test_it_names_the_highest_scores_and_sizes(predictor, picture_folder):
@@ -48,3 +49,31 @@ def test_an_untrained_network_is_called_so(predictor, loaded):
 
 def test_broken_images_are_passed_over(predictor, tmp_path):
     assert explain_nothing(predictor, [tmp_path / "absent.png"]).endswith("no image can be read.")
+
+
+def test_of_one_anchor_a_location_it_says_how_far_they_are_apart(predictor):
+    grid = replace(predictor.grid, scales=(1.0,), ratios=(1.0,))
+    runtime = predictor.runtime
+    raw = RawOutput(
+        *(
+            tuple(
+                np.zeros((1, rows * columns, values), np.float32)
+                for rows, columns in grid.level_sizes(96, 96)
+            )
+            for values in (len(predictor.classes), 4)
+        )
+    )
+    silent = replace(predictor, grid=grid, runtime=Answering(runtime, raw), score_threshold=1.0)
+    text = explain_nothing(silent, [np.full((48, 48, 3), 128, np.uint8)])  # scaled by 2 to 96
+    assert "whose finest locations are then 4 pixels apart" in text
+
+
+class Answering:
+    """A runtime that gives the same answer always."""
+
+    def __init__(self, runtime, raw):
+        self.name, self.device, self.sizes = runtime.name, runtime.device, runtime.sizes
+        self.precision, self.raw = runtime.precision, raw
+
+    def __call__(self, images):
+        return self.raw

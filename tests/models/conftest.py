@@ -42,9 +42,11 @@ class ThreeConvolutions(nn.Module):
         return [features := stage(features) for stage in self.stages]
 
 
-def make_thin() -> tuple[RetinaNet, Settings]:
+def make_thin(*overrides: str) -> tuple[RetinaNet, Settings]:
     """Small, with three levels and next to no backbone: a compiler is done with it sooner."""
-    model, settings = make_small("anchors.strides=[8, 16, 32]", "anchors.sizes=[16, 32, 64]")
+    model, settings = make_small(
+        "anchors.strides=[8, 16, 32]", "anchors.sizes=[16, 32, 64]", *overrides
+    )
     model.backbone = ThreeConvolutions(model.backbone.channels)
     return model.to(memory_format=torch.channels_last).eval(), settings
 

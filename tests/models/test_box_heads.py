@@ -152,14 +152,3 @@ def test_acceleration_gives_the_same(settings: tuple[str, ...]) -> None:
             assert len(ours) == len(theirs)
             for one, other in zip(ours, theirs, strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-2)
-
-
-def test_traced_as_one_graph() -> None:
-    model, _ = make_small(*BINS)
-    spread(model)
-    with torch.no_grad():
-        found = torch.compile(model.box, backend="eager", fullgraph=True)(
-            levels := model.fpn(model.backbone(model.normalize(IMAGES)))
-        )
-        for ours, theirs in zip(found, model.box(levels), strict=True):
-            torch.testing.assert_close(ours, theirs)

@@ -64,3 +64,20 @@ def test_every_anchor_setting_arrives() -> None:
     assert {name: getattr(grid, name) for name in type(anchors).model_fields} == {
         name: getattr(anchors, name) for name in type(anchors).model_fields
     }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.box_coding=distances"], r"one square anchor a location.*anchors.ratios=\[1\]"),
+        (
+            ["model.box_coding=distances", "anchors.scales=[1]", "anchors.ratios=[2]"],
+            r"the ratios \[2.0\]",
+        ),
+        (["model.box_bins=17"], "expected 0, or at least 2 .* --set model.box_coding=distances"),
+        (["model.box_coding=distances", "model.box_bins=1"], "box_bins = 1 with"),
+    ],
+)
+def test_distances_are_of_one_square_anchor(overrides: list[str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        make_settings(overrides=[*SMALL, *overrides])

@@ -119,8 +119,18 @@ def test_autocast_keeps_the_anchors_float32(small: Small) -> None:
 
 @pytest.mark.slow
 def test_compiles_with_inductor() -> None:
-    """Without timm's backbone, each of whose kernels takes a C++ compiler a second."""
-    model, _ = make_thin()
+    """Without timm's backbone, each of whose kernels takes a C++ compiler a second.
+
+    The class subnet is the paper's, the box subnet has all additions.
+    """
+    model, _ = make_thin(
+        "anchors.scales=[1]",
+        "anchors.ratios=[1]",
+        "model.box_coding=distances",
+        "model.box_bins=5",
+        "model.quality=centerness",
+        "model.level_scales=true",
+    )
     images = pictures(1, 3, 64, 96)
     with torch.no_grad():
         found = torch.compile(model, fullgraph=True, dynamic=False)(images)

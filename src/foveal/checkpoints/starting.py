@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.checkpoints.finding import network_file
-from foveal.config import NETWORK_SECTIONS, PRESETS, Settings, parse_settings
+from foveal.config import NETWORK_SECTIONS, PRESETS, ModelSettings, Settings, parse_settings
 from foveal.errors import ModelFileError
-from foveal.text import listed
+from foveal.text import counted, listed
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from foveal.checkpoints.description import Description
     from foveal.checkpoints.model_file import LoadedModel
     from foveal.models.retinanet import RetinaNet
 
 _MAX_NAMES = 8
+_BOX_ADDITIONS = ("box.quality.", "box.scales")
+"""How the names of tensors begin that not every box subnet has."""
 _NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -88,7 +90,9 @@ def load_start(model: RetinaNet, start: Start, classes: Sequence[str]) -> tuple[
 
     Of the class layer the rows go from class to class by their names; a class that is new keeps
     its initial values. Where the anchors of a location are not as many, the output layers keep
-    their initial values. Mean and deviation stay the network's own where others were set.
+    their initial values; so does the box subnet's where it predicts something else, and its
+    additions that the other network does not have. Mean and deviation stay the network's own where
+    others were set.
 
     Args:
         model: changed in place; it was built from the settings that `start` gave.
@@ -124,6 +128,17 @@ def load_start(model: RetinaNet, start: Start, classes: Sequence[str]) -> tuple[
             for name in layer
             if name in state
         }
+    box = _last_layer(model, "box")
+    if box[0] not in left and _coding_of(start.description.model) != _coding_of(model.box):
+        left += box
+        state |= {name: own[name] for name in box}
+    new = tuple(name for name in own if name.startswith(_BOX_ADDITIONS) and name not in state)
+    state = {
+        name: value
+        for name, value in state.items()
+        if name in own or not name.startswith(_BOX_ADDITIONS)
+    } | {name: own[name] for name in new}
+    left += new
     problems = differences(model, state)
     if problems:
         raise ModelFileError(
@@ -163,7 +178,30 @@ def describe_start(start: Start, settings: Settings, classes: Sequence[str]) -> 
             f"The output layers begin anew: a location has {len(grid.scales) * len(grid.ratios)} "
             f"anchors and had {len(before.scales) * len(before.ratios)}.",
         ]
-    return [*lines, *_describe_classes(start.classes, classes)]
+    return [*lines, *_describe_box(start, settings), *_describe_classes(start.classes, classes)]
+
+
+def _describe_box(start: Start, settings: Settings) -> list[str]:
+    """What is new in the box subnet; nothing where it is the same."""
+    before, now = start.description.model, settings.model
+    lines = []
+    if _coding_of(before) != _coding_of(now):
+        lines.append(
+            "The box subnet's output layer begins anew: model.box_coding is "
+            f"{now.box_coding!r} with {counted(now.box_bins, 'bin')} and was {before.box_coding!r} "
+            f"with {before.box_bins:,}."
+        )
+    new = [
+        words
+        for words, was, is_now in (
+            ("the quality branch", before.quality != "none", now.quality != "none"),
+            ("the factors of the levels", before.level_scales, now.level_scales),
+        )
+        if is_now and not was
+    ]
+    if new:
+        lines.append(f"New in the box subnet: {' and '.join(new)}.")
+    return lines
 
 
 def describe_preset(preset: str, settings: Settings) -> str:
@@ -215,6 +253,13 @@ def _describe_classes(before: Sequence[str], now: Sequence[str]) -> list[str]:
 def _same_anchors(start: Start, per_location: int) -> bool:
     anchors = start.description.anchors
     return len(anchors.scales) * len(anchors.ratios) == per_location
+
+
+def _coding_of(box: ModelSettings | nn.Module) -> tuple[str, int]:
+    """What a box subnet predicts: the coding and the bins of each number."""
+    if isinstance(box, ModelSettings):
+        return box.box_coding, box.box_bins
+    return getattr(box, "coding", "deltas"), getattr(box, "bins", 0)
 
 
 def _rows(before: Sequence[str], now: Sequence[str]) -> list[tuple[int, int]]:

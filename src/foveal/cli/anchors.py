@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from foveal.config import PreparationSettings
     from foveal.data.opening import DataOptions
     from foveal.tuning.anchor_fitting import AnchorFit, AnchorOption
-    from foveal.tuning.anchor_metrics import GroupQuality
+    from foveal.tuning.anchor_metrics import AnchorQuality, GroupQuality
 
 
 @takes_data
@@ -59,22 +59,43 @@ def anchors(
         ),
     ] = None,
 ) -> None:
-    """Fit anchors to a data set and say how many objects they reach."""
+    """Fit anchors to a data set and say how many objects they reach.
+
+    Where locations have one anchor and no shapes to fit, say which objects get how many.
+    """
     from foveal.config import make_settings
     from foveal.data.checks.readiness import Readiness
     from foveal.data.opening import open_data
+    from foveal.errors import SettingsError
     from foveal.tuning.anchor_chart import check_ending
-    from foveal.tuning.anchor_fitting import fit_anchors, fit_finer
-    from foveal.tuning.data_defaults import fits_strides
+    from foveal.tuning.anchor_fitting import fit_anchors, fit_finer, gather_objects
+    from foveal.tuning.anchor_metrics import measure_anchors
+    from foveal.tuning.data_defaults import fits_strides, why_no_shapes
 
     settings = make_settings(preset=preset, file=config, overrides=overrides or [])
     preparation = _preparation(size, settings.preparation)
+    fixed = why_no_shapes(settings)
+    if fixed and (out or picture):
+        raise SettingsError(f"{fixed}: nothing to write. Leave --out and --picture out.")
     picture = picture or (out and out.with_suffix(".svg"))
     if picture is not None:
         check_ending(picture)
     if out is not None:
         _check_settings_file(out)
     dataset = Readiness("keep").make_ready(open_data(data, options))
+    console = make_console()
+    if fixed:
+        objects = gather_objects(dataset, preparation)
+        _print_data(console, data, len(dataset), len(objects), preparation)
+        quality = measure_anchors(
+            objects,
+            settings.anchors,
+            assignment=settings.assignment,
+            seed=settings.training.seed,
+        )
+        _print_assigned(console, quality, settings.anchors.strides)
+        console.print(sentence(fixed), soft_wrap=True)
+        return
     fit = fit_anchors(
         dataset,
         anchors=settings.anchors,
@@ -84,14 +105,7 @@ def anchors(
         count_positives=True,
         seed=settings.training.seed,
     )
-    console = make_console()
-    scaled = "unscaled" if preparation is None else f"scaled to {preparation.shorter} px"
-    if preparation is not None and preparation.mode == "windows":
-        scaled = f"in windows of {preparation.shorter} px at scale {preparation.scale:g}"
-    console.print(
-        f"{data}: {counted(len(dataset), 'image')} ({scaled}), "
-        f"{counted(len(fit.objects), 'object')}\n"
-    )
+    _print_data(console, data, len(dataset), len(fit.objects), preparation)
     if len(fit.objects):
         _print_fit(console, fit)
     console.print(sentence(fit.text), soft_wrap=True)
@@ -140,6 +154,41 @@ def _preparation(size: str | None, given: PreparationSettings) -> PreparationSet
     shorter = int(size)
     longer = max(shorter, round(given.longer * shorter / given.shorter))
     return given.model_copy(update={"shorter": shorter, "longer": longer})
+
+
+def _print_data(
+    console: Console,
+    data: str,
+    images: int,
+    objects: int,
+    preparation: PreparationSettings | None,
+) -> None:
+    scaled = "unscaled" if preparation is None else f"scaled to {preparation.shorter} px"
+    if preparation is not None and preparation.mode == "windows":
+        scaled = f"in windows of {preparation.shorter} px at scale {preparation.scale:g}"
+    console.print(f"{data}: {counted(images, 'image')} ({scaled}), {counted(objects, 'object')}\n")
+
+
+def _print_assigned(console: Console, quality: AnchorQuality, strides: tuple[int, ...]) -> None:
+    """How many locations objects get, by size, class and level, and how many get none."""
+    from foveal.tuning.anchor_metrics import MAX_ASSIGNED_IMAGES
+
+    if not quality.total.objects:
+        return
+    table = _table(
+        f"Locations per object (counted in at most {MAX_ASSIGNED_IMAGES} images)", "objects"
+    )
+    for name in ("count", "locations", "without any"):
+        table.add_column(name, justify="right")
+    for groups in ((quality.total, *quality.by_size), quality.by_class):
+        for group in groups:
+            if group.objects:
+                cells = plain_number(group.positives), percent(group.unassigned, 1)
+                table.add_row(group.name, f"{group.objects:,}", *cells)
+        table.add_section()
+    for stride, positives in zip(strides, quality.positives_by_level, strict=True):
+        table.add_row(f"on stride {stride}", "", plain_number(positives), "")
+    console.print(table)
 
 
 def _print_fit(console: Console, fit: AnchorFit) -> None:

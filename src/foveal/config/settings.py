@@ -403,12 +403,24 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
-    def _one_anchor_a_location(self) -> Settings:
+    def _boxes_of_locations(self) -> Settings:
         anchors = len(self.anchors.scales) * len(self.anchors.ratios)
         if self.assignment.method == "fcos" and anchors != 1:
             raise ValueError(
                 f"assignment.method = 'fcos' has one anchor a location, and anchors.scales and "
                 f"anchors.ratios give {anchors}. Add --set anchors.scales=[1] --set "
                 "anchors.ratios=[1], or choose another method, such as 'atss'"
+            )
+        model = self.model
+        if model.box_bins == 1 or (model.box_bins and model.box_coding == "deltas"):
+            raise ValueError(
+                f"model.box_bins = {model.box_bins} with model.box_coding = {model.box_coding!r}: "
+                "expected 0, or at least 2 (17 by custom) with --set model.box_coding=distances"
+            )
+        if model.box_coding == "distances" and (anchors != 1 or self.anchors.ratios != (1.0,)):
+            raise ValueError(
+                "model.box_coding = 'distances' has one square anchor a location, and the scales "
+                f"are {list(self.anchors.scales)} and the ratios {list(self.anchors.ratios)}. Add "
+                "--set anchors.scales=[1] --set anchors.ratios=[1]"
             )
         return self

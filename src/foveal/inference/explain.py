@@ -85,11 +85,19 @@ def _best(detections: Detections, name: str) -> str:
 def _sizes(predictor: Predictor, detections: Detections) -> str:
     placement = predictor.preparation.placement_for(detections.width, detections.height)
     scale = min(placement.scale_x, placement.scale_y)
+    scaled = (
+        f"the image of {detections.width} x {detections.height} pixels is scaled by {scale:.3g} "
+        "for the network"
+    )
+    if predictor.grid.per_location == 1:  # whose size says little of the objects that it may have
+        apart = min(predictor.grid.strides) / scale
+        return (
+            f"{scaled}, whose finest locations are then {apart:.3g} pixels apart: smaller objects "
+            "may lie between them"
+        )
     smallest, largest = _object_sides(predictor, scale)
     return (
-        f"the image of {detections.width} x {detections.height} pixels is scaled by {scale:.3g} "
-        f"for the network, whose anchors then suit objects of about {smallest:.0f} to "
-        f"{largest:.0f} pixels"
+        f"{scaled}, whose anchors then suit objects of about {smallest:.0f} to {largest:.0f} pixels"
     )
 
 

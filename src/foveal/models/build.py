@@ -134,19 +134,3 @@ def _check(settings: Settings, num_classes: int) -> None:
             f"model.head_channels = {model.head_channels}: with head_norm 'group' expected a "
             f"multiple of {GROUPS}."
         )
-    _check_box_coding(settings)
-
-
-def _check_box_coding(settings: Settings) -> None:
-    model, anchors = settings.model, settings.anchors
-    if model.box_bins == 1 or (model.box_bins and model.box_coding == "deltas"):
-        raise SettingsError(
-            f"model.box_bins = {model.box_bins} with model.box_coding = {model.box_coding!r}: "
-            "expected 0, or at least 2 (17 by custom) with --set model.box_coding=distances."
-        )
-    if model.box_coding == "distances" and (len(anchors.scales) > 1 or anchors.ratios != (1.0,)):
-        raise SettingsError(
-            f"model.box_coding = 'distances' with {len(anchors.scales)} scales and the ratios "
-            f"{list(anchors.ratios)}: distances from a location are those of one box. Expected one "
-            "square anchor at each: --set anchors.scales=[1] --set anchors.ratios=[1]."
-        )

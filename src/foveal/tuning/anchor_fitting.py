@@ -182,10 +182,14 @@ def fit_anchors(
 def describe_fit(dataset: Dataset, settings: Settings) -> str:
     """How many objects of a data set are reached by anchors that were not fitted to it, in words.
 
+    Nothing is said ("") where the IoU with anchors does not decide what an object gets.
+
     Args:
         dataset: as for `fit_anchors`.
         settings: the anchors, and how images are scaled.
     """
+    if settings.assignment.method != "iou":
+        return ""
     objects = gather_objects(dataset, settings.preparation)
     if not len(objects):
         return "The anchors can't be compared with the data, which has no objects."

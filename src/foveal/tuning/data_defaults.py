@@ -52,11 +52,8 @@ def fit_to_data(
     settings = follow_objects(follow_images(settings, data), data, free=free_limits)
     if not refit_anchors and settings.anchors.model_fields_set & ANCHOR_SHAPES:
         return settings, None
-    if settings.assignment.method == "fcos":
-        raise SettingsError(
-            "assignment.method is 'fcos', which has one anchor a location and no shapes to fit. "
-            "Leave --refit-anchors out (in Python refit_anchors)."
-        )
+    if fixed := why_no_shapes(settings):
+        raise SettingsError(f"{fixed}. Leave --refit-anchors out (in Python refit_anchors).")
     from foveal.tuning.anchor_fitting import fit_anchors
 
     fit = fit_anchors(
@@ -67,6 +64,16 @@ def fit_to_data(
         fit_strides=fits_strides(settings),
     )
     return settings.model_copy(update={"anchors": fit.settings}), fit
+
+
+def why_no_shapes(settings: Settings) -> str:
+    """Why anchors have no shapes to fit, in words; "" where they have."""
+    rest = "has one square anchor a location and no shapes to fit"
+    if settings.assignment.method == "fcos":
+        return f"assignment.method is 'fcos', which {rest}"
+    if settings.model.box_coding == "distances":
+        return f"model.box_coding is 'distances', which {rest}"
+    return ""
 
 
 def fits_strides(settings: Settings) -> bool:
