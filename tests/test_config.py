@@ -146,7 +146,7 @@ def test_losses_of_what_the_network_lacks_are_errors(overrides, message):
 def test_losses_of_what_the_network_has():
     quality = ["model.quality=iou", "loss.quality_weight=2"]
     bins = ["model.box_bins=9", "model.box_coding=distances", "loss.distribution_weight=0"]
-    found = make_settings(overrides=[*quality, *bins]).loss
+    found = make_settings(preset="fcos", overrides=[*quality, *bins]).loss
     assert (found.quality_weight, found.distribution_weight) == (2, 0)
 
 

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from tests.models.conftest import make_small
+from tests.models.conftest import SMALL, make_small
 from torch import nn
 
 from foveal.acceleration.accelerated import Accelerated, are_plain
+from foveal.config import make_settings
+from foveal.data.loading.collate import make_batch
 from foveal.detection.box_coding import decode_boxes, encode_distances
 from foveal.models.box_heads import BoxHead, expectation, positive_distances
+from foveal.models.build import build_model
 from foveal.models.heads import Head
 from foveal.models.retinanet import RetinaNet
+from foveal.structures import Sample, Target
+from foveal.training.setup import make_criterion
 
 ONE_ANCHOR = ("anchors.scales=[1.0]", "anchors.ratios=[1.0]", "anchors.sizes=[64,128,256,512,1024]")
 FCOS = (*ONE_ANCHOR, "model.box_coding=distances", "model.quality=centerness",
         "model.level_scales=true")  # fmt: skip
 BINS = (*FCOS, "model.box_bins=17")
-IMAGES = torch.randint(0, 256, (2, 3, 64, 96), generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randint(
+    0, 256, (2, 3, 64, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+)
 
 
 def spread(model: RetinaNet) -> RetinaNet:
@@ -152,3 +160,30 @@ def test_acceleration_gives_the_same(settings: tuple[str, ...]) -> None:
             assert len(ours) == len(theirs)
             for one, other in zip(ours, theirs, strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-2)
+
+
+GENERALIZED = ("model.quality=none", "loss.classification=quality_focal",
+               "model.box_coding=distances", "model.box_bins=17")  # fmt: skip
+
+
+@pytest.mark.parametrize("objects", [2, 0])
+@pytest.mark.parametrize(("preset", "changes"), [("fcos", ()), ("atss", ()), ("atss", GENERALIZED)])
+def test_every_weight_of_the_presets_learns(
+    preset: str, changes: tuple[str, ...], objects: int
+) -> None:
+    small = [*SMALL, "model.fpn_channels=32", "model.head_channels=32"]
+    settings = make_settings(preset=preset, overrides=[*small, *changes])
+    torch.manual_seed(0)
+    model = build_model(settings, 3).train()
+    boxes = np.array([[5, 8, 40, 50], [30, 10, 90, 60]], np.float32)[:objects]
+    target = Target(boxes, np.arange(objects), np.zeros(objects, np.bool_))
+    pixels = IMAGES[0].permute(1, 2, 0).numpy()
+    batch = make_batch([(Sample(pixels, target, "a"), None)] * 2)
+    raw = model(batch.images)
+    losses = make_criterion(settings, ("a", "b", "c"))(raw, model.anchors(64, 96), batch)
+    losses.total.backward()
+    assert losses.total.isfinite()
+    for name, weight in model.box.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.isfinite().all(), name
+        assert bool(weight.grad.any()) is (objects > 0), name

@@ -19,6 +19,13 @@ _LIGHT_MODEL: dict[str, Any] = {
     "frozen_stages": 2,
 }
 
+_ONE_ANCHOR: dict[str, Any] = {
+    "sizes": (64.0, 128.0, 256.0, 512.0, 1024.0),
+    "scales": (1.0,),
+    "ratios": (1.0,),
+}
+"""A square of 8 strides at each location."""
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "standard": {},
     "light": {
@@ -59,6 +66,36 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "warmup_steps": 500,
             "clip_gradient": 0.0,
         },
+    },
+    # The same pyramid and subnets without anchors (Tian et al. 2019, arXiv 1904.01355, with what
+    # its authors added later): a location predicts how far the sides of its object are.
+    "fcos": {
+        "model": {
+            "p6_from": "P5",
+            "head_norm": "group",
+            "quality": "centerness",
+            "level_scales": True,
+            "box_coding": "distances",
+        },
+        "anchors": _ONE_ANCHOR,
+        "assignment": {"method": "fcos"},
+        "loss": {"box": "giou", "weigh_boxes": True},
+        "decoding": {"nms_iou": 0.6},
+    },
+    # One anchor a location, assigned by each object's own statistics (Zhang et al. 2020, arXiv
+    # 1912.02424). Generalized focal loss (Li et al. 2020) is this with model.quality=none,
+    # loss.classification=quality_focal, model.box_coding=distances and model.box_bins=17.
+    "atss": {
+        "model": {
+            "p6_from": "P5",
+            "head_norm": "group",
+            "quality": "centerness",
+            "level_scales": True,
+        },
+        "anchors": _ONE_ANCHOR,
+        "assignment": {"method": "atss"},
+        "loss": {"box": "giou", "box_weight": 2.0, "weigh_boxes": True},
+        "decoding": {"nms_iou": 0.6},
     },
     "torchvision": {
         "model": {"p6_from": "P5", "norm_eps": 0.0},
