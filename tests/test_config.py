@@ -118,7 +118,7 @@ def test_a_file_name_of_any_kind_survives_a_file_of_settings(tmp_path, name):
 
 def test_a_balance_that_the_loss_does_not_have_is_an_error():
     quality = "loss.classification=quality_focal"
-    with pytest.raises(SettingsError, match=r"alpha = 0\.5 has no effect on 'quality_focal'"):
+    with pytest.raises(SettingsError, match=r"^settings: loss: alpha = 0\.5 has no effect"):
         make_settings(overrides=[quality, "loss.alpha=0.5"])
     assert make_settings(overrides=[quality, "loss.alpha=none"]).loss.alpha is None
     assert make_settings(overrides=["loss.classification=varifocal", "loss.alpha=0.5"])

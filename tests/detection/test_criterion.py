@@ -187,6 +187,21 @@ def test_compiles_whole(criterion):
     torch.testing.assert_close(compiled(raw, anchors, batch), criterion(raw, anchors, batch))
 
 
+def test_divisors_are_those_of_all_processes(monkeypatch):
+    """As if two processes had the same batch, and DDP took the mean of their gradients."""
+    raw, batch, anchors = raw_output(3), make_batch(OBJECTS), GRID.tensor(SIZE, SIZE)
+    criterion = Criterion(box="giou", weigh_boxes=True)
+    alone = criterion(raw, anchors, batch)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    for others, share in ((2, 1), (4, 1 / 2)):  # in all, in batches of ours
+        monkeypatch.setattr(torch.distributed, "all_reduce", lambda x, n=others: x.mul_(n))
+        found = criterion(raw, anchors, batch)
+        torch.testing.assert_close(found.classification, alone.classification * share)
+        torch.testing.assert_close(found.box, alone.box * share)
+        assert found.divisor == alone.divisor
+
+
 BINS = 6
 
 

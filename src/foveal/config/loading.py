@@ -166,8 +166,9 @@ def _explain(error: ValidationError, where: str) -> str:
             lines.append(f"{path} is unknown. {_known_names(problem['loc'])}")
         elif not path:  # sections that contradict one another
             lines.append(f"{problem['msg'].removeprefix('Value error, ')}.")
-        elif not path:  # settings that contradict each other
-            lines.append(f"{problem['ctx']['error']}.")
+        elif isinstance(problem["input"], dict) and problem["type"] == "value_error":
+            # Settings that contradict each other, in a section or across sections.
+            lines.append(f"{path}: {problem['ctx']['error']}.".removeprefix(": "))
         else:
             given = problem["input"]
             now = RENAMED_VALUES.get((*problem["loc"], given)) if isinstance(given, str) else None
