@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.detection.assignments import (
@@ -22,6 +24,7 @@ from foveal.detection.assignment import IGNORED, assign
 from foveal.detection.assignment_atss import assign_atss
 from foveal.detection.assignment_fcos import assign_fcos
 from foveal.detection.assignment_task_aligned import assign_task_aligned
+from foveal.detection.criterion import Criterion
 from foveal.structures import RawOutput
 
 METHODS = ("iou", "atss", "task_aligned", "fcos")
@@ -80,6 +83,22 @@ def test_only_anchors_near_an_object_or_in_a_region_are_no_background(method):
     assert (found[1] == -1).all()
     assert ((found[2] == 0) | (found[2] < 0)).all()
     assert (found < COUNTS[:, None].clamp(min=1)).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("classification", ["focal", "quality_focal"])
+@pytest.mark.parametrize("counts", [COUNTS, COUNTS * 0])
+def test_losses_and_gradients_are_finite(method, classification, counts):
+    raw = random_raw(ONE, 3)
+    for level in (*raw.logits, *raw.deltas):
+        level.requires_grad_()
+    batch = replace(crowd(regions=False), counts=counts)
+    learns = {"classification": classification, "weigh_boxes": classification != "focal"}
+    losses = Criterion(assigner(method), box="giou", **learns)(raw, ANCHORS, batch)
+    assert (losses.box > 0) == (counts.sum() > 0)
+    for gradient in torch.autograd.grad(losses.total, [*raw.logits, *raw.deltas]):
+        assert gradient.isfinite().all()
+    assert losses.classification > 0
 
 
 def test_compiles_whole(monkeypatch):

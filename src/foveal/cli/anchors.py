@@ -118,7 +118,8 @@ def anchors(
     larger = "a larger --size, then preparation.shorter; or smaller tiles"
     if preparation is not None and preparation.mode == "windows":
         larger = f"--set preparation.scale=N, which is {preparation.scale:g}"
-    _print_advice(console, fit, finer, larger=larger)
+    forced = settings.assignment.allow_low_quality_matches
+    _print_advice(console, fit, finer, larger=larger, forced=forced)
     _write(console, fit, finer, out=out, picture=picture, data=data)
 
 
@@ -270,7 +271,7 @@ def _table(title: str, first: str) -> Table:
 
 
 def _print_advice(
-    console: Console, fit: AnchorFit, finer: AnchorOption | None, *, larger: str
+    console: Console, fit: AnchorFit, finer: AnchorOption | None, *, larger: str, forced: bool
 ) -> None:
     """Where too few objects are within reach: why, and what would help.
 
@@ -279,6 +280,7 @@ def _print_advice(
         fit: of the anchors.
         finer: the best on finer strides, if any reaches enough.
         larger: how an input is made larger.
+        forced: whether objects that the method of assignment gives no anchor get one all the same.
     """
     from foveal.tuning.anchor_fitting import WANTED_RECALL, find_enlargement
 
@@ -289,7 +291,7 @@ def _print_advice(
         f"{percent(1 - recall, 1)} of the objects have no anchor with an IoU of "
         f"{fit.foreground_iou:g}. Locations of anchors are {fit.settings.strides[0]} px apart: "
         f"anchors of no shape could reach more than {percent(fit.reachable, 1)}. "
-        f"{_unassigned(fit)}\n",
+        f"{_unassigned(fit, forced=forced)}\n",
         soft_wrap=True,
     )
     if finer is not None:
@@ -309,16 +311,15 @@ def _print_advice(
         )
 
 
-def _unassigned(fit: AnchorFit) -> str:
+def _unassigned(fit: AnchorFit, *, forced: bool) -> str:
     """How many objects get no anchor in training, in words."""
     share = fit.chosen.quality.total.unassigned
     if not share:
         return "Training gives each object an anchor all the same."
-    return (
-        f"Training gives no anchor to {percent(share, 1)} of the objects, which it can't learn: "
-        "an object that touches none, or whose anchors others have. --set "
-        "assignment.allow_low_quality_matches=true gives one to as many as it can."
-    )
+    text = f"Training gives no anchor to {percent(share, 1)} of the objects and can't learn them"
+    if forced:
+        return f"{text}: others that are as near have their anchors."
+    return f"{text}; --set assignment.allow_low_quality_matches=true gives one to most."
 
 
 def _finer_table(fit: AnchorFit, finer: AnchorOption) -> Table:
