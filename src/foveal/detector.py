@@ -388,6 +388,7 @@ class Detector:
                 images,
                 rounds=rounds,
                 settings=to_toml(settings),
+                resume=resume,
                 train=train,
                 label=lambda teacher: trained[teacher]._label(images, held_out, listener),
                 reporter=listener,
@@ -464,7 +465,8 @@ class Detector:
         )
         from foveal.training.self_training import telling
 
-        predictor = self._open("auto", "auto").measuring_predictor()
+        # Where it was trained: each of several processes has a device of its own.
+        predictor = open_network(self._loaded(), device=None).measuring_predictor()
         known = parallel_map(validation.paths, predictor.detect_many)
         sure = sure_scores(known, validation.targets, self.classes)
         for line in describe_sure_scores(sure):

@@ -62,13 +62,14 @@ class StandIn:
         found = Detections(box, scores, labels, classes=CLASSES, width=64, height=64)
         return label_images(self.images, [found] * len(self.images), SURE, ignored_from=0.1), SURE
 
-    def run(self, images: Dataset, *, rounds: int = 1):
+    def run(self, images: Dataset, *, rounds: int = 1, resume: bool = False):
         self.images, self.listener = images, Listener()
         return self_train(
             self.folder,
             images,
             rounds=rounds,
             settings="[training]\n",
+            resume=resume,
             train=self.train,
             label=self.label,
             reporter=self.listener,
@@ -167,16 +168,16 @@ def test_what_was_labeled_is_not_labeled_again(folder, images) -> None:
         stand_in.run(images)
     assert folder.best.best.read_text() == "model 0"
     again = StandIn(folder, [0.5, 0.6], score=0.9)
-    assert again.run(images).best == 1
+    assert again.run(images, resume=True).best == 1
     assert again.teachers == []
     assert again.learned[1].records[0].flags["attributes"][0]["score"] == 0.7
     log = json.loads(folder.log.read_text())
     assert log["rounds"][1]["learned_from"]["labels"] == {"red": 2, "white": 0}
     with pytest.raises(TrainingError, match=r"there were 2 images and are now 1 image\."):
-        again.run(images.take([0]))
+        again.run(images.take([0]), resume=True)
     folder.log.write_text("{")
     with pytest.raises(TrainingError, match="can't be read"):
-        again.run(images)
+        again.run(images, resume=True)
 
 
 def test_a_signal_stops_while_images_are_labeled(folder, images) -> None:

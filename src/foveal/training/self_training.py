@@ -191,11 +191,12 @@ def self_train(
     *,
     rounds: int,
     settings: str,
+    resume: bool,
     train: Train,
     label: Label,
     reporter: Reporter,
 ) -> SelfTraining:
-    """Train round after round; where files of an earlier try are in the folder, go on with them.
+    """Train round after round.
 
     Every process calls this, and the first one writes.
 
@@ -204,6 +205,7 @@ def self_train(
         images: the unlabeled ones.
         rounds: how many trainings follow the first one.
         settings: of the whole, as TOML.
+        resume: go on with what an earlier try left in the folder.
         train: trains a round, or goes on with one that was stopped, or has nothing to do where it
             is finished.
         label: labels the images.
@@ -219,7 +221,7 @@ def self_train(
         TrainingInterrupted: a signal came while images were labeled.
     """
     state, digest = SelfTraining(), digest_of(images)
-    before = _read_log(folder, digest)
+    before = _read_log(folder, digest) if resume else {}
     for number in range(rounds + 1):
         labels: Dataset | None = None
         if number:
