@@ -10,9 +10,10 @@ from tests.training.conftest import FakeBatches, tiny_settings
 from tests.training.test_trainer import Listener, start
 
 from foveal.data.loading.phases import Phases
-from foveal.errors import SettingsError, TrainingInterrupted
+from foveal.errors import DeviceMemoryError, SettingsError, TrainingInterrupted
 from foveal.training import budget, trainer
 from foveal.training.budget import Course, Pace, affordable_steps, describe_plan
+from foveal.training.step import TrainStep
 
 COURSE = Course(10, 640)
 
@@ -138,6 +139,24 @@ def test_trying_steps_changes_nothing(monkeypatch, fake_data):
     counted, _ = start(fake_data, None, f"training.epochs={epochs}", *options)
     for name, value in timed.state_dict().items():
         assert torch.equal(value, counted.state_dict()[name]), name
+
+
+def test_the_size_that_comes_last_is_tried_first(monkeypatch, fake_data):
+    """A memory that is too small for it is found before the first epoch; else nothing changes."""
+    Watch(monkeypatch, step=1.0)
+    plain, _ = start(fake_data, None, "training.epochs=1")
+    tried, _ = start(fake_data, None, "training.epochs=1", "training.size_schedule=[[0.5, 32]]")
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, tried.state_dict()[name]), name
+
+    def too_large(self, part):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    listener = Listener()
+    monkeypatch.setattr(TrainStep, "_part_losses", too_large)
+    with pytest.raises(DeviceMemoryError):
+        start(fake_data, None, "training.size_schedule=[[0.5, 32]]", reporter=listener)
+    assert not listener.epochs
 
 
 def test_a_resumed_run_has_what_is_left(monkeypatch, fake_data, tmp_path):

@@ -133,6 +133,9 @@ def describe_phases(settings: Settings) -> str:
     strong, until = settings.augmentation, settings.augmentation.strong_until
     if (strong.mosaic or strong.copy_paste) and until < 1 and strong.custom is None:
         text += f" After {percent(until)} of the run no more samples are made of several images."
+    if settings.training.unfreeze:
+        shares = ", ".join(percent(share) for share in settings.training.unfreeze)
+        text += f" The backbone's stages are trained from {shares} of the run on, the last first."
     return text.strip()
 
 

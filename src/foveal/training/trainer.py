@@ -252,6 +252,8 @@ class Trainer:
         self.state = self.checkpointer.begin(self.train_step, resume=resume)
         self.metrics_logger.say(self._continue_precision())
         self._begin_planning()
+        if self.training.size_schedule and self.budget is None and not resume:
+            self._try_full_size()
         self.metrics_logger.begin(
             self.checkpointer.folder.metrics if self.checkpointer.folder else None,
             keep_bytes=self.state.metrics_bytes,
@@ -546,6 +548,17 @@ class Trainer:
         left = self.budget
         self.metrics_logger.seconds_left = lambda: left.left
         self._tell_plan()
+
+    def _try_full_size(self) -> None:
+        """Try a step at the size that comes last: if it fails, then before the run has begun.
+
+        Raises:
+            DeviceMemoryError: the device's memory is too small for it.
+        """
+        with self.train_step.trying():
+            for parts in self.batches.epoch(0, progress=1.0):
+                self.train_step.step(parts, 0.0)
+                break
 
     def _try_pace(self) -> Pace:
         """How fast steps go, at each size of the run; the validation's time is a guess."""

@@ -44,11 +44,13 @@ def test_the_course_is_said_and_windows_refuse_it():
             "training.size_schedule=[[0.6, 320]]",
             "augmentation.mosaic=0.5",
             "augmentation.strong_until=0.85",
+            "training.unfreeze=[0.1, 0.3]",
         )
     )
     said = describe_phases(settings)
     assert "at 320 pixels until 60% of the run, then at 640 pixels" in said
     assert "After 85% of the run no more samples" in said
+    assert "stages are trained from 10%, 30% of the run on" in said
     assert describe_phases(make_settings()) == ""
     windows = ("preparation.mode=windows", "training.size_schedule=[[0.6, 320]]")
     with pytest.raises(SettingsError, match="windows have one size"):
