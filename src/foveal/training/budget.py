@@ -197,5 +197,7 @@ def in_minutes(minutes: float) -> str:
 
 def _epochs(total: int, steps: int) -> str:
     epochs = total / steps
+    if epochs < 0.05:
+        return counted(total, "step")
     shown = f"{epochs:.0f}" if total % steps == 0 else f"{epochs:.1f}"
     return f"{shown} {'epoch' if shown == '1' else 'epochs'}"

@@ -589,8 +589,11 @@ class Trainer:
         )
         with contextlib.closing(batches):
             for number, parts in enumerate(batches):
-                enough = number + 1 >= _MOST_STEPS_TRIED or (
-                    number >= 2 * _FIRST_STEPS and budget.now() - began > longest
+                taken = budget.now() - began
+                enough = (
+                    number + 1 >= _MOST_STEPS_TRIED
+                    or (number >= 2 * _FIRST_STEPS and taken > longest)
+                    or (number and taken > 2 * longest)
                 )
                 stop = enough or self.signals.stop_requested
                 result = self.train_step.step(parts, 0.0, number=number, stop=stop)
