@@ -593,7 +593,7 @@ class Trainer:
                 enough = (
                     number + 1 >= _MOST_STEPS_TRIED
                     or (number >= 2 * _FIRST_STEPS and taken > longest)
-                    or (number and taken > 2 * longest)
+                    or (number > 0 and taken > 2 * longest)
                 )
                 stop = enough or self.signals.stop_requested
                 result = self.train_step.step(parts, 0.0, number=number, stop=stop)
