@@ -45,7 +45,7 @@ def rate(logits: Tensor, quality: Tensor) -> Tensor:
 
 
 def rated(raw: RawOutput[Tensor]) -> RawOutput[Tensor]:
-    """The same output with its quality in its logits; as it is where it has none."""
+    """The same output with its quality [B, A_l] in its logits; as it is where it has none."""
     if not raw.quality:
         return raw
     return RawOutput(tuple(map(rate, raw.logits, raw.quality)), raw.deltas)

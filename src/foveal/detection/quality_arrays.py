@@ -56,7 +56,7 @@ def rate_above(
 
 
 def rated_arrays(raw: RawOutput[NDArray[Any]]) -> RawOutput[NDArray[Any]]:
-    """The same output with its quality in its logits; as it is where it has none."""
+    """The same output with its quality [B, A_l] in its logits; as it is where it has none."""
     if not raw.quality:
         return raw
     return RawOutput(

@@ -90,7 +90,10 @@ class HiddenLayer(nn.Module):
 
 
 def predicting_weights(output: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the convolution that predicts: after a depthwise one the 1x1 one's."""
+    """Weight [values, C, h, w] and bias [values] of the convolution that predicts.
+
+    After a depthwise one they are the 1x1 one's.
+    """
     *_, last = output.modules()
     assert isinstance(last, nn.Conv2d)
     assert last.bias is not None
