@@ -33,12 +33,14 @@ class Trained:
         evaluate: measures it by foveal's evaluation.
         detect: from an image's file to detections; None where it can't be asked for one image.
         facts: further columns of its row.
+        save: writes foveal's model file; None for the others.
     """
 
     seconds: list[float]
     evaluate: Callable[[Dataset], Evaluation]
     detect: Callable[[Path], Detections] | None
     facts: dict[str, Any] = field(default_factory=dict)
+    save: Callable[[Path], None] | None = None
 
 
 def epochs_in(minutes: float, seconds: float) -> int:
@@ -59,9 +61,14 @@ def train_foveal(training: Dataset, settings: Settings) -> Trained:
         "input": found.preparation.shorter,
         "precision": NAMES[choose_precision(found.training.precision, device)],
         "parameters": count_parameters(detector.model),
+        "begins from": f"{found.model.backbone}, {Path(found.model.weights).name}",
     }
     return Trained(
-        log.seconds, detector.evaluate, lambda path: predictor.detect_many([path])[0], facts
+        log.seconds,
+        detector.evaluate,
+        lambda path: predictor.detect_many([path])[0],
+        facts,
+        detector.save,
     )
 
 
@@ -87,6 +94,7 @@ def train_torchvision(
         "input": size,
         "precision": NAMES[asked.precision],
         "parameters": count_parameters(model),
+        "begins from": f"mobilenet_v2, {weights.name}",
     }
     return Trained(
         run.seconds,

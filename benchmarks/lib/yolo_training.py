@@ -86,6 +86,7 @@ def train_yolo(
             "input": side,
             "precision": "float32",
             "parameters": parameters,
+            "begins from": "random weights",
         },
     )
 

@@ -18,6 +18,9 @@ A variant is a preset's name and ingredients: light-giou-mosaic; `INGREDIENTS` l
 the time of a first one here, or into the minutes of --epochs-file, which `time` writes on a quiet
 machine: then a training may run elsewhere, with what the machine that was timed had time for.
 
+`time` measures milliseconds an image too, of networks that were trained for a moment: `table` takes
+them in place of those of the machine that trained, where --epochs-file names the file.
+
 Each training keeps one file in --work, and what has one is not trained again. Several processes
 may work on one list side by side: each takes what no other has begun.
 """
@@ -268,8 +271,8 @@ def train_other(
         return train_yolo(name, training, measured, asked, Path(folder).absolute())
 
 
-def run_one(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Train one and measure it."""
+def run_one(name: str, file: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Train one and measure it; its model may be kept beside its row's file."""
     from benchmarks.lib.trained import epochs_in
 
     training, measured = DATA[options.data].read(options.split)
@@ -280,13 +283,15 @@ def run_one(name: str, options: argparse.Namespace) -> dict[str, Any]:
         epochs = epochs_in(options.minutes, max(train(1).seconds))
     trained = train(epochs)
     evaluation = trained.evaluate(measured)
+    if options.keep_models and trained.save is not None:
+        trained.save(file.with_suffix(".safetensors"))
     here = machine()
     return {
         "name": options.name or name,
         "AP": evaluation.ap,
         "AP50": evaluation.ap50,
         "AP under 32 px": evaluation.ap_small,
-        "ms": milliseconds(trained, measured) if trained.detect else None,
+        "ms": time_of(trained, measured),
         "epochs": epochs,
         "minutes": sum(trained.seconds) / 60,
         "all minutes": (time.perf_counter() - began) / 60,
@@ -299,8 +304,10 @@ def run_one(name: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def milliseconds(trained: Trained, data: Dataset) -> float:
-    """Of an image, from its file to detections, one at a time: the median."""
+def time_of(trained: Trained, data: Dataset) -> float:
+    """Milliseconds of an image, from its file to detections, one at a time: the median."""
+    if trained.detect is None:
+        return float(trained.facts["ms"])
     seconds = []
     paths = [record.path for record in data.records[:TIMED_IMAGES]]
     for path in [*paths[:2], *paths]:
@@ -363,7 +370,7 @@ def run(options: argparse.Namespace) -> int:
                 print(f"{row}: another process trains it", flush=True)
                 continue
             try:
-                made = keep_row(file, asked, partial(run_one, name, options))
+                made = keep_row(file, asked, partial(run_one, name, file, options))
             except TrainingInterrupted:
                 raise
             except Exception:  # a long list goes on
@@ -382,42 +389,49 @@ def measure_times(options: argparse.Namespace) -> int:
 
     file = options.epochs_file or options.work / f"epochs-{options.data}-{options.split}.json"
     known = json.loads(file.read_text()) if file.exists() else {}
-    seconds = known.get("seconds", {})
+    seconds, times = known.get("seconds", {}), known.get("ms", {})
     training, measured = DATA[options.data].read(options.split)
     for name in options.only or CONTESTANTS:
         row = options.name or name
         if row in seconds:
             continue
+        trained = trainer_of(name, options, training, measured)(options.timed)
         # The fastest of them: the first one waits for files and for memory.
-        seconds[row] = min(trainer_of(name, options, training, measured)(options.timed).seconds)
-        print(f"{row}: {seconds[row]:.1f} s an epoch", flush=True)
+        seconds[row] = min(trained.seconds)
+        times[row] = time_of(trained, measured)
+        print(f"{row}: {seconds[row]:.1f} s an epoch, {times[row]:.0f} ms an image", flush=True)
         content = {
             "data": options.data,
             "split": options.split,
             "images": len(training),
             "minutes": options.minutes,
             "machine": machine(),
+            "timed": options.timed,
             "seconds": seconds,
+            "ms": times,
             "epochs": {each: epochs_in(options.minutes, s) for each, s in seconds.items()},
         }
         write_file(file, json.dumps(content, indent=1) + "\n")
-    print_table([{"": name, "seconds": s} for name, s in seconds.items()])
+    print_table([{"": name, "seconds": s, "ms": times.get(name)} for name, s in seconds.items()])
     print("written:", file.name)
     return 0
 
 
 COLUMNS = (
     "name", "AP", "AP50", "AP under 32 px", "ms", "epochs", "minutes", "input", "parameters",
-    "seeds", "device",
+    "begins from", "seeds", "device",
 )  # fmt: skip
 
 
 def make_table(options: argparse.Namespace) -> int:
     """Print and write the rows in --work: one a contestant, the mean of its seeds."""
+    times = json.loads(options.epochs_file.read_text())["ms"] if options.epochs_file else {}
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for file in sorted(options.work.glob("*.json")):
         row = json.loads(file.read_text())
         if "asked" in row and row["asked"]["data"] in options.data:
+            if options.epochs_file:
+                row["ms"] = times.get(row["name"], times.get(row["asked"]["contestant"]))
             key = f"{row['asked']['data']}-{row['asked']['split']}"
             rows.setdefault((key, row["name"]), []).append(row)
     if not rows:
@@ -427,7 +441,7 @@ def make_table(options: argparse.Namespace) -> int:
             (mean_of(each) for (key, _), each in rows.items() if key == table),
             key=lambda row: -(row["AP"] or 0),
         )
-        print_table([{key: row[key] for key in COLUMNS} for row in means], title=table)
+        print_table([{key: row.get(key, "-") for key in COLUMNS} for row in means], title=table)
         name = f"detectors_{table.replace('-', '_')}"
         path = write_result(name, means, folder=options.out)
         picture = (options.out or RESULTS) / f"{name}.svg"
@@ -521,12 +535,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     run_options = verbs.add_parser("run", parents=[training], help="train and measure")
     run_options.add_argument("--epochs", type=int, help="of each training")
+    run_options.add_argument(
+        "--keep-models", action="store_true", help="foveal's model files, beside the rows"
+    )
     run_options.add_argument("--epochs-as", help="take another's epochs of the file")
     time_options = verbs.add_parser("time", parents=[training], help="time an epoch of each")
     time_options.add_argument("--timed", type=int, default=2, help="epochs that are timed")
     table_options = verbs.add_parser("table", help="all rows of --work, and a picture")
     table_options.add_argument("--data", action="append", choices=list(DATA), help="not all")
     table_options.add_argument("--work", type=Path, required=True, help="the folder of rows")
+    table_options.add_argument(
+        "--epochs-file", type=Path, help="take the milliseconds that `time` measured"
+    )
     table_options.add_argument("--out", type=Path, help="the folder of the JSON and the pictures")
     options = parser.parse_args(arguments)
     if options.verb == "table":
