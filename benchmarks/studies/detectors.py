@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import tempfile
 import time
@@ -63,8 +64,13 @@ SUBSET_SEED = 0
 VALIDATION_FRACTION = 0.2
 TIMED_IMAGES = 16
 
-ONE_ANCHOR = "[64, 128, 256, 512, 1024]"
-"""Sizes of square anchors of 8 strides, the only one at each location."""
+ONE_ANCHOR = (
+    "anchors.scales=[1.0]",
+    "anchors.ratios=[1.0]",
+    "anchors.sizes=[64, 128, 256, 512, 1024]",
+)
+"""One square anchor of 8 strides at each location."""
+DISTANCES = (*ONE_ANCHOR, "model.box_coding=distances", "model.level_scales=true")
 INGREDIENTS: dict[str, tuple[str, ...]] = {
     "giou": ("loss.box=giou", "loss.box_weight=2.0"),
     "diou": ("loss.box=diou", "loss.box_weight=2.0"),
@@ -74,19 +80,15 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "weighed": ("loss.weigh_boxes=true",),
     "atss": ("assignment.method=atss",),
     "tal": ("assignment.method=task_aligned",),
-    "one": ("anchors.scales=[1.0]", "anchors.ratios=[1.0]", f"anchors.sizes={ONE_ANCHOR}"),
+    "one": ONE_ANCHOR,
     "center": ("model.quality=centerness",),
     "iou": ("model.quality=iou",),
     "levels": ("model.level_scales=true",),
-    "distances": ("model.box_coding=distances", "model.level_scales=true"),
-    "dfl": ("model.box_coding=distances", "model.level_scales=true", "model.box_bins=17"),
+    "distances": DISTANCES,
+    "dfl": (*DISTANCES, "model.box_bins=17"),
     "fcos": (
+        *DISTANCES,
         "assignment.method=fcos",
-        "anchors.scales=[1.0]",
-        "anchors.ratios=[1.0]",
-        f"anchors.sizes={ONE_ANCHOR}",
-        "model.box_coding=distances",
-        "model.level_scales=true",
         "model.quality=centerness",
         "model.head_norm=group",
         "loss.box=giou",
@@ -476,7 +478,7 @@ def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
         return to_svg(axes)
     axes.set_xscale("log")
     times = [row["ms"] for row in points]
-    left, right = min(times) / 1.5, max(times) * 2.2
+    left, right = min(times) / 1.5, max(times) * 1.5
     axes.set_xlim(left, right)
     ticks = [base * 10.0**power for power in range(-2, 6) for base in (1, 2, 5)]
     ticks = [tick for tick in ticks if left <= tick <= right]
@@ -487,11 +489,13 @@ def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
         color = ACCENT if ours else LINE_COLORS[5]
         axes.plot([row["ms"]] * 2, [row["AP from"], row["AP to"]], color=color, linewidth=1.6)
         axes.scatter([row["ms"]], [row["AP"]], s=48, color=color, zorder=3)
+        beyond_middle = row["ms"] > math.sqrt(left * right)
         axes.annotate(
             plain(row["name"], 40),
             (row["ms"], row["AP"]),
-            xytext=(8, 0),
+            xytext=(-8 if beyond_middle else 8, 0),
             textcoords="offset points",
+            ha="right" if beyond_middle else "left",
             va="center",
             fontsize=9,
             color=INK,
