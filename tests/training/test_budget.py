@@ -49,7 +49,7 @@ def test_validations_that_are_rarer_cost_less():
 
 def test_smaller_inputs_make_room_for_more_steps():
     course = Course(10, 640, phases=Phases(sizes=((0.5, 320),)))
-    pace = Pace(1.0, costs={320: 0.25})
+    pace = Pace(1.0)
     assert course.seconds(40, pace) == 5 + 20
     assert affordable_steps(25.0, course, pace) >= 40
     assert 24 <= course.seconds(affordable_steps(25.0, course, pace), pace) <= 25

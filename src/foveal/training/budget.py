@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from foveal.data.loading.phases import ONE_PHASE, Phases
@@ -31,24 +31,19 @@ class Pace:
     Attributes:
         step: seconds that a step at the preparation's size takes, waiting for data included.
         validation: seconds that a validation takes; 0 where there is none.
-        costs: for each other shorter side, in pixels, how long its steps take, as a share of
-            `step`.
     """
 
     step: float
     validation: float = 0.0
-    costs: Mapping[int, float] = field(default_factory=dict)
 
     def as_values(self) -> dict[str, Any]:
         """The pace as JSON can hold it."""
-        costs = {str(size): cost for size, cost in self.costs.items()}
-        return {"step": self.step, "validation": self.validation, "costs": costs}
+        return {"step": self.step, "validation": self.validation}
 
     @staticmethod
     def from_values(values: Mapping[str, Any]) -> Pace:
         """What `as_values` gave."""
-        costs = {int(size): cost for size, cost in values["costs"].items()}
-        return Pace(values["step"], validation=values["validation"], costs=costs)
+        return Pace(values["step"], validation=values["validation"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +62,9 @@ class Course:
     evaluate_every: int = 1
     phases: Phases = ONE_PHASE
 
-    def cost(self, progress: float, pace: Pace) -> float:
-        """How long a step takes at a share of the run, as a share of one at full size."""
-        return pace.costs.get(self.phases.shorter_at(progress, self.shorter), 1.0)
+    def cost(self, progress: float) -> float:
+        """How long a step takes at a share of the run, by pixels: 1 for one at full size."""
+        return float((self.phases.shorter_at(progress, self.shorter) / self.shorter) ** 2)
 
     def seconds(
         self, total: int, pace: Pace, *, epochs_done: int = 0, steps_done: int = 0
@@ -87,7 +82,7 @@ class Course:
         for epoch in range(epochs_done, epochs):
             first = epoch * self.steps
             steps = min(self.steps, total - first) - (steps_done if epoch == epochs_done else 0)
-            work += steps * self.cost(first / total, pace)
+            work += steps * self.cost(first / total)
         every = self.evaluate_every
         validations = epochs // every - epochs_done // every
         if epochs % every and epochs > epochs_done:

@@ -62,7 +62,7 @@ _FIRST_STEPS = 2
 _MOST_STEPS_TRIED = 30
 _MOST_SECONDS_TRIED = 20.0
 _MOST_OF_MINUTES_TRIED = 0.015
-_CHANGE_WORTH_WORDS = 0.05
+_CHANGE_WORTH_WORDS = 0.1
 _STEPS_BETWEEN_PLANS = 50
 _MINUTES_WORTH_COMPILING = 15.0
 
@@ -395,7 +395,8 @@ class Trainer:
     def _train_epoch(self) -> None:
         state = self.state
         if not state.step:
-            state.progress = state.epoch * self.batches.steps / max(1, self.steps)
+            done = state.epoch * self.batches.steps / max(1, self.steps)
+            state.progress = max(done, state.progress)  # a longer plan turns no phase back
         self.train_step.freeze_backbone(self._frozen_stages())
         self.metrics_logger.clock.start()
         batches = self.batches.epoch(
@@ -561,21 +562,11 @@ class Trainer:
                 break
 
     def _try_pace(self) -> Pace:
-        """How fast steps go, at each size of the run; the validation's time is a guess."""
-        course = self._course
-        places = {course.shorter: 1.0}
-        start = 0.0
-        for until, size in course.phases.sizes:
-            places[size], start = start, until
+        """How fast steps at full size go; the validation's time is a guess."""
         with self.train_step.trying():
-            seconds = {size: self._try_steps(progress) for size, progress in places.items()}
-        step = seconds[course.shorter]
+            step = self._try_steps(1.0)
         images = getattr(self.validate, "images", 0)
-        return Pace(
-            step,
-            validation=images * step / self.training.batch / 2,
-            costs={size: each / step for size, each in seconds.items()},
-        )
+        return Pace(step, validation=images * step / self.training.batch / 2)
 
     def _try_steps(self, progress: float) -> float:
         """Seconds that a step takes at a share of the run; inside `TrainStep.trying`."""
@@ -605,11 +596,13 @@ class Trainer:
         return max(1e-6, budget.now() - began) / max(1, len(ends))
 
     def _measure_steps(self) -> None:
-        """Take the pace from the epoch that was just trained."""
+        """Take the pace from the epoch under way: half of it, since any machine has its moods."""
         seconds = self.metrics_logger.clock.seconds_a_step
         if self._pace is not None and seconds:
-            cost = self._course.cost(self.state.progress, self._pace)
-            self._pace = replace(self._pace, step=seconds / cost)
+            step = seconds / self._course.cost(self.state.progress)
+            if self.state.epoch:
+                step = (step + self._pace.step) / 2
+            self._pace = replace(self._pace, step=step)
 
     def _measure_validation(self, seconds: float) -> None:
         """Take into account what the end of an epoch took."""
