@@ -127,7 +127,7 @@ def test_where_there_are_no_shapes_it_says_which_objects_get_locations(
     ]
     result = call(data, "--size", "native", *given)
     assert result.exit_code == 0, result.output
-    for word in ("Locations per object", "$cell$", "on stride 128", "no shapes to fit."):
+    for word in ("Locations per object", "$cell$", "on stride 128", "no shapes to fit"):
         assert word in result.output
     assert "search" not in result.output
     with pytest.raises(FovealError, match="nothing to write"):

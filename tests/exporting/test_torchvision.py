@@ -19,6 +19,8 @@ from foveal.models.build import build_model
         ("model.fpn_depthwise=true", "model.fpn_depthwise is True"),
         ("model.head_depthwise=true", "model.head_depthwise is True"),
         ("model.relu_before_p7=false", "model.relu_before_p7 is False"),
+        ("model.quality=centerness", "model.quality is 'centerness' instead of 'none'"),
+        ("model.level_scales=true", "model.level_scales is True"),
         ("model.norm=group", "model.norm is 'group'"),
         ("model.backbone=test_resnet", "model.backbone is 'test_resnet' instead of resnet18 or"),
     ],

@@ -75,7 +75,7 @@ def test_every_anchor_setting_arrives() -> None:
             r"the ratios \[2.0\]",
         ),
         (["model.box_bins=17"], "expected 0, or at least 2 .* --set model.box_coding=distances"),
-        (["model.box_coding=distances", "model.box_bins=1"], "box_bins = 1 with"),
+        (["model.box_coding=distances", "model.box_bins=1"], "box_bins is 1 and"),
     ],
 )
 def test_distances_are_of_one_square_anchor(overrides: list[str], message: str) -> None:

@@ -144,11 +144,11 @@ def test_there_are_no_shapes_to_fit_where_locations_have_one_anchor(tiny_objects
     after, fit = fit_to_data(given, tiny_objects)
     assert fit is None
     assert after.anchors == given.anchors
-    with pytest.raises(SettingsError, match=r"no shapes to fit\. Leave --refit-anchors out"):
+    with pytest.raises(SettingsError, match=r"no shapes to fit, .*\. Leave --refit-anchors out"):
         fit_to_data(given, tiny_objects, refit_anchors=True)
 
 
 def test_distances_keep_their_square_anchor(tiny_objects: Dataset) -> None:
     given = settings("model.box_coding=distances", "anchors.scales=[1]", "anchors.ratios=[1]")
-    with pytest.raises(SettingsError, match="box_coding is 'distances', which has one square"):
+    with pytest.raises(SettingsError, match=r"since model\.box_coding is 'distances'"):
         fit_to_data(given, tiny_objects, refit_anchors=True)

@@ -64,7 +64,7 @@ def train(
         typer.Option(
             metavar="NAME",
             help="Where the settings begin: standard, light, scenes (large images, small objects), "
-            "paper, torchvision, torchvision_v2.",
+            "paper, fcos and atss (one anchor a location), torchvision, torchvision_v2.",
         ),
     ] = "standard",
     config: Annotated[

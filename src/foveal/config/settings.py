@@ -414,7 +414,7 @@ class Settings(Section):
         model = self.model
         if model.box_bins == 1 or (model.box_bins and model.box_coding == "deltas"):
             raise ValueError(
-                f"model.box_bins = {model.box_bins} with model.box_coding = {model.box_coding!r}: "
+                f"model.box_bins is {model.box_bins} and model.box_coding {model.box_coding!r}: "
                 "expected 0, or at least 2 (17 by custom) with --set model.box_coding=distances"
             )
         if model.box_coding == "distances" and (anchors != 1 or self.anchors.ratios != (1.0,)):

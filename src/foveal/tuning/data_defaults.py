@@ -68,11 +68,16 @@ def fit_to_data(
 
 def why_no_shapes(settings: Settings) -> str:
     """Why anchors have no shapes to fit, in words; "" where they have."""
-    rest = "has one square anchor a location and no shapes to fit"
-    if settings.assignment.method == "fcos":
-        return f"assignment.method is 'fcos', which {rest}"
-    if settings.model.box_coding == "distances":
-        return f"model.box_coding is 'distances', which {rest}"
+    named = {
+        "assignment.method": (settings.assignment.method, "fcos"),
+        "model.box_coding": (settings.model.box_coding, "distances"),
+    }
+    for name, (value, alone) in named.items():
+        if value == alone:
+            return (
+                f"Anchors have no shapes to fit, since {name} is {value!r}: there is one square at "
+                "each location"
+            )
     return ""
 
 
