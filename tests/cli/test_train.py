@@ -223,6 +223,14 @@ def test_a_run_that_diverges_ends_with_code_1_and_without_a_best_model(
     assert not (tmp_path / "run" / "best.safetensors").exists()
 
 
+def test_a_teacher_is_a_setting(data, tmp_path):
+    path = tmp_path / "my 'big' = \\model.safetensors"
+    shown = run(data / "train.json", "--teacher", path, *SETS, "--show").stdout
+    file = tmp_path / "settings.toml"
+    file.write_text(shown)
+    assert make_settings(file=file).training.teacher == str(path)
+
+
 def test_a_start_is_shown_and_said(data, tmp_path, empty_charts):
     arguments = (data / "train.json", "--valid", data / "valid.json")
     run(*arguments, "--out", tmp_path / "one", *SETS, "--set", "training.epochs=1")

@@ -130,8 +130,8 @@ def test_images_without_objects_teach_too(teacher):
 def test_steps_bring_the_pyramids_nearer(teacher):
     train_step = make(teacher)
     batch = make_fake_batch(2)
-    losses = [train_step.step([batch], 0.01, number=n).distillation for n in range(12)]
-    assert losses[-1] < 0.9 * losses[0]
+    losses = [train_step.step([batch], 0.01, number=n).distillation for n in range(5)]
+    assert losses[-1] < 0.95 * losses[0]
 
 
 def test_its_own_copy_has_nothing_to_teach(tmp_path):
