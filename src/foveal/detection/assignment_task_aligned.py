@@ -111,7 +111,9 @@ def _best_aligned(
         [B, N, C] each: indices of the anchors, the IoUs of what they predict, and whether there is
         such an anchor.
     """
-    found = []
+    # Kept as it grows: the best of all blocks together would be more than a block.
+    none = boxes.new_zeros(*labels.shape, 0)
+    found: tuple[Tensor, ...] = (none.long(), none, none)
     start = 0
     for logits, deltas in zip(raw.logits, raw.deltas, strict=True):
         length = logits.shape[1]
@@ -124,17 +126,17 @@ def _best_aligned(
             aligned = _log_alignment(scores, ious)
             inside = contain(boxes[:, :, None], centers_of(here)) & (ious > 0)
             best = torch.where(inside, aligned, -torch.inf).topk(min(count, len(here)), dim=2)
-            found.append(
-                (start + block.start + best.indices, ious.gather(2, best.indices), best.values)
+            of_block = (
+                start + block.start + best.indices,
+                ious.gather(2, best.indices),
+                best.values,
             )
+            both = [torch.cat(parts, dim=2) for parts in zip(found, of_block, strict=True)]
+            kept = both[2].topk(min(count, both[2].shape[2]), dim=2).indices
+            found = tuple(part.gather(2, kept) for part in both)
         start += length
-    index, ious, aligned = (torch.cat(part, dim=2) for part in zip(*found, strict=True))
-    best = aligned.topk(min(count, aligned.shape[2]), dim=2)
-    return (
-        index.gather(2, best.indices),
-        ious.gather(2, best.indices),
-        best.values > -torch.inf,
-    )
+    index, ious, aligned = found
+    return index, ious, aligned > -torch.inf
 
 
 def _scores_to_reach(
