@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import tv_tensors
-from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from benchmarks.lib.networks import memory_without_foveal
 from foveal.acceleration.precision import autocast
 from foveal.data.dataset import Dataset
+from foveal.data.images.reading import read_image
 from foveal.structures import Detections
 
 RATE, RATE_BATCH = 0.01, 8
@@ -44,7 +44,7 @@ class Images(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
         record = self.data.records[index]
-        image = decode_image(str(record.path), ImageReadMode.RGB)
+        image = read_pixels(record.path)
         boxes = torch.from_numpy(record.boxes[~record.ignored])
         labels = torch.from_numpy(record.labels[~record.ignored] + 1)
         if self.crop is not None and len(boxes):
@@ -69,6 +69,11 @@ class Images(torch.utils.data.Dataset[Any]):
         }
         image, target = self.crop(tv_tensors.Image(image), target)
         return torch.Tensor(image), torch.Tensor(target["boxes"]), target["labels"]
+
+
+def read_pixels(path: Path) -> Tensor:
+    """An image as [3, H, W] uint8, read as foveal does: torchvision's readers are deprecated."""
+    return torch.from_numpy(read_image(path)).permute(2, 0, 1).contiguous()
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class TorchvisionRun:
             shuffle=True,
             num_workers=WORKERS[asked.device],
             collate_fn=lambda items: tuple(zip(*items, strict=True)),
-            persistent_workers=True,
+            persistent_workers=WORKERS[asked.device] > 0,
         )
         parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.SGD(
@@ -155,7 +160,7 @@ class TorchvisionRun:
     def detect_file(self, path: Path, classes: tuple[str, ...]) -> Detections:
         """From a file to detections, all that prediction takes."""
         self.model.eval()
-        image = self._input(decode_image(str(path), ImageReadMode.RGB))
+        image = self._input(read_pixels(path))
         with torch.inference_mode(), autocast(self.asked.device, self.asked.precision):
             out = self.model([image])[0]
         objects = out["labels"] > 0  # RetinaNet and FCOS have an output for background too

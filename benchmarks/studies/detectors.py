@@ -92,6 +92,8 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
         "model.quality=centerness",
         "model.head_norm=group",
         "loss.box=giou",
+        "loss.weigh_boxes=true",
+        "decoding.nms_iou=0.6",
     ),
     "soft": ("decoding.nms_method=soft_gaussian",),
     "mosaic": ("augmentation.mosaic=0.5", "augmentation.strong_until=0.85"),
