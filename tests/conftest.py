@@ -22,6 +22,14 @@ os.environ["FOVEAL_CACHE"] = os.environ["FOVEAL_TESTS"]
 
 SHARED = Path(os.environ.get("FOVEAL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
+TESTS = Path(__file__).parent
+LOADING_MORE = (
+    *("acceleration", "benchmarks", "exporting", "models", "runtimes"),
+    *("cli/test_export.py", "journeys/test_exported.py", "journeys/test_readme_use.py"),
+    *("inference/test_scene_ray.py", "training/test_validation.py"),
+)
+"""What compiles networks, exports them or starts processes, beside the tests that import forked."""
+
 SMALL_MODEL = {
     "backbone": "resnet18",
     "weights": "none",
@@ -62,6 +70,12 @@ def short_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning_rate, "find_learning_rate", sweep)
 
 
+def _loads_more(item: pytest.Item) -> bool:
+    """Whether a test needs what takes seconds to load: compilers, NNCF, the server of processes."""
+    path = item.path.relative_to(TESTS).as_posix()
+    return path.startswith(LOADING_MORE) or "forked" in vars(item.getparent(pytest.Module).obj)
+
+
 def pytest_collection_finish() -> None:
     """What has been imported stays: the garbage collector goes seldom, and not through that."""
     gc.collect()
@@ -75,6 +89,8 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Of two processes the first begins with these, and its imports and its server serve them all.
+    items.sort(key=lambda item: not _loads_more(item))
     gpu = [item for item in items if item.get_closest_marker("gpu")]
     if gpu:
         import torch
