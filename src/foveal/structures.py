@@ -9,6 +9,7 @@ background class. The frame (original or input pixels) is said where a structure
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 
 DEFAULT_SCORE_THRESHOLD = 0.3
 """From which score a detection counts where no validation images chose one."""
+
+SCORE_EDGES = tuple(number / 10 for number in range(11))
+"""Edges of a profile's scores: ten bins from 0 to 1."""
+SIZE_EDGES = (0.0, *(2 ** (number / 2) for number in range(4, 19)), math.inf)
+"""Edges of a profile's sizes, original pixels: half octaves from 4 to 512, and what lies beyond."""
 
 ArrayT = TypeVar("ArrayT", bound="Tensor | NDArray[Any]")
 """Tensors on a device or numpy arrays on the host, all of one kind."""
@@ -215,6 +221,43 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class DetectionProfile:
+    """What a model's detections look like on some images, to see later whether others differ.
+
+    Attributes:
+        images: how many images were looked at.
+        score_threshold: detections of at least this score are counted.
+        scores: how many there are between `SCORE_EDGES`.
+        sizes: how many there are between `SIZE_EDGES`, by the square root of the box's area.
+        classes: how many there are of each of the K classes.
+
+    Raises:
+        DataError: not as many numbers as bins, or a number below 0.
+    """
+
+    images: int
+    score_threshold: float
+    scores: tuple[int, ...]
+    sizes: tuple[int, ...]
+    classes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        bins = len(SCORE_EDGES) - 1, len(SIZE_EDGES) - 1
+        if (len(self.scores), len(self.sizes)) != bins:
+            raise DataError(
+                f"A profile of {len(self.scores)} bins of scores and {len(self.sizes)} of sizes: "
+                f"expected {bins[0]} and {bins[1]}."
+            )
+        if min(self.images, *self.scores, *self.sizes, *self.classes) < 0:
+            raise DataError("A profile with numbers below 0: expected counts.")
+
+    @property
+    def detections(self) -> int:
+        """How many detections were counted."""
+        return sum(self.scores)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What people and programs should know of a model; it travels in every file of the model.
 
@@ -232,6 +275,7 @@ class ModelCard:
             images had no coordinate reference system.
         largest_object: the longer side that 99 of 100 training objects stay below, input pixels;
             None where it is not known.
+        profile: what its detections on the validation images look like; None where it is not known.
     """
 
     classes: tuple[str, ...]
@@ -244,6 +288,7 @@ class ModelCard:
     scale: float | None = None
     ground_resolution: float | None = None
     largest_object: float | None = None
+    profile: DetectionProfile | None = None
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) < len(self.classes):

@@ -21,7 +21,7 @@ from foveal.checkpoints.description import (
 )
 from foveal.config import Settings, make_settings
 from foveal.errors import DataError, ModelFileError
-from foveal.structures import DEFAULT_SCORE_THRESHOLD, ModelCard
+from foveal.structures import DEFAULT_SCORE_THRESHOLD, DetectionProfile, ModelCard
 
 CARD = ModelCard(
     ("red cell", "Plättchen"),
@@ -31,6 +31,7 @@ CARD = ModelCard(
     metrics={"AP": 0.5, "AP50": 0.75},
     epoch=12,
     origin="imported: torchvision, a.pth",
+    profile=DetectionProfile(4, 0.41, (0,) * 9 + (3,), (0,) * 15 + (3,), (1, 2)),
 )
 
 
@@ -62,6 +63,20 @@ def test_numbers_that_are_none_are_valid_json() -> None:
     text = to_json(describe(Settings(), card))
     json.loads(text, parse_constant=lambda name: pytest.fail(name))
     assert math.isnan(from_json(text, where="x").card.metrics["AP"])
+
+
+def test_a_file_from_before_there_were_profiles_has_none() -> None:
+    document = json.loads(to_json(described()))
+    del document["card"]["profile"]
+    read = from_json(json.dumps(document), where="x").card
+    assert read == replace(CARD, profile=None)
+
+
+def test_a_profile_of_other_classes_is_refused() -> None:
+    document = json.loads(to_json(described()))
+    document["card"]["profile"]["classes"] = [1]
+    with pytest.raises(ModelFileError, match="a profile of 1 classes, expected 2"):
+        from_json(json.dumps(document), where="x")
 
 
 def test_settings_have_the_parts_that_prediction_needs() -> None:

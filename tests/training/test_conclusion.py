@@ -57,6 +57,8 @@ def test_the_card_and_the_file_get_the_threshold(tmp_path, result):
     assert end.card.threshold_is_chosen
     assert (end.card.metrics, end.card.epoch) == ({"AP": 0.9}, 3)
     assert (end.card.origin, end.card.ignored_classes) == ("drawn", ("blue",))
+    assert end.card.profile is not None
+    assert (end.card.profile.images, end.card.profile.classes) == (2, (2, 0))
     assert end.evaluation is not None
     assert end.evaluation.score_threshold == end.card.score_threshold
     assert end.evaluation.ap50 == pytest.approx(1.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,7 +24,7 @@ from foveal.config import (
     Settings,
 )
 from foveal.errors import DataError, ModelFileError
-from foveal.structures import ModelCard
+from foveal.structures import DetectionProfile, ModelCard
 from foveal.text import as_text
 
 FORMAT_VERSION = 2
@@ -132,6 +132,7 @@ def to_json(description: Description) -> str:
             "scale": card.scale,
             "ground_resolution": card.ground_resolution,
             "largest_object": card.largest_object,
+            "profile": None if card.profile is None else asdict(card.profile),
         },
         "model": description.model.model_dump(mode="json"),
         "anchors": description.anchors.model_dump(mode="json"),
@@ -188,6 +189,7 @@ def from_json(text: str, *, where: object) -> Description:
             scale=read.card.scale,
             ground_resolution=read.card.ground_resolution,
             largest_object=read.card.largest_object,
+            profile=_profile(read.card),
         )
     except (ValidationError, DataError, ValueError, KeyError, TypeError) as error:
         raise ModelFileError(
@@ -211,6 +213,14 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class _Profile(_Part):
+    images: int
+    score_threshold: Annotated[float, Field(ge=0, le=1)]
+    scores: tuple[int, ...]
+    sizes: tuple[int, ...]
+    classes: tuple[int, ...]
+
+
 class _Card(_Part):
     classes: list[str]
     score_threshold: Annotated[float, Field(ge=0, le=1)]
@@ -222,6 +232,7 @@ class _Card(_Part):
     scale: Annotated[float, Field(gt=0)] | None = None
     ground_resolution: Annotated[float, Field(gt=0)] | None = None
     largest_object: Annotated[float, Field(gt=0)] | None = None
+    profile: _Profile | None = None
 
 
 class _Export(_Part):
@@ -242,6 +253,17 @@ class _Document(_Part):
     decoding: DecodingSettings
     record: dict[str, Any]
     export: _Export | None = None
+
+
+def _profile(card: _Card) -> DetectionProfile | None:
+    """The profile; None in files that were written before there was one."""
+    if card.profile is None:
+        return None
+    if len(card.profile.classes) != len(card.classes):
+        raise DataError(
+            f"a profile of {len(card.profile.classes)} classes, expected {len(card.classes)}"
+        )
+    return DetectionProfile(**card.profile.model_dump())
 
 
 def _said(error: Exception) -> str:

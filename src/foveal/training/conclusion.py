@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from foveal.checkpoints import model_file
 from foveal.errors import FovealError
+from foveal.evaluation.profile import make_profile
 from foveal.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Conclusion:
     """What a run ends with.
 
     Attributes:
-        card: the best model's, with its score threshold, metrics and epoch.
+        card: the best model's, with its score threshold, metrics, epoch and profile.
         evaluation: of the best model on the validation images; None where this process writes no
             files.
     """
@@ -74,13 +75,17 @@ def conclude(
         ModelFileError: the model file can't be written.
     """
     detections = validation.detections_of(model, result.best)
+    # Just above 1 stands for 'no detection should count', which a card can't say.
+    score_threshold = min(1.0, validation.choose_threshold(detections))
     card = replace(
         card,
-        # Just above 1 stands for 'no detection should count', which a card can't say.
-        score_threshold=min(1.0, validation.choose_threshold(detections)),
+        score_threshold=score_threshold,
         threshold_is_chosen=True,
         metrics=dict(result.best),
         epoch=result.best_epoch,
+        profile=make_profile(
+            detections, classes=len(card.classes), score_threshold=score_threshold
+        ),
     )
     if result.folder is None or not result.is_main:
         return Conclusion(card, None)
