@@ -241,3 +241,28 @@ def test_every_renamed_setting_is_there_under_its_new_name():
     for (section, name, _), new in RENAMED_VALUES.items():
         changed = make_settings(overrides=[f"{section}.{name}={new}"])
         assert getattr(getattr(changed, section), name) == new
+
+
+_ONE_LEVEL = ("anchors.strides=[32]", "anchors.shapes=[[[-4, -4, 4, 4], [-8, -8, 9, 9]]]")
+
+
+def test_anchors_given_one_by_one_survive_toml():
+    given = make_settings(overrides=_ONE_LEVEL)
+    assert given.anchors.per_location == 2
+    assert parse_settings(tomllib.loads(to_toml(given)), where="test") == given
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("anchors.strides=[32, 64]", "shapes has 1 levels with 2 boxes: expected 2 levels"),
+        ("anchors.shapes=[[[4, -4, 4, 4]]]", "the box [4.0, -4.0, 4.0, 4.0] of level 0 has no"),
+        ("anchors.shapes=[[]]", "shapes has 1 levels with 0 boxes"),
+        ("anchors.scales=[1]", "shapes takes the place of sizes, scales and ratios"),
+        ("assignment.method=fcos", "give 2"),
+        ("model.box_coding=distances", "anchors.shapes gives others"),
+    ],
+)
+def test_anchors_given_one_by_one_fit_the_rest(more, message):
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        make_settings(overrides=[*_ONE_LEVEL, more])

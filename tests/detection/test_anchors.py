@@ -16,14 +16,14 @@ TORCHVISION = AnchorGrid(compat="torchvision")
 
 
 def test_shapes_have_the_papers_areas_and_ratios():
-    shapes = AnchorGrid().shapes(0)
+    shapes = AnchorGrid().at_origin(0)
     sides = shapes[:, 2:] - shapes[:, :2]
     expected = [32.0**2 * factor for factor in (1, 4 ** (1 / 3), 16 ** (1 / 3)) for _ in range(3)]
     assert shapes.dtype == np.float32
     np.testing.assert_allclose(areas(shapes), expected, rtol=1e-5)
     np.testing.assert_allclose(sides[:, 1] / sides[:, 0], [0.5, 1.0, 2.0] * 3, rtol=1e-5)
     # The paper's range: 32 to 813 pixels.
-    assert math.sqrt(areas(AnchorGrid().shapes(4)).max()) == pytest.approx(813, abs=0.5)
+    assert math.sqrt(areas(AnchorGrid().at_origin(4)).max()) == pytest.approx(813, abs=0.5)
 
 
 def test_locations_by_hand():
@@ -85,3 +85,23 @@ assert AnchorGrid().boxes(64, 64).shape == (9 * (64 + 16 + 4 + 1 + 1), 4)
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_shapes_given_one_by_one_stand_around_each_location():
+    shapes = (((-4.0, -4.0, 5.0, 5.0), (-2.0, -8.0, 2.0, 8.0)),)
+    grid = AnchorGrid(strides=(8,), shapes=shapes)
+    assert grid.per_location == 2
+    assert grid.boxes(8, 16).tolist() == [
+        [0, 0, 9, 9],
+        [2, -4, 6, 12],
+        [8, 0, 17, 9],
+        [10, -4, 14, 12],
+    ]
+    assert grid.sides().tolist() == [[[9, 9], [4, 16]]]
+
+
+def test_shapes_that_follow_the_rule_are_the_same_anchors():
+    rule = AnchorGrid(compat=(0.0, False, False))
+    shapes = tuple(tuple(map(tuple, rule.at_origin(level).tolist())) for level in range(5))
+    given = AnchorGrid(compat=(0.0, False, False), shapes=shapes)
+    assert np.array_equal(given.boxes(96, 160), rule.boxes(96, 160))

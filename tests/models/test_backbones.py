@@ -121,3 +121,23 @@ def test_preparation_of_a_family() -> None:
 def test_weights_that_are_not_there() -> None:
     with pytest.raises(WeightsError, match="no such file"):
         make_backbone("resnet18", weights="/nowhere/weights.safetensors")
+
+
+def test_the_stride_may_be_in_the_first_convolution_of_a_bottleneck() -> None:
+    moved, plain = (make_backbone("resnet50", stride_in=where).eval() for where in ("1x1", "3x3"))
+    moved.load_state_dict(plain.state_dict())
+    for backbone, strides in ((moved, ((2, 2), (1, 1))), (plain, ((1, 1), (2, 2)))):
+        for stage in (2, 3, 4):
+            block = backbone.get_submodule(f"body.layer{stage}.0")
+            assert (block.conv1.stride, block.conv2.stride) == strides
+        assert backbone.get_submodule("body.layer1.0").conv2.stride == (1, 1)
+    with torch.inference_mode():
+        images = torch.randn(1, 3, 32, 64)
+        for here, there in zip(moved(images), plain(images), strict=True):
+            assert here.shape == there.shape
+            assert not torch.allclose(here, there)
+
+
+def test_no_stride_to_move_is_an_error() -> None:
+    with pytest.raises(SettingsError, match="resnet18 has no bottleneck"):
+        make_backbone("resnet18", stride_in="1x1")

@@ -20,6 +20,7 @@ from foveal.models.build import build_model
         (["anchors.strides=[4, 16, 32, 64, 128]"], "the pyramid has strides 8, 16, 32"),
         (["anchors.strides=[8, 16]", "anchors.sizes=[32, 64]"], "at least up to 32"),
         (["model.head_norm=group", "model.head_channels=48"], "multiple of 32"),
+        (["model.head_bias_before_norm=true"], "there is no norm"),
         (["model.backbone=resnet"], "no such network"),
         (["model.frozen_stages=9"], "has 5 stages"),
     ],

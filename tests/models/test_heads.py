@@ -95,3 +95,12 @@ def test_a_depthwise_subnet_keeps_its_signal() -> None:
     head = Head(64, anchors=1, values=4, channels=64, depthwise=True)
     hidden = head.tower(torch.randn(1, 64, 16, 16))
     assert 0.01 < hidden.std().item() < 1
+
+
+def test_a_bias_before_the_norm_is_there_when_asked_for() -> None:
+    head = Head(32, anchors=1, values=1, depth=2, channels=32, norm="group", bias_before_norm=True)
+    plain = Head(32, anchors=1, values=1, depth=2, channels=32, norm="group")
+    assert head.state_dict().keys() - plain.state_dict().keys() == {
+        "tower.0.conv.bias",
+        "tower.1.conv.bias",
+    }

@@ -171,12 +171,12 @@ def describe_start(start: Start, settings: Settings, classes: Sequence[str]) -> 
         + (f", but for {listed(others, _MAX_NAMES, longest=120)}." if others else ".")
     ]
     grid = settings.anchors
-    if not _same_anchors(start, len(grid.scales) * len(grid.ratios)):
+    if not _same_anchors(start, grid.per_location):
         before = start.description.anchors
         return [
             *lines,
-            f"The output layers begin anew: a location has {len(grid.scales) * len(grid.ratios)} "
-            f"anchors and had {len(before.scales) * len(before.ratios)}.",
+            f"The output layers begin anew: a location has {grid.per_location} "
+            f"anchors and had {before.per_location}.",
         ]
     return [*lines, *_describe_box(start, settings), *_describe_classes(start.classes, classes)]
 
@@ -251,8 +251,7 @@ def _describe_classes(before: Sequence[str], now: Sequence[str]) -> list[str]:
 
 
 def _same_anchors(start: Start, per_location: int) -> bool:
-    anchors = start.description.anchors
-    return len(anchors.scales) * len(anchors.ratios) == per_location
+    return start.description.anchors.per_location == per_location
 
 
 def _coding_of(box: ModelSettings | nn.Module) -> tuple[str, int]:

@@ -249,6 +249,9 @@ def _settings_table(fit: AnchorFit) -> Table:
         table.add_column(name)
     for option in fit.options:
         shapes = option.settings
+        if shapes.shapes:
+            table.add_row(option.name, f"{shapes.per_location} boxes, given one by one", "", "")
+            continue
         values = (shapes.sizes, shapes.scales, shapes.ratios)
         cells = (" ".join(f"{value:.3g}" for value in row) for row in values)
         table.add_row(option.name, *cells)

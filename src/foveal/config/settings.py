@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
 
@@ -21,6 +22,11 @@ Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
+AnchorShape = tuple[float, float, float, float]
+
+_SIZES = (32.0, 64.0, 128.0, 256.0, 512.0)
+_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+_RATIOS = (0.5, 1.0, 2.0)
 _ALPHA = 0.25
 _QUALITY_WEIGHT = 1.0
 _DISTRIBUTION_WEIGHT = 0.25
@@ -59,6 +65,9 @@ class ModelSettings(Section):
     norm: Literal["frozen", "live", "group"] = "frozen"
     norm_eps: Annotated[float, Field(ge=0)] | None = None
     """None keeps the backbone's own."""
+    backbone_stride_in: Literal["3x3", "1x1"] = "3x3"
+    """Which convolution of a ResNet's block halves the map: '1x1' is the first one, as in Caffe's
+    networks, from which detectron2's published models come and MMDetection's 'caffe' ones."""
     frozen_stages: Count = 0
     fpn_channels: PositiveCount = 256
     fpn_depthwise: bool = False
@@ -68,6 +77,8 @@ class ModelSettings(Section):
     head_depth: Count = 4
     head_channels: PositiveCount = 256
     head_norm: Literal["none", "group"] = "none"
+    head_bias_before_norm: bool = False
+    """'group': the convolutions before the norms have a bias too, as in detectron2."""
     head_depthwise: bool = False
     """As fpn_depthwise, in the subnets."""
     prior: Annotated[float, Field(gt=0, lt=1)] = 0.01
@@ -87,15 +98,18 @@ class ModelSettings(Section):
 class AnchorSettings(Section):
     """The anchor boxes: at each location of level l, sizes[l] * scales x ratios of them."""
 
-    sizes: tuple[Positive, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
+    sizes: tuple[Positive, ...] = _SIZES
     """One base size a level, input pixels."""
     strides: tuple[PositiveCount, ...] = (8, 16, 32, 64, 128)
-    scales: tuple[Positive, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
-    ratios: tuple[Positive, ...] = (0.5, 1.0, 2.0)
+    scales: tuple[Positive, ...] = _SCALES
+    ratios: tuple[Positive, ...] = _RATIOS
     """Height / width."""
+    shapes: tuple[tuple[AnchorShape, ...], ...] = ()
+    """In place of sizes, scales and ratios: for each level all boxes of a location, each as
+    [x1, y1, x2, y2] from the location in input pixels. Imported models may have such anchors."""
     compat: Literal["none", "torchvision"] | tuple[Fraction, bool, bool] = "none"
     """'torchvision' makes anchors as torchvision does: detection/anchor_compat.py says what differs
-    and what the three values mean, which models of the first edition may have."""
+    and what the three values mean, which imported models have and those of the first edition."""
 
     @field_validator("compat", mode="wrap")
     @classmethod
@@ -105,14 +119,42 @@ class AnchorSettings(Section):
         except ValidationError:
             raise ValueError("expected 'none' or 'torchvision'") from None
 
+    @property
+    def per_location(self) -> int:
+        """The number of anchors at each location."""
+        return len(self.shapes[0]) if self.shapes else len(self.scales) * len(self.ratios)
+
     @model_validator(mode="after")
-    def _same_levels(self) -> AnchorSettings:
-        if len(self.sizes) != len(self.strides):
+    def _levels(self) -> AnchorSettings:
+        if self.shapes:
+            self._check_shapes()
+        elif len(self.sizes) != len(self.strides):
             raise ValueError(
                 f"sizes has {len(self.sizes)} entries and strides {len(self.strides)}: "
                 "expected one of each for every pyramid level"
             )
         return self
+
+    def _check_shapes(self) -> None:
+        counts = sorted({len(level) for level in self.shapes})
+        if len(self.shapes) != len(self.strides) or len(counts) != 1 or not counts[0]:
+            raise ValueError(
+                f"shapes has {len(self.shapes)} levels with {', '.join(map(str, counts))} boxes: "
+                f"expected {len(self.strides)} levels, as strides has, with equally many boxes"
+            )
+        for level, boxes in enumerate(self.shapes):
+            for box in boxes:
+                x1, y1, x2, y2 = box
+                if not (math.isfinite(sum(box)) and x1 < x2 and y1 < y2):
+                    raise ValueError(
+                        f"shapes: the box {list(box)} of level {level} has no area: expected "
+                        "[x1, y1, x2, y2] with x1 < x2 and y1 < y2"
+                    )
+        if (self.sizes, self.scales, self.ratios) != (_SIZES, _SCALES, _RATIOS):
+            raise ValueError(
+                "shapes takes the place of sizes, scales and ratios: leave these out, or set "
+                "anchors.shapes=[]"
+            )
 
 
 class AssignmentSettings(Section):
@@ -404,7 +446,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _boxes_of_locations(self) -> Settings:
-        anchors = len(self.anchors.scales) * len(self.anchors.ratios)
+        anchors = self.anchors.per_location
         if self.assignment.method == "fcos" and anchors != 1:
             raise ValueError(
                 f"assignment.method = 'fcos' has one anchor a location, and anchors.scales and "
@@ -416,6 +458,12 @@ class Settings(Section):
             raise ValueError(
                 f"model.box_bins is {model.box_bins} and model.box_coding {model.box_coding!r}: "
                 "expected 0, or at least 2 (17 by custom) with --set model.box_coding=distances"
+            )
+        if model.box_coding == "distances" and self.anchors.shapes:
+            raise ValueError(
+                "model.box_coding = 'distances' has one square anchor a location, and "
+                "anchors.shapes gives others. Add --set anchors.shapes=[] --set anchors.scales=[1] "
+                "--set anchors.ratios=[1]"
             )
         if model.box_coding == "distances" and (anchors != 1 or self.anchors.ratios != (1.0,)):
             raise ValueError(

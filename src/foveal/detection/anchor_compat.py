@@ -56,7 +56,7 @@ def convention_of(compat: Compat) -> Convention:
 def whole_pixel_shapes(
     size: float, scales: Sequence[float], ratios: Sequence[float]
 ) -> NDArray[np.float32]:
-    """The anchors of one location in whole pixels, in the order of `AnchorGrid.shapes`.
+    """The anchors of one location in whole pixels, in the order of `AnchorGrid.at_origin`.
 
     Args:
         size: base size of the level, input pixels.

@@ -26,7 +26,7 @@ class AnchorGrid:
 
     Level l divides the input into cells of strides[l] pixels. The middle of each cell is a
     location, and around it stand `len(scales) * len(ratios)` anchors with areas
-    (sizes[l] * scale)^2 and height / width = ratio.
+    (sizes[l] * scale)^2 and height / width = ratio. Or they are given one by one, as `shapes`.
 
     The anchors of a level run row by row, location by location, and at a location scale by scale,
     ratio by ratio. The channels of the heads have the same order.
@@ -36,6 +36,8 @@ class AnchorGrid:
         strides: input pixels between the locations of each level.
         scales: factors on the base sizes.
         ratios: height / width.
+        shapes: for each level the A anchors of a location, xyxy from it, input pixels, in place of
+            sizes, scales and ratios; () for none.
         compat: 'torchvision' makes anchors as torchvision does (see `anchor_compat`).
     """
 
@@ -43,12 +45,13 @@ class AnchorGrid:
     strides: tuple[int, ...] = (8, 16, 32, 64, 128)
     scales: tuple[float, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    shapes: tuple[tuple[tuple[float, float, float, float], ...], ...] = ()
     compat: Compat = "none"
 
     @property
     def per_location(self) -> int:
         """The number of anchors at each location (the paper's A)."""
-        return len(self.scales) * len(self.ratios)
+        return len(self.shapes[0]) if self.shapes else len(self.scales) * len(self.ratios)
 
     @property
     def convention(self) -> Convention:
@@ -59,8 +62,10 @@ class AnchorGrid:
         """(rows, columns) of each level for an input of this size, each stride rounding up."""
         return tuple((-(-height // stride), -(-width // stride)) for stride in self.strides)
 
-    def shapes(self, level: int) -> NDArray[np.float32]:
-        """The anchors of one location: [A, 4] float32 xyxy, centered at the origin."""
+    def at_origin(self, level: int) -> NDArray[np.float32]:
+        """The anchors of one location, as if it were the origin: [A, 4] float32 xyxy."""
+        if self.shapes:
+            return np.array(self.shapes[level], np.float32)
         if self.convention.whole_pixels:
             return anchor_compat.whole_pixel_shapes(self.sizes[level], self.scales, self.ratios)
         sides = np.array([self.sizes[level] * scale for scale in self.scales], np.float32)[:, None]
@@ -68,6 +73,11 @@ class AnchorGrid:
         widths, heights = sides * (1 / root), sides * root
         half = np.stack([widths.ravel(), heights.ravel()], axis=-1) / 2
         return np.concatenate([-half, half], axis=-1)
+
+    def sides(self) -> NDArray[np.float32]:
+        """Width and height of each level's anchors, input pixels: [L, A, 2] float32."""
+        levels = [self.at_origin(level) for level in range(len(self.strides))]
+        return np.stack([corners[:, 2:] - corners[:, :2] for corners in levels])
 
     def centers(self, level: int, *, side: int, count: int) -> NDArray[np.float32]:
         """The coordinates of a level's locations along one axis.
@@ -132,7 +142,7 @@ def _boxes(
         x = grid.centers(level, side=width, count=columns)
         y, x = np.meshgrid(y, x, indexing="ij")
         centers = np.stack([x, y, x, y], axis=-1)
-        levels.append((centers[:, :, None] + grid.shapes(level)).reshape(-1, 4))
+        levels.append((centers[:, :, None] + grid.at_origin(level)).reshape(-1, 4))
     boxes = np.concatenate(levels)
     boxes.flags.writeable = False
     return boxes

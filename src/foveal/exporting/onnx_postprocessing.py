@@ -209,7 +209,7 @@ def _anchors(
 
     y = centers(op("Div", location, columns), height, rows)
     x = centers(op("Mod", location, columns), width, columns)
-    shapes = build.constant(grid.shapes(level), np.float32)
+    shapes = build.constant(grid.at_origin(level), np.float32)
     return op("Add", op("Concat", x, y, x, y, axis=2), op("Gather", shapes, kind, axis=0))
 
 

@@ -103,11 +103,8 @@ def _sizes(predictor: Predictor, detections: Detections) -> str:
 
 def _object_sides(predictor: Predictor, scale: float) -> tuple[float, float]:
     """The sides of the smallest and the largest anchor, original pixels."""
-    grid = predictor.grid
-    return (
-        min(grid.sizes) * min(grid.scales) / scale,
-        max(grid.sizes) * max(grid.scales) / scale,
-    )
+    roots = np.sqrt(predictor.grid.sides().prod(axis=-1))
+    return float(roots.min()) / scale, float(roots.max()) / scale
 
 
 def _advice(predictor: Predictor, highest: float) -> list[str]:

@@ -367,10 +367,7 @@ class Predictor:
                 f"The overlap is {most:,} input pixels, half a window, though training had objects "
                 f"of {largest:,.0f}: see --tile."
             )
-        anchors = max(self.grid.sizes) * max(self.grid.scales)
-        anchor = anchors * math.sqrt(
-            max(*self.grid.ratios, *(1 / each for each in self.grid.ratios))
-        )
+        anchor = float(self.grid.sides().max())
         most = (smallest or LARGEST_SIDE) // 4
         wanted = min(math.ceil(anchor) + margin(), most)
         return wanted, (

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -20,6 +20,8 @@ from foveal.models.pretrained import published_weights
 
 STRIDES = (8, 16, 32)
 """Of C3, C4 and C5, which every pyramid is built on."""
+StrideIn = Literal["3x3", "1x1"]
+
 PROBE = (96, 160)
 """Height and width of the input with which a network's strides are measured."""
 
@@ -123,6 +125,7 @@ def make_backbone(
     bands: int = 3,
     norm: Norm = "frozen",
     norm_eps: float | None = None,
+    stride_in: StrideIn = "3x3",
     frozen_stages: int = 0,
 ) -> Backbone:
     """Make a backbone.
@@ -134,11 +137,13 @@ def make_backbone(
         bands: of the images; weights for another number are adapted.
         norm: what becomes of batch norm; a network without any is left as it is.
         norm_eps: replaces the batch norms' own.
+        stride_in: which convolution of a ResNet's bottleneck halves the map: timm's is the 3x3
+            one, Caffe's the first 1x1 one.
         frozen_stages: how many stages are not trained.
 
     Raises:
-        SettingsError: the name is unknown, the network does not give these strides, or no package
-            has its weights.
+        SettingsError: the name is unknown, the network does not give these strides or has no
+            bottlenecks whose strides could be moved, or no package has its weights.
         WeightsError: the weights can't be got, read or matched.
         MissingExtraError: the package with the weights is not installed.
     """
@@ -152,6 +157,8 @@ def make_backbone(
         in_chans=bands,
         **_options(name),
     )
+    if stride_in == "1x1":
+        _move_strides(name, body)
     if norm == "frozen":
         _wake_residual_branches(body)
     initialized: tuple[str, ...] = ()
@@ -196,6 +203,23 @@ def _weights_file(name: str, weights: str) -> Path | None:
     if weights == "package":
         return package_file(name)
     return published_weights(name) if weights == "pretrained" else Path(weights).expanduser()
+
+
+def _move_strides(name: str, body: nn.Module) -> None:
+    """Let the first convolution of a bottleneck halve the map instead of the second."""
+    strided = [
+        block
+        for block in body.modules()
+        if isinstance(block, timm.models.resnet.Bottleneck) and block.conv2.stride == (2, 2)
+    ]
+    if not strided:
+        raise SettingsError(
+            f"model.backbone_stride_in = '1x1': {name} has no bottleneck whose 3x3 convolution "
+            "halves the map. Expected a ResNet or ResNeXt of 50 layers or more; for others leave "
+            "it out."
+        )
+    for block in strided:
+        block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
 def _wake_residual_branches(body: nn.Module) -> None:

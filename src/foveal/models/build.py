@@ -47,6 +47,7 @@ def build_model(settings: Settings, num_classes: int, *, empty: bool = False) ->
         bands=model.bands,
         norm=model.norm,
         norm_eps=model.norm_eps,
+        stride_in=model.backbone_stride_in,
         frozen_stages=model.frozen_stages,
     )
     fpn = FeaturePyramid(
@@ -65,6 +66,7 @@ def build_model(settings: Settings, num_classes: int, *, empty: bool = False) ->
             depth=model.head_depth,
             channels=model.head_channels,
             norm=model.head_norm,
+            bias_before_norm=model.head_bias_before_norm,
             depthwise=model.head_depthwise,
             prior=prior,
         )
@@ -129,6 +131,11 @@ def _check(settings: Settings, num_classes: int) -> None:
                 f"preparation.{name} has {len(values)} values and model.bands is {model.bands}. "
                 "Expected one value for each band."
             )
+    if model.head_bias_before_norm and model.head_norm == "none":
+        raise SettingsError(
+            "model.head_bias_before_norm is true and model.head_norm 'none': there is no norm. "
+            "Leave it out, or set model.head_norm=group."
+        )
     if model.head_norm == "group" and model.head_channels % GROUPS:
         raise SettingsError(
             f"model.head_channels = {model.head_channels}: with head_norm 'group' expected a "

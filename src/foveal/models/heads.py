@@ -27,6 +27,7 @@ class Head(nn.Module):
         depth: number of hidden convolutions.
         channels: of the hidden convolutions; with group norm a multiple of 32.
         norm: after each hidden convolution, which then has no bias.
+        bias_before_norm: it has one all the same.
         depthwise: 3x3 in each channel, then 1x1, instead of full 3x3 convolutions, the one that
             predicts included.
         prior: the probability that the outputs start with; None starts them at 0.
@@ -41,6 +42,7 @@ class Head(nn.Module):
         depth: int = 4,
         channels: int = 256,
         norm: HeadNorm = "none",
+        bias_before_norm: bool = False,
         depthwise: bool = False,
         prior: float | None = None,
     ) -> None:
@@ -49,7 +51,11 @@ class Head(nn.Module):
         self.tower = nn.Sequential(
             *(
                 HiddenLayer(
-                    channels if index else in_channels, channels, norm=norm, depthwise=depthwise
+                    channels if index else in_channels,
+                    channels,
+                    norm=norm,
+                    bias=norm == "none" or bias_before_norm,
+                    depthwise=depthwise,
                 )
                 for index in range(depth)
             )
@@ -73,9 +79,11 @@ class Head(nn.Module):
 class HiddenLayer(nn.Module):
     """Convolution, norm where there is one, ReLU; [B, C, H, W] keeps its size."""
 
-    def __init__(self, in_channels: int, channels: int, *, norm: HeadNorm, depthwise: bool) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, *, norm: HeadNorm, bias: bool, depthwise: bool
+    ) -> None:
         super().__init__()
-        self.conv = conv3x3(in_channels, channels, depthwise=depthwise, bias=norm == "none")
+        self.conv = conv3x3(in_channels, channels, depthwise=depthwise, bias=bias)
         self.norm = GroupNorm(GROUPS, channels) if norm == "group" else None
         for module in self.conv.modules():
             if isinstance(module, nn.Conv2d):

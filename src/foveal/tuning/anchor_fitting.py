@@ -317,7 +317,9 @@ def finer_strides(settings: AnchorSettings) -> AnchorSettings | None:
     while strides[-1] < COARSEST_NEEDED:
         strides.append(strides[-1] * 2)
         sizes.append(sizes[-1] * 2)
-    return settings.model_copy(update={"strides": tuple(strides), "sizes": tuple(sizes)})
+    return settings.model_copy(
+        update={"strides": tuple(strides), "sizes": tuple(sizes), "shapes": ()}
+    )
 
 
 def gather_objects(dataset: Dataset, preparation: PreparationSettings | None) -> Objects:

@@ -177,9 +177,7 @@ def size_groups(objects: Objects) -> NDArray[np.int64]:
 
 def anchor_sides(settings: AnchorSettings) -> NDArray[np.float64]:
     """[L, A, 2] width and height of each level's anchors, input pixels."""
-    grid = AnchorGrid(**settings.model_dump())
-    levels = [grid.shapes(level).astype(np.float64) for level in range(len(settings.sizes))]
-    return np.stack([corners[:, 2:] - corners[:, :2] for corners in levels])
+    return AnchorGrid(**settings.model_dump()).sides().astype(np.float64)
 
 
 def best_ious(objects: Objects, settings: AnchorSettings) -> NDArray[np.float64]:
@@ -231,7 +229,7 @@ def assigned_anchors(
     by predictions is told those of a network that has learned nothing: the anchors themselves.
     """
     grid = AnchorGrid(**settings.model_dump())
-    counts = np.zeros((len(objects), len(settings.sizes)), np.int64)
+    counts = np.zeros((len(objects), len(settings.strides)), np.int64)
     order = np.argsort(objects.images, kind="stable")
     starts = np.flatnonzero(np.diff(objects.images[order], prepend=-1))
     for members in np.split(order, starts[1:]) if len(order) else []:

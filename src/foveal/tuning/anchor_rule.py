@@ -73,6 +73,7 @@ def rule_of_thumb(objects: Objects, settings: AnchorSettings) -> AnchorSettings:
     weights = [shape.objects for shape in shapes]
     return settings.model_copy(
         update={
+            "shapes": (),
             "sizes": base_sizes,
             "scales": _merged([shape.scale for shape in shapes], weights, max_values=3),
             "ratios": _merged([shape.ratio for shape in shapes], weights, max_values=3),

@@ -241,6 +241,7 @@ def _to_settings(point: _Point, settings: AnchorSettings) -> AnchorSettings:
     smallest = point.scales.min()
     return settings.model_copy(
         update={
+            "shapes": (),
             "sizes": tuple(float(round(size, 2)) for size in np.exp(point.sizes + smallest)),
             "scales": tuple(float(round(x, 4)) for x in np.sort(np.exp(point.scales - smallest))),
             "ratios": tuple(float(round(x, 4)) for x in np.sort(np.exp(point.ratios))),

@@ -20,5 +20,5 @@ def make_assigner(assignment: AssignmentSettings, anchors: AnchorSettings) -> As
         allow_low_quality_matches=assignment.allow_low_quality_matches,
         ignored_overlap=assignment.ignored_overlap,
         strides=anchors.strides,
-        per_location=len(anchors.scales) * len(anchors.ratios),
+        per_location=anchors.per_location,
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
     from foveal.tuning.anchor_fitting import AnchorFit
 
-ANCHOR_SHAPES = {"sizes", "scales", "ratios"}
+ANCHOR_SHAPES = {"sizes", "scales", "ratios", "shapes"}
 
 
 def fit_to_data(
