@@ -28,8 +28,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from foveal.acceleration import allocator
 from foveal.acceleration.precision import NAMES, Precision, choose_precision
+from foveal.checkpoints.importing import import_model
 from foveal.checkpoints.model_file import LoadedModel
-from foveal.checkpoints.torchvision import import_torchvision
 from foveal.data.synthetic import draw_smear
 from foveal.data.transforms.preparation import Preparation
 
@@ -121,7 +121,7 @@ def make_pair(task: Task, *, candidates: int | None = None) -> Pair:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.pth"
         torch.save(foreign.state_dict(), path)
-        own = import_torchvision(path, classes=names, overrides=overrides)
+        own = import_model(path, classes=names, overrides=overrides).loaded
     return Pair(foreign, own)
 
 

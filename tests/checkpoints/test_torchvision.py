@@ -20,7 +20,7 @@ from torchvision.models.detection import (
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from foveal.checkpoints.torchvision import import_torchvision
+from foveal.checkpoints.importing import import_model
 from foveal.config import make_settings
 from foveal.errors import SettingsError, WeightsError
 from foveal.exporting.torchvision import BACKGROUND_LOGIT, export_torchvision
@@ -65,7 +65,7 @@ def test_there_and_back_is_bit_identical(version: str, tmp_path: Path) -> None:
     model = foreign(version)
     before = model.state_dict()
     torch.save(before, tmp_path / "c.pth")
-    loaded = import_torchvision(tmp_path / "c.pth", classes=list("abcd"))
+    loaded = import_model(tmp_path / "c.pth", classes=list("abcd")).loaded
     exported = export_torchvision(loaded.model, loaded.settings)
     assert exported.state.keys() == before.keys()
     for key, value in before.items():
@@ -115,7 +115,7 @@ def test_ours_gives_torchvision_the_same_logits(version: str) -> None:
 )
 def test_wrappings(wrap: Any, state: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(wrap(state), tmp_path / "c.ckpt")
-    loaded = import_torchvision(tmp_path / "c.ckpt")
+    loaded = import_model(tmp_path / "c.ckpt").loaded
     own = loaded.model.state_dict()
     assert torch.equal(own["backbone.body.conv1.weight"], state["backbone.body.conv1.weight"])
     assert loaded.card.classes == ("class 1", "class 2", "class 3", "class 4")
@@ -137,7 +137,7 @@ def test_the_names_of_2020(state: dict[str, Tensor], tmp_path: Path) -> None:
     assert "backbone.fpn.inner_blocks.0.weight" in old
     torch.save(old, tmp_path / "old.pth")
     torch.save(frozen(state), tmp_path / "new.pth")
-    first, second = (import_torchvision(tmp_path / f"{name}.pth") for name in ("old", "new"))
+    first, second = (import_model(tmp_path / f"{name}.pth").loaded for name in ("old", "new"))
     for key, value in first.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[key])
     assert first.settings.model.norm == "frozen"
@@ -146,17 +146,17 @@ def test_the_names_of_2020(state: dict[str, Tensor], tmp_path: Path) -> None:
 
 def test_overrides(state: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(state, tmp_path / "c.pth")
-    loaded = import_torchvision(
+    loaded = import_model(
         tmp_path / "c.pth", overrides=["model.norm=frozen", "model.norm_eps=1e-5"]
-    )
+    ).loaded
     assert (loaded.settings.model.norm, loaded.settings.model.norm_eps) == ("frozen", 1e-5)
     with pytest.raises(SettingsError, match="nothing is unknown"):
-        import_torchvision(tmp_path / "c.pth", overrides=["model.nothing=1"])
+        import_model(tmp_path / "c.pth", overrides=["model.nothing=1"])
 
 
 def test_coco_names_for_91_channels(tmp_path: Path) -> None:
     torch.save(small_foreign(91).state_dict(), tmp_path / "c.pth")
-    loaded = import_torchvision(tmp_path / "c.pth")
+    loaded = import_model(tmp_path / "c.pth").loaded
     assert len(loaded.card.classes) == loaded.model.num_classes == 90
     assert loaded.card.classes[0] == "person"
     assert loaded.card.classes[17] == "dog"  # COCO's id 18
@@ -179,7 +179,7 @@ def test_names_decide_about_the_background(
     tmp_path: Path,
 ) -> None:
     torch.save(state, tmp_path / "c.pth")
-    loaded = import_torchvision(tmp_path / "c.pth", classes=names)
+    loaded = import_model(tmp_path / "c.pth", classes=names).loaded
     assert loaded.card.classes == expected
     apart = state[f"{CLASS_LAYER}.weight"].unflatten(0, (3, 3, 5)).transpose(0, 1)
     weight = apart[:, :, first:].flatten(0, 2)
@@ -189,15 +189,15 @@ def test_names_decide_about_the_background(
 def test_one_channel_is_a_class(tmp_path: Path) -> None:
     """Some programs train torchvision's network with one class and no background."""
     torch.save(small_foreign(1).state_dict(), tmp_path / "c.pth")
-    assert import_torchvision(tmp_path / "c.pth", classes=["tree"]).card.classes == ("tree",)
-    assert import_torchvision(tmp_path / "c.pth").card.classes == ("class 0",)
+    assert import_model(tmp_path / "c.pth", classes=["tree"]).loaded.card.classes == ("tree",)
+    assert import_model(tmp_path / "c.pth").loaded.card.classes == ("class 0",)
 
 
 @pytest.mark.parametrize("count", [0, 3, 6])
 def test_the_wrong_number_of_names(count: int, state: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(state, tmp_path / "c.pth")
     with pytest.raises(WeightsError, match=f"5 class channels and there are {count} names"):
-        import_torchvision(tmp_path / "c.pth", classes=[str(n) for n in range(count)])
+        import_model(tmp_path / "c.pth", classes=[str(n) for n in range(count)])
 
 
 def without(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -207,7 +207,7 @@ def without(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: without(s, "body.conv1"), r"no RetinaNet of torchvision's.*backbone\.body\.bn1"),
+        (lambda s: without(s, "body.conv1"), r"no RetinaNet checkpoint of .*backbone\.body\.bn1"),
         (lambda s: without(s, "fpn.layer"), r"6 missing: backbone\.fpn\.layer_blocks\.0\.0\.we"),
         (lambda s: without(s, "layer3.1"), r"its backbone has \(2, 2, 1, 2\) blocks"),
         (lambda s: without(s, "cls_logits"), "it is incomplete"),
@@ -227,7 +227,7 @@ def test_what_does_not_fit(
 ) -> None:
     torch.save(change(state), tmp_path / "c.pth")
     with pytest.raises(WeightsError, match=message):
-        import_torchvision(tmp_path / "c.pth")
+        import_model(tmp_path / "c.pth")
 
 
 def test_other_anchors(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_other_anchors(tmp_path: Path) -> None:
         "anchors.ratios=[0.5, 1.0]",
         "anchors.sizes=[16,32,64,128,256]",
     ]
-    loaded = import_torchvision(tmp_path / "c.pth", overrides=chosen)
+    loaded = import_model(tmp_path / "c.pth", overrides=chosen).loaded
     assert loaded.settings.model.p6_from == "P5"
     images = torch.zeros(1, 3, 64, 64)
     image_list = torch.zeros(1, 3, 64, 64)

@@ -11,8 +11,8 @@ import torchvision.models.detection as foreign_models
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from foveal.checkpoints.importing import import_model
 from foveal.checkpoints.model_file import LoadedModel
-from foveal.checkpoints.torchvision import import_torchvision
 from foveal.exporting.torchvision import BACKGROUND_LOGIT
 from foveal.structures import RawOutput
 
@@ -64,7 +64,7 @@ def make_pair(version: str, folder: Path, *, num_classes: int = 91, spread: floa
     foreign = make_foreign(version, num_classes=num_classes, spread=spread)
     path = folder / f"{version}.pth"
     torch.save(foreign.state_dict(), path)
-    return Pair(foreign, import_torchvision(path))
+    return Pair(foreign, import_model(path).loaded)
 
 
 def make_foreign(

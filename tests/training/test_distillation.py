@@ -2,6 +2,7 @@ import copy
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -283,7 +284,7 @@ def test_levels_go_by_their_strides():
 
 def test_a_foreign_checkpoint_is_imported(tmp_path, teacher, monkeypatch):
     known = model_file.load(teacher)
-    monkeypatch.setattr(distillation, "import_torchvision", lambda path: known)
+    monkeypatch.setattr(distillation, "import_model", lambda path: SimpleNamespace(loaded=known))
     for name in ("model.pth", "model.safetensors"):
         save_file({"a": torch.ones(1)}, tmp_path / name)
         assert read_teacher(tmp_path / name).loaded is known

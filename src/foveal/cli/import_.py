@@ -9,13 +9,20 @@ from typing import Annotated
 import typer
 
 from foveal.cli.console import say
-from foveal.text import counted
+from foveal.text import counted, listed
 
 
 class Source(StrEnum):
-    """The libraries whose checkpoints can be read."""
+    """Whose checkpoints can be read."""
 
     TORCHVISION = "torchvision"
+
+
+class StrideIn(StrEnum):
+    """Which convolution of a bottleneck block has the stride."""
+
+    FIRST = "1x1"
+    MIDDLE = "3x3"
 
 
 def import_checkpoint(
@@ -24,11 +31,24 @@ def import_checkpoint(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The model file to write.")],
     source: Annotated[
-        Source, typer.Option("--from", help="The library that the checkpoint comes from.")
-    ] = Source.TORCHVISION,
+        Source | None,
+        typer.Option("--from", help="Whose checkpoint it is.", show_default="found by looking"),
+    ] = None,
     classes: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A text file with one class name a line.")
     ] = None,
+    stride_in: Annotated[
+        StrideIn | None,
+        typer.Option(
+            "--backbone-stride-in",
+            help="The convolution of a ResNet's block that has the stride.",
+            show_default="the source's habit",
+        ),
+    ] = None,
+    no_background: Annotated[
+        bool,
+        typer.Option("--no-background", help="Every channel of the class layer is a class."),
+    ] = False,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -38,11 +58,12 @@ def import_checkpoint(
 ) -> None:
     """Turn a foreign checkpoint into a model that gives the same detections.
 
-    torchvision: state dicts of retinanet_resnet50_fpn and retinanet_resnet50_fpn_v2, plain or
-    inside a training program's checkpoint. With 91 classes the names are COCO's.
+    It says whose checkpoint it is, why, and what was assumed. torchvision: state dicts of
+    retinanet_resnet50_fpn and retinanet_resnet50_fpn_v2, plain or inside a training program's
+    checkpoint. With 91 classes the names are COCO's.
     """
     from foveal.checkpoints import model_file
-    from foveal.checkpoints.torchvision import import_torchvision
+    from foveal.checkpoints.importing import import_model
     from foveal.errors import ModelFileError
 
     if out.exists() and out.resolve() == checkpoint.resolve():
@@ -50,11 +71,23 @@ def import_checkpoint(
             f"{out}: is the checkpoint itself. Choose another file: --out MODEL.safetensors."
         )
     replaced = out.is_file()
-    names = _read_names(classes) if classes else None
-    match source:
-        case Source.TORCHVISION:
-            loaded = import_torchvision(checkpoint, classes=names, overrides=overrides or ())
+    imported = import_model(
+        checkpoint,
+        source=source.value if source else None,
+        classes=_read_names(classes) if classes else None,
+        backbone_stride_in=stride_in.value if stride_in else None,
+        background=False if no_background else None,
+        overrides=overrides or (),
+    )
+    loaded = imported.loaded
     model_file.save(out, loaded.model, loaded.settings, loaded.card)
+    say(f"{checkpoint}: {imported.source}, since {imported.reason}.")
+    for other, reason in imported.others.items():
+        say(f"It could be of {other} too, since {reason}: --from {other}.")
+    for note in imported.notes:
+        say(note)
+    if imported.unused:
+        say(f"Not used: {counted(len(imported.unused), 'tensor')}: {listed(imported.unused, 4)}.")
     if replaced:
         say(f"{out}: the file that was there is replaced.")
     known = loaded.card.classes

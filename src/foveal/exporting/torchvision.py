@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from foveal.checkpoints.anchor_order import to_ratio_major
+from foveal.checkpoints.resnets import BASIC, RESNETS
 from foveal.checkpoints.torchvision import (
     BOX_LAYER,
     CLASS_LAYER,
     OWN_BUFFERS,
-    RESNETS,
     by_anchor,
     foreign_name,
 )
@@ -95,8 +95,9 @@ def _check_exportable(settings: Settings) -> None:
         if value != expected
     ]
     backbone = model.backbone.partition(".")[0]
-    if backbone not in RESNETS.values():
-        wrong.append(f"model.backbone is {backbone!r} instead of {' or '.join(RESNETS.values())}")
+    known = tuple(dict.fromkeys((*BASIC.values(), *RESNETS.values())))
+    if backbone not in known:
+        wrong.append(f"model.backbone is {backbone!r} instead of {' or '.join(known)}")
     if model.norm == "group":
         wrong.append("model.norm is 'group' instead of 'frozen' or 'live'")
     if wrong:

@@ -24,7 +24,7 @@ from foveal.acceleration.precision import autocast
 from foveal.checkpoints import model_file
 from foveal.checkpoints.description import METADATA_KEY
 from foveal.checkpoints.finding import NETWORK, network_file
-from foveal.checkpoints.torchvision import import_torchvision
+from foveal.checkpoints.importing import import_model
 from foveal.errors import ModelFileError, SettingsError
 from foveal.files import readable_path
 from foveal.models.norms import set_norm
@@ -216,7 +216,7 @@ def read_teacher(path: Path | str) -> Teacher:
             "folder of a run, or a checkpoint that foveal import can read (--teacher MODEL; in "
             "Python teacher=...)."
         )
-    loaded = import_torchvision(file) if _is_foreign(file) else model_file.load(file)
+    loaded = import_model(file).loaded if _is_foreign(file) else model_file.load(file)
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     loaded.model.eval()

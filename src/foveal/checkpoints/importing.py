@@ -1,0 +1,190 @@
+"""Foreign checkpoints turned into models: the source found by looking, the rest by its importer.
+
+An importer is a module with two functions. `recognize(file)` says in a few words why a file is of
+its kind, or None. `convert(file, options)` gives an `ImportedModel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from foveal.checkpoints import torchvision
+from foveal.checkpoints.foreign_files import ForeignFile, read_foreign
+from foveal.checkpoints.imported_model import ImportedModel, ImportOptions, StrideIn
+from foveal.checkpoints.model_file import LoadedModel
+from foveal.errors import WeightsError
+from foveal.models.build import build_model
+from foveal.models.retinanet import RetinaNet
+from foveal.structures import ModelCard
+from foveal.text import listed
+
+_MAX_NAMES = 3
+
+
+class Importer(Protocol):
+    """A module that knows the checkpoints of one source."""
+
+    def recognize(self, file: ForeignFile) -> str | None:
+        """Why the file is of this source, in a few words; None where it is not."""
+        ...
+
+    def convert(self, file: ForeignFile, options: ImportOptions) -> ImportedModel:
+        """The file in our terms.
+
+        Raises:
+            WeightsError: the network can't be held, or names and channels don't fit.
+            SettingsError: an override is wrong.
+        """
+        ...
+
+
+IMPORTERS: dict[str, Importer] = {"torchvision": torchvision}
+"""By the name of the source; of two that recognize a file the first has it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Imported:
+    """A model out of a foreign checkpoint.
+
+    Attributes:
+        loaded: the network in evaluation mode with its settings and card.
+        source: whose checkpoint it is.
+        reason: why it was taken for one, in a few words.
+        others: the other sources that it could be of, each with its reason.
+        notes: what was assumed, a sentence each.
+        unused: tensors of the file that the network has no place for.
+        file: what was read.
+    """
+
+    loaded: LoadedModel
+    source: str
+    reason: str
+    others: Mapping[str, str]
+    notes: tuple[str, ...]
+    unused: tuple[str, ...]
+    file: ForeignFile
+
+
+def import_model(
+    path: Path | str,
+    *,
+    source: str | None = None,
+    classes: Sequence[str] | None = None,
+    backbone_stride_in: StrideIn | None = None,
+    background: bool | None = None,
+    overrides: Sequence[str] = (),
+) -> Imported:
+    """Turn a foreign checkpoint into a model that gives the same detections.
+
+    Args:
+        path: the checkpoint, or the folder of a model hub.
+        source: whose it is, a name in `IMPORTERS`; None looks.
+        classes: the names, in the order of the labels; None takes those of the file, COCO's where
+            there are as many, else numbered names.
+        backbone_stride_in: which convolution of a bottleneck block has the stride; None takes the
+            source's habit.
+        background: whether the class layer has a background channel; None takes the source's habit.
+        overrides: `section.name=value` settings on top of those that follow from the file.
+
+    Raises:
+        WeightsError: the file can't be read, is of another network, or the names are too many or
+            too few.
+        SettingsError: an override is wrong.
+    """
+    file = read_foreign(path)
+    source, reason, others = find_source(file, source)
+    options = ImportOptions(
+        None if classes is None else tuple(classes),
+        backbone_stride_in,
+        background,
+        tuple(overrides),
+    )
+    converted = IMPORTERS[source].convert(file, options)
+    loaded = _build(file, source, converted)
+    return Imported(loaded, source, reason, others, converted.notes, converted.unused, file)
+
+
+def find_source(file: ForeignFile, chosen: str | None = None) -> tuple[str, str, dict[str, str]]:
+    """Whose checkpoint a file is.
+
+    Args:
+        file: what was read.
+        chosen: what a person says; None looks.
+
+    Returns:
+        The source, the reason, and the other sources that it could be of, with their reasons.
+
+    Raises:
+        WeightsError: no importer knows the file, or not the chosen one.
+    """
+    reasons = {
+        name: reason
+        for name, importer in IMPORTERS.items()
+        if (reason := importer.recognize(file)) is not None
+    }
+    if not reasons or (chosen is not None and chosen not in reasons):
+        raise WeightsError(
+            f"{file.path}: is no RetinaNet checkpoint of {chosen or listed(list(IMPORTERS), 9)}. "
+            f"Found {listed(list(file.tensors), 4)}."
+        )
+    source = chosen or next(iter(reasons))
+    reason = reasons.pop(source)
+    return source, reason, reasons
+
+
+def _build(file: ForeignFile, source: str, converted: ImportedModel) -> LoadedModel:
+    settings = converted.settings
+    per_location = len(settings.anchors.scales) * len(settings.anchors.ratios)
+    names = converted.classes
+    if names is None:
+        count = converted.state["classification.output.bias"].numel() // per_location
+        names = tuple(f"class {number}" for number in range(count))
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(settings, len(names), empty=True)
+    problems = _problems(model, converted)
+    if problems:
+        raise WeightsError(
+            f"{file.path}: does not fit {source}'s RetinaNet: {'; '.join(problems)}. Expected the "
+            "complete weights of a trained RetinaNet, and settings that go with them (--set "
+            "SECTION.NAME=VALUE; in Python overrides=[...])."
+        )
+    own = model.state_dict()
+    known = {key: value for key, value in converted.state.items() if key in own}
+    model.load_state_dict(own | known)
+    words = f"{source} {converted.origin}".strip()
+    card = ModelCard(names, origin=f"imported: {words}, {file.path.name}")
+    return LoadedModel(model.eval(), settings, card)
+
+
+def _problems(model: RetinaNet, converted: ImportedModel) -> list[str]:
+    """What keeps the converted weights from being the network's, in words and foreign names."""
+    own, state = model.state_dict(), converted.state
+    lacking = [
+        key for key in own if key not in state and key not in ("mean", "std") and not _counts(key)
+    ]
+    unknown = [key for key in state if key not in own and not _counts(key)]
+    reshaped = [
+        f"{converted.foreign_name(key)} {list(state[key].shape)} instead of {list(value.shape)}"
+        for key, value in own.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    kinds = {
+        "missing": [converted.foreign_name(key) for key in lacking],
+        "unknown": [converted.foreign_name(key) for key in unknown],
+        "of another shape": reshaped,
+    }
+    return [
+        f"{len(names)} {what}: {listed(names, _MAX_NAMES, longest=120)}"
+        for what, names in kinds.items()
+        if names
+    ]
+
+
+def _counts(name: str) -> bool:
+    """Live batch norm counts its batches, frozen has no such tensor, and nothing depends on it."""
+    return name.endswith("num_batches_tracked")
