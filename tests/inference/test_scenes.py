@@ -10,11 +10,12 @@ from tests.inference.scene_stand_ins import LEVELS, ArrayRaster, draw, stand_in
 
 from foveal.data.transforms.preparation import Preparation
 from foveal.errors import ImageError, SettingsError
+from foveal.evaluation.evaluate import evaluate
 from foveal.geometry.georeference import Georeference
 from foveal.inference.scenes import SceneDetector, describe_summaries
 from foveal.inference.tiling import Tiling
 from foveal.runtimes.base import InputSizes
-from foveal.structures import ModelCard
+from foveal.structures import ModelCard, Target
 
 
 def rectangles(
@@ -359,6 +360,38 @@ def test_large_images_among_others_are_looked_at_in_windows(tmp_path):
     found = list(predictor.stream([missing, path], on_error=errors.__setitem__))
     assert [each.index for each in found] == [1]
     assert "missing.png" in str(errors[0])
+
+
+def test_a_scene_is_measured_as_its_pieces_are():
+    """Objects that no border of the pieces cuts; some are not labeled, some labels show nothing."""
+    side, half = 600, 300
+    boxes, levels = rectangles(np.random.default_rng(3), side, side, count=160, largest=24, gap=1)
+    cut = ((boxes[:, :2] < half) & (boxes[:, 2:] > half)).any(axis=1)
+    boxes, levels = boxes[~cut], levels[~cut]
+    pixels = draw(side, side, boxes, levels)
+    detector = SceneDetector(stand_in(), Tiling((256, 256), 64, stride=64))
+    labeled = np.concatenate([boxes[9:], boxes[:9] + np.array([0, 60, 0, 60])])
+    labels = (np.concatenate([levels[9:], levels[:9]]) == 2).astype(np.int64)
+
+    def measured(corners):
+        found, targets = [], []
+        for left, top, right, bottom in corners:
+            piece = detector.detect(ArrayRaster(pixels[top:bottom, left:right]))
+            shift = np.array([left, top, left, top], np.float32)
+            places = (piece.boxes + shift).astype(int)
+            # Scores that tell all apart, so that their order is one and the same.
+            scores = 0.5 + 0.5 * ((places @ [1, side, 7, 3]) % 9973 / 9973).astype(np.float32)
+            found.append(replace(piece, scores=scores))
+            inside = ((labeled[:, :2] >= (left, top)) & (labeled[:, 2:] <= (right, bottom))).all(1)
+            moved = labeled[inside].astype(np.float32) - shift
+            targets.append(Target(moved, labels[inside], np.zeros(inside.sum(), bool)))
+        return evaluate(found, targets, ("a", "b"), max_detections=10_000, resamples=0)
+
+    quarters = [(x, y, x + half, y + half) for x in (0, half) for y in (0, half)]
+    whole, pieces = measured([(0, 0, side, side)]), measured(quarters)
+    assert 0.5 < whole.ap < 0.99
+    for name in ("ap", "ap50", "ap75", "ap_small", "recall", "precision"):
+        assert getattr(whole, name) == pytest.approx(getattr(pieces, name), abs=1e-9), name
 
 
 def test_the_observer_is_given_windows_with_their_placements():

@@ -68,6 +68,8 @@ SMALL = 1 << 24
 _IN_WINDOWS = ("JPEG", "PNG", "JPEG2000", "TIFF", "")
 """Kinds that GDAL reads part by part; VRT is none that we know by its beginning."""
 
+WHOLE = (1, 1)
+"""The `block` of what is decoded whole."""
 _VIRTUAL = ".vrt"
 
 _STREAMED = 1 << 25
@@ -107,8 +109,8 @@ class Raster:
         paths: the files that it is made of.
         width, height: pixels.
         bands: values a pixel, those of the pixel range.
-        block: height and width of the parts in which the file is decoded; (1, 1) where any window
-            is as good as another.
+        block: height and width of the parts in which the file is decoded; `WHOLE` where it is
+            decoded whole, so that any window is as good as another.
         georeference: the place on the map, None where there is none.
         notes: what is to be told of the file, each as a sentence's end after its name, such as
             "has a transform and no coordinate reference system: boxes stay in pixels".
@@ -139,6 +141,11 @@ class Raster:
         self.width, self.height, self.block = source.width, source.height, source.block
         self.georeference: Georeference | None = source.georeference
         self.notes: tuple[str, ...] = source.notes
+
+    @property
+    def is_decoded_whole(self) -> bool:
+        """Whether all of its values are in memory once a window was read."""
+        return self.block == WHOLE
 
     @property
     def is_deep(self) -> bool:
@@ -400,7 +407,7 @@ class WholeValues:
         notes: what is to be told of the file.
     """
 
-    block = (1, 1)
+    block = WHOLE
     georeference = None
     boxes = EVERYWHERE
     smaller = False

@@ -39,7 +39,7 @@ class OpenRasters:
             self.__init__()  # type: ignore[misc]
         raster = self._open.pop(path, None) or open_raster(path, pixel_range)
         self._open[path] = raster
-        decoded = [name for name, each in self._open.items() if each.block == (1, 1)]
+        decoded = [name for name, each in self._open.items() if each.is_decoded_whole]
         for name in (*decoded[:-_MOST_DECODED], *list(self._open)[:-_MOST_OPEN]):
             if name in self._open:
                 self._open.pop(name).close()
