@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from foveal.errors import FovealError
+from foveal.errors import DataError, FovealError
 from foveal.evaluation.evaluate import NAMES, evaluate
-from foveal.evaluation.metrics_file import to_metrics, write_metrics
+from foveal.evaluation.metrics_file import read_profile, to_metrics, write_metrics
+from foveal.evaluation.profile import make_profile
 from foveal.structures import Target
 
 
@@ -91,3 +92,24 @@ def test_a_folder_that_is_a_file_is_an_error(tmp_path):
             tmp_path / "file" / "metrics.json",
             evaluate([], [Target.empty()][:0], ["a"], resamples=0),
         )
+
+
+def test_how_detections_look_is_read_again(draw, tmp_path):
+    detections, targets, _ = draw(1)
+    profile = make_profile(detections, classes=4, score_threshold=0.5)
+    result = replace(evaluate(detections, targets, "abcd", resamples=0), profile=profile)
+    path = tmp_path / "metrics.json"
+    write_metrics(path, result)
+    assert read_profile(path) == profile
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"profile": null}', '{"profile": {"images": 1}}']
+)
+def test_a_file_that_does_not_say_it_is_named(tmp_path, text):
+    path = tmp_path / "metrics.json"
+    with pytest.raises(DataError, match=r"metrics\.json: can't be read"):
+        read_profile(path)
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"metrics\.json: does not say how a model's"):
+        read_profile(path)

@@ -12,8 +12,9 @@ import tifffile
 
 from foveal.data.dataset import Dataset, Record
 from foveal.inference.measurement import measure
-from foveal.structures import RGB, Detections, PixelRange
+from foveal.structures import RGB, Detections, ModelCard, PixelRange
 
+CARD = ModelCard(("cell",), score_threshold=0.1)
 BOX = np.array([[10, 10, 40, 40]], np.float32)
 
 
@@ -23,6 +24,7 @@ class Backwards:
 
     max_detections: int = 7
     pixel_range: PixelRange = RGB
+    card: ModelCard = CARD
     asked: list[Path] = field(default_factory=list)
     ranges: list[PixelRange] = field(default_factory=list)
 
@@ -53,6 +55,8 @@ def test_each_image_is_compared_with_its_own_ground_truth(tmp_path: Path) -> Non
     assert (evaluation.images, evaluation.score_threshold) == (3, 0.5)
     assert evaluation.counts.bias == pytest.approx(-1 / 3)
     assert done == [(1, 3), (2, 3), (3, 3)]
+    assert evaluation.profile is not None
+    assert evaluation.profile.classes == (3,), "from the model's own score threshold on"
     assert [path.stem for path in predictor.asked] == ["0", "1", "2"]
 
 

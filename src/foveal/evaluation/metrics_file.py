@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from foveal.errors import DataError
 from foveal.evaluation.coco_metrics import twelve
 from foveal.evaluation.evaluate import NAMES
 from foveal.files import write_file
+from foveal.structures import DetectionProfile
 from foveal.text import without_nan
 
 if TYPE_CHECKING:
@@ -88,10 +91,34 @@ def to_metrics(evaluation: Evaluation) -> dict[str, Any]:
             "mean_scores": evaluation.calibration.mean_scores.tolist(),
             "precisions": evaluation.calibration.precisions.tolist(),
         },
+        "profile": None if evaluation.profile is None else asdict(evaluation.profile),
     }
     cleaned = without_nan(values)
     assert isinstance(cleaned, dict)
     return cleaned
+
+
+def read_profile(path: Path) -> DetectionProfile:
+    """What a model's detections looked like when it was measured.
+
+    Args:
+        path: `metrics.json` as `write_metrics` wrote it.
+
+    Raises:
+        DataError: the file can't be read, or holds none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        said = content["profile"]
+        counts = {name: tuple(map(int, said[name])) for name in ("scores", "sizes", "classes")}
+        return DetectionProfile(int(said["images"]), float(said["score_threshold"]), **counts)
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror or error}).") from None
+    except (ValueError, KeyError, TypeError):
+        raise DataError(
+            f"{path}: does not say how a model's detections look. Expected the metrics.json of "
+            "foveal evaluate MODEL DATA --out FOLDER, of this version."
+        ) from None
 
 
 def _coco(numbers: CocoMetrics) -> dict[str, float]:

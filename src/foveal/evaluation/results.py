@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from foveal.structures import Detections, Target
+    from foveal.structures import DetectionProfile, Detections, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +301,8 @@ class Evaluation:
             their image and class are better.
         beyond_limit_images: in how many images.
         capped: the images where the predictor's own limit left out detections that count.
+        profile: what a model's detections look like from its own score threshold on; None where
+            other programs' results were measured.
     """
 
     classes: tuple[str, ...]
@@ -328,6 +330,7 @@ class Evaluation:
     beyond_limit: int = 0
     beyond_limit_images: int = 0
     capped: tuple[CappedImage, ...] = ()
+    profile: DetectionProfile | None = None
 
     @property
     def ap(self) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from foveal.data.images.survey import settle_depth
 from foveal.evaluation.evaluate import evaluate, limit_of
+from foveal.evaluation.profile import make_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,10 +54,15 @@ def measure(
         if progress is not None:
             progress(len(detections), len(data))
     found = [detections[index] for index in range(len(data))]
-    return evaluate(
+    evaluation = evaluate(
         found,
         data.targets,
         data.classes,
         score_threshold=score_threshold,
         max_detections=limit_of(found, predictor.max_detections),
     )
+    # From the model's threshold on, since that is what a server sees.
+    profile = make_profile(
+        found, classes=len(data.classes), score_threshold=predictor.card.score_threshold
+    )
+    return replace(evaluation, profile=profile)
