@@ -1,4 +1,7 @@
-"""Which file a person means by MODEL: a file, or the folder of a run. Loads no torch."""
+"""Which file a person means by MODEL: a file, a run's folder, a name in the library.
+
+Loads no torch.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from foveal.checkpoints.library import ENDINGS, resolve_model
 from foveal.errors import ModelFileError
 
 BEST = "best.safetensors"
@@ -16,7 +20,7 @@ LAST = "last.safetensors"
 EXPORTED = "best.xml"
 """The best epoch's model as exported to OpenVINO, in the folder of a run; weights in best.bin."""
 
-NETWORK, OPENVINO, ONNX = ".safetensors", ".xml", ".onnx"
+NETWORK, OPENVINO, ONNX = ENDINGS
 """The endings of files that predict."""
 
 
@@ -24,12 +28,13 @@ def network_file(path: Path | str) -> Path:
     """The model file that holds a network which can be trained on and exported.
 
     Args:
-        path: a model file, or the folder of a run, whose best model is meant.
+        path: a model file, the folder of a run, whose best model is meant, or a name in the
+            library.
 
     Raises:
         ModelFileError: there is none.
     """
-    path = Path(path)
+    path = resolve_model(path)
     if not path.is_dir():
         if path.suffix.lower() in (OPENVINO, ONNX):
             raise ModelFileError(
@@ -52,18 +57,19 @@ def prediction_file(path: Path | str, *, device: str = "auto") -> Path:
     A run that was trained on a CPU holds an exported model too, which is the fastest on CPUs.
 
     Args:
-        path: a model file, an exported model, or the folder of a run.
+        path: a model file, an exported model, the folder of a run, or a name in the library.
         device: on which to predict.
 
     Raises:
         ModelFileError: there is none.
     """
-    path = Path(path)
+    path = resolve_model(path)
     if not path.is_dir():
         if not path.is_file():
             raise ModelFileError(
                 f"{path}: no such file. Expected a model that foveal wrote or exported "
-                f"({NETWORK}, {OPENVINO}, {ONNX}), or the folder of a run."
+                f"({NETWORK}, {OPENVINO}, {ONNX}), the folder of a run, or a name in the library "
+                "(foveal models list)."
             )
         return path
     exported = path / EXPORTED

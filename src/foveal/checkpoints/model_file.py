@@ -25,6 +25,7 @@ from foveal.checkpoints.description import (
     from_json,
     to_json,
 )
+from foveal.checkpoints.header import check_there, document_of, incomplete
 from foveal.checkpoints.migration import ratio_major_anchors
 from foveal.config import Settings
 from foveal.errors import ModelFileError, SettingsError
@@ -121,25 +122,14 @@ def read_tensors(path: Path) -> tuple[Description, dict[str, Tensor]]:
     Raises:
         ModelFileError: as `load`.
     """
-    if not path.is_file():
-        raise ModelFileError(f"{path}: no such file. Expected a model that foveal wrote.")
+    check_there(path)
     try:
         with readable_path(path) as name, safe_open(name, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if METADATA_KEY not in metadata:
-                raise ModelFileError(
-                    f"{path}: is a safetensors file, but no model of foveal's. "
-                    "Backbone weights are passed with --set model.weights=FILE; "
-                    "a foreign checkpoint becomes a model with foveal import."
-                )
-            text = metadata[METADATA_KEY]
+            text = document_of(file.metadata() or {}, where=path)
             description = from_json(text, where=path)
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ModelFileError(
-            f"{path}: is no complete safetensors file ({error}). It was cut short or is something "
-            "else; get it again, or turn a foreign checkpoint into a model with foveal import."
-        ) from None
+        raise incomplete(path, error) from None
     return description, _migrated(path, text, state)
 
 

@@ -16,6 +16,7 @@ from foveal.cli.demo import demo
 from foveal.cli.evaluate import evaluate
 from foveal.cli.export import export
 from foveal.cli.import_ import import_checkpoint
+from foveal.cli.models import models_app
 from foveal.cli.predict import predict
 from foveal.cli.train import train
 from foveal.distributed import is_first_process
@@ -59,6 +60,7 @@ app.command()(evaluate)
 app.command()(predict)
 app.command()(export)
 app.command("import")(import_checkpoint)
+app.add_typer(models_app)
 app.add_typer(data_app)
 
 

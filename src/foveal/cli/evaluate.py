@@ -11,6 +11,7 @@ import typer
 from foveal.cli.band_range import BandRange, with_band_range
 from foveal.cli.console import make_console
 from foveal.cli.data_options import ADDRESS, takes_data
+from foveal.cli.model_argument import find_model
 from foveal.cli.predict import Precision
 from foveal.cli.progress import progress_bar
 from foveal.evaluation.story import (
@@ -46,7 +47,7 @@ def evaluate(
         typer.Argument(
             metavar="MODEL",
             help="A model file (.safetensors), an exported model (.xml, .onnx), the folder of a "
-            "run, or COCO results (.json).",
+            "run, a name in your library (foveal models), or COCO results (.json).",
         ),
     ],
     data: Annotated[str, typer.Argument(metavar="DATA", help=f"Labeled images: {ADDRESS}.")],
@@ -103,8 +104,12 @@ def evaluate(
     from foveal.errors import FovealError
     from foveal.reports.evaluation import check_evaluation_folder
 
+    model = find_model(model)
     if not model.exists():
-        raise FovealError(f"{model} does not exist. Expected a model or COCO results (.json).")
+        raise FovealError(
+            f"{model} does not exist. Expected a model, a name in your library (foveal models "
+            "list) or COCO results (.json)."
+        )
     results = check_evaluation_folder(out, overwrite=overwrite)
     dataset = _ordered(open_data(data, options))
     if model.suffix.lower() == ".json":

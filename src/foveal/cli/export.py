@@ -11,6 +11,7 @@ import typer
 
 from foveal.cli.console import make_console, say
 from foveal.cli.data_options import ADDRESS, takes_data
+from foveal.cli.model_argument import find_model
 from foveal.errors import SettingsError
 from foveal.text import LONGEST_LAYER, counted, listed
 
@@ -40,7 +41,9 @@ def export(
     model: Annotated[
         Path,
         typer.Argument(
-            metavar="MODEL", help="A model file, or the folder of a run.", show_default=False
+            metavar="MODEL",
+            help="A model file, the folder of a run, or a name in your library (foveal models).",
+            show_default=False,
         ),
     ],
     destination: Annotated[
@@ -120,13 +123,13 @@ def export(
     from foveal.data.opening import open_together
     from foveal.exporting.export import export_model
 
-    console = make_console()
+    console, file = make_console(), network_file(find_model(model))
     given = {name: address for name, address in (("int8", int8), ("check", check)) if address}
     datasets = open_together([(address, options) for address in given.values()])
     data = dict(zip(given, datasets, strict=True))
     replaced = out.exists()
     report = export_model(
-        load(network_file(model)),
+        load(file),
         destination.value,
         out,
         size=None if size is None else _parse_size(size),

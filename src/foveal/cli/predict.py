@@ -10,6 +10,7 @@ import typer
 
 from foveal.cli.band_range import BandRange, with_band_range
 from foveal.cli.console import say
+from foveal.cli.model_argument import find_model
 from foveal.cli.predict_results import (
     PICTURES_IN_REPORT,
     REPORT,
@@ -74,8 +75,9 @@ def predict(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A model file (.safetensors), an exported model (.xml, .onnx), or the folder of a "
-            "run, of which the fastest file for this machine is taken.",
+            help="A model file (.safetensors), an exported model (.xml, .onnx), the folder of a "
+            "run, of which the fastest file for this machine is taken, or a name in your library "
+            "(foveal models).",
             show_default=False,
         ),
     ],
@@ -216,6 +218,7 @@ def predict(
     )
     with writing(out, advice=_ANOTHER):
         out.mkdir(parents=True, exist_ok=True)
+    model = find_model(model)
     opened = _open(model, device=device, precision=precision, score_threshold=score_threshold)
     predictor = replace(
         opened.predictor(

@@ -104,7 +104,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="MODEL",
-            help="A model file, or a run, to begin from: its weights (class by class, by name), "
+            help="A model file, a run, or a name in your library, to begin from: its weights (class by class, by name), "
             "network, anchors, preparation and decoding, where --config or --set say nothing else.",
             show_default=False,
         ),

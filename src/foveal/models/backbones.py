@@ -228,7 +228,9 @@ def _wake_residual_branches(body: nn.Module) -> None:
     At 0.5 a branch adds a quarter of the variance of what it is added to.
     """
     for module in body.modules():
-        if isinstance(module, BATCH_NORMS) and not module.weight.any():
+        if not isinstance(module, BATCH_NORMS) or module.weight.is_meta:  # without any values
+            continue
+        if not module.weight.any():
             nn.init.constant_(module.weight, 0.5)
 
 
