@@ -89,8 +89,9 @@ def library_name(file: Path, *, name: str | None = None) -> str:
         ModelFileError: that is no name.
     """
     folder = file.absolute().parent.name
-    chosen = name or (folder if file.stem in ("best", "last") and folder else file.stem)
-    if name is None:
+    chosen = name
+    if chosen is None:
+        chosen = folder if file.stem in ("best", "last") and folder else file.stem
         chosen = re.sub(r"[^\w.+-]+", "-", chosen).strip("-.")
     if not _NAME.fullmatch(chosen) or Path(chosen).suffix.lower() in ENDINGS:
         raise ModelFileError(

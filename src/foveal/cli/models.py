@@ -111,8 +111,8 @@ def add_model(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A model file, an exported model (.xml, .onnx), or the folder of a run, whose best "
-            "model is taken.",
+            help="A model file, an exported model (.xml, .onnx), or the folder of a run, whose "
+            "best model is taken.",
             show_default=False,
         ),
     ],
@@ -268,15 +268,15 @@ def _show_published(entry: PublishedCheckpoint, *, as_json: bool) -> None:
             else f"{entry.AP:.1f} % on {entry.measured_on}, as published",
             "size": entry.size + (" (its tensors in float32)" if entry.approximate else ""),
             "license": f"{entry.license} (of the repository or page; read it there)",
-            "figures from": entry.page,
-            "get it from": entry.url,
             "note": entry.note,
         },
     )
     given = "FOLDER" if entry.source == "deepforest" else "FILE"
     console.print(
-        f"Then: foveal import {given} --out {entry.name}.safetensors\n"
-        f"      foveal models add {entry.name}.safetensors",
+        f"Figures: {entry.page}\n"
+        f"Get it:  {entry.url}\n"
+        f"Then:    foveal import {given} --out {entry.name}.safetensors\n"
+        f"         foveal models add {entry.name}.safetensors",
         soft_wrap=True,
     )
 

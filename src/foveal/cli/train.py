@@ -104,8 +104,9 @@ def train(
         Path | None,
         typer.Option(
             metavar="MODEL",
-            help="A model file, a run, or a name in your library, to begin from: its weights (class by class, by name), "
-            "network, anchors, preparation and decoding, where --config or --set say nothing else.",
+            help="A model file (of foveal import too), a run, or a name in your library, to begin "
+            "from: its weights (class by class, by name), network, anchors, preparation and "
+            "decoding, where --config or --set say nothing else.",
             show_default=False,
         ),
     ] = None,
