@@ -152,8 +152,8 @@ class AnchorSettings(Section):
                     )
         if (self.sizes, self.scales, self.ratios) != (_SIZES, _SCALES, _RATIOS):
             raise ValueError(
-                "shapes takes the place of sizes, scales and ratios: leave these out, or set "
-                "anchors.shapes=[]"
+                "shapes takes the place of sizes, scales and ratios: leave these out, or "
+                "give --set anchors.shapes=[]"
             )
 
 

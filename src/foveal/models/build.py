@@ -134,7 +134,7 @@ def _check(settings: Settings, num_classes: int) -> None:
     if model.head_bias_before_norm and model.head_norm == "none":
         raise SettingsError(
             "model.head_bias_before_norm is true and model.head_norm 'none': there is no norm. "
-            "Leave it out, or set model.head_norm=group."
+            "Leave it out, or give --set model.head_norm=group."
         )
     if model.head_norm == "group" and model.head_channels % GROUPS:
         raise SettingsError(
