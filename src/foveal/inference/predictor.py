@@ -202,15 +202,7 @@ class Predictor:
             ImageError: an image can't be read, and there is no `on_error`.
             MissingExtraError: what reads it is not installed, and there is no `on_error`.
         """
-        views = self._views()
-        reader = Reader(
-            views,
-            self.pixel_range,
-            workers=self.workers,
-            ahead=self._batch,
-            keep_pixels=keep_pixels,
-            is_large=None if self.tile == "off" else self._is_large,
-        )
+        views, reader = self.views, self._reader(keep_pixels=keep_pixels)
         parts: dict[tuple[int, int], dict[int, Detections]] = {}
         summaries: list[SceneSummary] = []
         for made in self._batches(reader.read(images, on_error), views=len(views)):
@@ -247,6 +239,22 @@ class Predictor:
         for batch in self._batches(inputs, views=len(self.views)):
             if isinstance(batch, list):
                 yield from self._completed(batch, parts, views=len(self.views))
+
+    def prepare(self, image: ImageLike, *, keep_pixels: bool = False) -> list[Input] | LargeImage:
+        """What `look` takes of one image, read in this thread.
+
+        Args:
+            image: as for `detect`.
+            keep_pixels: give the pixels too, so that nobody need read the image again.
+
+        Returns:
+            An input for each of `views`; or that the image is to be looked at in windows.
+
+        Raises:
+            ImageError: the image can't be read.
+            MissingExtraError: what reads it is not installed.
+        """
+        return next(iter(self._reader(keep_pixels=keep_pixels).read([image], None)))
 
     @property
     def views(self) -> tuple[tuple[float, bool], ...]:
@@ -445,6 +453,16 @@ class Predictor:
             for side in sides
             for flipped in ((False, True) if self.flip else (False,))
         ]
+
+    def _reader(self, *, keep_pixels: bool) -> Reader:
+        return Reader(
+            self._views(),
+            self.pixel_range,
+            workers=self.workers,
+            ahead=self._batch,
+            keep_pixels=keep_pixels,
+            is_large=None if self.tile == "off" else self._is_large,
+        )
 
     @property
     def _batch(self) -> int:
