@@ -141,6 +141,20 @@ def write_coco(
     Raises:
         FovealError: the file can't be written.
     """
+    write_parts(
+        path,
+        coco_parts(detections, path.parent, image_ids=image_ids, category_ids=category_ids),
+    )
+
+
+def coco_parts(
+    detections: Sequence[Detections],
+    folder: Path,
+    *,
+    image_ids: Sequence[int] = (),
+    category_ids: Sequence[int] = (),
+) -> Iterator[str]:
+    """What `write_coco` writes into a file in a folder, part by part."""
     image_ids = image_ids or range(1, len(detections) + 1)
     classes = detections[0].classes if detections else ()
     category_ids = category_ids or range(1, len(classes) + 1)
@@ -149,7 +163,7 @@ def write_coco(
         "images": [
             {
                 "id": image_id,
-                "file_name": image_name(each, number, path.parent),
+                "file_name": image_name(each, number, folder),
                 "width": each.width,
                 "height": each.height,
                 CAPPED: each.capped,
@@ -163,14 +177,10 @@ def write_coco(
         "annotations": [],
     }
     begin, end = json.dumps(document, ensure_ascii=False, indent=1).rsplit("[]", 1)
-    write_parts(
-        path,
-        chain(
-            [begin + "["],
-            _coco_annotations(detections, image_ids, category_ids),
-            ["\n ]" if any(map(len, detections)) else "]", end + "\n"],
-        ),
-    )
+    yield begin + "["
+    yield from _coco_annotations(detections, image_ids, category_ids)
+    yield "\n ]" if any(map(len, detections)) else "]"
+    yield end + "\n"
 
 
 _COCO_ANNOTATION = """
@@ -229,14 +239,17 @@ def write_csv(path: Path, detections: Sequence[Detections]) -> None:
     Raises:
         FovealError: the file can't be written.
     """
+    write_parts(path, csv_parts(detections, path.parent))
+
+
+def csv_parts(detections: Sequence[Detections], folder: Path) -> Iterator[str]:
+    """What `write_csv` writes into a file in a folder, part by part."""
     on_map = any(each.georeference is not None for each in detections)
     columns = ("image", "xmin", "ymin", "xmax", "ymax", "label", "score", "width", "height", CAPPED)
     header = (*columns, *(_MAP_COLUMNS if on_map else ()))
-    parts = (
-        _csv_lines(rows, on_map=on_map)
-        for rows in rows_of(detections, path.parent, at_most=_ROWS_AT_ONCE)
-    )
-    write_parts(path, chain([",".join(header) + "\n"], parts))
+    yield ",".join(header) + "\n"
+    for rows in rows_of(detections, folder, at_most=_ROWS_AT_ONCE):
+        yield _csv_lines(rows, on_map=on_map)
 
 
 def _csv_lines(rows: Rows, *, on_map: bool) -> str:

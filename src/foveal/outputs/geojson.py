@@ -57,14 +57,20 @@ def write_geojson(path: Path, detections: Sequence[Detections]) -> None:
     """
     check_georeferenced(path, detections)
     try:
-        write_parts(path, _parts(path.parent, detections))
+        write_parts(path, geojson_parts(detections, path.parent))
     except MissingExtraError as error:
         raise MissingExtraError(error.line, needed_by=str(path)) from None
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
 
-def _parts(folder: Path, detections: Sequence[Detections]) -> Iterator[str]:
+def geojson_parts(detections: Sequence[Detections], folder: Path) -> Iterator[str]:
+    """What `write_geojson` writes into a file in a folder, part by part.
+
+    Raises:
+        DataError: a coordinate reference system can't be turned into longitude and latitude.
+        MissingExtraError: pyproj is not installed, and an image is not in longitude and latitude.
+    """
     yield '{"type":"FeatureCollection","features":['
     separator = "\n"
     for rows in rows_of(detections, folder, at_most=_ROWS_AT_ONCE):
