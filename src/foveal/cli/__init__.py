@@ -18,6 +18,7 @@ from foveal.cli.export import export
 from foveal.cli.import_ import import_checkpoint
 from foveal.cli.models import models_app
 from foveal.cli.predict import predict
+from foveal.cli.serve import serve
 from foveal.cli.train import train
 from foveal.distributed import is_first_process
 from foveal.errors import FovealError, TrainingDiverged
@@ -58,6 +59,7 @@ app.command()(anchors)
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(serve)
 app.command()(export)
 app.command("import")(import_checkpoint)
 app.add_typer(models_app)

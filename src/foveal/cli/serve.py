@@ -1,0 +1,233 @@
+"""`foveal serve`: models behind a port."""
+
+from __future__ import annotations
+
+import os
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foveal.cli.console import say
+from foveal.errors import FovealError, MissingExtraError, SettingsError
+
+if TYPE_CHECKING:
+    from foveal.serving.limits import Limits
+    from foveal.serving.security import Access
+
+_NEEDED = {
+    "fastapi": "fastapi",
+    "uvicorn": "uvicorn",
+    "prometheus_client": "prometheus-client",
+    "python_multipart": "python-multipart",
+}
+_MEBIBYTE = 1 << 20
+_KEEP_ALIVE = 75
+"""Seconds that a connection stays open without a request."""
+_MOST_READERS = 4
+
+
+def serve(
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[MODEL]...",
+            help="Model files (.safetensors), exported models (.xml, .onnx) or folders of runs. "
+            "The first is the one that answers where a request names none.",
+            show_default=False,
+        ),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="The address to listen on. Any but this machine's own needs --token or --no-auth.",
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKEN",
+            envvar="FOVEAL_TOKEN",
+            help="What requests must bring: Authorization: Bearer TOKEN. Others on the machine may "
+            "see it in the list of processes: rather set FOVEAL_TOKEN in the environment.",
+            show_default=False,
+            show_envvar=False,
+        ),
+    ] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Everybody who reaches the server may ask it.")
+    ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--models",
+            metavar="FOLDER",
+            help="Serve all models of a folder too: new ones are found, those that go are left "
+            "out.",
+            show_default=False,
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 8,
+    wait_ms: Annotated[
+        float,
+        typer.Option(min=0, help="Milliseconds that an image waits for others of its input size."),
+    ] = 5,
+    queue: Annotated[
+        int,
+        typer.Option(min=1, help="Images that wait or are looked at; more are refused with 503."),
+    ] = 64,
+    max_body: Annotated[
+        float, typer.Option(min=0.001, metavar="MIB", help="Mebibytes of a request at most.")
+    ] = 64,
+    max_pixels: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Pixels of an image at most, known before it is decoded. Large ones are looked "
+            "at in windows.",
+        ),
+    ] = 100_000_000,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="That a request takes at most.")
+    ] = 60,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Threads that an exported model computes with on a CPU; without it one a core.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Answer requests over HTTP with what models find in images.
+
+    POST /v1/detect takes one image as the body, many as a form (multipart/form-data), or JSON with
+    base64. /v2 speaks the Open Inference Protocol, /metrics Prometheus, / shows a page, and
+    /openapi.json says all of it. A model whose file changes is opened anew. Ctrl+C or SIGTERM ends
+    the server when it has answered what it took.
+
+    Example: foveal serve runs/cells, and then: curl -F image=@smear.jpg
+    'http://127.0.0.1:8000/v1/detect?score_threshold=0.5'
+    """
+    for module, package in _NEEDED.items():
+        if find_spec(module) is None:
+            raise MissingExtraError(f"foveal serve needs {package}: pip install 'foveal[serve]'")
+    if not models and folder is None:
+        raise SettingsError("No model is named. Expected MODEL, or --models FOLDER.")
+    if folder is not None and not folder.is_dir():
+        raise SettingsError(f"--models {folder}: is no folder. Expected one with models.")
+
+    from foveal.serving.limits import Limits
+    from foveal.serving.security import choose_access
+
+    access = choose_access(host, token=token, no_auth=no_auth)
+    limits = Limits(
+        batch=batch,
+        wait=wait_ms / 1000,
+        queue=queue,
+        body=int(max_body * _MEBIBYTE),
+        pixels=max_pixels,
+        timeout=timeout,
+    )
+    with _bound(host, port) as listening:
+        _serve(
+            models or [],
+            listening,
+            folder=folder,
+            limits=limits,
+            access=access,
+            device=device,
+            threads=threads,
+        )
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket on an address, taken before anything is loaded; it does not listen yet.
+
+    Raises:
+        FovealError: the address can't be had.
+    """
+    try:
+        kind, how, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(kind, how, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise FovealError(
+            f"--host {host} --port {port}: can't be listened on ({error.strerror or error}). "
+            "Expected an address of this machine and a port that nobody else has: --port 0 takes "
+            "a free one."
+        ) from None
+    return listening
+
+
+def _serve(
+    models: list[Path],
+    listening: socket.socket,
+    *,
+    folder: Path | None,
+    limits: Limits,
+    access: Access,
+    device: str,
+    threads: int | None,
+) -> None:
+    import uvicorn
+
+    from foveal.serving.app import make_app
+    from foveal.serving.models import ModelSet, describe_models, name_models
+    from foveal.serving.observing import NoObserver
+    from foveal.serving.service import Service
+
+    _log_to_screen()
+    observer = NoObserver()
+    served = ModelSet(
+        name_models(models),
+        folder=folder,
+        limits=limits,
+        observer=observer,
+        device=device,
+        threads=threads,
+    )
+    served.load()
+    readers = min(_MOST_READERS, os.cpu_count() or 1)
+    service = Service(served, limits=limits, observer=observer, readers=readers)
+    app = make_app(service, access=access, observer=observer)
+    say(describe_models(served.all()))
+    if access.token is None and not access.local_only:
+        say("Everybody who reaches this server may ask it: --no-auth.", stderr=True)
+    host, port = listening.getsockname()[:2]
+    say(f"http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl+C ends it)")
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_keep_alive=_KEEP_ALIVE,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        say("Stopped.", stderr=True)
+
+
+def _log_to_screen() -> None:
+    """What the server has to say goes to standard error, in plain lines."""
+    import logging
+
+    handler: logging.Handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name, level in (("foveal", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = False
