@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def test_ours_gives_torchvision_the_same_logits(version: str) -> None:
     "wrap",
     [
         lambda state: state,
-        lambda state: {"model": state, "optimizer": {}, "epoch": 25, "args": None},
+        lambda state: {"model": state, "optimizer": {}, "epoch": 25, "args": Namespace(lr=0.1)},
         lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()}, "epoch": 3},
         lambda state: {f"module.{k}": v for k, v in state.items()},
         lambda state: {"model_state_dict": {f"net._orig_mod.{k}": v for k, v in state.items()}},
@@ -207,11 +208,11 @@ def without(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: without(s, "body.conv1"), r"no RetinaNet checkpoint of .*backbone\.body\.bn1"),
+        (lambda s: without(s, "body.conv1"), r"looks like a part of torchvision's RetinaNet"),
         (lambda s: without(s, "fpn.layer"), r"6 missing: backbone\.fpn\.layer_blocks\.0\.0\.we"),
         (lambda s: without(s, "layer3.1"), r"its backbone has \(2, 2, 1, 2\) blocks"),
         (lambda s: without(s, "cls_logits"), "it is incomplete"),
-        (lambda s: s | {"roi_heads.x": v0}, r"1 unknown: roi_heads\.x"),
+        (lambda s: s | {"backbone.fpn.x": v0}, r"1 unknown: backbone\.fpn\.x"),
         (
             lambda s: s | {"backbone.body.bn1.weight": torch.ones(3)},
             r"1 of another shape: backbone\.body\.bn1\.weight \[3\] instead of \[64\]",
@@ -251,5 +252,7 @@ def test_other_anchors(tmp_path: Path) -> None:
 
     expected = model.anchor_generator(ImageList(image_list, [(64, 64)]), features)[0]
     assert torch.equal(loaded.model.anchors(*images.shape[-2:]), expected)
-    hints = export_torchvision(loaded.model, loaded.settings).hints
-    assert any("AnchorGenerator" in hint for hint in hints)
+    constructor = export_torchvision(loaded.model, loaded.settings).constructor
+    assert (
+        "AnchorGenerator(((16,), (32,), (64,), (128,), (256,)), ((0.5, 1.0),) * 5)" in constructor
+    )

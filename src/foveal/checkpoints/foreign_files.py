@@ -5,13 +5,20 @@ Nothing in a file is run: see `foveal.models.inert_pickles`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foveal.errors import WeightsError
+from foveal.models.inert_pickles import plain
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+"""What model hubs call the weights, with a `config.json` beside them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,7 +26,7 @@ class ForeignFile:
     """What a foreign checkpoint holds.
 
     Attributes:
-        path: of the file.
+        path: of the file with the weights.
         tensors: the network's, by name, out of the checkpoint around them; prefixes such as
             `module.` are still there.
         values: the rest of the checkpoint as plain values, such as `meta`, `classes`, `ratios`,
@@ -51,7 +58,53 @@ def read_foreign(path: Path | str, *, under: str | None = None) -> ForeignFile:
     Raises:
         WeightsError: the file is missing, can't be read, or holds no named tensors.
     """
-    from foveal.models.state_dicts import read_state_dict
+    from foveal.models.state_dicts import find_tensors
 
-    path = Path(path)
-    return ForeignFile(path, read_state_dict(path), found_under=under or "")
+    path = _weights_file(Path(path))
+    found = find_tensors(path, under=under)
+    file = found.file
+    values: dict[str, Any] = {}
+    if isinstance(file.content, dict):
+        weights = {name.split(".")[0] for name in (found.under, *found.others)} | set(found.tensors)
+        rest = {name: value for name, value in file.content.items() if name not in weights}
+        values = {str(name): value for name, value in plain(rest).items()}
+    if file.metadata:
+        values["metadata"] = dict(file.metadata)
+    if (config := _read_config(path)) is not None:
+        values["config"] = config
+    return ForeignFile(
+        path,
+        found.tensors,
+        values=values,
+        container=file.container,
+        found_under=found.under,
+        others=found.others,
+        stand_ins=file.stand_ins,
+    )
+
+
+def _weights_file(path: Path) -> Path:
+    """The file itself, or the one with the weights in a folder."""
+    if not path.is_dir():
+        return path
+    for name in HUB_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise WeightsError(
+        f"{path}: is a folder without {' or '.join(HUB_FILES)}. Expected a checkpoint, or the "
+        "folder that a model hub gives."
+    )
+
+
+def _read_config(path: Path) -> Any:
+    """What is said beside a model of a hub, if anything."""
+    config = path.with_name("config.json")
+    if path.name not in HUB_FILES or not config.is_file():
+        return None
+    try:
+        return json.loads(config.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(
+            f"{config}: can't be read ({error}). Expected what the model hub gives beside "
+            f"{path.name}; get it again, or take {path.name} to another folder."
+        ) from None

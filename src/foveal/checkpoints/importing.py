@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 
 from foveal.checkpoints import torchvision
+from foveal.checkpoints.diagnosis import looks_like
 from foveal.checkpoints.foreign_files import ForeignFile, read_foreign
 from foveal.checkpoints.imported_model import ImportedModel, ImportOptions, StrideIn
 from foveal.checkpoints.model_file import LoadedModel
@@ -58,7 +59,8 @@ class Imported:
         others: the other sources that it could be of, each with its reason.
         notes: what was assumed, a sentence each.
         unused: tensors of the file that the network has no place for.
-        file: what was read.
+        container: the kind of file, in words.
+        stand_ins: classes and functions that the file asks for; none was looked up or run.
     """
 
     loaded: LoadedModel
@@ -67,7 +69,8 @@ class Imported:
     others: Mapping[str, str]
     notes: tuple[str, ...]
     unused: tuple[str, ...]
-    file: ForeignFile
+    container: str
+    stand_ins: tuple[str, ...]
 
 
 def import_model(
@@ -106,7 +109,16 @@ def import_model(
     )
     converted = IMPORTERS[source].convert(file, options)
     loaded = _build(file, source, converted)
-    return Imported(loaded, source, reason, others, converted.notes, converted.unused, file)
+    return Imported(
+        loaded,
+        source,
+        reason,
+        others,
+        converted.notes,
+        converted.unused,
+        file.container,
+        file.stand_ins,
+    )
 
 
 def find_source(file: ForeignFile, chosen: str | None = None) -> tuple[str, str, dict[str, str]]:
@@ -127,10 +139,17 @@ def find_source(file: ForeignFile, chosen: str | None = None) -> tuple[str, str,
         for name, importer in IMPORTERS.items()
         if (reason := importer.recognize(file)) is not None
     }
-    if not reasons or (chosen is not None and chosen not in reasons):
+    if not reasons:
+        whose = listed(list(IMPORTERS), len(IMPORTERS))
         raise WeightsError(
-            f"{file.path}: is no RetinaNet checkpoint of {chosen or listed(list(IMPORTERS), 9)}. "
-            f"Found {listed(list(file.tensors), 4)}."
+            f"{file.path}: is no RetinaNet of a source that is known ({whose}). It "
+            f"{looks_like(file)}. Expected the weights of a trained RetinaNet."
+        )
+    if chosen is not None and chosen not in reasons:
+        found = "; ".join(f"{name}, since {reason}" for name, reason in reasons.items())
+        raise WeightsError(
+            f"{file.path}: is no checkpoint of {chosen}. It is of {found}: leave out --from, or "
+            "choose that (in Python source=...)."
         )
     source = chosen or next(iter(reasons))
     reason = reasons.pop(source)
@@ -139,10 +158,11 @@ def find_source(file: ForeignFile, chosen: str | None = None) -> tuple[str, str,
 
 def _build(file: ForeignFile, source: str, converted: ImportedModel) -> LoadedModel:
     settings = converted.settings
-    per_location = len(settings.anchors.scales) * len(settings.anchors.ratios)
     names = converted.classes
     if names is None:
-        count = converted.state["classification.output.bias"].numel() // per_location
+        count = (
+            converted.state["classification.output.bias"].numel() // settings.anchors.per_location
+        )
         names = tuple(f"class {number}" for number in range(count))
     with torch.random.fork_rng(devices=[]):
         model = build_model(settings, len(names), empty=True)

@@ -26,6 +26,8 @@ RESNETS: dict[tuple[tuple[int, ...], tuple[int, int]], str] = {
 BASIC: dict[tuple[int, ...], str] = {(2, 2, 2, 2): "resnet18", (3, 4, 6, 3): "resnet34"}
 """Those whose blocks have two convolutions."""
 
+ALL_RESNETS: tuple[str, ...] = tuple(dict.fromkeys((*BASIC.values(), *RESNETS.values())))
+
 
 def find_resnet(state: Mapping[str, Tensor], *, prefix: str, where: object) -> str:
     """The name that timm has for the ResNet of a state dict with torchvision's names.
@@ -53,9 +55,8 @@ def find_resnet(state: Mapping[str, Tensor], *, prefix: str, where: object) -> s
     bottleneck = f"{prefix}layer1.0.conv3.weight" in state
     name = RESNETS.get((blocks, shape)) if bottleneck and len(shape) == 2 else BASIC.get(blocks)
     if name is None:
-        kinds = ", ".join(dict.fromkeys((*BASIC.values(), *RESNETS.values())))
         raise WeightsError(
             f"{where}: its backbone has {blocks} blocks in its stages, and its first 3x3 "
-            f"convolution is {list(shape)}. Expected one of {kinds}."
+            f"convolution is {list(shape)}. Expected one of {', '.join(ALL_RESNETS)}."
         )
     return name

@@ -55,9 +55,14 @@ OWN_NAMES = (
 def recognize(file: ForeignFile) -> str | None:
     """Why a file is of torchvision's RetinaNet, in a few words; None where it is not."""
     stem = _stem(file)
-    if stem is None or f"{stem.removesuffix(STEM)}{BOX_LAYER}.weight" not in file.tensors:
+    if stem is None:
         return None
-    return f"{STEM} and {BOX_LAYER} are there"
+    head = f"{stem.removesuffix(STEM)}head."
+    if f"{stem.removesuffix(STEM)}{BOX_LAYER}.weight" not in file.tensors or any(
+        name.startswith(f"{head}regression_head.bbox_ctrness") for name in file.tensors
+    ):
+        return None  # another of torchvision's detectors
+    return f"it has {STEM} and {BOX_LAYER}"
 
 
 def convert(file: ForeignFile, options: ImportOptions) -> ImportedModel:
@@ -159,23 +164,37 @@ def _settings(
             "Leave out --backbone-stride-in 1x1 (in Python backbone_stride_in=...), or choose "
             "another source: --from SOURCE."
         )
-    from_p5 = _shape(state, "backbone.fpn.extra_blocks.p6.weight")[1:2] == (256,)
+    pyramid = _shape(state, "backbone.fpn.inner_blocks.0.0.weight")[:1] or (256,)
+    from_p5 = _shape(state, "backbone.fpn.extra_blocks.p6.weight")[1:2] == pyramid
     grouped = "head.classification_head.conv.0.1.weight" in state
-    live = "backbone.body.bn1.num_batches_tracked" in state
     found = [
         f"model.backbone={backbone}",
+        f"model.bands={_shape(state, STEM)[1]}",
+        f"model.fpn_channels={pyramid[0]}",
+        f"model.head_channels={pyramid[0]}",
         f"model.p6_from={'P5' if from_p5 else 'C5'}",
         f"model.head_norm={'group' if grouped else 'none'}",
-        f"model.norm={'live' if live else 'frozen'}",
-        f"model.norm_eps={'1e-5' if live else '0.0'}",
     ]
-    preset = "torchvision_v2" if grouped else "torchvision"
     notes = []
-    if not live and not any(part.startswith("model.norm_eps") for part in options.overrides):
-        notes.append(
-            "Batch norm is frozen, and its eps is taken to be 0, as in the published weights. If "
-            "the training began from ImageNet weights alone: --set model.norm_eps=1e-5."
-        )
+    if "backbone.body.bn1.running_mean" not in state:
+        found += ["model.norm=group", "model.norm_eps=1e-5"]
+    elif "backbone.body.bn1.num_batches_tracked" in state:
+        found += ["model.norm=live", "model.norm_eps=1e-5"]
+    else:
+        found += ["model.norm=frozen", "model.norm_eps=0.0"]
+        if not any(part.startswith("model.norm_eps") for part in options.overrides):
+            notes.append(
+                "Batch norm is frozen, and its eps is taken to be 0, as in the published weights. "
+                "If the training began from ImageNet weights alone: --set model.norm_eps=1e-5."
+            )
+    if any(key.startswith("backbone.fpn.inner_blocks.3.") for key in state):
+        found += ["anchors.strides=[4,8,16,32,64,128]", "anchors.sizes=[16,32,64,128,256,512]"]
+        if not any(part.startswith("anchors.sizes") for part in options.overrides):
+            notes.append(
+                "Its finest level has stride 4, and the anchors' sizes there are taken to begin at "
+                "16 pixels. If others were used: --set anchors.sizes=[16,32,64,128,256,512]."
+            )
+    preset = "torchvision_v2" if grouped else "torchvision"
     return options.settings(found, preset=preset), notes
 
 

@@ -81,7 +81,12 @@ def import_checkpoint(
     )
     loaded = imported.loaded
     model_file.save(out, loaded.model, loaded.settings, loaded.card)
-    say(f"{checkpoint}: {imported.source}, since {imported.reason}.")
+    say(f"{checkpoint}: a {imported.container} of {imported.source}, since {imported.reason}.")
+    if imported.stand_ins:
+        say(
+            f"Its weights were read alone: {counted(len(imported.stand_ins), 'name')} of other "
+            f"programs in it ({listed(imported.stand_ins, 3)}) did nothing."
+        )
     for other, reason in imported.others.items():
         say(f"It could be of {other} too, since {reason}: --from {other}.")
     for note in imported.notes:

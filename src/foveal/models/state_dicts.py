@@ -1,69 +1,98 @@
-"""State dicts in files: read without ever unpickling code."""
+"""State dicts in files: read without running any code, and taken out of what is around them."""
 
 from __future__ import annotations
 
 import io
-import pickle
-import warnings
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from foveal.errors import WeightsError
-from foveal.files import readable_path, replacing, unwritable
+from foveal.files import replacing, unwritable
+from foveal.models.checkpoint_files import CheckpointFile, load_tensors, read_checkpoint
+from foveal.models.inert_pickles import (
+    BrokenPickleError,
+    Content,
+    StandIn,
+    StoredTensor,
+    tensors_in,
+)
 
-NESTED_UNDER = ("state_dict", "model_state_dict", "model", "model_ema", "network", "weights")
+Group: TypeAlias = dict[str, StoredTensor]
+"""Named tensors that belong together."""
+
+NESTED_UNDER = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "model_ema",
+    "network",
+    "weights",
+    "blobs",
+)
 """Where training programs keep the weights inside a checkpoint, in the order of looking."""
 
-_UNREADABLE = (
-    SafetensorError,
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    KeyError,
-    AttributeError,
-    IndexError,
-)
-"""What torch and safetensors are known to raise for files that are cut short or something else."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundTensors:
+    """The network's tensors in a checkpoint.
+
+    Attributes:
+        tensors: by name.
+        under: where in the checkpoint they were, '' at its top.
+        others: where else there are named tensors.
+        file: all that was read.
+    """
+
+    tensors: dict[str, Tensor]
+    under: str
+    others: tuple[str, ...]
+    file: CheckpointFile
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a safetensors or torch file, taken out of the checkpoint around them.
+    """Read the tensors of a file of weights, taken out of the checkpoint around them.
 
     Raises:
         WeightsError: the file is missing, can't be read, or holds no named tensors.
     """
-    if not path.is_file():
-        raise WeightsError(
-            f"{path}: no such file. Expected weights in a safetensors or torch file."
-        )
+    return find_tensors(path).tensors
+
+
+def find_tensors(path: Path, *, under: str | None = None) -> FoundTensors:
+    """Read a file of weights and take the network's tensors out of it.
+
+    Args:
+        path: safetensors, torch's, or a pickle of arrays.
+        under: where in the checkpoint they are; None looks under the names in `NESTED_UNDER`.
+
+    Raises:
+        WeightsError: the file is missing, can't be read, or holds no named tensors (there).
+    """
+    file = read_checkpoint(path)
+    if file.tensors is not None:
+        if not file.tensors:
+            raise WeightsError(f"{path}: holds no tensors. Expected the weights of a network.")
+        return FoundTensors(file.tensors, "", (), file)
     try:
-        if path.suffix == ".safetensors":
-            with readable_path(path) as name:
-                return load_file(name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about unusual pickle protocols
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
+        groups = _groups(file.content)
+    except BrokenPickleError as error:
+        raise WeightsError(f"{path}: can't be read as weights: {error}.") from None
+    if under is None:
+        under = _main_group(groups)
+    if under not in groups:
         raise WeightsError(
-            f"{path}: can't be read as {path.suffix or 'torch'} weights ({_first_line(error)}). "
-            "Expected a safetensors file, or a torch file that holds only tensors and plain "
-            "values: save model.state_dict() with the program that wrote it."
-        ) from None
-    state = _named_tensors(content)
-    if not state:
-        raise WeightsError(
-            f"{path}: holds no named tensors ({_describe(content)}). Expected a state dict, "
+            f"{path}: holds no named tensors ({_describe(file.content)}). Expected a state dict, "
             f"plain or under one of: {', '.join(NESTED_UNDER)}."
         )
-    return state
+    tensors = load_tensors(path, groups[under])
+    return FoundTensors(tensors, under, tuple(name for name in groups if name != under), file)
 
 
 def write_state_dict(path: Path, state: dict[str, Tensor]) -> None:
@@ -105,23 +134,36 @@ def strip_prefix(state: Mapping[str, Tensor], expected: Collection[str]) -> dict
     return {key[start:]: value for key, value in state.items() if key.startswith(best + ".")}
 
 
-def _named_tensors(content: Any) -> dict[str, Tensor]:
-    if not isinstance(content, Mapping):
-        return {}
-    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    if tensors:
-        return tensors
-    for name in NESTED_UNDER:
-        if name in content and (nested := _named_tensors(content[name])):
-            return nested
-    return {}
+def _groups(content: Content, prefix: str = "", *, depth: int = 2) -> dict[str, Group]:
+    """All groups of named tensors, by where they are: '' is the top."""
+    found: dict[str, Group] = {}
+    if (here := tensors_in(content)) is not None:
+        found[prefix] = here
+    if isinstance(content, dict) and depth:
+        for name, value in content.items():
+            if isinstance(name, str) and isinstance(value, dict | StandIn):
+                found |= _groups(value, f"{prefix}.{name}".strip("."), depth=depth - 1)
+    return found
 
 
-def _describe(content: Any) -> str:
-    if isinstance(content, Mapping):
-        return f"a dictionary with the keys {', '.join(map(str, list(content)[:8]))}"
+def _main_group(groups: Mapping[str, Group]) -> str:
+    """Where the weights are: at the top, unless there is only a value or two beside them."""
+    nested = [name for name in groups if name and set(name.split(".")) <= set(NESTED_UNDER)]
+    order = {name: place for place, name in enumerate(NESTED_UNDER)}
+    nested.sort(key=lambda name: [order[part] for part in name.split(".")])
+    if nested and len(groups[nested[0]]) > len(groups.get("", {})):
+        return nested[0]
+    return "" if "" in groups or not nested else nested[0]
+
+
+def _describe(content: Content) -> str:
+    if isinstance(content, dict):
+        names = [str(name) if isinstance(name, str | int) else "..." for name in list(content)[:8]]
+        if {"state", "param_groups"} <= set(names):
+            return "it looks like the state of an optimizer alone"
+        return f"a dictionary with the keys {', '.join(names)}" if names else "an empty dictionary"
+    if isinstance(content, StandIn):
+        return f"an object of {content.name} that is no torch module"
+    if isinstance(content, StoredTensor):
+        return "a single tensor"
     return f"a {type(content).__name__}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
