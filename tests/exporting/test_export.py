@@ -254,6 +254,7 @@ def test_a_failing_converter_leaves_nothing(
         ("pt2", "m.pt2", {"nms": True, "size": (64, 64)}, "--size HxW and --batch N too"),
         ("torchvision", "m.pth", {"nms": True}, "does not have NMS inside"),
         ("torchvision", "m.pth", {"size": (64, 64)}, "does not have a fixed size"),
+        ("detectron2", "m.pth", {"half": True}, "does not have half precision"),
     ],
 )
 def test_refused(

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import torch
 
-from foveal.checkpoints import torchvision
+from foveal.checkpoints import detectron2, mmdetection, torchvision
 from foveal.checkpoints.diagnosis import looks_like
 from foveal.checkpoints.foreign_files import ForeignFile, read_foreign
 from foveal.checkpoints.imported_model import ImportedModel, ImportOptions, StrideIn
@@ -44,7 +44,11 @@ class Importer(Protocol):
         ...
 
 
-IMPORTERS: dict[str, Importer] = {"torchvision": torchvision}
+IMPORTERS: dict[str, Importer] = {
+    "torchvision": torchvision,
+    "detectron2": detectron2,
+    "mmdetection": mmdetection,
+}
 """By the name of the source; of two that recognize a file the first has it."""
 
 

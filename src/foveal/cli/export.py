@@ -34,6 +34,7 @@ class Destination(StrEnum):
     PT2 = "pt2"
     TRITON = "triton"
     TORCHVISION = "torchvision"
+    DETECTRON2 = "detectron2"
 
 
 @takes_data
@@ -52,7 +53,8 @@ def export(
             "--to",
             help="openvino: .xml and .bin, the fastest on CPUs. onnx: for ONNX Runtime, TensorRT "
             "and others. pt2: a torch.export program, for PyTorch without foveal. triton: a "
-            "folder of NVIDIA's server, decoding inside. torchvision: weights for its RetinaNet.",
+            "folder of NVIDIA's server, decoding inside. torchvision, detectron2: weights for "
+            "their RetinaNets.",
             show_default=False,
         ),
     ],
@@ -105,7 +107,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a model for another program: OpenVINO, ONNX, torch.export, Triton, torchvision.
+    """Write a model for another program: OpenVINO, ONNX, torch.export, Triton and others.
 
     The export is run beside PyTorch before it is written. Where they differ by more than the
     limits, nothing is written and the exit code is 1. Predict with an .xml or .onnx file as with

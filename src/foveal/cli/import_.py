@@ -16,6 +16,8 @@ class Source(StrEnum):
     """Whose checkpoints can be read."""
 
     TORCHVISION = "torchvision"
+    DETECTRON2 = "detectron2"
+    MMDETECTION = "mmdetection"
 
 
 class StrideIn(StrEnum):
@@ -60,7 +62,8 @@ def import_checkpoint(
 
     It says whose checkpoint it is, why, and what was assumed. torchvision: state dicts of
     retinanet_resnet50_fpn and retinanet_resnet50_fpn_v2, plain or inside a training program's
-    checkpoint. With 91 classes the names are COCO's.
+    checkpoint. With 91 classes the names are COCO's. detectron2: model zoo files and trainings; put
+    their config.yaml beside them. mmdetection: versions 2 and 3, styles pytorch and caffe.
     """
     from foveal.checkpoints import model_file
     from foveal.checkpoints.importing import import_model

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from foveal.runtimes.base import Runtime
     from foveal.structures import Detections
 
-ExportTarget = Literal["onnx", "openvino", "pt2", "triton", "torchvision"]
+ExportTarget = Literal["onnx", "openvino", "pt2", "triton", "torchvision", "detectron2"]
 
 ENDINGS: dict[ExportTarget, tuple[str, ...]] = {
     "onnx": (".onnx",),
@@ -62,6 +62,7 @@ ENDINGS: dict[ExportTarget, tuple[str, ...]] = {
     "pt2": (".pt2",),
     "triton": ("",),
     "torchvision": (".pth", ".pt", ".safetensors"),
+    "detectron2": (".pth",),
 }
 """How the names of a target's files end; Triton's is a folder."""
 
@@ -144,7 +145,8 @@ def export_model(
     Args:
         loaded: the network with its card and settings.
         target: for what: 'onnx', 'openvino' (.xml and .bin), 'pt2' (a `torch.export` program),
-            'triton' (a folder, decoding and NMS inside), 'torchvision' (weights only).
+            'triton' (a folder, decoding and NMS inside), 'torchvision' (weights only),
+            'detectron2' (weights, and a config beside them).
         path: of the file; an older one is replaced at the very end.
         size: (height, width), the only input size; None: any whose sides are multiples of 32.
         batch: the only number of images; None: any.
@@ -163,7 +165,7 @@ def export_model(
         DataError: the data has classes that the model does not know, or no images.
         MissingExtraError: a package is not installed.
         ModelFileError: the file can't be written.
-        WeightsError: torchvision has no place for something the model has.
+        WeightsError: torchvision or detectron2 has no place for something the model has.
     """
     path = Path(path)
     nms = nms or target == "triton"
@@ -173,6 +175,8 @@ def export_model(
         _check_nms(target, loaded.settings.decoding)
     if target == "torchvision":
         return _export_torchvision(loaded, path, check=check)
+    if target == "detectron2":
+        return _export_detectron2(loaded, path, check=check)
     _check_packages(target, nms=nms, int8=int8 is not None)
     height, width = size or (None, None)
     with workplace(path) as folder:
@@ -224,6 +228,7 @@ def _check_options(
     }
     unknown = {
         "torchvision": list(given),
+        "detectron2": list(given),
         "pt2": ["half precision", "8 bits"],
         "triton": ["a fixed batch"],
     }.get(target, [])
@@ -231,6 +236,7 @@ def _check_options(
     if wrong:
         instead = {
             "torchvision": "torchvision gets the weights alone. Leave it out, or export to onnx.",
+            "detectron2": "detectron2 gets weights and a config. Leave it out, or export to onnx.",
             "pt2": "Export to onnx or openvino for that.",
             "triton": "Triton makes the batches. Leave it out.",
         }[target]
@@ -317,6 +323,31 @@ def _export_torchvision(loaded: LoadedModel, path: Path, *, check: Dataset | Non
     if check is not None:
         notes.append("They were not run: what torchvision needs beside them is not in the file.")
     return ExportReport(path, "torchvision", Export(), notes=tuple(notes))
+
+
+def _export_detectron2(loaded: LoadedModel, path: Path, *, check: Dataset | None) -> ExportReport:
+    from foveal.exporting.detectron2 import export_detectron2, to_yaml
+
+    exported = export_detectron2(loaded.model, loaded.settings)
+    config = path.with_suffix(".yaml")
+    replaced = ", in place of an earlier one" if config.exists() else ""
+    with workplace(path) as folder:
+        made, text = folder / path.name, folder / config.name
+        write_state_dict(made, exported.state)
+        text.write_text(
+            to_yaml(exported.config, weights=path.name, classes=loaded.card.classes),
+            encoding="utf-8",
+        )
+        install(text, config)
+        install(made, path)
+    notes = [
+        f"These are weights for detectron2's RetinaNet; {config} is its config{replaced}: "
+        "merge_from_file, and MODEL.WEIGHTS to where the weights are.",
+        *exported.hints,
+    ]
+    if check is not None:
+        notes.append("They were not run: detectron2 is not needed here.")
+    return ExportReport(path, "detectron2", Export(), notes=tuple(notes))
 
 
 @dataclass(eq=False)
@@ -644,6 +675,7 @@ _NAMES: dict[ExportTarget, str] = {
     "pt2": "a torch.export program",
     "triton": "ONNX for Triton",
     "torchvision": "weights for torchvision",
+    "detectron2": "weights for detectron2",
 }
 
 
