@@ -183,24 +183,24 @@ def _serve(
     import uvicorn
 
     from foveal.serving.app import make_app
+    from foveal.serving.metrics import Metrics
     from foveal.serving.models import ModelSet, describe_models, name_models
-    from foveal.serving.observing import NoObserver
     from foveal.serving.service import Service
 
     _log_to_screen()
-    observer = NoObserver()
+    metrics = Metrics()
     served = ModelSet(
         name_models(models),
         folder=folder,
         limits=limits,
-        observer=observer,
+        observer=metrics,
         device=device,
         threads=threads,
     )
     served.load()
     readers = min(_MOST_READERS, os.cpu_count() or 1)
-    service = Service(served, limits=limits, observer=observer, readers=readers)
-    app = make_app(service, access=access, observer=observer)
+    service = Service(served, limits=limits, observer=metrics, readers=readers)
+    app = make_app(service, access=access, observer=metrics, metrics=metrics)
     say(describe_models(served.all()))
     if access.token is None and not access.local_only:
         say("Everybody who reaches this server may ask it: --no-auth.", stderr=True)

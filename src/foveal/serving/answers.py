@@ -139,6 +139,7 @@ def describe_found(found: Found) -> dict[str, Any]:
         "labels": detections.labels.tolist(),
         "names": detections.names,
         "capped": detections.capped,
+        "left_out_score": float(f"{detections.left_out_score:.{_DIGITS}g}"),
         "georeference": _place(detections.georeference),
         "notes": list(found.notes),
         "milliseconds": {stage: _milliseconds(each) for stage, each in found.seconds.items()},

@@ -19,10 +19,12 @@ from foveal.errors import FovealError
 from foveal.serving.detect import detect_routes
 from foveal.serving.inference_protocol import inference_routes
 from foveal.serving.problems import MEDIA_TYPE, Problem, as_problem
+from foveal.serving.watching import metrics_routes, page_routes
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from foveal.serving.metrics import Metrics
     from foveal.serving.observing import Observer
     from foveal.serving.security import Access
     from foveal.serving.service import Service
@@ -30,13 +32,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def make_app(service: Service, *, access: Access, observer: Observer) -> FastAPI:
+def make_app(
+    service: Service, *, access: Access, observer: Observer, metrics: Metrics | None = None
+) -> FastAPI:
     """The app of some models.
 
     Args:
         service: looks at images; it is closed when the app ends.
         access: who may ask.
         observer: is told of every answer.
+        metrics: what `GET /metrics` says; None: nothing.
     """
 
     @asynccontextmanager
@@ -94,6 +99,9 @@ def make_app(service: Service, *, access: Access, observer: Observer) -> FastAPI
             raise Problem(503, "The server is starting, or ends.", {"Retry-After": "1"})
         return {"status": "ready", "images": service.taken}
 
+    app.include_router(page_routes())
+    if metrics is not None:
+        app.include_router(metrics_routes(metrics))
     app.include_router(detect_routes(service))
     app.include_router(inference_routes(service, is_ready=lambda: bool(app.state.is_ready)))
     return app
