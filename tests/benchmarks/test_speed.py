@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pickle
 import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.benchmarks.conftest import run
 
-from benchmarks.lib import contestants, drawn_scenes, roofline
+from benchmarks.lib import contestants, drawn_scenes, roofline, sample_images
 from benchmarks.speed import (
     annotations,
     assignment,
@@ -23,13 +28,14 @@ from benchmarks.speed import (
     postprocessing,
     runtimes,
     scenes,
+    serving,
     training_step,
 )
 from foveal.exporting.export import export_model
 
 PROGRAMS = (
     annotations, assignment, evaluation, growth, main_job, parts, pipeline, postprocessing,
-    runtimes, scenes, training_step,
+    runtimes, scenes, serving, training_step,
 )  # fmt: skip
 TINY = ["--backbone", "resnet18", "--classes", "3", "--size", "64x96", "--rounds", "1"]
 
@@ -53,6 +59,59 @@ def test_training_step_wants_the_same_loss_of_both() -> None:
         training_step.check_losses(
             {"foveal": 1.0, "torchvision float32": 1.01}, "float32", ["float32"]
         )
+
+
+def test_serving(small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process: starting one is tested where `foveal serve` is."""
+    started = []
+
+    @contextmanager
+    def in_a_thread(model: Path, options: Sequence[str] = ()) -> Iterator[Any]:
+        started.append((model, list(options)))
+        with serving_in_a_thread(model) as port:
+            yield SimpleNamespace(port=port, megabytes=9.0, peak_megabytes=10.0, ready_seconds=0.5)
+
+    monkeypatch.setattr(serving, "serving", in_a_thread)
+    images = tmp_path / "images"
+    images.mkdir()
+    sample_images.draw_photographs(images, 2, 64, 48)
+    arguments = ["--model", str(small_model), "--images", str(images), "--seconds", "0.1"]
+    arguments += ["--connections", "3", "--predict-seconds", "0", "--requests", "10"]
+    content = run(serving, [*arguments, "--malformed", "13"], tmp_path / "out")
+    assert started == [(small_model, ["--batch", "8", "--queue", "64"])]
+    (row,) = content["rows"]
+    assert (row["errors"], row["first problem"]) == (0, "-")
+    assert row["requests"] > 0 < row["images/s"] <= row["of predict"] * row["predict images/s"] + 1
+    assert row["p50 ms"] <= row["p99 ms"]
+    assert [each["requests"] for each in content["memory"]] == list(range(1, 11))
+    assert content["malformed"]["requests"] == 13
+
+
+@contextmanager
+def serving_in_a_thread(model: Path) -> Iterator[int]:
+    """The port of a server of a model."""
+    import uvicorn
+
+    from foveal.serving.app import make_app
+    from foveal.serving.limits import Limits
+    from foveal.serving.models import ModelSet
+    from foveal.serving.observing import NoObserver
+    from foveal.serving.security import Access
+    from foveal.serving.service import Service
+
+    limits, observer = Limits(), NoObserver()
+    models = ModelSet({"model": model}, limits=limits, observer=observer)
+    models.load()
+    service = Service(models, limits=limits, observer=observer, readers=1)
+    app = make_app(service, access=Access(), observer=observer)
+    running = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    while not running.started:
+        time.sleep(0.005)
+    yield running.servers[0].sockets[0].getsockname()[1]
+    running.should_exit = True
+    thread.join()
 
 
 def test_runtimes_beside_torchvision(tmp_path: Path) -> None:
