@@ -49,7 +49,7 @@ def recognize(file: ForeignFile) -> str | None:
     prefix = _prefix(file)
     if prefix is None or f"{prefix}{BOX_LAYER}.weight" not in file.tensors:
         return None
-    return f"{STEM} and {BOX_LAYER} are there"
+    return f"it has {STEM} and {BOX_LAYER}"
 
 
 def convert(file: ForeignFile, options: ImportOptions) -> ImportedModel:
@@ -67,8 +67,8 @@ def convert(file: ForeignFile, options: ImportOptions) -> ImportedModel:
     assert prefix is not None, "recognize is asked first"
     if options.background:
         raise WeightsError(
-            f"{file.path}: detectron2's RetinaNet has no background channel: all channels of its "
-            "class layer are classes (in Python leave out background=True)."
+            f"{file.path}: detectron2's RetinaNet has no background channel to leave out: "
+            "every channel of its class layer is a class."
         )
     named = {
         key.removeprefix(prefix): value

@@ -87,7 +87,7 @@ def recognize(file: ForeignFile) -> str | None:
     """Why a file is of MMDetection's RetinaNet, in a few words; None where it is not."""
     if not _prefixes(file):
         return None
-    return f"{CLASS_LAYER} and {BOX_LAYER} are there"
+    return f"it has {CLASS_LAYER} and {BOX_LAYER}"
 
 
 def convert(file: ForeignFile, options: ImportOptions) -> ImportedModel:
@@ -192,7 +192,7 @@ def _check_kind(
     if config.extra_convs == "on_lateral":
         raise WeightsError(
             f"{file.path}: makes P6 of the lateral convolution's result "
-            "(add_extra_convs='on_lateral'), which foveal's pyramid does not. Expected 'on_input' "
+            "(add_extra_convs is 'on_lateral'), which foveal's pyramid does not. Expected 'on_input' "
             "or 'on_output'."
         )
     if config.num_groups != GROUPS:
@@ -202,8 +202,8 @@ def _check_kind(
         )
     if options.background:
         raise WeightsError(
-            f"{file.path}: MMDetection's RetinaNet has no background channel: all channels of its "
-            "class layer are classes (in Python leave out background=True)."
+            f"{file.path}: MMDetection's RetinaNet has no background channel to leave out: "
+            "every channel of its class layer is a class."
         )
 
 

@@ -191,7 +191,7 @@ def _hints(settings: Settings, added: float) -> tuple[str, ...]:
         )
     if decoding.nms_method != "hard" or decoding.class_agnostic:
         hints.append(
-            "detectron2's NMS is hard and within each class: detections differ from those with "
+            "detectron2's NMS is hard and within each class: detections differ from those of "
             f"decoding.nms_method = {decoding.nms_method} and class_agnostic = "
             f"{str(decoding.class_agnostic).lower()}."
         )
