@@ -72,7 +72,9 @@ def test_settings(preset: str) -> None:
     assert not names & {old for _, old in RENAMED}
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/deployment.md"])
+@pytest.mark.parametrize(
+    "file", ["README.md", "CONTRIBUTING.md", "docs/deployment.md", "docs/serving.md"]
+)
 def test_documents(file: str) -> None:
     assert old_words((ROOT / file).read_text(encoding="utf-8")) == []
 

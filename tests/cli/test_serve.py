@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -28,6 +29,8 @@ REQUESTS = 12
         (["no.onnx", "--host", "0.0.0.0", "--token", "short"], "at least 16"),
         (["no.onnx", "--no-auth", "--token", "0123456789abcdef"], "expected one of them"),
         (["no.onnx", "--host", "203.0.113.7", "--no-auth"], "can't be listened on"),
+        (["no.onnx", "--profile", "metrics.json"], "metrics.json: can't be read"),
+        (["--models", ".", "--profile", "metrics.json"], "of which model?"),
     ],
 )
 def test_what_it_does_not_start_with(monkeypatch, capsys, tmp_path, arguments, said):
@@ -35,6 +38,18 @@ def test_what_it_does_not_start_with(monkeypatch, capsys, tmp_path, arguments, s
     monkeypatch.delenv("FOVEAL_TOKEN", raising=False)
     assert foveal(monkeypatch, "serve", *arguments, "--port", 0) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_profile_of_another_model(monkeypatch, capsys, tmp_path):
+    from foveal.serving import models
+
+    monkeypatch.setattr(models, "open_model", open_text)
+    said = {"images": 1, "score_threshold": 0.3, "scores": [0] * 10, "sizes": [0] * 16}
+    (tmp_path / "metrics.json").write_text(json.dumps({"profile": {**said, "classes": [0] * 3}}))
+    model = write_text(tmp_path / "cells.onnx")
+    options = ["--port", 0, "--profile", tmp_path / "metrics.json"]
+    assert foveal(monkeypatch, "serve", model, *options) == 2
+    assert "--profile: is of 3 classes, and the model cells has 2" in capsys.readouterr().err
 
 
 def run(arguments: list[str], output: str) -> None:

@@ -12,10 +12,13 @@ import typer
 
 from foveal.cli.console import say
 from foveal.errors import FovealError, MissingExtraError, SettingsError
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from foveal.serving.limits import Limits
+    from foveal.serving.models import ServedModel
     from foveal.serving.security import Access
+    from foveal.structures import DetectionProfile
 
 _NEEDED = {
     "fastapi": "fastapi",
@@ -105,6 +108,16 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="METRICS",
+            help="metrics.json of foveal evaluate with the first model: what its detections look "
+            "like on validation images, from which foveal_drift is measured. Models that foveal "
+            "trained know it by themselves.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Answer requests over HTTP with what models find in images.
 
@@ -124,9 +137,14 @@ def serve(
     if folder is not None and not folder.is_dir():
         raise SettingsError(f"--models {folder}: is no folder. Expected one with models.")
 
+    if profile is not None and not models:
+        raise SettingsError("--profile: of which model? Expected MODEL, which it belongs to.")
+
+    from foveal.evaluation.metrics_file import read_profile
     from foveal.serving.limits import Limits
     from foveal.serving.security import choose_access
 
+    known = None if profile is None else read_profile(profile)
     access = choose_access(host, token=token, no_auth=no_auth)
     limits = Limits(
         batch=batch,
@@ -145,6 +163,7 @@ def serve(
             access=access,
             device=device,
             threads=threads,
+            profile=known,
         )
 
 
@@ -154,6 +173,7 @@ def _bound(host: str, port: int) -> socket.socket:
     Raises:
         FovealError: the address can't be had.
     """
+    listening = None
     try:
         kind, how, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -162,6 +182,8 @@ def _bound(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
     except OSError as error:
+        if listening is not None:
+            listening.close()
         raise FovealError(
             f"--host {host} --port {port}: can't be listened on ({error.strerror or error}). "
             "Expected an address of this machine and a port that nobody else has: --port 0 takes "
@@ -179,6 +201,7 @@ def _serve(
     access: Access,
     device: str,
     threads: int | None,
+    profile: DetectionProfile | None,
 ) -> None:
     import uvicorn
 
@@ -188,9 +211,10 @@ def _serve(
     from foveal.serving.service import Service
 
     _log_to_screen()
-    metrics = Metrics()
+    named = name_models(models)
+    metrics = Metrics({} if profile is None else {next(iter(named)): profile})
     served = ModelSet(
-        name_models(models),
+        named,
         folder=folder,
         limits=limits,
         observer=metrics,
@@ -198,6 +222,12 @@ def _serve(
         threads=threads,
     )
     served.load()
+    if profile is not None:
+        try:
+            _check_profile(profile, served.get(next(iter(named))))
+        except SettingsError:
+            served.close()
+            raise
     readers = min(_MOST_READERS, os.cpu_count() or 1)
     service = Service(served, limits=limits, observer=metrics, readers=readers)
     app = make_app(service, access=access, observer=metrics, metrics=metrics)
@@ -218,6 +248,15 @@ def _serve(
         uvicorn.Server(config).run(sockets=[listening])
     except KeyboardInterrupt:
         say("Stopped.", stderr=True)
+
+
+def _check_profile(profile: DetectionProfile, model: ServedModel) -> None:
+    if len(profile.classes) != len(model.classes):
+        raise SettingsError(
+            f"--profile: is of {counted(len(profile.classes), 'class')}, and the model "
+            f"{model.name} has {len(model.classes)}. Expected the metrics.json of foveal evaluate "
+            "with this model."
+        )
 
 
 def _log_to_screen() -> None:
