@@ -47,6 +47,18 @@ class ImportOptions:
         every = ["model.weights=none", *found, *self.overrides]
         return make_settings(preset=preset, overrides=every)
 
+    def check_no_background(self, source: str, *, where: object) -> None:
+        """See that nobody asks for a background channel where the source has none.
+
+        Raises:
+            WeightsError: somebody does.
+        """
+        if self.background:
+            raise WeightsError(
+                f"{where}: {source}'s class layers have no background channel. Leave it out, or "
+                "give --no-background (in Python background=False)."
+            )
+
     def names(self, channels: int, *, where: object) -> tuple[str, ...] | None:
         """The class names of a layer that has one channel a class and no background.
 
@@ -84,6 +96,8 @@ class ImportedModel:
         unused: tensors of the file that the network needs not, such as counters and metrics.
         foreign_name: gives the file's name for one of ours, for messages.
         origin: what follows the source's name on the model's card, such as the version.
+        score_threshold: from which the source shows detections; None where it has no habit.
+        scale: input pixels that one original pixel was in training; None where it is not known.
     """
 
     settings: Settings
@@ -93,3 +107,5 @@ class ImportedModel:
     unused: tuple[str, ...] = ()
     foreign_name: Callable[[str], str] = str
     origin: str = ""
+    score_threshold: float | None = None
+    scale: float | None = None

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import torch
 
-from foveal.checkpoints import detectron2, mmdetection, torchvision
+from foveal.checkpoints import deepforest, detectron2, mmdetection, odtk, torchvision, yhenon
 from foveal.checkpoints.diagnosis import looks_like
 from foveal.checkpoints.foreign_files import ForeignFile, read_foreign
 from foveal.checkpoints.imported_model import ImportedModel, ImportOptions, StrideIn
@@ -21,7 +21,7 @@ from foveal.checkpoints.model_file import LoadedModel
 from foveal.errors import WeightsError
 from foveal.models.build import build_model
 from foveal.models.retinanet import RetinaNet
-from foveal.structures import ModelCard
+from foveal.structures import DEFAULT_SCORE_THRESHOLD, ModelCard
 from foveal.text import listed
 
 _MAX_NAMES = 3
@@ -45,11 +45,17 @@ class Importer(Protocol):
 
 
 IMPORTERS: dict[str, Importer] = {
+    "deepforest": deepforest,
     "torchvision": torchvision,
     "detectron2": detectron2,
     "mmdetection": mmdetection,
+    "odtk": odtk,
+    "yhenon": yhenon,
 }
 """By the name of the source; of two that recognize a file the first has it."""
+
+LOOKS_LIKE = {"deepforest": "torchvision"}
+"""Sources whose weights alone can't be told from another's: people may say so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,6 +149,8 @@ def find_source(file: ForeignFile, chosen: str | None = None) -> tuple[str, str,
         for name, importer in IMPORTERS.items()
         if (reason := importer.recognize(file)) is not None
     }
+    if chosen is not None and chosen not in reasons and LOOKS_LIKE.get(chosen) in reasons:
+        reasons[chosen] = f"its tensors have {LOOKS_LIKE[chosen]}'s names, and you say so"
     if not reasons:
         whose = listed(list(IMPORTERS), len(IMPORTERS))
         raise WeightsError(
@@ -181,7 +189,14 @@ def _build(file: ForeignFile, source: str, converted: ImportedModel) -> LoadedMo
     known = {key: value for key, value in converted.state.items() if key in own}
     model.load_state_dict(own | known)
     words = f"{source} {converted.origin}".strip()
-    card = ModelCard(names, origin=f"imported: {words}, {file.path.name}")
+    card = ModelCard(
+        names,
+        score_threshold=DEFAULT_SCORE_THRESHOLD
+        if converted.score_threshold is None
+        else converted.score_threshold,
+        origin=f"imported: {words}, {file.path.name}",
+        scale=converted.scale,
+    )
     return LoadedModel(model.eval(), settings, card)
 
 

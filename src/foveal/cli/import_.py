@@ -18,6 +18,9 @@ class Source(StrEnum):
     TORCHVISION = "torchvision"
     DETECTRON2 = "detectron2"
     MMDETECTION = "mmdetection"
+    DEEPFOREST = "deepforest"
+    ODTK = "odtk"
+    YHENON = "yhenon"
 
 
 class StrideIn(StrEnum):
@@ -64,6 +67,9 @@ def import_checkpoint(
     retinanet_resnet50_fpn and retinanet_resnet50_fpn_v2, plain or inside a training program's
     checkpoint. With 91 classes the names are COCO's. detectron2: model zoo files and trainings; put
     their config.yaml beside them. mmdetection: versions 2 and 3, styles pytorch and caffe.
+    deepforest: a folder of its model hub, or a Lightning checkpoint. odtk (NVIDIA): the .pth files
+    of all releases. yhenon: state dicts and whole modules. With 80 classes all of these have
+    COCO's 80 names.
     """
     from foveal.checkpoints import model_file
     from foveal.checkpoints.importing import import_model

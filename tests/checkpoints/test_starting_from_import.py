@@ -1,0 +1,92 @@
+"""A training that begins from a foreign checkpoint: what of it is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.checkpoints import plain_network as plain
+from tests.checkpoints.test_odtk import STATED, shapes
+
+import foveal
+from foveal.checkpoints import model_file
+from foveal.checkpoints.importing import import_model
+from foveal.checkpoints.starting import Start, describe_start, load_start, read_start
+from foveal.config import gather_settings
+from foveal.data.dataset import Dataset, Record
+from foveal.errors import SettingsError
+from foveal.models.build import build_model
+
+COCO = ("person", "car", "dog", "cat")
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with anchors given one by one, a multiple of 128 and norms of eps 1e-5."""
+    folder = tmp_path_factory.mktemp("imported")
+    torch.save({"state_dict": plain.random_state(shapes("resnet18")), **STATED}, folder / "c.pth")
+    loaded = import_model(folder / "c.pth", classes=COCO).loaded
+    model_file.save(folder / "coco.safetensors", loaded.model, loaded.settings, loaded.card)
+    return folder / "coco.safetensors"
+
+
+@pytest.fixture(scope="module")
+def start(imported: Path) -> Start:
+    return read_start(imported)
+
+
+@pytest.mark.parametrize("classes", [("dog", "cell"), ("cell", "bacterium")])
+def test_all_but_the_class_layer_is_kept_and_rows_of_equal_names(
+    classes: tuple[str, ...], start: Start
+) -> None:
+    settings = start.settings(gather_settings(overrides=["training.epochs=3"]))
+    model = build_model(settings, 2, empty=True)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    load_start(model, start, classes)
+    state = model.state_dict()
+    layer = {"classification.output.weight", "classification.output.bias"}
+    for key, value in state.items():
+        if key not in layer:
+            assert torch.equal(value, start.tensors[key]), key
+    for key in layer:
+        own, old = state[key].unflatten(0, (9, 2)), start.tensors[key].unflatten(0, (9, 4))
+        new = before[key].unflatten(0, (9, 2))
+        assert torch.equal(own[:, 0], old[:, 2] if classes[0] == "dog" else new[:, 0])
+        assert torch.equal(own[:, 1], new[:, 1])
+
+
+def test_preparation_anchors_and_norms_are_the_imports(start: Start) -> None:
+    given = gather_settings(overrides=["preparation.shorter=400"])
+    settings = start.settings(given)
+    assert (settings.preparation.shorter, settings.preparation.longer) == (400, 1333)
+    assert settings.preparation.multiple == 128
+    assert settings.anchors == start.description.anchors
+    assert len(settings.anchors.shapes[0]) == 9
+    assert (settings.model.norm, settings.model.norm_eps) == ("frozen", 1e-5)
+    assert settings.preparation.mean == (0.485, 0.456, 0.406)
+    begun, classes = describe_start(start, settings, ("dog", "cell"))
+    assert "but for preparation.shorter = 400 (there 800)" in begun
+    assert "dog keep their weights; cell new, from the prior; person, car, cat left out" in classes
+
+
+def test_sizes_beside_shapes_are_refused_in_words(start: Start) -> None:
+    with pytest.raises(SettingsError, match=r"anchors\.shapes=\[\]"):
+        start.settings(gather_settings(overrides=["anchors.sizes=[16, 32, 64, 128, 256]"]))
+
+
+def test_anchors_are_fitted_to_the_data_only_when_asked_for(imported: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (200, 200)).save(tmp_path / "a.png")
+    boxes = np.array([[10, 10, 25, 25], [50, 60, 70, 80]], np.float32)
+    labels, ignored = np.zeros(2, np.int64), np.zeros(2, np.bool_)
+    record = Record(tmp_path / "a.png", 200, 200, boxes, labels, ignored)
+    data = Dataset((record,), ("dog",), tmp_path)
+    kept = foveal.Detector(data, start=imported)
+    assert kept.anchors is None
+    assert kept.settings.anchors.shapes
+    refitted = foveal.Detector(data, start=imported, refit_anchors=True)
+    assert refitted.settings.anchors.per_location == 9
+    assert refitted.model.classification.values == 1
