@@ -10,7 +10,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
-from tests.serving.conftest import encoded
+from tests.serving.conftest import encoded, write_text
 
 
 def said(answer, status):
@@ -58,6 +58,7 @@ def frames(kind):
         (b"", 422, "The body is empty"),
         (encoded(kind="JPEG")[:400], 422, "broken or cut short"),
     ],
+    ids=lambda value: "" if isinstance(value, bytes) else str(value),
 )
 def test_what_is_no_image_for_us(server, content, status, expected):
     assert expected in said(server.ask("/v1/detect", content), status)
@@ -87,6 +88,17 @@ def test_a_body_is_counted_by_its_head_and_while_it_streams(serve, model):
     form = server.ask("/v1/detect", files=[("i", ("a.png", b"x" * 2000))])
     assert "--max-body" in said(form, 413)
     assert server.ask("/v1/detect", encoded()).status_code == 200
+
+
+def test_bodies_on_their_way_together_have_a_limit_too(serve, tmp_path, monkeypatch):
+    server = serve(write_text(tmp_path / "slow.onnx", seconds=0.1), batch=1)
+    content = encoded()
+    monkeypatch.setattr(
+        type(server.limits), "bytes_at_once", property(lambda limits: 2 * len(content))
+    )
+    answers = server.ask_all([("/v1/detect", content, {})] * 5)
+    assert sorted(answer.status_code for answer in answers) == [200] * 2 + [503] * 3
+    assert server.ask("/v1/detect", content).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from foveal.serving.problems import Problem
 from foveal.serving.uploads import Upload, upload_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import Message
 
 _FORM, _JSON = "multipart/form-data", "application/json"
@@ -49,12 +51,13 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-def counted(request: Request, *, limit: int) -> Request:
+def counted(request: Request, *, limit: int, hold: Callable[[int], None]) -> Request:
     """The same request, whose body ends in an error as soon as it has too many bytes.
 
     Args:
         request: of which nothing was read.
         limit: bytes at most.
+        hold: is told of bytes as they come.
 
     Raises:
         Problem: it says by itself that it is larger; reading it raises the same.
@@ -75,9 +78,11 @@ def counted(request: Request, *, limit: int) -> Request:
     async def counting() -> Message:
         nonlocal taken
         message = await receive()
-        taken += len(message.get("body", b""))
+        came = len(message.get("body", b""))
+        taken += came
         if taken > limit:
             raise problem
+        hold(came)
         return message
 
     return Request(request.scope, counting)

@@ -151,7 +151,7 @@ def detect_routes(service: Service) -> APIRouter:
     router = APIRouter(responses=PROBLEMS_SAID)
 
     @router.get("/v1/models", summary="The models, and the server's limits")
-    async def models() -> dict[str, Any]:
+    def models() -> dict[str, Any]:
         limits = service.limits
         return {
             "models": [each.describe() for each in service.models.all()],
@@ -201,9 +201,10 @@ def detect_routes(service: Service) -> APIRouter:
         stage = "receive"
         try:
             async with asyncio.timeout(service.limits.timeout):
-                with service.receiving(chosen) as folder:
-                    body = counted(request, limit=service.limits.body)
-                    uploads = await receive_images(body, folder, most=service.limits.queue)
+                with service.receiving(chosen) as reception:
+                    limits = service.limits
+                    body = counted(request, limit=limits.body, hold=reception.hold)
+                    uploads = await receive_images(body, reception.folder, most=limits.queue)
                     if form == "image" and len(uploads) > 1:
                         raise Problem(
                             422,

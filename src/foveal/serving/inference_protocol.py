@@ -131,10 +131,12 @@ def inference_routes(service: Service, *, is_ready: Callable[[], bool]) -> APIRo
         model, begin, stage = chosen(name, version), time.monotonic(), "receive"
         try:
             async with asyncio.timeout(service.limits.timeout):
-                with service.receiving(model) as folder:
-                    content = await read_body(counted(request, limit=service.limits.body))
+                with service.receiving(model) as reception:
+                    limits = service.limits
+                    body = counted(request, limit=limits.body, hold=reception.hold)
+                    content = await read_body(body)
                     asked, rest = split_request(content, request.headers.get(_HEADER))
-                    uploads = read_inputs(asked, rest, folder, most=service.limits.queue)
+                    uploads = read_inputs(asked, rest, reception.folder, most=limits.queue)
                     del content, rest
                     service.observer.took(stage, time.monotonic() - begin)
                     stage = "look"

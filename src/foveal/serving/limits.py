@@ -48,3 +48,8 @@ class Limits:
     def bodies(self) -> int:
         """Requests whose bodies may be on their way at once."""
         return 4 * self.queue
+
+    @property
+    def bytes_at_once(self) -> int:
+        """Bytes of all bodies that may be held at once: those in JSON lie in memory."""
+        return 8 * self.body

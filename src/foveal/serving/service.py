@@ -7,7 +7,7 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -77,6 +77,19 @@ class _Read:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """Where a request's body comes in.
+
+    Attributes:
+        folder: of the request alone; it goes when the request is answered.
+        hold: is told of bytes that came, and raises a Problem where all requests hold too many.
+    """
+
+    folder: Path
+    hold: Callable[[int], None]
+
+
 class Service:
     """Looks at images for whoever asks.
 
@@ -99,6 +112,7 @@ class Service:
         )
         self._taken = 0
         self._bodies = 0
+        self._bytes = 0
 
     @property
     def taken(self) -> int:
@@ -106,7 +120,7 @@ class Service:
         return self._taken
 
     @contextmanager
-    def receiving(self, model: ServedModel) -> Iterator[Path]:
+    def receiving(self, model: ServedModel) -> Iterator[Reception]:
         """While this is entered, a request's body comes in, into a folder of its own.
 
         Args:
@@ -117,6 +131,15 @@ class Service:
         """
         if self._taken >= self.limits.queue or self._bodies >= self.limits.bodies:
             raise self._full()
+        held = 0
+
+        def hold(count: int) -> None:
+            nonlocal held
+            if self._bytes + count > self.limits.bytes_at_once:
+                raise self._full()
+            self._bytes += count
+            held += count
+
         self._bodies += 1
         try:
             with (
@@ -125,9 +148,10 @@ class Service:
                     dir=self._folder.name, ignore_cleanup_errors=True
                 ) as folder,
             ):
-                yield Path(folder)
+                yield Reception(Path(folder), hold)
         finally:
             self._bodies -= 1
+            self._bytes -= held
 
     async def detect(
         self,
