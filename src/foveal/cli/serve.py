@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from foveal.cli.band_range import BandRange, with_band_range
 from foveal.cli.console import say
 from foveal.errors import FovealError, MissingExtraError, SettingsError
 from foveal.text import counted
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from foveal.serving.models import ServedModel
     from foveal.serving.security import Access
     from foveal.structures import DetectionProfile
+
+Precision = Literal["auto", "float32", "bf16"]
 
 _NEEDED = {
     "fastapi": "fastapi",
@@ -100,6 +104,10 @@ def serve(
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")
     ] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="What to compute in; auto: what is fastest here.")
+    ] = "auto",
+    band_range: BandRange = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -164,6 +172,8 @@ def serve(
             device=device,
             threads=threads,
             profile=known,
+            precision=precision,
+            band_range=band_range,
         )
 
 
@@ -202,6 +212,8 @@ def _serve(
     device: str,
     threads: int | None,
     profile: DetectionProfile | None,
+    precision: Precision,
+    band_range: str | None,
 ) -> None:
     import uvicorn
 
@@ -220,6 +232,8 @@ def _serve(
         observer=metrics,
         device=device,
         threads=threads,
+        precision=precision,
+        adapt=partial(with_band_range, text=band_range),
     )
     served.load()
     if profile is not None:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -138,15 +138,24 @@ class ServedModel:
         opened: the model.
         limits: how many images go through the network together.
         observer: is told of batches.
+        adapt: what is to be different in the predictor.
     """
 
     def __init__(
-        self, name: str, version: str, opened: Opened, *, limits: Limits, observer: Observer
+        self,
+        name: str,
+        version: str,
+        opened: Opened,
+        *,
+        limits: Limits,
+        observer: Observer,
+        adapt: Callable[[Predictor], Predictor] | None = None,
     ) -> None:
         self.name, self.version, self.opened = name, version, opened
         runtime = OneAtATime(opened.runtime)
+        own = opened.predictor()
         self.predictor: Predictor = replace(
-            opened.predictor(), runtime=runtime, batch=limits.batch, workers=1
+            own if adapt is None else adapt(own), runtime=runtime, batch=limits.batch, workers=1
         )
         self._observer = observer
         self._batcher: Batcher[Any, Input, Batched] = Batcher(
@@ -263,6 +272,7 @@ class ModelSet:
         limits: how many images go through a network together.
         observer: is told of batches.
         device, precision, threads: as for `foveal.inference.opening.open_model`.
+        adapt: what is to be different in each model's predictor.
     """
 
     def __init__(
@@ -275,7 +285,9 @@ class ModelSet:
         device: str = "auto",
         precision: RuntimePrecision = "auto",
         threads: int | None = None,
+        adapt: Callable[[Predictor], Predictor] | None = None,
     ) -> None:
+        self._adapt = adapt
         self._places = {name: _Place(path) for name, path in named.items()}
         self._given = frozenset(named)
         self._folder, self._limits, self._observer = folder, limits, observer
@@ -429,7 +441,12 @@ class ModelSet:
         finally:
             self._forget(folder)
         return ServedModel(
-            name, digest.hexdigest(), opened, limits=self._limits, observer=self._observer
+            name,
+            digest.hexdigest(),
+            opened,
+            limits=self._limits,
+            observer=self._observer,
+            adapt=self._adapt,
         )
 
     def _forget(self, folder: Path) -> None:
