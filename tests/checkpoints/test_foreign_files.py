@@ -139,7 +139,8 @@ def test_a_value_beside_the_weights_is_not_taken_for_them(tmp_path: Path) -> Non
     torch.save({"best_loss": torch.tensor(0.3), "state_dict": STATE}, tmp_path / "c.pt")
     read = read_foreign(tmp_path / "c.pt")
     assert same(read.tensors)
-    assert read.others == ("",)
+    with pytest.raises(WeightsError, match=r"no named tensors under 'ema'.*state_dict"):
+        read_foreign(tmp_path / "c.pt", under="ema")
 
 
 def test_the_folder_of_a_hub(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,37 @@ def test_there_and_back(checkpoint: Path, tmp_path: Path) -> None:
     assert {key.rsplit(".", 1)[0] for key in changed} == {"head.classification_head.cls_logits"}
 
 
-def test_settings_are_passed_on(checkpoint: Path, tmp_path: Path) -> None:
-    model = tmp_path / "m.safetensors"
-    run("import", checkpoint, "--out", model, "--set", "decoding.score_threshold=0.25")
-    assert model_file.load(model).settings.decoding.score_threshold == 0.25
+def test_what_was_assumed_is_said_and_can_be_said_otherwise(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    model, twice = tmp_path / "m.safetensors", tmp_path / "twice.pth"
+    state = torch.load(checkpoint)["model"]
+    averaged = {name: value + 1 for name, value in state.items()}
+    torch.save({"model": state, "model_ema": averaged, "args": Namespace(lr=1)}, twice)
+    printed = run("import", twice, "--out", model, "--set", "decoding.score_threshold=0.25")
+    assert "a torch file of torchvision, since it has backbone.body.conv1.weight and" in printed
+    assert "1 name of other programs in it (argparse.Namespace) did nothing" in printed
+    assert "others under model_ema: --weights-under model_ema" in printed
+    assert "The first of 3 class channels is taken for torchvision's background" in printed
+    assert "It says no names of classes, and they are numbered" in printed
+    first = model_file.load(model)
+    assert first.settings.decoding.score_threshold == 0.25
+    assert first.card.classes == ("class 1", "class 2")
+    printed = run(
+        *("import", twice, "--out", model, "--no-background", "--weights-under", "model_ema")
+    )
+    assert "model_ema" not in printed
+    assert "background" not in printed
+    second = model_file.load(model)
+    assert second.card.classes == ("class 0", "class 1", "class 2")
+    assert torch.equal(second.model.fpn.lateral[0].bias, first.model.fpn.lateral[0].bias + 1)
+
+
+def test_a_stride_that_torchvision_never_has(checkpoint: Path, tmp_path: Path) -> None:
+    arguments = ("import", checkpoint, "--out", tmp_path / "m", "--backbone-stride-in", "1x1")
+    with pytest.raises(FovealError, match="have their stride in the 3x3 convolution"):
+        run(*arguments)
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize(

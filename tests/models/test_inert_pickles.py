@@ -21,8 +21,9 @@ import torch
 
 from foveal.errors import WeightsError
 from foveal.models import inert_pickles
-from foveal.models.inert_pickles import InertUnpickler, StandIn, plain
+from foveal.models.inert_pickles import InertUnpickler, StandIn
 from foveal.models.state_dicts import read_state_dict
+from foveal.models.unpickled import plain
 
 MAGIC = 0x1950A86A20F9469CFC6C
 FORBIDDEN = {

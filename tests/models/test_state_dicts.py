@@ -58,15 +58,30 @@ def test_code_in_a_pickle_is_not_run_and_the_weights_beside_it_are_read(tmp_path
     assert not Path("/tmp/foveal-test-must-not-exist").exists()
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("kind", ["zip", "legacy", "pickle", "safetensors"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.98])
-def test_cut_short(suffix: str, share: float, tmp_path: Path) -> None:
-    path = tmp_path / f"c{suffix}"
-    save_file(STATE, path) if suffix == ".safetensors" else torch.save(STATE, path)
+def test_cut_short(kind: str, share: float, tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    if kind == "safetensors":
+        save_file(STATE, path)
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps({name: value.numpy() for name, value in STATE.items()}))
+    else:
+        torch.save(STATE, path, _use_new_zipfile_serialization=kind == "zip")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(WeightsError, match="can't be read"):
         read_state_dict(path)
+
+
+def test_a_value_that_was_damaged(tmp_path: Path) -> None:
+    """Which torch itself does not notice."""
+    torch.save({"a": torch.arange(500.0)}, tmp_path / "c.pt")
+    content = bytearray((tmp_path / "c.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "c.pt").write_bytes(content)
+    with pytest.raises(WeightsError, match="a checksum does not fit; get the file again"):
+        read_state_dict(tmp_path / "c.pt")
 
 
 @pytest.mark.parametrize("content", [b"hello", b"\x80\x02.", b"\x00" * 64, b"\x80\x04]q"])

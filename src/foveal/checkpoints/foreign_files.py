@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import WeightsError
-from foveal.models.inert_pickles import plain
+from foveal.models.unpickled import plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class ForeignFile:
             `config.json` beside the file says; `metadata` that of a safetensors file.
         container: the kind of file, in words: 'safetensors file', 'torch file' ...
         found_under: where in the checkpoint the tensors were, such as 'state_dict'; '' at its top.
-        others: where else there are named tensors, such as 'ema_state_dict'.
+        others: where else there are about as many, such as 'ema_state_dict'.
         stand_ins: the names of classes and functions that the file asks for, none of which was
             looked up or run.
     """

@@ -91,6 +91,7 @@ def import_model(
     backbone_stride_in: StrideIn | None = None,
     background: bool | None = None,
     overrides: Sequence[str] = (),
+    weights_under: str | None = None,
 ) -> Imported:
     """Turn a foreign checkpoint into a model that gives the same detections.
 
@@ -103,13 +104,14 @@ def import_model(
             source's habit.
         background: whether the class layer has a background channel; None takes the source's habit.
         overrides: `section.name=value` settings on top of those that follow from the file.
+        weights_under: where in the checkpoint the weights are, as in 'ema_state_dict'; None looks.
 
     Raises:
         WeightsError: the file can't be read, is of another network, or the names are too many or
             too few.
         SettingsError: an override is wrong.
     """
-    file = read_foreign(path)
+    file = read_foreign(path, under=weights_under)
     source, reason, others = find_source(file, source)
     options = ImportOptions(
         None if classes is None else tuple(classes),
@@ -124,7 +126,7 @@ def import_model(
         source,
         reason,
         others,
-        converted.notes,
+        (*_describe_places(file, weights_under), *converted.notes, *_describe_names(converted)),
         converted.unused,
         file.container,
         file.stand_ins,
@@ -166,6 +168,24 @@ def find_source(file: ForeignFile, chosen: str | None = None) -> tuple[str, str,
     source = chosen or next(iter(reasons))
     reason = reasons.pop(source)
     return source, reason, reasons
+
+
+def _describe_places(file: ForeignFile, chosen: str | None) -> list[str]:
+    """Which of several sets of weights was taken, where no person said so."""
+    others = [name for name in file.others if name]
+    if not others or chosen is not None:
+        return []
+    return [
+        f"The weights are those under {file.found_under or 'no name'}; there are others under "
+        f"{listed(others, _MAX_NAMES)}: --weights-under {others[0]}."
+    ]
+
+
+def _describe_names(converted: ImportedModel) -> list[str]:
+    """That there were no names, where no importer made any."""
+    if converted.classes is not None:
+        return []
+    return ["It says no names of classes, and they are numbered: --classes FILE names them."]
 
 
 def _build(file: ForeignFile, source: str, converted: ImportedModel) -> LoadedModel:

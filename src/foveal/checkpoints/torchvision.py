@@ -89,6 +89,7 @@ def convert(file: ForeignFile, options: ImportOptions) -> ImportedModel:
     _check_anchors(file, state, per_location)
     channels = state[f"{CLASS_LAYER}.bias"].numel() // per_location
     names, background = _class_names(file, channels, options)
+    notes += _describe_classes(channels, options, background=background)
     if background:
         for key in (f"{CLASS_LAYER}.weight", f"{CLASS_LAYER}.bias"):
             state[key] = by_anchor(state[key], per_location)[:, 1:].flatten(0, 1)
@@ -215,6 +216,22 @@ def _check_anchors(file: ForeignFile, state: Mapping[str, Tensor], per_location:
             "Pass those it was trained with, such as --set anchors.scales=[1.0] "
             "--set anchors.ratios=[1.0] (in Python overrides=[...])."
         )
+
+
+def _describe_classes(channels: int, options: ImportOptions, *, background: bool) -> list[str]:
+    """What was assumed of the classes, where no person said it."""
+    if options.classes is not None:
+        return []
+    lines = []
+    if background and options.background is None:
+        lines.append(
+            f"The first of {channels} class channels is taken for torchvision's background, which "
+            "it never detects. If it is a class: --no-background."
+        )
+    coco = background and channels == len(COCO_NAMES) + 1
+    said = "the names are taken to be COCO's" if coco else "and they are numbered"
+    lines.append(f"It says no names of classes, {said}: --classes FILE names them.")
+    return lines
 
 
 def _class_names(

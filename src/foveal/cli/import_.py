@@ -54,6 +54,14 @@ def import_checkpoint(
         bool,
         typer.Option("--no-background", help="Every channel of the class layer is a class."),
     ] = False,
+    weights_under: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Where in the checkpoint the weights are, such as ema_state_dict.",
+            show_default="found by looking",
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -87,6 +95,7 @@ def import_checkpoint(
         backbone_stride_in=stride_in.value if stride_in else None,
         background=False if no_background else None,
         overrides=overrides or (),
+        weights_under=weights_under,
     )
     loaded = imported.loaded
     model_file.save(out, loaded.model, loaded.settings, loaded.card)
@@ -94,7 +103,7 @@ def import_checkpoint(
     if imported.stand_ins:
         say(
             f"Its weights were read alone: {counted(len(imported.stand_ins), 'name')} of other "
-            f"programs in it ({listed(imported.stand_ins, 3)}) did nothing."
+            f"programs in it ({listed(imported.stand_ins, 3, longest=60)}) did nothing."
         )
     for other, reason in imported.others.items():
         say(f"It could be of {other} too, since {reason}: --from {other}.")

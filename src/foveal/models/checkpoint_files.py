@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BufferedReader
@@ -172,6 +173,9 @@ class _Reading:
             self.file.seek(storage.data.offset)
             if self.file.readinto(memory) != length:
                 raise BrokenPickleError("cut short")
+            checksum = storage.data.checksum if length == storage.data.length else 0
+            if checksum and zlib.crc32(memory) != checksum:
+                raise BrokenPickleError("a checksum does not fit; get the file again")
         else:
             memory[:] = (storage.data or b"")[:length]
         if storage.swapped:
@@ -256,7 +260,7 @@ def _record(file: BufferedReader, entry: zipfile.ZipInfo) -> FileBytes:
     if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
         raise BrokenPickleError(f"{entry.filename} is not where it should be")
     *_others, name, extra = _LOCAL_HEADER.unpack(header)
-    return FileBytes(entry.header_offset + len(header) + name + extra, entry.file_size)
+    return FileBytes(entry.header_offset + len(header) + name + extra, entry.file_size, entry.CRC)
 
 
 def _read_pickles(path: Path, file: BufferedReader) -> CheckpointFile:

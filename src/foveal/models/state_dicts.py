@@ -16,13 +16,9 @@ from torch import Tensor
 from foveal.errors import WeightsError
 from foveal.files import replacing, unwritable
 from foveal.models.checkpoint_files import CheckpointFile, load_tensors, read_checkpoint
-from foveal.models.inert_pickles import (
-    BrokenPickleError,
-    Content,
-    StandIn,
-    StoredTensor,
-    tensors_in,
-)
+from foveal.models.inert_pickles import BrokenPickleError, Content, StandIn, StoredTensor
+from foveal.models.unpickled import tensors_in
+from foveal.text import listed
 
 Group: TypeAlias = dict[str, StoredTensor]
 """Named tensors that belong together."""
@@ -46,7 +42,7 @@ class FoundTensors:
     Attributes:
         tensors: by name.
         under: where in the checkpoint they were, '' at its top.
-        others: where else there are named tensors.
+        others: where else there are about as many named tensors.
         file: all that was read.
     """
 
@@ -90,9 +86,15 @@ def find_tensors(path: Path, *, under: str | None = None) -> FoundTensors:
         raise WeightsError(
             f"{path}: holds no named tensors ({_describe(file.content)}). Expected a state dict, "
             f"plain or under one of: {', '.join(NESTED_UNDER)}."
+            if not groups
+            else f"{path}: holds no named tensors under {under!r}. Expected one of "
+            f"{listed([name for name in groups if name], 8)}: --weights-under NAME (in Python "
+            "weights_under=...)."
         )
     tensors = load_tensors(path, groups[under])
-    return FoundTensors(tensors, under, tuple(name for name in groups if name != under), file)
+    many = len(tensors) / 2
+    others = [name for name, group in groups.items() if name != under and len(group) >= many]
+    return FoundTensors(tensors, under, tuple(others), file)
 
 
 def write_state_dict(path: Path, state: dict[str, Tensor]) -> None:
@@ -149,11 +151,9 @@ def _groups(content: Content, prefix: str = "", *, depth: int = 2) -> dict[str, 
 def _main_group(groups: Mapping[str, Group]) -> str:
     """Where the weights are: at the top, unless there is only a value or two beside them."""
     nested = [name for name in groups if name and set(name.split(".")) <= set(NESTED_UNDER)]
-    order = {name: place for place, name in enumerate(NESTED_UNDER)}
-    nested.sort(key=lambda name: [order[part] for part in name.split(".")])
-    if nested and len(groups[nested[0]]) > len(groups.get("", {})):
-        return nested[0]
-    return "" if "" in groups or not nested else nested[0]
+    nested.sort(key=lambda name: [NESTED_UNDER.index(part) for part in name.split(".")])
+    top = len(groups.get("", {}))
+    return nested[0] if nested and len(groups[nested[0]]) > top else ""
 
 
 def _describe(content: Content) -> str:
