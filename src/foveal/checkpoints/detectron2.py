@@ -21,6 +21,7 @@ from foveal.checkpoints.detectron2_config import (
 from foveal.checkpoints.folding import fold_batch_norm, fold_box_factors, reverse_bands
 from foveal.checkpoints.imported_model import ImportedModel, ImportOptions
 from foveal.checkpoints.network_shapes import network_settings
+from foveal.checkpoints.renaming import outputs_a_location
 from foveal.checkpoints.resnets import find_resnet
 from foveal.detection.anchors import AnchorGrid
 from foveal.errors import WeightsError
@@ -85,7 +86,9 @@ def convert(file: ForeignFile, options: ImportOptions) -> ImportedModel:
     }
     notes = _fold_pyramid_norms(file, state)
     backbone = find_resnet(state, prefix=_BODY, where=file.path)
-    per_location, num_classes = _outputs(file, state)
+    per_location, num_classes = outputs_a_location(
+        named, scores=CLASS_LAYER, boxes=BOX_LAYER, where=file.path
+    )
     config = _config(file, notes, num_classes=num_classes)
     config = _with_habits(config, named, backbone, options, notes)
     settings = _settings(config, state, backbone, options, _cells(named), notes)
@@ -243,23 +246,6 @@ def _fold_pyramid_norms(file: ForeignFile, state: dict[str, Tensor]) -> list[str
             state[f"{conv}.weight"], state.get(f"{conv}.bias"), norm, eps=EPS
         )
     return ["The batch norms of the pyramid are part of its convolutions now."] if normed else []
-
-
-def _outputs(file: ForeignFile, state: Mapping[str, Tensor]) -> tuple[int, int]:
-    """The number of anchors at a location, and of classes."""
-    scores, boxes = (state.get(f"{subnet}.output.bias") for subnet in ("classification", "box"))
-    if scores is None or boxes is None:
-        raise WeightsError(
-            f"{file.path}: has no {CLASS_LAYER}.bias or no {BOX_LAYER}.bias. Expected the complete "
-            "weights of a RetinaNet of detectron2."
-        )
-    anchors = boxes.numel() // 4
-    if not anchors or boxes.numel() % 4 or scores.numel() % anchors or not scores.numel():
-        raise WeightsError(
-            f"{file.path}: {BOX_LAYER} has {boxes.numel()} channels and {CLASS_LAYER} "
-            f"{scores.numel()}. Expected 4 and one for each class, for each anchor of a location."
-        )
-    return anchors, scores.numel() // anchors
 
 
 def _config(file: ForeignFile, notes: list[str], *, num_classes: int) -> Detectron2Config:

@@ -192,8 +192,8 @@ def _check_kind(
     if config.extra_convs == "on_lateral":
         raise WeightsError(
             f"{file.path}: makes P6 of the lateral convolution's result "
-            "(add_extra_convs is 'on_lateral'), which foveal's pyramid does not. Expected 'on_input' "
-            "or 'on_output'."
+            "(add_extra_convs is 'on_lateral'), which foveal's pyramid does not. Expected "
+            "'on_input' or 'on_output'."
         )
     if config.num_groups != GROUPS:
         raise WeightsError(
