@@ -9,6 +9,7 @@ import pytest
 from tests.serving.conftest import encoded, write_text
 
 from foveal.errors import SettingsError
+from foveal.serving.app import begin_to_end
 from foveal.serving.observing import NoObserver
 from foveal.serving.security import Access, choose_access, is_loopback
 
@@ -41,6 +42,14 @@ def test_health_and_models(server):
     assert said["models"][0]["name"] == "cells"
     assert said["limits"]["image_pixels"] == 100_000_000
     server.app.state.is_ready = False
+    assert server.ask("/readyz").status_code == 503
+
+
+def test_a_server_that_ends_answers_on_and_closes_each_connection(server):
+    assert "connection" not in server.ask("/v1/detect", encoded()).headers
+    begin_to_end(server.app)
+    answer = server.ask("/v1/detect", encoded())
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
     assert server.ask("/readyz").status_code == 503
 
 

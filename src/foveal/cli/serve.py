@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,12 @@ from foveal.errors import FovealError, MissingExtraError, SettingsError
 from foveal.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    import uvicorn
+    from fastapi import FastAPI
+
     from foveal.serving.limits import Limits
     from foveal.serving.models import ServedModel
     from foveal.serving.security import Access
@@ -34,6 +41,8 @@ _MEBIBYTE = 1 << 20
 _KEEP_ALIVE = 75
 """Seconds that a connection stays open without a request."""
 _MOST_READERS = 4
+_GRACE = 1.0
+"""Seconds from a signal to when connections without a request are closed."""
 
 
 def serve(
@@ -258,8 +267,10 @@ def _serve(
         lifespan="on",
         timeout_keep_alive=_KEEP_ALIVE,
     )
+    server = uvicorn.Server(config)
+    server.handle_exit = _ending_gently(server, app)  # type: ignore[method-assign]
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        server.run(sockets=[listening])
     except KeyboardInterrupt:
         say("Stopped.", stderr=True)
 
@@ -271,6 +282,24 @@ def _check_profile(profile: DetectionProfile, model: ServedModel) -> None:
             f"{model.name} has {len(model.classes)}. Expected the metrics.json of foveal evaluate "
             "with this model."
         )
+
+
+def _ending_gently(server: uvicorn.Server, app: FastAPI) -> Callable[[int, FrameType | None], None]:
+    """What a signal does: the first lets the server answer on for a moment, see `begin_to_end`."""
+    from foveal.serving.app import begin_to_end
+
+    end = server.handle_exit
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if app.state.is_ending:
+            end(number, frame)
+            return
+        begin_to_end(app)
+        timer = threading.Timer(_GRACE, end, (number, None))
+        timer.daemon = True
+        timer.start()
+
+    return handle
 
 
 def _log_to_screen() -> None:

@@ -67,6 +67,7 @@ def make_app(
         redoc_url=None,
     )
     app.state.is_ready = False
+    app.state.is_ending = False
     app.state.service = service
 
     app.add_middleware(_Gate, access=access, observer=observer)
@@ -130,6 +131,8 @@ class _Gate:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+                if scope["app"].state.is_ending:
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:
@@ -146,6 +149,17 @@ class _Gate:
         finally:
             route = getattr(scope.get("route"), "path", "")
             self._observer.answered(route, status, time.monotonic() - begin)
+
+
+def begin_to_end(app: FastAPI) -> None:
+    """Let an app say that it ends: it answers on, and closes each connection with the answer.
+
+    Who keeps a connection then asks nothing on it in the moment in which it is closed.
+
+    Args:
+        app: of `make_app`.
+    """
+    app.state.is_ready, app.state.is_ending = False, True
 
 
 def _said_of(request: Request, error: HTTPException) -> str:
