@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
+import weakref
 
 import pytest
 from tests.serving.conftest import encoded, write_text
@@ -91,6 +94,22 @@ def test_requests_on_their_way_are_answered_by_the_model_that_they_came_to(serve
     assert [answer.status_code for answer in early] == [200] * 6
     assert {answer.json()["model"]["version"] for answer in early} == {before}
     assert late.json()["model"]["version"] != before
+
+
+def test_a_model_that_nobody_uses_goes_at_once(serve, model):
+    server = serve(model)
+    gone = weakref.ref(server.models.get())
+    server.ask("/v1/detect", encoded())
+    write_text(model, classes=["x", "y"])
+    gc.disable()
+    try:
+        assert refresh(server) == ["cells"]
+        until = time.monotonic() + 5
+        while gone() is not None and time.monotonic() < until:
+            time.sleep(0.01)
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_folder_of_models_is_followed(serve, tmp_path, caplog):

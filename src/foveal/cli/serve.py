@@ -268,7 +268,7 @@ def _serve(
         timeout_keep_alive=_KEEP_ALIVE,
     )
     server = uvicorn.Server(config)
-    server.handle_exit = _ending_gently(server, app)  # type: ignore[method-assign]
+    server.handle_exit = _ending_gently(server, app)  # type: ignore[assignment, method-assign]
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:

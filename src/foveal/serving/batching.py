@@ -11,7 +11,7 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Never, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -84,6 +84,7 @@ class Batcher(Generic[KeyT, ItemT, ResultT]):
             self._changed.notify()
         if self._thread is not threading.current_thread():
             self._thread.join()
+            self._compute = _nothing  # what computed may be large: it goes with its last user
 
     def _work(self) -> None:
         while (taken := self._take()) is not None:
@@ -132,3 +133,7 @@ class Batcher(Generic[KeyT, ItemT, ResultT]):
             return
         for each, result in zip(waiting, results, strict=True):
             each.future.set_result(result)
+
+
+def _nothing(_key: object, _items: Sequence[object]) -> Sequence[Never]:
+    raise AssertionError("a closed batcher takes nothing")
