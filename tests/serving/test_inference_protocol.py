@@ -160,3 +160,23 @@ def test_a_length_of_the_header_that_cant_be(server, header):
     assert (answer.status_code, HEADER in answer.json()["error"]) == (400, True)
     answer = server.ask(INFER, b'{"inputs": 5}')
     assert (answer.status_code, "inputs" in answer.json()["error"]) == (400, True)
+
+
+def test_whatever_the_page_of_the_interface_refers_to_is_there(server):
+    document = server.ask("/openapi.json").json()
+
+    def references(value):
+        for each in value.values() if isinstance(value, dict) else value:
+            if isinstance(each, dict | list):
+                yield from references(each)
+        if isinstance(value, dict) and isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+
+    for reference in references(document):
+        place = document
+        for step in reference.removeprefix("#/").split("/"):
+            place = place[step]
+    body = document["paths"]["/v2/models/{name}/infer"]["post"]["requestBody"]["content"]
+    properties = body["application/json"]["schema"]["properties"]
+    assert "score_threshold" in properties["parameters"]["properties"]
+    assert properties["inputs"]["items"]["required"] == ["name", "shape", "datatype"]

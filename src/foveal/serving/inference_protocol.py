@@ -171,11 +171,29 @@ def inference_routes(service: Service, *, is_ready: Callable[[], bool]) -> APIRo
             openapi_extra={
                 "requestBody": {
                     "required": True,
-                    "content": {"application/json": {"schema": InferRequest.model_json_schema()}},
+                    "content": {"application/json": {"schema": _request_schema()}},
                 }
             },
         )
     return router
+
+
+def _request_schema() -> dict[str, Any]:
+    """The schema of a request, whole: what it refers to would be looked for in the whole page."""
+    schema = InferRequest.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, list):
+            return [whole(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return whole(parts[value["$ref"].rpartition("/")[2]])
+        return {name: whole(each) for name, each in value.items()}
+
+    described: dict[str, Any] = whole(schema)
+    return described
 
 
 def describe_model(model: ServedModel) -> dict[str, Any]:
