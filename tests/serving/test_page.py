@@ -213,6 +213,7 @@ def test_images_are_sent_once_and_the_slider_asks_nobody(
     page.locator("#strip button").nth(3).click()
     frame(page)
     assert "broken.png: is no image." in page.locator("#status").inner_text()
+    assert not page.locator("#canvas").is_visible()
 
 
 def blue(page: Any) -> int:

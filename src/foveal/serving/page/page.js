@@ -242,6 +242,7 @@ function draw() {
   const scale = Math.min(stage.clientWidth / width, stage.clientHeight / height, 8);
   const density = window.devicePixelRatio || 1;
   const shown = visible(image);
+  canvas.hidden = !image.picture && image.state !== "done"; // there is nothing to see
   canvas.style.width = `${Math.max(1, Math.floor(width * scale))}px`;
   canvas.style.height = `${Math.max(1, Math.floor(height * scale))}px`;
   canvas.width = Math.max(1, Math.floor(width * scale * density));
