@@ -93,9 +93,10 @@ class Detector:
             preset: where the settings begin, see `foveal.config.PRESETS`.
             settings: complete settings instead of a preset, or by section and name those that
                 differ from it.
-            start: a model file or the folder of a run to begin from. Its weights, network,
-                anchors, preparation and decoding are taken; what is set explicitly here, but for
-                the preset, stands above them. Class weights go by the classes' names.
+            start: a model file, the folder of a run or a checkpoint that `foveal import` can read,
+                to begin from. Its weights, network, anchors, preparation and decoding are taken;
+                what is set explicitly here, but for the preset, stands above them. Class weights
+                go by the classes' names.
             refit_anchors: fit the anchors to the data all the same, beginning with the file's.
 
         Raises:

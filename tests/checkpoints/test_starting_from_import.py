@@ -57,6 +57,18 @@ def test_all_but_the_class_layer_is_kept_and_rows_of_equal_names(
         assert torch.equal(own[:, 1], new[:, 1])
 
 
+def test_a_foreign_checkpoint_is_imported_on_the_way(imported: Path, start: Start) -> None:
+    """Its classes have no names, and what was assumed is said."""
+    read = read_start(imported.with_name("c.pth"))
+    assert read.name == str(imported.with_name("c.pth"))
+    assert read.tensors.keys() == start.tensors.keys()
+    assert all(torch.equal(read.tensors[key], value) for key, value in start.tensors.items())
+    assert read.settings({}).anchors == start.settings({}).anchors
+    begun = describe_start(read, read.settings({}), ("dog", "cell"))
+    assert begun[1].startswith("It is a checkpoint of odtk, since ")
+    assert any("names of classes" in line for line in begun)
+
+
 def test_preparation_anchors_and_norms_are_the_imports(start: Start) -> None:
     given = gather_settings(overrides=["preparation.shorter=400"])
     settings = start.settings(given)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.models.parity import MEAN, STD, in_our_order
+from tests.models.parity import MEAN, STD
 from torch import Tensor
 from torchvision.models import resnet18
 from torchvision.models.detection import (
@@ -22,20 +21,23 @@ from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from foveal.checkpoints.importing import import_model
-from foveal.config import make_settings
 from foveal.errors import SettingsError, WeightsError
 from foveal.exporting.torchvision import BACKGROUND_LOGIT, export_torchvision
-from foveal.models.build import build_model
 
 CLASS_LAYER = "head.classification_head.cls_logits"
 BUILDERS = {"v1": retinanet_resnet50_fpn, "v2": retinanet_resnet50_fpn_v2}
 
 
 def foreign(version: str = "v1", channels: int = 5) -> Any:
+    """The network of that name with any values: nothing is computed with it."""
+    with torch.device("meta"):
+        model = BUILDERS[version](weights=None, weights_backbone=None, num_classes=channels)
+    model = model.to_empty(device="cpu")
     torch.manual_seed(0)
-    model = BUILDERS[version](weights=None, weights_backbone=None, num_classes=channels)
-    torch.nn.init.normal_(model.head.classification_head.cls_logits.weight, std=0.1)
-    return model.eval()
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            value.random_(0, 1000)
+    return model
 
 
 def small_foreign(channels: int = 5) -> Any:
@@ -77,30 +79,9 @@ def test_there_and_back_is_bit_identical(version: str, tmp_path: Path) -> None:
             assert (found[:, 0] == expected).all()
             found, value = found[:, 1:], value[:, 1:]
         assert torch.equal(found, value), key
-    again = BUILDERS[version](weights=None, weights_backbone=None, num_classes=5)
-    again.load_state_dict(exported.state, strict=True)
+    model.load_state_dict(exported.state, strict=True)
     name = re.escape(BUILDERS[version].__name__ + "(weights=None, weights_backbone=None, num_cla")
     assert re.match(name, exported.constructor)
-
-
-@pytest.mark.parametrize("version", ["v1", "v2"])
-def test_ours_gives_torchvision_the_same_logits(version: str) -> None:
-    preset = {"v1": "torchvision", "v2": "torchvision_v2"}[version]
-    settings = make_settings(preset=preset, overrides=["model.weights=none", "model.norm=live"])
-    torch.manual_seed(1)
-    own = build_model(settings, 4).eval()
-    exported = export_torchvision(own, settings)
-    other = BUILDERS[version](weights=None, weights_backbone=None, num_classes=5).eval()
-    other.load_state_dict(exported.state, strict=True)
-    for module in other.modules():
-        if isinstance(module, torch.nn.BatchNorm2d) and settings.model.norm_eps is not None:
-            module.eps = max(settings.model.norm_eps, sys.float_info.min)  # 0 is refused
-    images = torch.randint(0, 256, (1, 3, 96, 128)).float()
-    with torch.inference_mode():
-        expected, found = torch.cat(own(images).logits, 1), raw_logits(other, images)
-    found = in_our_order(found)
-    torch.testing.assert_close(found[..., 1:], expected, rtol=1e-4, atol=1e-4)
-    assert (found[..., 0] == BACKGROUND_LOGIT).all()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foveal.checkpoints.description import METADATA_KEY
+from foveal.checkpoints.finding import NETWORK
 from foveal.errors import WeightsError
+from foveal.files import readable_path
 from foveal.models.unpickled import plain
 
 if TYPE_CHECKING:
@@ -81,6 +84,23 @@ def read_foreign(path: Path | str, *, under: str | None = None) -> ForeignFile:
         others=found.others,
         stand_ins=file.stand_ins,
     )
+
+
+def is_foreign(file: Path) -> bool:
+    """Whether a file was written by another program: it has not what foveal's models have.
+
+    Args:
+        file: it exists; of a broken one whoever reads it says what is wrong.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if file.suffix.lower() != NETWORK:
+        return True
+    try:
+        with readable_path(file) as name, safe_open(name, framework="pt") as content:
+            return METADATA_KEY not in (content.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def _weights_file(path: Path) -> Path:

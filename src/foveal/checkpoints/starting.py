@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +33,13 @@ class Start:
         name: what people call it: its file, or in words where it came from.
         description: what it says of itself.
         tensors: its state dict.
+        notes: what was assumed of a foreign checkpoint, a sentence each.
     """
 
     name: str
     description: Description
     tensors: Mapping[str, Tensor]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, loaded: LoadedModel, *, name: str) -> Start:
@@ -73,14 +75,23 @@ class Start:
 
 
 def read_start(path: Path | str) -> Start:
-    """Read a model file, or the best one of a run's folder.
+    """Read a model file, the best one of a run's folder, or a foreign checkpoint.
 
     Raises:
         ModelFileError: there is none, or it is an exported model.
+        WeightsError: it is a foreign checkpoint that can't be imported.
     """
+    from foveal.checkpoints.foreign_files import is_foreign
     from foveal.checkpoints.model_file import read_tensors
 
     file = network_file(path)
+    if file.is_file() and is_foreign(file):
+        from foveal.checkpoints.importing import import_model
+
+        imported = import_model(file)
+        reason = f"It is a checkpoint of {imported.source}, since {imported.reason}."
+        start = Start.of(imported.loaded, name=str(file))
+        return replace(start, notes=(reason, *imported.notes))
     description, tensors = read_tensors(file)
     return Start(str(file), description, tensors)
 
@@ -168,7 +179,8 @@ def describe_start(start: Start, settings: Settings, classes: Sequence[str]) -> 
     kept = "weights, network, anchors, preparation (sizes, bands, normalization) and decoding"
     lines = [
         f"Begun from {start.name}: {kept} are its own"
-        + (f", but for {listed(others, _MAX_NAMES, longest=120)}." if others else ".")
+        + (f", but for {listed(others, _MAX_NAMES, longest=120)}." if others else "."),
+        *start.notes,
     ]
     grid = settings.anchors
     if not _same_anchors(start, grid.per_location):

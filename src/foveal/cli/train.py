@@ -104,9 +104,9 @@ def train(
         Path | None,
         typer.Option(
             metavar="MODEL",
-            help="A model file (of foveal import too), a run, or a name in your library, to begin "
-            "from: its weights (class by class, by name), network, anchors, preparation and "
-            "decoding, where --config or --set say nothing else.",
+            help="A model file, a run, a name in your library, or a checkpoint that foveal import "
+            "can read, to begin from: its weights (class by class, by name), network, anchors, "
+            "preparation and decoding, where --config or --set say nothing else.",
             show_default=False,
         ),
     ] = None,

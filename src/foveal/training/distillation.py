@@ -16,17 +16,15 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from foveal.acceleration.accelerated import Accelerated
 from foveal.acceleration.precision import autocast
 from foveal.checkpoints import model_file
-from foveal.checkpoints.description import METADATA_KEY
-from foveal.checkpoints.finding import NETWORK, network_file
+from foveal.checkpoints.finding import network_file
+from foveal.checkpoints.foreign_files import is_foreign
 from foveal.checkpoints.importing import import_model
 from foveal.errors import ModelFileError, SettingsError
-from foveal.files import readable_path
 from foveal.models.norms import set_norm
 
 if TYPE_CHECKING:
@@ -216,7 +214,7 @@ def read_teacher(path: Path | str) -> Teacher:
             "folder of a run, or a checkpoint that foveal import can read (--teacher MODEL; in "
             "Python teacher=...)."
         )
-    loaded = import_model(file).loaded if _is_foreign(file) else model_file.load(file)
+    loaded = import_model(file).loaded if is_foreign(file) else model_file.load(file)
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     loaded.model.eval()
@@ -254,17 +252,6 @@ def make_distillation(model: RetinaNet, settings: Settings) -> Distillation | No
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         return Distillation(teacher, model, weight=training.distillation_weight)
-
-
-def _is_foreign(file: Path) -> bool:
-    """Whether a file was written by another program: it has not what foveal's models have."""
-    if file.suffix.lower() != NETWORK:
-        return True
-    try:
-        with readable_path(file) as name, safe_open(name, framework="pt") as content:
-            return METADATA_KEY not in (content.metadata() or {})
-    except (SafetensorError, OSError):
-        return False  # reading it says what is wrong
 
 
 def _in_words(strides: Sequence[int]) -> str:
