@@ -28,6 +28,8 @@ REQUESTS = 12
         (["no.onnx", "--host", "0.0.0.0"], "Expected --token TOKEN"),
         (["no.onnx", "--host", "0.0.0.0", "--token", "short"], "at least 16"),
         (["no.onnx", "--no-auth", "--token", "0123456789abcdef"], "expected one of them"),
+        (["no.onnx", "--scale", "10cm"], "Expected auto or a factor"),
+        (["no.onnx", "--tile", "x"], "--tile x"),
         (["no.onnx", "--host", "203.0.113.7", "--no-auth"], "can't be listened on"),
         (["no.onnx", "--profile", "metrics.json"], "metrics.json: can't be read"),
         (["--models", ".", "--profile", "metrics.json"], "of which model?"),

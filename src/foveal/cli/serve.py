@@ -5,15 +5,24 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from foveal.cli.band_range import BandRange, with_band_range
 from foveal.cli.console import say
+from foveal.cli.scene_options import (
+    Overlap,
+    Scale,
+    Tile,
+    Whole,
+    parse_scale,
+    parse_tile,
+)
 from foveal.errors import FovealError, MissingExtraError, SettingsError
 from foveal.text import counted
 
@@ -24,6 +33,7 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
+    from foveal.inference.predictor import Predictor
     from foveal.serving.limits import Limits
     from foveal.serving.models import ServedModel
     from foveal.serving.security import Access
@@ -117,6 +127,10 @@ def serve(
         Precision, typer.Option(help="What to compute in; auto: what is fastest here.")
     ] = "auto",
     band_range: BandRange = None,
+    tile: Tile = "auto",
+    overlap: Overlap = None,
+    scale: Scale = "auto",
+    whole: Whole = False,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -171,6 +185,20 @@ def serve(
         pixels=max_pixels,
         timeout=timeout,
     )
+    length = parse_scale(scale)
+    if length.meters is not None:
+        raise SettingsError(
+            f"--scale {scale}: images without a place on the map come too. Expected auto or a "
+            "factor, such as 0.5: the network's pixels for one of the image."
+        )
+    adapt = partial(
+        _adapted,
+        band_range=band_range,
+        tile=parse_tile(tile),
+        overlap=overlap,
+        tile_scale=length.factor,
+        whole=whole,
+    )
     with _bound(host, port) as listening:
         _serve(
             models or [],
@@ -182,8 +210,13 @@ def serve(
             threads=threads,
             profile=known,
             precision=precision,
-            band_range=band_range,
+            adapt=adapt,
         )
+
+
+def _adapted(predictor: Predictor, *, band_range: str | None, **options: Any) -> Predictor:
+    """A model's predictor as the command line wants it."""
+    return replace(with_band_range(predictor, band_range), **options)
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -222,7 +255,7 @@ def _serve(
     threads: int | None,
     profile: DetectionProfile | None,
     precision: Precision,
-    band_range: str | None,
+    adapt: Callable[[Predictor], Predictor],
 ) -> None:
     import uvicorn
 
@@ -242,7 +275,7 @@ def _serve(
         device=device,
         threads=threads,
         precision=precision,
-        adapt=partial(with_band_range, text=band_range),
+        adapt=adapt,
     )
     served.load()
     if profile is not None:
