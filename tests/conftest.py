@@ -31,7 +31,7 @@ LOADING_MORE = (
 """What compiles networks, exports them or starts processes, beside the tests that import forked."""
 
 SMALL_MODEL = {
-    "backbone": "resnet18",
+    "backbone": "test_resnet",
     "weights": "none",
     "fpn_channels": 16,
     "head_channels": 16,
