@@ -55,6 +55,16 @@ def reference() -> Runtime:
     return open_network(small_model(), device=None, precision="float32").runtime
 
 
+@pytest.fixture
+def converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the small network be converted to OpenVINO once: what follows is asked of here."""
+    from foveal.exporting import openvino
+    from foveal.runtimes.openvino_core import shared_core
+
+    path = exported("openvino").path
+    monkeypatch.setattr(openvino, "network_to_openvino", lambda *_: shared_core().read_model(path))
+
+
 @pytest.mark.parametrize("target", [*FILES, "pt2"])
 def test_raw_output_of_other_sizes_and_numbers(target: ExportTarget) -> None:
     export = runtime(target, nms=False)
@@ -208,6 +218,7 @@ def test_half_of_the_size(target: ExportTarget) -> None:
     assert open_model(path).description.export.precision == "float16"
 
 
+@pytest.mark.usefixtures("converted")
 def test_beyond_the_limits_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +236,7 @@ def test_beyond_the_limits_nothing_is_written(
     }
 
 
+@pytest.mark.usefixtures("converted")
 def test_a_failing_converter_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
