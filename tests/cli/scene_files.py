@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +15,10 @@ from tests.cli.conftest import small_settings
 from foveal.checkpoints import model_file
 from foveal.models.build import build_model
 from foveal.structures import ModelCard
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
 
 CLASSES = ("ship", "buoy")
 WINDOWS = ("--tile", 64, "--overlap", 16)
@@ -40,6 +46,32 @@ def write_scene(
         with rasterio.open(path, "w", driver="GTiff", **shape, **tiles, **place) as file:
             file.write(pixels)
     return path
+
+
+def leave_charts_undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports hold what charts show, not drawn: drawing takes longer than looking at a scene.
+
+    Reports still differ where a chart would. tests/visualization and tests/reports draw charts.
+    """
+    for module in ("charts", "density"):
+        monkeypatch.setattr(f"foveal.visualization.{module}.to_svg", _contents)
+
+
+def _contents(axes: Axes) -> Markup:
+    """A digest of a chart's values, as an empty image."""
+    from markupsafe import Markup
+
+    digest = blake2b(digest_size=8)
+    for image in (*axes.images, *axes.collections):
+        digest.update(np.ma.filled(np.ma.asarray(image.get_array(), float), -1).tobytes())
+    for line in axes.lines:
+        digest.update(np.asarray(line.get_xydata(), float).tobytes())
+    for patch in axes.patches:
+        corners = patch.get_patch_transform().transform(patch.get_path().vertices)
+        digest.update(np.asarray(corners, float).tobytes())
+    for text in (*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label):
+        digest.update(text.get_text().encode())
+    return Markup('<svg data-contents="{}"></svg>').format(digest.hexdigest())
 
 
 def write_model(path: Path, *, bands: int = 3, seed: int = 0) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests import forked
-from tests.cli.scene_files import WINDOWS, write_model, write_scene, written
+from tests.cli.scene_files import WINDOWS, leave_charts_undrawn, write_model, write_scene, written
 
 from foveal import cli
 
@@ -19,7 +19,9 @@ KILLS = 5
 
 def predict(arguments: list[str]) -> None:
     sys.argv = ["foveal", "predict", *arguments]
-    cli.main()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        leave_charts_undrawn(monkeypatch)
+        cli.main()
 
 
 def start(arguments: list[object]):

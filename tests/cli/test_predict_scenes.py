@@ -12,13 +12,20 @@ import pytest
 from PIL import Image
 from tests import forked
 from tests.cli.conftest import foveal
-from tests.cli.scene_files import WINDOWS, write_model, write_scene, written
+from tests.cli.scene_files import WINDOWS, leave_charts_undrawn, write_model, write_scene, written
 
 from foveal.cli.scene_options import parse_scale, parse_tile
 from foveal.errors import FovealError, ImageError, SettingsError
 from foveal.inference.scene_plan import SceneWorker
 from foveal.inference.scene_work import SceneWork
 from foveal.outputs.world_polygons import _transformer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def charts():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        leave_charts_undrawn(monkeypatch)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.cli.conftest import foveal
-from tests.cli.scene_files import WINDOWS, write_model, write_scene, written
+from tests.cli.scene_files import WINDOWS, leave_charts_undrawn, write_model, write_scene, written
 
 from foveal.detector import Detector
 from foveal.errors import ImageError
@@ -70,6 +70,13 @@ def room_for(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def charts():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        leave_charts_undrawn(monkeypatch)
+        yield
 
 
 @pytest.fixture(scope="module")
