@@ -289,6 +289,11 @@ def test_plain_values_are_as_python_has_them(protocol: int, tmp_path: Path) -> N
     assert unpickled(pickle.dumps(value, protocol), tmp_path) == value
 
 
+def test_an_escape_that_is_none(tmp_path: Path) -> None:
+    """Python warns of it, which is nothing to people who read a file."""
+    assert unpickled(rb"S'a\q'" + b"\n.", tmp_path) == r"a\q"
+
+
 def test_every_operation_is_known() -> None:
     """Of all protocols, but for the registry of extensions and buffers from outside."""
     unpickler = InertUnpickler(io.BytesIO(), end=0)

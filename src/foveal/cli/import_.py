@@ -32,7 +32,11 @@ class StrideIn(StrEnum):
 
 def import_checkpoint(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="The file to read; no code in it is run.")
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="The file to read, or the folder of a model hub; no code in it is run.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The model file to write.")],
     source: Annotated[
@@ -71,9 +75,9 @@ def import_checkpoint(
 ) -> None:
     """Turn a foreign checkpoint into a model that gives the same detections.
 
-    It says whose checkpoint it is, why, and what was assumed. torchvision: state dicts of
-    retinanet_resnet50_fpn and retinanet_resnet50_fpn_v2, plain or inside a training program's
-    checkpoint. With 91 classes the names are COCO's. detectron2: model zoo files and trainings; put
+    It says whose checkpoint it is, why, and what was assumed. torchvision: RetinaNets
+    on ResNets and ResNeXts, state dicts, whole modules and checkpoints of training programs. With
+    91 classes the names are COCO's. detectron2: model zoo files and trainings; put
     their config.yaml beside them. mmdetection: versions 2 and 3, styles pytorch and caffe.
     deepforest: a folder of its model hub, or a Lightning checkpoint. odtk (NVIDIA): the .pth files
     of all releases. yhenon: state dicts and whole modules. With 80 classes all of these have

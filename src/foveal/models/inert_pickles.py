@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import pickletools
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, BinaryIO, TypeAlias, cast
@@ -221,28 +222,31 @@ class InertUnpickler:
             BrokenPickleError: it is cut short, contradicts itself, holds too much, or is none.
         """
         self._memo, self._stack, self._below = {}, [], []
-        count = 0
         try:
-            for operation, argument, position in pickletools.genops(
-                cast("IO[bytes]", self._reader)
-            ):
-                count += 1
-                if count > MAX_OPERATIONS:
-                    raise BrokenPickleError("it holds more values than any checkpoint")
-                name = operation.name
-                if name == "STOP":
-                    return self._stack.pop()
-                if name in _LENGTHS:
-                    self._push_bytes(name, argument, position or 0)
-                elif name in _CONSTANTS:
-                    self._stack.append(argument)
-                else:
-                    self._operations[name](argument)
+            with warnings.catch_warnings():
+                # Of escapes in the texts of protocol 0, which a later Python may refuse.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return self._run()
         except BrokenPickleError:
             raise
         except _MALFORMED as error:
             said = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
             raise BrokenPickleError(f"cut short or no pickle: {said}") from None
+
+    def _run(self) -> Content:
+        operations = pickletools.genops(cast("IO[bytes]", self._reader))
+        for count, (operation, argument, position) in enumerate(operations):
+            if count >= MAX_OPERATIONS:
+                raise BrokenPickleError("it holds more values than any checkpoint")
+            name = operation.name
+            if name == "STOP":
+                return self._stack.pop()
+            if name in _LENGTHS:
+                self._push_bytes(name, argument, position or 0)
+            elif name in _CONSTANTS:
+                self._stack.append(argument)
+            else:
+                self._operations[name](argument)
         raise BrokenPickleError("cut short")
 
     def _push_bytes(self, name: str, argument: Content, position: int) -> None:
