@@ -540,6 +540,7 @@ class Detector:
         before = self._start.description.card
         return replace(
             card,
+            origin=self._start.origin,
             scale=before.scale,
             ground_resolution=before.ground_resolution,
             largest_object=before.largest_object,
@@ -890,9 +891,9 @@ def load(path: str | Path) -> Detector:
     """Read a model file that foveal wrote or exported.
 
     Args:
-        path: a model file (.safetensors), an exported model (.xml, .onnx), or the folder of a run,
-            of which the fastest file for this machine is taken. Exported models predict without
-            PyTorch.
+        path: a model file (.safetensors), an exported model (.xml, .onnx), the folder of a run, of
+            which the fastest file for this machine is taken, or a name in the library (`foveal
+            models`). Exported models predict without PyTorch.
 
     Raises:
         ModelFileError: it is missing, cut short, not foveal's or of a later format version.

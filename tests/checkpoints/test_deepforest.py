@@ -119,7 +119,8 @@ def test_the_raw_output_is_the_same(tmp_path: Path) -> None:
 def test_no_channel_is_background(small: plain.State) -> None:
     """torchvision's importer would take the first one for it."""
     file = ForeignFile(Path("c.safetensors"), small, HUB)
-    assert find_source(file)[0] == "deepforest"
+    source, _, others = find_source(file)
+    assert (source, others) == ("deepforest", {})
     converted = deepforest.convert(file, ImportOptions())
     assert converted.classes == ("Alive", "Dead")
     assert converted.state["classification.output.bias"].shape == (18,)

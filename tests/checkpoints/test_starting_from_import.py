@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,15 @@ def test_preparation_anchors_and_norms_are_the_imports(start: Start) -> None:
     assert "dog keep their weights; cell new, from the prior; person, car, cat left out" in classes
 
 
+def test_the_card_says_where_the_weights_come_from(start: Start) -> None:
+    expected = "trained by foveal, begun from coco.safetensors (imported: odtk, c.pth)"
+    assert start.origin == expected
+    card = replace(start.description.card, origin=expected)
+    description = replace(start.description, card=card)
+    again = replace(start, name="cells.safetensors", description=description)
+    assert again.origin == expected
+
+
 def test_sizes_beside_shapes_are_refused_in_words(start: Start) -> None:
     with pytest.raises(SettingsError, match=r"anchors\.shapes=\[\]"):
         start.settings(gather_settings(overrides=["anchors.sizes=[16, 32, 64, 128, 256]"]))
@@ -99,6 +109,7 @@ def test_anchors_are_fitted_to_the_data_only_when_asked_for(imported: Path, tmp_
     kept = foveal.Detector(data, start=imported)
     assert kept.anchors is None
     assert kept.settings.anchors.shapes
+    assert "begun from coco.safetensors" in kept.card.origin
     refitted = foveal.Detector(data, start=imported, refit_anchors=True)
     assert refitted.settings.anchors.per_location == 9
     assert refitted.model.classification.values == 1

@@ -167,6 +167,8 @@ def find_source(file: ForeignFile, chosen: str | None = None) -> tuple[str, str,
         )
     source = chosen or next(iter(reasons))
     reason = reasons.pop(source)
+    if chosen is None:  # what tells them apart was found
+        reasons.pop(LOOKS_LIKE.get(source, ""), None)
     return source, reason, reasons
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from foveal.models.retinanet import RetinaNet
 
 _MAX_NAMES = 8
+_BEGUN = "trained by foveal, begun from"
 _BOX_ADDITIONS = ("box.quality.", "box.scales")
 """How the names of tensors begin that not every box subnet has."""
 _NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -56,6 +57,17 @@ class Start:
     def classes(self) -> tuple[str, ...]:
         """Of the model that was trained before."""
         return self.description.card.classes
+
+    @property
+    def origin(self) -> str:
+        """Where a model comes from whose training begins here, in words for its card.
+
+        Of several trainings, each begun from the one before, it is what the first began from.
+        """
+        name, before = Path(self.name).name, self.description.card.origin
+        if before.startswith(_BEGUN):
+            return before
+        return f"{_BEGUN} {name}" + (f" ({before})" if before else "")
 
     def settings(self, given: Mapping[str, Mapping[str, Any]]) -> Settings:
         """The settings to train with: those of its network, and on top what was set explicitly.

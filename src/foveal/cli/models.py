@@ -314,7 +314,9 @@ def _rows(description: Description, complexity: Complexity) -> dict[str, str]:
     return {
         "from": (card.origin or "trained by foveal")
         + (f", after epoch {card.epoch}" if card.epoch is not None else ""),
-        "exported": "" if export is None else f"{export.precision}, NMS inside: {export.nms}",
+        "exported": ""
+        if export is None
+        else f"{export.precision}, {'with' if export.nms else 'without'} NMS inside",
         "classes": f"{len(card.classes)}: {listed(card.classes, _MAX_NAMES)}",
         "ignored classes": listed(card.ignored_classes, _MAX_NAMES),
         "network": f"{model.backbone} (norm {model.norm}), pyramid of {model.fpn_channels} "
