@@ -75,6 +75,7 @@ def test_names_and_shapes_are_those_of_the_rules(network: str) -> None:
     assert imported.classes is not None
     assert imported.classes[:2] == ("person", "bicycle")
     assert (imported.classes[11], imported.classes[79]) == ("stop sign", "toothbrush")
+    assert "taken to be COCO's" in imported.notes[-1]
     assert {imported.foreign_name(name) for name in imported.state} == shapes.keys()
     if network == "r101":  # the others are built below
         with_weights(imported)

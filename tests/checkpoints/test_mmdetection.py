@@ -104,6 +104,7 @@ def test_names_and_shapes_are_those_of_the_rules(network: str) -> None:
     assert imported.settings.model.backbone == name
     assert imported.classes is not None
     assert (imported.classes[11], imported.classes[79]) == ("stop sign", "toothbrush")
+    assert "taken to be COCO's" in imported.notes[-1]
     if network == "x101_64x4d":  # the others are as it is, or built below
         with_weights(imported)
     assert {imported.foreign_name(name) for name in imported.state} == shapes.keys()

@@ -107,10 +107,16 @@ def convert(file: ForeignFile, options: ImportOptions) -> ImportedModel:
             state["box.output.bias"],
             factors=[1 / weight for weight in config.box_weights],
         )
+    names = options.names(num_classes, where=file.path)
+    if names is not None and options.classes is None:
+        notes.append(
+            "It does not name its classes. They are 80, and are taken to be COCO's: --classes FILE "
+            "names others."
+        )
     return ImportedModel(
         settings,
         state,
-        options.names(num_classes, where=file.path),
+        names,
         tuple(notes),
         tuple(unused),
         foreign_name=_namer(prefix, step),

@@ -367,4 +367,10 @@ def _classes(
             f"The file names {counted(len(config.classes), 'class')} and its network has "
             f"{num_classes}: the names were not used."
         )
-    return options.names(num_classes, where=file.path)
+    names = options.names(num_classes, where=file.path)
+    if names is not None and options.classes is None:
+        notes.append(
+            "It does not name its classes. They are 80, and are taken to be COCO's: --classes FILE "
+            "names others."
+        )
+    return names
