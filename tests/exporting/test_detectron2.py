@@ -19,6 +19,7 @@ from foveal.checkpoints.model_file import LoadedModel
 from foveal.config import Settings, make_settings
 from foveal.errors import WeightsError
 from foveal.exporting.detectron2 import export_detectron2, to_yaml
+from foveal.exporting.export import export_model
 from foveal.models.build import build_model
 from foveal.models.retinanet import RetinaNet
 from foveal.structures import ModelCard
@@ -153,3 +154,16 @@ def test_what_it_can_not_hold(
 def test_anchors_in_whole_pixels_can_not_be_held() -> None:
     with pytest.raises(WeightsError, match="rounded to whole pixels"):
         export_detectron2(*small("anchors.compat=torchvision"))
+
+
+def test_weights_and_config_lie_beside_each_other(
+    tmp_path: Path, model_and_settings: tuple[RetinaNet, Settings]
+) -> None:
+    (tmp_path / "m.yaml").write_text("earlier")
+    report = export_model(as_loaded(*model_and_settings), "detectron2", tmp_path / "m.pth")
+    assert report.is_written
+    assert "m.yaml is its config, in place of an earlier one" in report.notes[0]
+    assert yaml.safe_load((tmp_path / "m.yaml").read_text())["MODEL"]["WEIGHTS"] == "m.pth"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.pth", "m.yaml"]
+    state = torch.load(tmp_path / "m.pth", weights_only=True)
+    assert state.keys() == export_detectron2(*model_and_settings).state.keys()
