@@ -38,8 +38,61 @@ def test_presets_say_what_the_table_of_differences_says():
     assert first.anchors.compat == "torchvision"
 
 
-def test_the_standard_preset_is_the_defaults():
-    assert make_settings() == Settings()
+def test_the_plain_preset_is_the_defaults():
+    assert make_settings(preset="retinanet") == Settings()
+    assert make_settings(preset="retinanet").anchors.model_fields_set == set()
+
+
+@pytest.mark.parametrize(
+    ("preset", "method"),
+    [("standard", "task_aligned"), ("light", "task_aligned"), ("scenes", "atss")],
+)
+def test_the_presets_for_people_have_one_anchor_of_8_strides(preset, method):
+    found = make_settings(preset=preset)
+    assert found.assignment.method == method
+    assert (found.anchors.per_location, found.anchors.ratios) == (1, (1.0,))
+    assert found.anchors.sizes == tuple(8 * stride for stride in found.anchors.strides)
+    assert found.loss.classification == "quality_focal"
+    assert (found.loss.box, found.loss.box_weight) == ("giou", 2.0)
+
+
+PLAIN = ("iou", "focal", "giou")
+WON = ("task_aligned", "quality_focal", "giou")
+
+
+@pytest.mark.parametrize(
+    ("given", "anchors", "learning"),
+    [
+        ("anchors.scales=[1, 1.4]", 6, PLAIN),
+        ("anchors.ratios=[0.5, 1, 2]", 9, PLAIN),
+        ("anchors.shapes=" + str([[[-4, -4, 4, 4], [-8, -4, 8, 4]]] * 5), 2, PLAIN),
+        ("assignment.method=iou", 9, PLAIN),
+        ("anchors.scales=[1.4]", 1, WON),
+        ("anchors.sizes=[32, 64, 128, 256, 512]", 1, WON),
+        ("assignment.method=fcos", 1, ("fcos", "quality_focal", "giou")),
+        (
+            "anchors.scales=[1, 1.4] assignment.method=atss",
+            6,
+            ("atss", "quality_focal", "giou"),
+        ),
+        ("assignment.method=iou loss.classification=varifocal", 9, ("iou", "varifocal", "giou")),
+    ],
+)
+@pytest.mark.parametrize("preset", ["standard", "light"])
+def test_assignment_and_losses_follow_anchors_that_are_set(preset, given, anchors, learning):
+    overrides = re.split(r" (?=[a-z]+\.[a-z]+=)", given)
+    found = make_settings(preset=preset, overrides=overrides)
+    assert found.anchors.per_location == anchors
+    assert (found.assignment.method, found.loss.classification, found.loss.box) == learning
+
+
+@pytest.mark.parametrize("preset", ["standard", "scenes", "fcos", "atss"])
+def test_strides_that_are_set_give_the_size_of_single_anchors(preset):
+    found = make_settings(preset=preset, overrides=["anchors.strides=[4, 8, 16, 32]"])
+    assert found.anchors.sizes == (32, 64, 128, 256)
+    sizes = "anchors.sizes=[9, 10, 11, 12]"
+    both = make_settings(preset=preset, overrides=["anchors.strides=[4, 8, 16, 32]", sizes])
+    assert both.anchors.sizes == (9, 10, 11, 12)
 
 
 def test_later_sources_win(tmp_path):
@@ -106,7 +159,7 @@ def test_overrides_are_read_as_people_write_them(override, section, name, value)
 )
 def test_a_wrong_override_names_itself(override, message):
     with pytest.raises(SettingsError, match=message):
-        make_settings(overrides=[override])
+        make_settings(preset="retinanet", overrides=[override])
 
 
 @pytest.mark.parametrize("name", ["w\udcf6.pth", r"C:\udcf6\w.pth", "a\\\udcf6", "ö.pth"])

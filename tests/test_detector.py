@@ -42,7 +42,7 @@ TINY = (
 
 
 def tiny(*more: str) -> Settings:
-    return make_settings(overrides=[*TINY, *more])
+    return make_settings(preset="retinanet", overrides=[*TINY, *more])
 
 
 class Listener:

@@ -61,7 +61,8 @@ class Detector:
     Attributes:
         settings: the effective ones, with those that follow from the data.
         card: class names, score threshold, metrics, where the model came from.
-        anchors: how well the anchors fit the data; None where they were not fitted.
+        anchors: how well the anchors, or locations with one each, fit the data; None where anchors
+            were not fitted.
         history: one entry for each epoch of the last training.
     """
 
@@ -87,7 +88,8 @@ class Detector:
             backbone: a timm name; None keeps the settings'.
             weights: of the backbone: 'none', 'pretrained', 'package' or a file; None keeps the
                 settings'.
-            scales, ratios: of the anchors; without either they are fitted to the data.
+            scales, ratios: of the anchors, several at a location, which are assigned by their IoU.
+                Without either the preset's: one at each, or (retinanet) those fitted to the data.
             size: the shorter side of the network's input in pixels; None keeps the settings'.
             ignore: classes whose boxes mark regions to ignore, in every data set given later too.
             preset: where the settings begin, see `foveal.config.PRESETS`.
@@ -110,8 +112,10 @@ class Detector:
             "anchors": _given(scales=scales and tuple(scales), ratios=ratios and tuple(ratios)),
             "preparation": _size(size),
         }
-        # Without what the preset says of the network: a model to begin from gives that.
-        self._explicit = _values(settings, preset, given, without=NETWORK_SECTIONS)
+        from foveal.checkpoints.starting import START_SECTIONS
+
+        # Without what a model to begin from gives in place of the preset.
+        self._explicit = _values(settings, preset, given, without=START_SECTIONS)
         self._preset = preset
         self.history: tuple[Any, ...] = ()
         self._model: RetinaNet | None = None
@@ -124,7 +128,7 @@ class Detector:
         elif refit_anchors:
             raise SettingsError(
                 "--refit-anchors (in Python refit_anchors=True) goes with a model to begin from: "
-                "--start MODEL. Without one the anchors are fitted anyway."
+                "--start MODEL. Without one they are fitted anyway where locations have several."
             )
         else:
             chosen = parse_settings(_values(settings, preset, given), where="settings")
@@ -875,6 +879,7 @@ class Detector:
         self, folder: Path, evaluation: Evaluation, data: Dataset, *, training: Dataset | None
     ) -> None:
         from foveal.reports.evaluation import report_on_model
+        from foveal.tuning.location_fitting import LocationFit
 
         report_on_model(
             folder,
@@ -882,7 +887,7 @@ class Detector:
             self.settings,
             dataset=data,
             training=training,
-            anchors=self.anchors,
+            anchors=None if isinstance(self.anchors, LocationFit) else self.anchors,
             home=self._path if self._path is None or self._path.is_dir() else self._path.parent,
         )
 
@@ -919,14 +924,15 @@ def _values(
     """What is set, by section and name: in complete settings, or in a preset and on top of it."""
     if isinstance(settings, Settings):
         values: dict[str, dict[str, Any]] = settings.model_dump(exclude_unset=True)
-        more = [given]
     else:
-        values = gather_settings(preset=preset, without=without)
-        more = [settings or {}, given]
-    for changes in more:
-        for section, part in changes.items():
-            if part:
-                values.setdefault(section, {}).update(part)
+        changes = {
+            section: {**(settings or {}).get(section, {}), **given.get(section, {})}
+            for section in {**(settings or {}), **given}
+        }
+        return gather_settings(preset=preset, changes=changes, without=without)
+    for section, part in given.items():
+        if part:
+            values.setdefault(section, {}).update(part)
     return values
 
 

@@ -38,7 +38,7 @@ def start_of(*overrides: str, classes: tuple[str, ...] = CLASSES) -> tuple[Retin
 
 
 def begun(start: Start, classes: tuple[str, ...], *overrides: str) -> RetinaNet:
-    settings = start.settings(gather_settings(overrides=overrides))
+    settings = start.settings(gather_settings(preset="retinanet", overrides=overrides))
     torch.manual_seed(5)
     model = build_model(settings, len(classes), empty=True).eval()
     load_start(model, start, classes)
@@ -88,7 +88,9 @@ def test_classes_that_are_all_others_leave_the_class_layer_alone() -> None:
 
 def test_other_numbers_of_anchors_leave_the_output_layers_alone() -> None:
     old, start = start_of()
-    settings = start.settings(gather_settings(overrides=["anchors.scales=[1.0, 1.5]"]))
+    settings = start.settings(
+        gather_settings(preset="retinanet", overrides=["anchors.scales=[1.0, 1.5]"])
+    )
     model = build_model(settings, 3, empty=True)
     left = load_start(model, start, CLASSES)
     assert [name.partition(".")[0] for name in left] == ["classification"] * 2 + ["box"] * 2
@@ -114,9 +116,9 @@ def test_the_settings_are_the_files_but_for_what_is_set() -> None:
     assert "but for preparation.longer = 200 (there 1066)" in told
     said = describe_preset("torchvision_v2", settings)
     assert said.startswith("Of the preset torchvision_v2, model, preparation, decoding are not")
-    assert describe_preset("standard", settings) == ""
+    assert describe_preset("retinanet", start.settings({})) == ""
     with pytest.raises(SettingsError, match=r"on top of those of old\.safetensors"):
-        start.settings(gather_settings(overrides=["preparation.shorter=9000"]))
+        start.settings(gather_settings(preset="retinanet", overrides=["preparation.shorter=9000"]))
 
 
 def test_mean_and_deviation_that_are_set_stand_in_the_network() -> None:
@@ -179,7 +181,7 @@ ADDITIONS = ("model.quality=centerness", "model.level_scales=true")
 
 def test_additions_to_the_box_subnet_begin_anew_and_the_rest_is_kept() -> None:
     old, start = start_of(*ONE_ANCHOR)
-    settings = start.settings(gather_settings(overrides=ADDITIONS))
+    settings = start.settings(gather_settings(preset="retinanet", overrides=ADDITIONS))
     model = build_model(settings, 3, empty=True).eval()
     left = load_start(model, start, CLASSES)
     assert set(left) == {"box.scales", "box.quality.weight", "box.quality.bias"}
@@ -202,7 +204,7 @@ def test_what_the_new_network_does_not_have_is_left_out() -> None:
 def test_a_box_layer_that_predicts_something_else_begins_anew(bins: int) -> None:
     old, start = start_of(*ONE_ANCHOR)
     overrides = ["model.box_coding=distances", f"model.box_bins={bins}"]
-    settings = start.settings(gather_settings(overrides=overrides))
+    settings = start.settings(gather_settings(preset="retinanet", overrides=overrides))
     model = build_model(settings, 3, empty=True)
     left = load_start(model, start, CLASSES)
     assert left == ("box.output.weight", "box.output.bias")

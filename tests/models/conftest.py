@@ -22,7 +22,7 @@ SMALL = (
 
 def make_small(*overrides: str, classes: int = 3) -> tuple[RetinaNet, Settings]:
     """A network of few parameters in evaluation mode, and its settings."""
-    settings = make_settings(overrides=[*SMALL, *overrides])
+    settings = make_settings(preset="retinanet", overrides=[*SMALL, *overrides])
     torch.manual_seed(0)
     return build_model(settings, classes).eval(), settings
 

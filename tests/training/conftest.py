@@ -35,7 +35,7 @@ TINY = (
 
 
 def tiny_settings(*overrides: str) -> Settings:
-    return make_settings(overrides=(*TINY, *overrides))
+    return make_settings(preset="retinanet", overrides=(*TINY, *overrides))
 
 
 def make_fake_batch(seed: int, *, images: int = 4, size: int = 64) -> Batch:

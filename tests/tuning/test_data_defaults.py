@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,14 @@ from foveal.config import Settings, make_settings
 from foveal.data.dataset import Dataset, Record
 from foveal.errors import DataError, SettingsError
 from foveal.tuning import images
+from foveal.tuning.anchor_fitting import AnchorFit
 from foveal.tuning.data_defaults import fit_to_data
+from foveal.tuning.location_fitting import LocationFit
 
 
 def settings(*overrides: str) -> Settings:
-    return make_settings(overrides=["model.backbone=test_resnet", "model.weights=none", *overrides])
+    every = ["model.backbone=test_resnet", "model.weights=none", *overrides]
+    return make_settings(preset="retinanet", overrides=every)
 
 
 @pytest.fixture
@@ -118,31 +122,58 @@ def small_objects(side: float) -> Dataset:
     return Dataset((record,), ("ship",), Path())
 
 
+ON_STRIDES_OF_8 = "anchors.strides=[8,16,32,64,128]"
+
+
 @pytest.mark.parametrize(
-    ("side", "preset", "given", "finest"),
+    ("side", "preset", "given", "finest", "said"),
     [
-        (10, "scenes", [], 4),
-        (60, "scenes", [], 8),
-        (10, "light", [], 8),
-        (10, "scenes", ["anchors.strides=[8,16,32,64,128]"], 8),
+        (10, "scenes", [], 4, "one every 4 px .* since 100% of 200 objects are smaller than"),
+        (60, "scenes", [], 8, "one every 8 px .*; 0% of 200 objects are smaller than 16 px"),
+        (20, "light", [], 8, "; 100% .* --set preparation.shorter=N"),
+        (10, "scenes", [ON_STRIDES_OF_8], 8, "often missed.* --set preparation.scale=2"),
+        (10, "scenes", ["anchors.sizes=[9,10,11,12,13]"], 8, "often missed"),
     ],
-    ids=["small", "large", "shrunk", "set"],
+    ids=["small", "large", "shrunk", "strides", "sizes"],
 )
-def test_with_windows_small_objects_get_finer_strides(side, preset, given, finest):
+def test_with_windows_small_objects_get_nearer_locations(side, preset, given, finest, said):
     given = [*given, "preparation.mean=[0,0,0]"]
     chosen = make_settings(preset=preset, overrides=given)
     found, fit = fit_to_data(chosen, small_objects(side))
+    assert isinstance(fit, LocationFit)
     assert found.anchors.strides[0] == finest
-    assert fit is not None
+    if finest == 4:
+        assert found.anchors.sizes == tuple(8 * stride for stride in found.anchors.strides)
+    else:
+        assert found.anchors == chosen.anchors
+    assert re.search(said, fit.text)
+    assert found.decoding.max_detections == (100 if preset == "scenes" else 400)
+
+
+@pytest.mark.parametrize(("side", "finest"), [(10, 4), (60, 8)])
+def test_with_windows_anchors_are_fitted_on_finer_strides(side, finest):
+    given = ["assignment.method=iou", "preparation.mean=[0,0,0]"]
+    found, fit = fit_to_data(make_settings(preset="scenes", overrides=given), small_objects(side))
+    assert isinstance(fit, AnchorFit)
+    assert found.anchors.strides[0] == finest
     assert (fit.coarser is not None) == (finest == 4)
     assert ("Strides from 4 are taken" in fit.text) == (finest == 4)
-    assert found.decoding.max_detections == (100 if preset == "scenes" else 400)
+
+
+def test_without_objects_there_is_nothing_to_compare_locations_with() -> None:
+    nothing = small_objects(9).records[0].select(np.zeros(200, np.bool_))
+    given = ["preparation.mean=[0,0,0]"]
+    chosen = make_settings(preset="scenes", overrides=given)
+    found, fit = fit_to_data(chosen, Dataset((nothing,), ("ship",), Path()))
+    assert fit is not None
+    assert "there are no objects" in fit.text
+    assert found.anchors == chosen.anchors
 
 
 def test_there_are_no_shapes_to_fit_where_locations_have_one_anchor(tiny_objects: Dataset) -> None:
     given = settings("assignment.method=fcos", "anchors.scales=[1]", "anchors.ratios=[1]")
     after, fit = fit_to_data(given, tiny_objects)
-    assert fit is None
+    assert isinstance(fit, LocationFit)
     assert after.anchors == given.anchors
     with pytest.raises(SettingsError, match=r"no shapes to fit, .*\. Leave --refit-anchors out"):
         fit_to_data(given, tiny_objects, refit_anchors=True)

@@ -34,7 +34,7 @@ class ImportOptions:
     background: bool | None = None
     overrides: tuple[str, ...] = ()
 
-    def settings(self, found: Sequence[str], *, preset: str = "standard") -> Settings:
+    def settings(self, found: Sequence[str], *, preset: str = "retinanet") -> Settings:
         """The settings that follow from the file, with the person's on top.
 
         Args:

@@ -7,8 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from foveal.checkpoints.finding import network_file
-from foveal.config import NETWORK_SECTIONS, PRESETS, ModelSettings, Settings, parse_settings
+from foveal.config import (
+    NETWORK_SECTIONS,
+    PRESETS,
+    AssignmentSettings,
+    LossSettings,
+    ModelSettings,
+    Settings,
+    parse_settings,
+)
+from foveal.config.renamed import rename_settings
 from foveal.errors import ModelFileError
 from foveal.text import counted, listed
 
@@ -21,6 +32,11 @@ if TYPE_CHECKING:
 
 _MAX_NAMES = 8
 _BEGUN = "trained by foveal, begun from"
+START_SECTIONS = (*NETWORK_SECTIONS, "assignment", "loss")
+"""What a training takes from the model that it begins from, rather than from a preset: the losses
+and the assignment suit its anchors and what its scores mean."""
+_OF_CLASSES = "class_weights"
+"""The setting of the losses that belongs to other data."""
 _BOX_ADDITIONS = ("box.quality.", "box.scales")
 """How the names of tensors begin that not every box subnet has."""
 _NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -69,8 +85,33 @@ class Start:
             return before
         return f"{_BEGUN} {name}" + (f" ({before})" if before else "")
 
+    def learning(self) -> dict[str, dict[str, Any]]:
+        """The assignment and the losses it was trained with, as far as its record says them.
+
+        Without a record, as imported models may be, those of the presets that have as many anchors
+        at a location as it has.
+        """
+        preset = "standard" if self.description.anchors.per_location == 1 else "retinanet"
+        if self.description.model.quality != "none":
+            preset = "atss"
+        record = rename_settings(self.description.record)
+        found: dict[str, dict[str, Any]] = {}
+        for section, kind in (("assignment", AssignmentSettings), ("loss", LossSettings)):
+            part = record.get(section)
+            values = dict(part) if isinstance(part, Mapping) else {}
+            values.pop(_OF_CLASSES, None)
+            try:
+                kind.model_validate(values)
+            except ValidationError:  # of a version that knows more: records are for people
+                values = {}
+            found[section] = values or dict(PRESETS[preset].get(section, {}))
+        return found
+
     def settings(self, given: Mapping[str, Mapping[str, Any]]) -> Settings:
-        """The settings to train with: those of its network, and on top what was set explicitly.
+        """The settings to train with: its own, and on top what was set explicitly.
+
+        Its own are those of its network, how its anchors got their objects, and its losses but for
+        the weights of classes.
 
         Args:
             given: what was set, by section and name.
@@ -80,7 +121,7 @@ class Start:
         """
         values: dict[str, dict[str, Any]] = {
             section: getattr(self.description, section).model_dump() for section in NETWORK_SECTIONS
-        }
+        } | self.learning()
         for section, part in given.items():
             values.setdefault(section, {}).update(part)
         return parse_settings(values, where=f"settings, on top of those of {self.name}")
@@ -237,7 +278,7 @@ def describe_preset(preset: str, settings: Settings) -> str:
     """
     sections = [
         section
-        for section in NETWORK_SECTIONS
+        for section in START_SECTIONS
         if any(
             getattr(getattr(settings, section), name) != value
             for name, value in PRESETS[preset].get(section, {}).items()
@@ -245,9 +286,17 @@ def describe_preset(preset: str, settings: Settings) -> str:
     ]
     if not sections:
         return ""
+    learning = ""
+    if {"assignment", "loss"} & set(sections):
+        learning = (
+            f" Its {counted(settings.anchors.per_location, 'anchor')} a location get their objects "
+            f"by {settings.assignment.method!r}, and the losses are "
+            f"{settings.loss.classification!r} and {settings.loss.box!r}."
+        )
     return (
         f"Of the preset {preset}, {listed(sections, len(sections))} are not taken: they are those "
-        "of the model to begin from. --set changes single settings (in Python settings=)."
+        f"of the model to begin from.{learning} --set changes single settings (in Python "
+        "settings=)."
     )
 
 

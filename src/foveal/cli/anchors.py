@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from foveal.config import PreparationSettings
+    from foveal.config import PreparationSettings, Settings
     from foveal.data.opening import DataOptions
     from foveal.tuning.anchor_fitting import AnchorFit, AnchorOption
     from foveal.tuning.anchor_metrics import AnchorQuality, GroupQuality
@@ -59,11 +59,12 @@ def anchors(
         ),
     ] = None,
 ) -> None:
-    """Fit anchors to a data set and say how many objects they reach.
+    """Say which objects get how many locations in training, or fit anchors to them.
 
-    Where locations have one anchor and no shapes to fit, say which objects get how many.
+    Most presets have one anchor a location, and no shapes to fit. With --preset retinanet, --out or
+    --picture nine anchors a location are fitted, and it says how many objects they reach.
     """
-    from foveal.config import make_settings
+    from foveal.config import PRESETS, make_settings
     from foveal.data.checks.readiness import Readiness
     from foveal.data.opening import open_data
     from foveal.errors import SettingsError
@@ -71,11 +72,18 @@ def anchors(
     from foveal.tuning.anchor_fitting import fit_anchors, fit_finer, gather_objects
     from foveal.tuning.anchor_metrics import measure_anchors
     from foveal.tuning.data_defaults import fits_strides, why_no_shapes
+    from foveal.tuning.location_fitting import fit_locations_to
 
     settings = make_settings(preset=preset, file=config, overrides=overrides or [])
+    asked = out is not None or picture is not None
+    own = PRESETS[preset].get("assignment", {}).get("method", "iou")
+    if asked and settings.assignment.method == own != "iou":
+        # Fitted anchors go with an assignment by their IoU; see config/presets.suit_anchors.
+        by_iou = [*(overrides or []), "assignment.method=iou"]
+        settings = _fittable(settings, preset=preset, file=config, overrides=by_iou)
     preparation = _preparation(size, settings.preparation)
     fixed = why_no_shapes(settings)
-    if fixed and (out or picture):
+    if fixed and asked:
         raise SettingsError(f"{fixed}: nothing to write. Leave --out and --picture out.")
     picture = picture or (out and out.with_suffix(".svg"))
     if picture is not None:
@@ -87,13 +95,20 @@ def anchors(
     if fixed:
         objects = gather_objects(dataset, preparation)
         _print_data(console, data, len(dataset), len(objects), preparation)
+        chosen = fit_locations_to(
+            objects,
+            anchors=settings.anchors,
+            fit_strides=preparation is not None and fits_strides(settings),
+            windows=preparation is not None and preparation.mode == "windows",
+        )
         quality = measure_anchors(
             objects,
-            settings.anchors,
+            chosen.settings,
             assignment=settings.assignment,
             seed=settings.training.seed,
         )
-        _print_assigned(console, quality, settings.anchors.strides)
+        _print_assigned(console, quality, chosen.settings.strides)
+        console.print(sentence(chosen.text), soft_wrap=True)
         console.print(sentence(fixed), soft_wrap=True)
         return
     fit = fit_anchors(
@@ -121,6 +136,19 @@ def anchors(
     forced = settings.assignment.allow_low_quality_matches
     _print_advice(console, fit, finer, larger=larger, forced=forced)
     _write(console, fit, finer, out=out, picture=picture, data=data)
+
+
+def _fittable(
+    settings: Settings, *, preset: str, file: Path | None, overrides: list[str]
+) -> Settings:
+    """The settings with anchors to fit; the same where something else that is set forbids that."""
+    from foveal.config import make_settings
+    from foveal.errors import SettingsError
+
+    try:
+        return make_settings(preset=preset, file=file, overrides=overrides)
+    except SettingsError:
+        return settings
 
 
 def _check_settings_file(path: Path) -> None:
@@ -357,6 +385,11 @@ def _write(
         write_file(out, anchors_to_toml(chosen.settings), error=DataError)
         named = f" (strides {finer.settings.strides[0]} and up)" if finer else ""
         console.print(f"Wrote {out}{named}: foveal train DATA --config {out}", soft_wrap=True)
+        console.print(
+            "With these, training assigns anchors by IoU; without them it has one anchor a "
+            "location, which learned better on the data that we tried.",
+            soft_wrap=True,
+        )
     if picture is not None and len(fit.objects):
         draw_anchors(replace(fit, chosen=chosen), picture, title=f"Anchors for {data}")
         console.print(f"Wrote {picture}", soft_wrap=True)

@@ -92,7 +92,6 @@ class _Paths:
         self.run = out / "run"
         self.evaluation = out / "evaluation"
         self.found = out / "found"
-        self.anchors = out / "anchors.svg"
         self.picture = out / "picture.png"
         self.model = self.run / "best.safetensors"
 
@@ -112,8 +111,8 @@ def _steps(paths: _Paths) -> list[tuple[str, list[str]]]:
             ["data", "check", train, "--valid", valid, "--size", size, "--images"],
         ),
         (
-            "Fit anchors to the objects (training does it by itself, this shows it)",
-            ["anchors", train, "--config", settings, "--picture", str(paths.anchors)],
+            "See how many locations of the network's input each object gets in training",
+            ["anchors", train, "--config", settings],
         ),
         (
             "Train a small network from scratch",

@@ -20,16 +20,22 @@ from foveal.text import counted, decimal, listed, without_nan
 from foveal.training.run_folder import LEARNING_RATES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
+    from foveal.config import Settings
     from foveal.data.dataset import Dataset
     from foveal.data.opening import DataOptions
     from foveal.detector import Detector
     from foveal.tuning.learning_rate import LearningRateCurve
 
 INTERRUPTED = 130
+_PLAIN: dict[str, dict[str, Any]] = {
+    "assignment": {"method": "iou"},
+    "loss": {"classification": "focal", "box": "smooth_l1", "box_weight": 1.0},
+}
+"""What a run had before there were such settings."""
 CURVE_ROWS = 12
 AUTO = "auto"
 _MAX_NAMES = 8
@@ -64,7 +70,8 @@ def train(
         typer.Option(
             metavar="NAME",
             help="Where the settings begin: standard, light, scenes (large images, small objects), "
-            "paper, fcos and atss (one anchor a location), torchvision, torchvision_v2.",
+            "fcos and atss, with one anchor a location; retinanet (nine, fitted to the data), "
+            "paper, torchvision, torchvision_v2.",
         ),
     ] = "standard",
     config: Annotated[
@@ -185,7 +192,7 @@ def train(
     The same command trains on one CPU or GPU and, started by torchrun or accelerate launch, on many
     (torchrun --nproc-per-node 4 -m foveal train ...).
     """
-    from foveal.config import NETWORK_SECTIONS, gather_settings, make_settings, to_toml
+    from foveal.config import Settings, gather_settings, make_settings, to_toml
     from foveal.data.opening import open_together
     from foveal.data.transforms.user import load_augmentation
     from foveal.detector import Detector
@@ -209,10 +216,15 @@ def train(
     settings = (
         make_settings(preset=preset, file=config, overrides=changes)
         if start is None
-        else gather_settings(
-            preset=preset, file=config, overrides=changes, without=NETWORK_SECTIONS
+        else gather_settings(  # the detector knows what of the preset goes with a start
+            preset=preset, file=config, overrides=changes, without=tuple(Settings.model_fields)
         )
     )
+    if resume and out is not None and isinstance(settings, Settings):
+        given = gather_settings(
+            file=config, overrides=changes, without=tuple(Settings.model_fields)
+        )
+        settings = _as_begun(settings, given, out)
     dataset, *others = open_together(
         with_valid(data, options, valid=valid, valid_images=valid_images)
     )
@@ -252,6 +264,52 @@ def train(
         unlabeled=unlabeled or [],
         rounds=rounds or 1,
     )
+
+
+def _as_begun(settings: Settings, given: Mapping[str, Mapping[str, Any]], out: Path) -> Settings:
+    """Settings for a run to go on with whose preset had other anchors, assignment or losses.
+
+    Args:
+        settings: of today.
+        given: what was set on top of the preset, which stays.
+        out: the run's folder.
+    """
+    import tomllib
+
+    from foveal.config import change_settings
+    from foveal.config.renamed import rename_settings
+    from foveal.errors import SettingsError
+    from foveal.training.run_folder import RunFolder
+
+    folder = RunFolder(out)
+    if not folder.can_resume or not folder.config.is_file():
+        return settings
+    try:
+        begun = rename_settings(tomllib.loads(folder.config.read_text(encoding="utf-8")))
+        values = {
+            section: {
+                name: value
+                for name, value in {**_PLAIN.get(section, {}), **begun.get(section, {})}.items()
+                if name not in given.get(section, {})
+            }
+            for section in ("assignment", "loss", "anchors")
+        }
+        kept = change_settings(settings, values)
+    except (OSError, ValueError, SettingsError):  # the run itself says what can't be read
+        return settings
+    if all(
+        getattr(getattr(kept, section), name) == getattr(getattr(settings, section), name)
+        for section, part in _PLAIN.items()
+        for name in part
+    ):
+        return settings  # the same preset: what else differs is said
+    if is_first_process():
+        say(
+            f"{out} goes on as it began: with {counted(kept.anchors.per_location, 'anchor')} a "
+            f"location, assigned by {kept.assignment.method!r}, and the losses "
+            f"{kept.loss.classification!r} and {kept.loss.box!r}. The preset has others today."
+        )
+    return kept
 
 
 def _describe(detector: Detector, dataset: Dataset, data: str, console: Console) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from foveal.config.presets import PRESETS, package_model
+from foveal.config.presets import PRESETS, package_model, suit_anchors
 from foveal.config.renamed import ANCHOR_SWITCHES, RENAMED, RENAMED_PRESETS, RENAMED_VALUES
 from foveal.config.settings import Settings
 from foveal.errors import SettingsError
@@ -42,6 +42,7 @@ def gather_settings(
     preset: str = "standard",
     file: Path | None = None,
     overrides: tuple[str, ...] | list[str] = (),
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
     without: Collection[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """What `make_settings` checks: the values by section and name.
@@ -50,6 +51,7 @@ def gather_settings(
         preset: where the settings begin.
         file: settings as TOML.
         overrides: single settings, `section.name=value`.
+        changes: by section and name what is set on top of all that.
         without: sections of the preset that are not taken, since something else gives them.
 
     Raises:
@@ -69,6 +71,10 @@ def gather_settings(
     for override in overrides:
         section, name, value = _parse_override(override)
         given.setdefault(section, {})[name] = value
+    for section, part in (changes or {}).items():
+        if part:
+            given.setdefault(section, {}).update(part)
+    suit_anchors(values, given)
     if "model" in values:
         values["model"] |= package_model(preset, given.get("model", {}))
     for section, part in given.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 NETWORK_SECTIONS = ("model", "anchors", "preparation", "decoding")
@@ -19,17 +19,41 @@ _LIGHT_MODEL: dict[str, Any] = {
     "frozen_stages": 2,
 }
 
+ANCHOR_IN_STRIDES = 8.0
+"""The side of the anchor where each location has one square."""
+
+
+def square_sizes(strides: Sequence[float]) -> tuple[float, ...]:
+    """The side of each level's anchor, input pixels, where each location has one square."""
+    return tuple(ANCHOR_IN_STRIDES * stride for stride in strides)
+
+
 _ONE_ANCHOR: dict[str, Any] = {
-    "sizes": (64.0, 128.0, 256.0, 512.0, 1024.0),
+    "sizes": square_sizes((8, 16, 32, 64, 128)),
     "scales": (1.0,),
     "ratios": (1.0,),
 }
-"""A square of 8 strides at each location."""
+
+_QUALITY_FOCAL: dict[str, Any] = {
+    "classification": "quality_focal",
+    "box": "giou",
+    "box_weight": 2.0,
+}
+"""Scores that say how well a box fits, too (Li et al. 2020, arXiv 2006.04388), and boxes compared
+by their overlap."""
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "standard": {},
+    # What learned best on a few hundred images: docs/journal.md, "Which presets won".
+    "standard": {
+        "anchors": _ONE_ANCHOR,
+        "assignment": {"method": "task_aligned"},
+        "loss": _QUALITY_FOCAL,
+    },
     "light": {
         "model": _LIGHT_MODEL,
+        "anchors": _ONE_ANCHOR,
+        "assignment": {"method": "task_aligned"},
+        "loss": _QUALITY_FOCAL,
         "preparation": {"shorter": 416, "longer": 693},
         "augmentation": {
             "scale": (0.8, 1.25),
@@ -40,9 +64,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "training": {"epochs": 40, "ema_decay": 0.997},
     },
     # Aerial and satellite images: small objects, seen from above in any direction. With windows the
-    # anchors' strides follow from the objects too (tuning/data_defaults).
+    # strides follow from the objects too (tuning/data_defaults).
     "scenes": {
         "model": _LIGHT_MODEL,
+        "anchors": _ONE_ANCHOR,
+        "assignment": {"method": "atss"},
+        "loss": _QUALITY_FOCAL,
         "preparation": {"mode": "windows", "shorter": 416},
         "augmentation": {
             "flip_vertical": True,
@@ -53,6 +80,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "training": {"epochs": 40, "ema_decay": 0.997},
     },
+    # The plain detector: nine anchors a location, fitted to the data and assigned by their IoU.
+    "retinanet": {},
     "paper": {
         "anchors": {"scales": (1.0, 2 ** (1 / 3), 2 ** (2 / 3)), "ratios": (0.5, 1.0, 2.0)},
         "assignment": {"allow_low_quality_matches": False},
@@ -114,6 +143,50 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "training": {"optimizer": "sgd"},
     },
 }
+
+_SHAPES = ("sizes", "scales", "ratios", "shapes")
+
+
+def suit_anchors(values: dict[str, dict[str, Any]], given: Mapping[str, Mapping[str, Any]]) -> None:
+    """Change what a preset of one anchor a location says to what is set on top of it.
+
+    Strides that are set give the anchors' sizes. Scales, ratios or shapes that give a location
+    several anchors, or a method that goes by their IoU, take the place of the preset's one anchor;
+    then anchors are assigned by IoU and learned by the plain focal loss where nothing else is set.
+
+    Args:
+        values: of the preset, by section and name; changed.
+        given: what is set on top of it.
+    """
+    anchors, method = given.get("anchors", {}), given.get("assignment", {}).get("method")
+    if values.get("anchors") != _ONE_ANCHOR or values.get("loss") != _QUALITY_FOCAL:
+        if values.get("anchors") == _ONE_ANCHOR and "strides" in anchors:
+            values["anchors"] |= _sizes_of(anchors["strides"])
+        return
+    named = any(name in anchors for name in _SHAPES)
+    if not _has_one(anchors) or (method == "iou" and not named):
+        del values["anchors"]
+        if method in (None, "iou"):
+            del values["assignment"]
+            values["loss"] = {n: v for n, v in _QUALITY_FOCAL.items() if n != "classification"}
+    elif "strides" in anchors:
+        values["anchors"] |= _sizes_of(anchors["strides"])
+
+
+def _has_one(anchors: Mapping[str, Any]) -> bool:
+    """Whether a location has one anchor still where these are set on top of one."""
+    if anchors.get("shapes"):
+        return False
+    parts = [anchors.get(name, (1.0,)) for name in ("scales", "ratios")]
+    return all(not isinstance(part, list | tuple) or len(part) == 1 for part in parts)
+
+
+def _sizes_of(strides: object) -> dict[str, Any]:
+    """The sizes that go with strides; nothing where these are no numbers, which is said later."""
+    if isinstance(strides, list | tuple) and all(isinstance(each, int | float) for each in strides):
+        return {"sizes": square_sizes(strides)}
+    return {}
+
 
 PACKAGE_PRESETS: tuple[str, ...] = ()
 """Presets that take a backbone with weights out of a package where that is installed. None yet:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from foveal.config import Settings
     from foveal.data.dataset import Dataset
     from foveal.tuning.anchor_fitting import AnchorFit
+    from foveal.tuning.location_fitting import LocationFit
 
 ANCHOR_SHAPES = {"sizes", "scales", "ratios", "shapes"}
 
@@ -24,7 +25,7 @@ def fit_to_data(
     *,
     refit_anchors: bool = False,
     free_limits: Collection[str] = (),
-) -> tuple[Settings, AnchorFit | None]:
+) -> tuple[Settings, AnchorFit | LocationFit | None]:
     """Settings for a data set; what was set explicitly stays as it is.
 
     Args:
@@ -34,9 +35,9 @@ def fit_to_data(
         free_limits: limits of decoding that may be raised though they are set.
 
     Returns:
-        The settings, and how well the fitted anchors suit the data; None where sizes, scales or
-        ratios were set, so that nothing was fitted. With windows the strides are fitted too, where
-        nothing of the anchors was set.
+        The settings, and how well the fitted anchors, or locations with one anchor each, suit the
+        data; None where sizes, scales or ratios of several were set, so that nothing was fitted.
+        With windows the strides are fitted too, where nothing of the anchors was set.
 
     Raises:
         DataError: the data has no classes.
@@ -50,10 +51,12 @@ def fit_to_data(
             "labeled object; foveal data check says what was read."
         )
     settings = follow_objects(follow_images(settings, data), data, free=free_limits)
+    if fixed := why_no_shapes(settings):
+        if refit_anchors:
+            raise SettingsError(f"{fixed}. Leave --refit-anchors out (in Python refit_anchors).")
+        return _fit_locations(settings, data)
     if not refit_anchors and settings.anchors.model_fields_set & ANCHOR_SHAPES:
         return settings, None
-    if fixed := why_no_shapes(settings):
-        raise SettingsError(f"{fixed}. Leave --refit-anchors out (in Python refit_anchors).")
     from foveal.tuning.anchor_fitting import fit_anchors
 
     fit = fit_anchors(
@@ -63,6 +66,23 @@ def fit_to_data(
         assignment=settings.assignment,
         fit_strides=fits_strides(settings),
     )
+    return settings.model_copy(update={"anchors": fit.settings}), fit
+
+
+def _fit_locations(settings: Settings, data: Dataset) -> tuple[Settings, LocationFit | None]:
+    """As `fit_to_data`, where each location has one anchor."""
+    from foveal.tuning.location_fitting import fit_locations
+
+    if not len(data):
+        return settings, None
+    fit = fit_locations(
+        data,
+        anchors=settings.anchors,
+        preparation=settings.preparation,
+        fit_strides=fits_strides(settings),
+    )
+    if fit.settings is settings.anchors:
+        return settings, fit
     return settings.model_copy(update={"anchors": fit.settings}), fit
 
 
@@ -78,10 +98,22 @@ def why_no_shapes(settings: Settings) -> str:
                 f"Anchors have no shapes to fit, since {name} is {value!r}: there is one square at "
                 "each location"
             )
+    if settings.anchors.per_location == 1 and settings.assignment.method != "iou":
+        return (
+            "Anchors have no shapes to fit: there is one at each location, and assignment.method "
+            f"{settings.assignment.method!r} does not go by its shape"
+        )
     return ""
 
 
 def fits_strides(settings: Settings) -> bool:
-    """Whether the data decides the anchors' strides: with windows, where nobody has set them."""
-    windows = settings.preparation.mode == "windows"
-    return windows and "strides" not in settings.anchors.model_fields_set
+    """Whether the data decides the anchors' strides: with windows, where nobody has set them.
+
+    Sizes that are set for single anchors keep the strides that they were set for.
+    """
+    from foveal.tuning.location_fitting import are_squares_of_strides
+
+    anchors = settings.anchors
+    if settings.preparation.mode != "windows" or "strides" in anchors.model_fields_set:
+        return False
+    return not anchors.model_fields_set & ANCHOR_SHAPES or are_squares_of_strides(anchors)
