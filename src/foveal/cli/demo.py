@@ -30,6 +30,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "head_depth": 2,
         "head_norm": "group",
     },
+    "assignment": {"method": "iou"},
+    "loss": {"classification": "focal", "box": "smooth_l1", "box_weight": 1.0},
     "decoding": {"nms_iou": 0.4, "class_agnostic": True},
     "preparation": {"shorter": 160, "longer": 160},
     "augmentation": {"flip_vertical": True, "quarter_turns": True},
@@ -44,7 +46,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 """A network small enough to be trained from scratch, with live norms, while somebody waits.
 
-A cell has one class, and cells hardly overlap: so one box may stand for many.
+A cell has one class, and cells hardly overlap: so one box may stand for many. Anchors and losses are
+the plain detector's, for which the other settings were chosen.
 """
 HELD_OUT = 0.25
 """Of the images besides the test's: how many validate."""
@@ -92,6 +95,7 @@ class _Paths:
         self.run = out / "run"
         self.evaluation = out / "evaluation"
         self.found = out / "found"
+        self.anchors = out / "anchors.svg"
         self.picture = out / "picture.png"
         self.model = self.run / "best.safetensors"
 
@@ -111,8 +115,8 @@ def _steps(paths: _Paths) -> list[tuple[str, list[str]]]:
             ["data", "check", train, "--valid", valid, "--size", size, "--images"],
         ),
         (
-            "See how many locations of the network's input each object gets in training",
-            ["anchors", train, "--config", settings],
+            "Fit anchors to the objects (training does it by itself, this shows it)",
+            ["anchors", train, "--config", settings, "--picture", str(paths.anchors)],
         ),
         (
             "Train a small network from scratch",
