@@ -9,14 +9,16 @@ import torch
 from tests.models.conftest import make_small
 
 from foveal.checkpoints import model_file
+from foveal.checkpoints.description import describe
 from foveal.checkpoints.starting import (
+    START_SECTIONS,
     Start,
     describe_preset,
     describe_start,
     load_start,
     read_start,
 )
-from foveal.config import NETWORK_SECTIONS, gather_settings
+from foveal.config import NETWORK_SECTIONS, gather_settings, make_settings
 from foveal.errors import ModelFileError, SettingsError
 from foveal.models.build import build_model
 from foveal.models.retinanet import RetinaNet
@@ -213,3 +215,36 @@ def test_a_box_layer_that_predicts_something_else_begins_anew(bins: int) -> None
         f"'distances' with {bins} bins and was 'deltas'"
         in (describe_start(start, settings, CLASSES)[1])
     )
+
+
+@pytest.mark.parametrize(
+    ("preset", "record", "expected"),
+    [
+        ("light", {"assignment": {"method": "atss"}}, ("atss", "quality_focal")),
+        ("light", {}, ("task_aligned", "quality_focal")),
+        ("atss", {}, ("atss", "focal")),
+        ("retinanet", {}, ("iou", "focal")),
+        ("retinanet", {"assignment": {"force_best": False}, "loss": 3}, ("iou", "focal")),
+        ("retinanet", {"assignment": {"method": "of tomorrow"}}, ("iou", "focal")),
+    ],
+)
+def test_assignment_and_losses_are_those_of_the_model_to_begin_from(
+    preset: str, record: dict[str, object], expected: tuple[str, str]
+) -> None:
+    settings = make_settings(preset=preset)
+    described = describe(settings, ModelCard(CLASSES), {"note": "by hand", **record})
+    start = Start("old.safetensors", described, {})
+    given = gather_settings(preset="light", without=START_SECTIONS)
+    found = start.settings(given)
+    assert (found.assignment.method, found.loss.classification) == expected
+    assert found.assignment.allow_low_quality_matches == ("force_best" not in str(record))
+    own = start.settings(given | {"assignment": {"method": "fcos"}} if preset == "light" else given)
+    assert own.assignment.method == ("fcos" if preset == "light" else expected[0])
+
+
+def test_of_a_record_the_weights_of_classes_stay_behind() -> None:
+    settings = make_settings(preset="retinanet", overrides=['loss.class_weights={"red" = 3.0}'])
+    start = Start("old.safetensors", describe(settings, ModelCard(CLASSES)), {})
+    assert start.settings({}).loss.class_weights == {}
+    said = describe_preset("light", start.settings({}))
+    assert "Its 9 anchors a location get their objects by 'iou'" in said

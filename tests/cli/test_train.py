@@ -12,6 +12,7 @@ from tests.training.conftest import TINY
 from typer.testing import CliRunner
 
 from foveal.cli import app
+from foveal.cli.train import _as_begun
 from foveal.config import make_settings, to_toml
 from foveal.data.synthetic import draw_dataset
 from foveal.detector import Detector
@@ -250,3 +251,21 @@ def test_a_start_is_shown_and_said(data, tmp_path, empty_charts):
     assert f"Begun from {tmp_path / 'one' / 'best.safetensors'}" in said
     assert "but for preparation.longer = 96 (there 64)" in said
     assert "Its anchors reach" in said
+
+
+@pytest.mark.parametrize(("given", "method"), [((), "iou"), (("method",), "task_aligned")])
+def test_a_run_of_before_goes_on_with_its_own_anchors_and_losses(
+    tmp_path, monkeypatch, capsys, given, method
+):
+    monkeypatch.setattr(RunFolder, "can_resume", True)
+    begun = make_settings(preset="retinanet", overrides=["anchors.scales=[1, 1.4]"])
+    (tmp_path / "config.toml").write_text(to_toml(begun))
+    now = make_settings()
+    kept = _as_begun(now, {"assignment": dict.fromkeys(given)}, tmp_path)
+    assert (kept.anchors, kept.loss, kept.training) == (begun.anchors, begun.loss, now.training)
+    assert kept.assignment.method == method
+    assert "goes on as it began: with 6 anchors a location" in capsys.readouterr().out
+    same = make_settings(preset="retinanet")
+    assert _as_begun(same, {}, tmp_path) is same
+    (tmp_path / "config.toml").write_text("no TOML")
+    assert _as_begun(now, {}, tmp_path) is now

@@ -46,8 +46,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 """A network small enough to be trained from scratch, with live norms, while somebody waits.
 
-A cell has one class, and cells hardly overlap: so one box may stand for many. Anchors and losses are
-the plain detector's, for which the other settings were chosen.
+A cell has one class, and cells hardly overlap: so one box may stand for many. Anchors and losses
+are the plain detector's, for which the other settings were chosen.
 """
 HELD_OUT = 0.25
 """Of the images besides the test's: how many validate."""
