@@ -55,7 +55,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from foveal.models.build import build_model
     from foveal.structures import ModelCard
 
-    settings = make_settings(overrides=SMALL)
+    settings = make_settings(preset="retinanet", overrides=SMALL)
     file = tmp_path_factory.mktemp("models") / "model.safetensors"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

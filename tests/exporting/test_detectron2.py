@@ -33,7 +33,7 @@ SMALL = (
 
 
 def small(*overrides: str) -> tuple[RetinaNet, Settings]:
-    settings = make_settings(overrides=[*SMALL, *overrides])
+    settings = make_settings(preset="retinanet", overrides=[*SMALL, *overrides])
     torch.manual_seed(0)
     return build_model(settings, 3).eval(), settings
 
@@ -146,7 +146,7 @@ def test_the_text_names_weights_and_classes(
 def test_what_it_can_not_hold(
     override: str, message: str, model_and_settings: tuple[RetinaNet, Settings]
 ) -> None:
-    settings = make_settings(overrides=[*SMALL, override])
+    settings = make_settings(preset="retinanet", overrides=[*SMALL, override])
     with pytest.raises(WeightsError, match=message):
         export_detectron2(model_and_settings[0], settings)
 

@@ -41,7 +41,7 @@ def run(smears: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
         def warn(self, text: str) -> None:
             said.append(text)
 
-    settings = make_settings(overrides=[*TINY, *FIXED])
+    settings = make_settings(preset="retinanet", overrides=[*TINY, *FIXED])
     detector = library.Detector(smears / "train.json", settings=settings)
     detector.fit(valid=smears / "valid.json", out=out, reporter=Listener())
     return out, said
@@ -160,7 +160,9 @@ def test_another_training_in_the_folder_takes_it_away(
     run: tuple[Path, list[str]], smears: Path
 ) -> None:
     out, _ = run
-    settings = make_settings(overrides=[*TINY, "training.epochs=1", "training.export=false"])
+    settings = make_settings(
+        preset="retinanet", overrides=[*TINY, "training.epochs=1", "training.export=false"]
+    )
     detector = library.Detector(smears / "train.json", settings=settings)
     detector.fit(valid=smears / "valid.json", out=out, overwrite=True, progress=False)
     assert not (out / "best.xml").exists()

@@ -72,7 +72,7 @@ def test_in_python_it_sees_every_training_image(smears, tmp_path):
         assert 0 <= generator.random() < 1
         return sample
 
-    settings = make_settings(overrides=[*TINY, "training.epochs=1"])
+    settings = make_settings(preset="retinanet", overrides=[*TINY, "training.epochs=1"])
     detector = library.Detector(smears / "train.json", settings=settings)
     detector.fit(valid=smears / "valid.json", out=tmp_path / "run", augment=watched, progress=False)
     assert len(set(seen)) == 8
@@ -81,7 +81,7 @@ def test_in_python_it_sees_every_training_image(smears, tmp_path):
 
 
 def test_what_gives_no_sample_is_named(smears):
-    settings = make_settings(overrides=[*TINY, "training.epochs=1"])
+    settings = make_settings(preset="retinanet", overrides=[*TINY, "training.epochs=1"])
     detector = library.Detector(smears / "train.json", settings=settings)
     with pytest.raises(SettingsError, match=r"gave ndarray\. Expected a foveal\.Sample"):
         detector.fit(

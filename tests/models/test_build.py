@@ -27,12 +27,12 @@ from foveal.models.build import build_model
 )
 def test_contradictions(overrides: list[str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        build_model(make_settings(overrides=[*SMALL, *overrides]), 3)
+        build_model(make_settings(preset="retinanet", overrides=[*SMALL, *overrides]), 3)
 
 
 def test_no_classes() -> None:
     with pytest.raises(SettingsError, match="at least one"):
-        build_model(make_settings(overrides=SMALL), 0)
+        build_model(make_settings(preset="retinanet", overrides=SMALL), 0)
 
 
 def test_the_memory_is_channels_last() -> None:
@@ -48,7 +48,7 @@ def test_the_memory_is_channels_last() -> None:
 def test_what_is_frozen_without_weights_is_warned_of(
     override: str, advice: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = make_settings(overrides=[*SMALL, override])
+    settings = make_settings(preset="retinanet", overrides=[*SMALL, override])
     with caplog.at_level(logging.WARNING):
         build_model(settings, 3, empty=True)
         assert not caplog.records
@@ -81,4 +81,4 @@ def test_every_anchor_setting_arrives() -> None:
 )
 def test_distances_are_of_one_square_anchor(overrides: list[str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        make_settings(overrides=[*SMALL, *overrides])
+        make_settings(preset="retinanet", overrides=[*SMALL, *overrides])

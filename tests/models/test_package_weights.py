@@ -92,7 +92,7 @@ def test_its_export_computes_the_same() -> None:
         f"model.backbone={NAME}", "model.weights=package", "model.fpn_channels=16",
         "model.head_channels=16", "model.head_depth=1",
     )  # fmt: skip
-    model = build_model(make_settings(overrides=overrides), 2).eval()
+    model = build_model(make_settings(preset="retinanet", overrides=overrides), 2).eval()
     images = torch.from_numpy(noise(1, 96, 128))
     with torch.no_grad():
         wanted, got = model(images), ExportedNetwork(model)(images)
