@@ -52,13 +52,19 @@ class Trial:
     settings: Settings
 
 
+PLAIN = ("assignment.method=iou", "loss.box=smooth_l1", "loss.box_weight=1.0")
+"""The paper's, whatever the preset has."""
+
+
 def plan(options: argparse.Namespace) -> list[Trial]:
     """Every loss with every prior."""
     return [
         Trial(
             loss,
             prior,
-            training_settings(options, [f"model.prior={prior}", *overrides], preset=options.preset),
+            training_settings(
+                options, [*PLAIN, f"model.prior={prior}", *overrides], preset=options.preset
+            ),
         )
         for prior in PRIORS
         for loss, overrides in LOSSES.items()

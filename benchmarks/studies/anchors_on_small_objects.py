@@ -31,7 +31,7 @@ SHAPES = {
 def plan(options: argparse.Namespace) -> dict[str, Settings]:
     """The settings of each training."""
     return {
-        name: training_settings(options, shapes, preset=options.preset)
+        name: training_settings(options, ["assignment.method=iou", *shapes], preset=options.preset)
         for name, shapes in SHAPES.items()
     }
 

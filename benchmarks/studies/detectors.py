@@ -72,6 +72,8 @@ ONE_ANCHOR = (
 """One square anchor of 8 strides at each location."""
 DISTANCES = (*ONE_ANCHOR, "model.box_coding=distances", "model.level_scales=true")
 INGREDIENTS: dict[str, tuple[str, ...]] = {
+    "plain": ("assignment.method=iou", "loss.box=smooth_l1", "loss.box_weight=1.0"),
+    "focal": ("loss.classification=focal",),
     "giou": ("loss.box=giou", "loss.box_weight=2.0"),
     "diou": ("loss.box=diou", "loss.box_weight=2.0"),
     "ciou": ("loss.box=ciou", "loss.box_weight=2.0"),
