@@ -24,6 +24,13 @@ IOUS = tuple(float(iou) for iou in np.linspace(0.5, 0.95, 10))
 """COCO's ten thresholds."""
 SMALL, LARGE = 32.0**2, 96.0**2
 """COCO's limits of small, medium and large objects, square pixels."""
+SIZES = (
+    ("under 16 px", 0.0, 16.0),
+    ("16 to 32 px", 16.0, 32.0),
+    ("32 to 96 px", 32.0, 96.0),
+    ("over 96 px", 96.0, float("inf")),
+)
+"""Ranges of size, the square root of the area in original pixels: COCO's, the small ones in two."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

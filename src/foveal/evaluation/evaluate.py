@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foveal.evaluation.average_precision import class_voc_aps, make_curve, mean_over_classes
-from foveal.evaluation.bootstrap import draw_weights, interval, weighted_class_aps
+from foveal.evaluation.bootstrap import (
+    draw_weights,
+    interval,
+    mean_of_draws,
+    weighted_class_aps,
+)
 from foveal.evaluation.coco_metrics import (
     LARGE,
+    SIZES,
     SMALL,
     RangeTable,
     coco_numbers,
@@ -23,6 +29,7 @@ from foveal.evaluation.counting import (
     threshold_of,
 )
 from foveal.evaluation.error_types import find_confusion, find_errors
+from foveal.evaluation.image_results import judge_images
 from foveal.evaluation.matching import make_pool, match
 from foveal.evaluation.results import (
     Calibration,
@@ -147,8 +154,8 @@ def evaluate(
         detections=len(pool.scores),
         max_detections=max_detections,
         coco=means,
-        ap_interval=interval(_mean_of_draws(draws.mean(axis=2))),
-        ap50_interval=interval(_mean_of_draws(draws[:, :, 0])),
+        ap_interval=interval(mean_of_draws(draws.mean(axis=2))),
+        ap50_interval=interval(mean_of_draws(draws[:, :, 0])),
         voc2007=mean_over_classes(vocs[:, 0]),
         voc2012=mean_over_classes(vocs[:, 1]),
         score_threshold=score_threshold,
@@ -243,10 +250,10 @@ def _class_results(
 
 def _by_size(pool: MatchTable, ranges: dict[str, RangeTable]) -> tuple[SizeResult, ...]:
     tables = (
-        ("under 16 px", 0.0, 16.0, make_range_table(pool, high=TINY)),
-        ("16 to 32 px", 16.0, 32.0, make_range_table(pool, low=TINY, high=SMALL)),
-        ("32 to 96 px", 32.0, 96.0, ranges["medium"]),
-        ("over 96 px", 96.0, float("inf"), ranges["large"]),
+        make_range_table(pool, high=TINY),
+        make_range_table(pool, low=TINY, high=SMALL),
+        ranges["medium"],
+        ranges["large"],
     )
     return tuple(
         SizeResult(
@@ -258,7 +265,7 @@ def _by_size(pool: MatchTable, ranges: dict[str, RangeTable]) -> tuple[SizeResul
             ap50=mean_over_classes(table.ap50s),
             ar=mean_over_classes(table.ars),
         )
-        for name, low, high, table in tables
+        for (name, low, high), table in zip(SIZES, tables, strict=True)
     )
 
 
@@ -293,43 +300,13 @@ def _hardest(
     count: int,
 ) -> tuple[ImageResult, ...]:
     """The images with the most errors at the threshold, worst first."""
-    above = pool.scores >= np.float32(score_threshold)
-    true_positives = matches.true_positives[0] & above
-    false_positives = matches.false_positives[0] & above
-    false_negatives = matches.counted.copy()
-    false_negatives[matches.matched[0][true_positives]] = False
-    errors = np.bincount(pool.image[false_positives], minlength=pool.images)
-    errors += np.bincount(pool.object_image[false_negatives], minlength=pool.images)
+    verdicts = judge_images(pool, matches, score_threshold=score_threshold)
+    errors = verdicts.false_positives_by_image + verdicts.false_negatives_by_image
     worst = np.argsort(-errors, kind="stable")[:count]
-
-    def detected(chosen: NDArray[np.bool_]) -> Detections:
-        return Detections(
-            pool.boxes[chosen], pool.scores[chosen], pool.labels[chosen], classes=classes
-        )
-
-    def result(index: int) -> ImageResult:
-        ours, theirs = pool.image == index, pool.object_image == index
-        lost = theirs & false_negatives
-        return ImageResult(
-            index=index,
-            path=detections[index].path,
-            true_positives=detected(ours & true_positives),
-            false_positives=detected(ours & false_positives),
-            false_negatives=Target(
-                pool.object_boxes[lost], pool.object_labels[lost], pool.ignored[lost]
-            ),
-            ignored=np.unique(pool.object_boxes[theirs & pool.ignored], axis=0),
-        )
-
-    return tuple(result(index) for index in worst[errors[worst] > 0].tolist())
-
-
-def _mean_of_draws(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the classes of each draw, [R, K] to [R]; NaN where no class has objects."""
-    defined = ~np.isnan(values)
-    number = defined.sum(axis=1)
-    sums = np.where(defined, values, 0.0).sum(axis=1)
-    return np.asarray(np.where(number > 0, sums / np.maximum(number, 1), np.nan))
+    return tuple(
+        verdicts.of_image(index, classes=classes, path=detections[index].path)
+        for index in worst[errors[worst] > 0].tolist()
+    )
 
 
 def _precision_recall(
