@@ -10,6 +10,7 @@ import typer
 
 from foveal import __version__
 from foveal.cli.anchors import anchors
+from foveal.cli.compare import compare
 from foveal.cli.console import prepare_streams, say
 from foveal.cli.data import data_app
 from foveal.cli.demo import demo
@@ -58,6 +59,7 @@ app.command()(demo)
 app.command()(anchors)
 app.command()(train)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(predict)
 app.command()(serve)
 app.command()(export)

@@ -111,7 +111,7 @@ def evaluate(
             "list) or COCO results (.json)."
         )
     results = check_evaluation_folder(out, overwrite=overwrite)
-    dataset = _ordered(open_data(data, options))
+    dataset = ordered(open_data(data, options))
     if model.suffix.lower() == ".json":
         evaluation = _evaluate_results(
             model,
@@ -141,7 +141,7 @@ def evaluate(
     console.print(f"Written: {out / 'metrics.json'}, {out / 'report.html'}", soft_wrap=True)
 
 
-def _ordered(dataset: Dataset) -> Dataset:
+def ordered(dataset: Dataset) -> Dataset:
     """The images in the order of their ids, as COCO's tools have them: it decides between ties."""
     ids = [record.image_id for record in dataset]
     whole = [key for key in ids if isinstance(key, int)]

@@ -8,6 +8,7 @@ that is far smaller than either detector's own interval.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -214,17 +215,20 @@ def compare(
         raise DataError(f"resamples is {resamples}. Expected 1 or more.")
     names = tuple(classes)
     weights = draw_weights(len(targets), draws=resamples, seed=seed)
-    sides = tuple(
-        _measure(
+
+    def measure(detections: Sequence[Detections], score_threshold: float | None) -> _Side:
+        return _measure(
             detections,
             targets,
             classes=len(names),
             max_detections=max_detections,
-            score_threshold=threshold,
+            score_threshold=score_threshold,
             weights=weights,
         )
-        for detections, threshold in zip((first, second), score_thresholds, strict=True)
-    )
+
+    # numpy gives up the interpreter's lock: two cores take little more than half the time.
+    with ThreadPoolExecutor(2) as threads:
+        sides = list(threads.map(measure, (first, second), score_thresholds))
     one, other = sides
     pool, counted = one.pool, one.counted
     images = [_images_with(pool, counted & (pool.object_labels == k)) for k in range(len(names))]
@@ -408,7 +412,7 @@ def _detection_scores(side: _Side, weights: NDArray[np.float32]) -> dict[str, _D
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    return np.asarray(np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

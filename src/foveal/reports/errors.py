@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _PICTURE_SIDE = 480
 _WHOLE_SIDE = 1024
 """Pixels of an image that is always shown whole."""
-_LARGEST_SIDE = 4096
+LARGEST_SIDE = 4096
 """Pixels of a picture before it is shrunk for the page."""
 _WINDOW_SIDE = 320
 _OBJECTS_ACROSS = 25
@@ -71,7 +71,7 @@ def pictures_section(
     in_windows = 0
     for result in hardest:
         record = dataset.records[result.index]
-        side = _window_side(result, record.width, record.height)
+        side = window_side(result, record.width, record.height)
         try:
             with (
                 open_raster(record.path, pixel_range) as raster,
@@ -243,21 +243,21 @@ def _frequent_confusions(confusion: Confusion) -> list[Part]:
     return [Table(("true class", "predicted as", "objects"), rows, caption, text_columns=2)]
 
 
-def _window_side(result: ImageResult, width: int, height: int) -> int | None:
+def window_side(result: ImageResult, width: int, height: int) -> int | None:
     """The side of the parts to show of an image much larger than its objects; None: all of it."""
     boxes = np.concatenate([result.false_positives.boxes, result.false_negatives.boxes])
     if max(width, height) <= _WHOLE_SIDE or not len(boxes):
         return None
     size = float(np.median((boxes[:, 2:] - boxes[:, :2]).max(axis=1)))
     side = int(max(_OBJECTS_ACROSS * size, _WINDOW_SIDE))
-    return min(side, _LARGEST_SIDE) if 2 * side <= max(width, height) else None
+    return min(side, LARGEST_SIDE) if 2 * side <= max(width, height) else None
 
 
 def _whole(result: ImageResult, raster: Raster, name: str) -> Picture:
     """The whole image; shrunk where it is larger than any screen."""
-    image = raster.overview(_LARGEST_SIDE).pixels
+    image = raster.overview(LARGEST_SIDE).pixels
     window = np.asarray((0, 0, raster.width, raster.height), np.float32)
-    return _picture(_part(result, window, scale=image.shape[1] / raster.width), image, name)
+    return picture_of(part_of(result, window, scale=image.shape[1] / raster.width), image, name)
 
 
 def _windows(
@@ -275,13 +275,13 @@ def _windows(
         left, top = np.clip(middle - side / 2, 0, room).astype(int).tolist()
         right, bottom = min(left + side, raster.width), min(top + side, raster.height)
         image = raster.read(left, top, right, bottom).pixels
-        part = _part(result, np.asarray((left, top, right, bottom), np.float32))
+        part = part_of(result, np.asarray((left, top, right, bottom), np.float32))
         where = f"{name}: from {left:,}, {top:,} to {right:,}, {bottom:,}"
-        pictures.append(_picture(part, image, where))
+        pictures.append(picture_of(part, image, where))
     return pictures
 
 
-def _part(result: ImageResult, window: NDArray[np.float32], *, scale: float = 1.0) -> ImageResult:
+def part_of(result: ImageResult, window: NDArray[np.float32], *, scale: float = 1.0) -> ImageResult:
     """What of an image's boxes overlaps a window [4] xyxy, in pixels of the window scaled."""
 
     def moved(boxes: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
@@ -303,7 +303,14 @@ def _part(result: ImageResult, window: NDArray[np.float32], *, scale: float = 1.
     )
 
 
-def _picture(result: ImageResult, image: NDArray[np.uint8], name: str) -> Picture:
+def picture_of(result: ImageResult, image: NDArray[np.uint8], name: str) -> Picture:
+    """An image [H, W, C] uint8 with what was found, missed and falsely detected in it.
+
+    Args:
+        result: boxes in pixels of the image.
+        image: its pixels.
+        name: the picture's title.
+    """
     ignored = len(result.ignored)
     regions = Target(result.ignored, np.zeros(ignored, np.int64), np.ones(ignored, np.bool_))
     drawn = draw_comparison(

@@ -144,11 +144,17 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Pictures side by side."""
+    """Pictures side by side.
+
+    Attributes:
+        pictures: in order.
+        paired: two in a row, where there is room for two: each beside the one it is compared with.
+    """
 
     kind: ClassVar[str] = "pictures"
 
     pictures: Sequence[Picture]
+    paired: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,38 @@ def draw_by_size(names: Sequence[str], values: Sequence[float], objects: Sequenc
     return to_svg(axes)
 
 
+def draw_differences(
+    names: Sequence[str],
+    values: Sequence[float],
+    intervals: Sequence[tuple[float, float]],
+    *,
+    x: str,
+) -> Markup:
+    """Differences of two detectors as dots with their intervals, and a line where there is none.
+
+    Args:
+        names: of the rows, the first on top.
+        values: the differences; NaN leaves a row empty.
+        intervals: low and high of each; NaN where there is none. Those that exclude 0 are drawn in
+            the accent's color, the others muted.
+        x: what the axis shows.
+    """
+    axes = new_axes(4.6, 0.9 + 0.34 * max(1, len(names)), x=x, grid="x")
+    axes.axvline(0, color=INK, linewidth=1)
+    for row, (value, (low, high)) in enumerate(zip(values, intervals, strict=True)):
+        color = ACCENT if low > 0 or high < 0 else MUTED
+        axes.plot([low, high], [row, row], color=color, linewidth=2, solid_capstyle="butt")
+        axes.plot([value], [row], "o", color=color, markersize=5)
+    ends = [abs(end) for pair in (*intervals, values) for end in pair if end == end]
+    reach = max([*ends, 1e-3]) * 1.1
+    axes.set_xlim(-reach, reach)
+    axes.set_yticks(range(len(names)), [plain(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    return to_svg(axes)
+
+
 def draw_history(
     lines: Sequence[Line], *, x: str, y: str, logarithmic: bool = False, best: float | None = None
 ) -> Markup:
