@@ -10,7 +10,7 @@ import pytest
 
 from foveal.errors import DataError
 from foveal.evaluation.bootstrap import draw_weights, expanded_interval
-from foveal.evaluation.comparison import Difference, compare, images_needed
+from foveal.evaluation.comparison import Difference, compare, compare_ap, images_needed
 from foveal.evaluation.evaluate import evaluate
 from foveal.evaluation.results import Interval
 from foveal.structures import Detections, Target
@@ -109,6 +109,10 @@ def test_intervals_are_those_of_images_copied_and_evaluated_anew(pair, compared)
         assert (difference.interval.low, difference.interval.high) == pytest.approx(
             (expected.low, expected.high), abs=1e-9, nan_ok=True
         ), name
+
+
+def test_ap_alone_is_the_same(pair, compared):
+    assert compare_ap(*pair, resamples=DRAWS, seed=5) == compared.ap
 
 
 def test_the_other_way_round_is_the_negative(pair, compared):

@@ -269,9 +269,7 @@ def _look(
             card = model.description.card
             predictor = fitted(replace(model.measuring_predictor(), batch=batch), dataset)
             with progress_bar(len(dataset)) as bar:
-                found = look(
-                    predictor, dataset, progress=lambda n, bar=bar: bar.update(n, len(dataset))
-                )
+                found = look(predictor, dataset, progress=bar.update)
             own = card.score_threshold if card.threshold_is_chosen else None
             runtime = model.runtime
             predictors.append(predictor)

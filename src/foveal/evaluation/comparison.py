@@ -295,6 +295,31 @@ def compare(
     )
 
 
+def compare_ap(
+    first: Sequence[Detections],
+    second: Sequence[Detections],
+    targets: Sequence[Target],
+    classes: Sequence[str],
+    *,
+    max_detections: int = 100,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Difference:
+    """The difference of AP alone, in a quarter of the time; arguments as for `compare`.
+
+    Raises:
+        DataError: not as many detections as targets, or a label outside 0..K-1.
+    """
+    weights = draw_weights(len(targets), draws=resamples, seed=seed)
+    pools = [
+        make_pool(side, targets, classes=len(classes), max_detections=max_detections)
+        for side in (first, second)
+    ]
+    one, other = (_drawn(pool, make_range_table(pool), weights) for pool in pools)
+    images = _images_with(pools[0], one.counted)
+    return _of_classes(one, other, levels=slice(None), images=images)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Range:
     """AP of objects in a range of areas: [K, T], of each draw [R, K, T], and which count, [G]."""

@@ -108,14 +108,14 @@ def look(
     predictor: Predictor,
     data: Dataset,
     *,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Detections]:
     """Find objects in all images of a data set, in its order.
 
     Args:
         predictor: with low scores still in its detections.
         data: the images.
-        progress: is told how many images are done.
+        progress: is told (images done, images).
 
     Raises:
         ImageError: an image can't be read.
@@ -124,7 +124,7 @@ def look(
     for each in predictor.stream(data.paths):
         found[each.index] = each.detections
         if progress is not None:
-            progress(len(found))
+            progress(len(found), len(data))
     return [found[index] for index in range(len(data))]
 
 
