@@ -134,7 +134,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--few", type=int, default=60, help="images of the small sets")
     parser.add_argument("--reference", type=int, default=20_000, help="images for the truth")
     parser.add_argument("--skill", type=float, default=1.0)
-    parser.add_argument("--more", type=float, default=0.09, help="skill that the better one has")
+    parser.add_argument("--more", type=float, default=0.14, help="skill that the better one has")
     parser.add_argument("--resamples", type=int, default=500)
     parser.add_argument("--only", help="one kind of pairs: 'equal', 'unequal'")
     parser.add_argument("--out", type=Path, help="the folder of the JSON file")

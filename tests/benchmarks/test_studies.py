@@ -15,6 +15,7 @@ from benchmarks.lib.trained import epochs_in
 from benchmarks.studies import (
     ablation,
     anchors_on_small_objects,
+    comparison_calibration,
     detectors,
     small_objects,
     speed_accuracy,
@@ -22,7 +23,7 @@ from benchmarks.studies import (
 )
 
 PROGRAMS = (
-    ablation, anchors_on_small_objects, detectors, small_objects, speed_accuracy,
+    ablation, anchors_on_small_objects, comparison_calibration, detectors, small_objects, speed_accuracy,
     versus_torchvision,
 )  # fmt: skip
 
@@ -222,3 +223,14 @@ def test_every_study_is_tested_and_in_the_table() -> None:
     assert programs == {module.__name__.rpartition(".")[2] for module in PROGRAMS}
     table = (folder.parent / "README.md").read_text()
     assert [name for name in programs if f"`studies.{name}`" not in table] == []
+
+
+def test_comparisons_are_simulated_with_equal_and_unequal_skill() -> None:
+    plan = comparison_calibration.plan(comparison_calibration.parse(["--only", "unequal"]))
+    ((name, images, (first, second)),) = plan
+    assert (name, images) == ("unequal", 500)
+    assert second > first
+    pair = {"images": 8, "skills": (first, second), "resamples": 5}
+    assert comparison_calibration.draw_pair(3, **pair) == comparison_calibration.draw_pair(
+        3, **pair
+    )

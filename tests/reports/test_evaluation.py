@@ -285,7 +285,7 @@ def test_of_scenes_the_parts_with_the_most_errors_are_read_and_shown(
 def test_a_large_image_of_large_objects_is_shown_whole_and_shrunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("foveal.reports.errors._LARGEST_SIDE", 500)
+    monkeypatch.setattr("foveal.reports.errors.LARGEST_SIDE", 500)
     Image.fromarray(np.full((1500, 2000, 3), 90, np.uint8)).save(tmp_path / "photo.png")
     box = np.asarray([[400, 400, 1200, 1200]], np.float32)
     missed = Target(box, np.zeros(1, int), np.zeros(1, bool))
