@@ -23,8 +23,8 @@ from benchmarks.studies import (
 )
 
 PROGRAMS = (
-    ablation, anchors_on_small_objects, comparison_calibration, detectors, small_objects, speed_accuracy,
-    versus_torchvision,
+    ablation, anchors_on_small_objects, comparison_calibration, detectors, small_objects,
+    speed_accuracy, versus_torchvision,
 )  # fmt: skip
 
 
