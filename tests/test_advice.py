@@ -35,6 +35,7 @@ NOT_OF_COMMANDS = {
     "inference/draw.py",  # no command draws Detections
     "models/norms.py",
     "outputs/qgis_style.py",  # writes XML
+    "serving/watching.py",  # writes headers of HTTP
     "visualization/svg.py",  # writes SVG
 }
 

@@ -19,6 +19,8 @@ PRIVATE = re.compile(
     """,
     re.VERBOSE,
 )
+NAME_AS_TEXT = re.compile(r'"[\w.]+"')
+"""What pickles name stands as text where it is compared, and is never looked up."""
 
 
 def test_no_private_torch() -> None:
@@ -27,7 +29,7 @@ def test_no_private_torch() -> None:
         f"{file.relative_to(SOURCE)}:{number}: {line.strip()}"
         for file in files
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
-        if PRIVATE.search(line)
+        if PRIVATE.search(NAME_AS_TEXT.sub('""', line))
     ]
     assert len(files) > 100
     assert not found
@@ -50,7 +52,7 @@ def test_no_private_torch() -> None:
     ],
 )
 def test_private_names_are_seen(line: str) -> None:
-    assert PRIVATE.search(line)
+    assert PRIVATE.search(NAME_AS_TEXT.sub('""', line))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,8 @@ def test_private_names_are_seen(line: str) -> None:
         "torch.ops.foveal.clamp6(features)",
         "from torch import Tensor, nn",
         "self._torch_device = None",
+        'called.dotted == "torch._tensor._rebuild_from_type_v2"',
     ],
 )
 def test_public_names_are_left_alone(line: str) -> None:
-    assert not PRIVATE.search(line)
+    assert not PRIVATE.search(NAME_AS_TEXT.sub('""', line))
