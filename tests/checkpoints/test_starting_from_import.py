@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,13 @@ from tests.checkpoints.test_odtk import STATED, shapes
 import foveal
 from foveal.checkpoints import model_file
 from foveal.checkpoints.importing import import_model
-from foveal.checkpoints.starting import Start, describe_start, load_start, read_start
+from foveal.checkpoints.starting import (
+    START_SECTIONS,
+    Start,
+    describe_start,
+    load_start,
+    read_start,
+)
 from foveal.config import gather_settings
 from foveal.data.dataset import Dataset, Record
 from foveal.errors import SettingsError
@@ -38,11 +45,16 @@ def start(imported: Path) -> Start:
     return read_start(imported)
 
 
+def explicit(*overrides: str) -> dict[str, dict[str, Any]]:
+    """What a training gives on top of what it begins from."""
+    return gather_settings(overrides=overrides, without=START_SECTIONS)
+
+
 @pytest.mark.parametrize("classes", [("dog", "cell"), ("cell", "bacterium")])
 def test_all_but_the_class_layer_is_kept_and_rows_of_equal_names(
     classes: tuple[str, ...], start: Start
 ) -> None:
-    settings = start.settings(gather_settings(overrides=["training.epochs=3"]))
+    settings = start.settings(explicit("training.epochs=3"))
     model = build_model(settings, 2, empty=True)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     load_start(model, start, classes)
@@ -71,7 +83,7 @@ def test_a_foreign_checkpoint_is_imported_on_the_way(imported: Path, start: Star
 
 
 def test_preparation_anchors_and_norms_are_the_imports(start: Start) -> None:
-    given = gather_settings(overrides=["preparation.shorter=400"])
+    given = explicit("preparation.shorter=400")
     settings = start.settings(given)
     assert (settings.preparation.shorter, settings.preparation.longer) == (400, 1333)
     assert settings.preparation.multiple == 128
@@ -95,7 +107,7 @@ def test_the_card_says_where_the_weights_come_from(start: Start) -> None:
 
 def test_sizes_beside_shapes_are_refused_in_words(start: Start) -> None:
     with pytest.raises(SettingsError, match=r"anchors\.shapes=\[\]"):
-        start.settings(gather_settings(overrides=["anchors.sizes=[16, 32, 64, 128, 256]"]))
+        start.settings(explicit("anchors.sizes=[16, 32, 64, 128, 256]"))
 
 
 def test_anchors_are_fitted_to_the_data_only_when_asked_for(imported: Path, tmp_path: Path) -> None:

@@ -344,5 +344,5 @@ def test_weights_for_torchvision(tmp_path: Path) -> None:
     loaded = LoadedModel(build_model(settings, 2), settings, ModelCard(("a", "b")))
     report = export_model(loaded, "torchvision", tmp_path / "weights.safetensors")
     assert report.is_written
-    assert "on resnet18" in report.notes[0]
+    assert "resnet18(weights=None)" in report.notes[0]
     assert report.path.is_file()

@@ -20,13 +20,14 @@ from foveal.models.retinanet import RetinaNet
 def built(*overrides: str) -> RetinaNet:
     """A network with norms that are not the identity, in evaluation mode."""
     settings = make_settings(
+        preset="retinanet",
         overrides=[
             "model.weights=none",
             "model.fpn_channels=16",
             "model.head_channels=32",
             "model.head_depth=1",
             *overrides,
-        ]
+        ],
     )
     torch.manual_seed(0)
     model = build_model(settings, 2)

@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -72,25 +73,23 @@ def test_tensorboard_gets_the_numbers(tmp_path, fake_data, monkeypatch):
 
 
 def test_criterion_follows_the_settings():
-    settings = make_settings(
+    plain = partial(make_settings, preset="retinanet")
+    settings = plain(
         overrides=["loss.box=giou", "loss.alpha=none", "assignment.foreground_iou=0.6"]
     )
     criterion = make_criterion(settings)
     assert (criterion.box, criterion.alpha, criterion.gamma) == ("giou", None, 2.0)
     assert criterion.assigner == Assigner(foreground_iou=0.6)
     overrides = ["assignment.method=atss", "assignment.candidates=5", "anchors.scales=[1]"]
-    found = make_criterion(make_settings(overrides=overrides)).assigner
+    found = make_criterion(plain(overrides=overrides)).assigner
     assert found == Assigner(method="atss", candidates=5, per_location=3)
     quality = make_criterion(
-        make_settings(overrides=["loss.classification=quality_focal", "loss.weigh_boxes=true"])
+        plain(overrides=["loss.classification=quality_focal", "loss.weigh_boxes=true"])
     )
     assert (quality.classification, quality.weigh_boxes) == ("quality_focal", True)
-    branch = make_criterion(
-        make_settings(overrides=["model.quality=iou", "loss.quality_weight=0.5"])
-    )
+    branch = make_criterion(plain(overrides=["model.quality=iou", "loss.quality_weight=0.5"]))
     assert (branch.quality, branch.quality_weight, branch.distribution_weight) == ("iou", 0.5, 0.25)
-    plain = make_criterion(make_settings(overrides=["loss.classification=cross_entropy"]))
-    assert plain.gamma == 0
+    assert make_criterion(plain(overrides=["loss.classification=cross_entropy"])).gamma == 0
 
 
 def test_flat_settings_are_plain_values():

@@ -139,16 +139,19 @@ def test_how_many_detections_there_may_be_does_not_matter(fake_data):
 
 
 def test_a_run_of_the_first_edition_goes_on(fake_data):
-    before = print_of(fake_data, "training.ema_decay=0.9")
+    box = "loss.box=smooth_l1"
+    before = print_of(fake_data, box, "training.ema_decay=0.9")
     for (section, old), new in RENAMED.items():
         part = before["settings"].get(section, {})
         if new in part:
             part[old] = part.pop(new)
     assert before["settings"]["training"]["average"] == 0.9
     before["settings"]["loss"]["box"] = "smooth l1"
-    check_same_run(before, print_of(fake_data, "training.ema_decay=0.9"), where=Path("run"))
+    check_same_run(before, print_of(fake_data, box, "training.ema_decay=0.9"), where=Path("run"))
     with pytest.raises(TrainingError, match=r"training\.ema_decay was 0\.9 and is now 0\.5"):
-        check_same_run(before, print_of(fake_data, "training.ema_decay=0.5"), where=Path("run"))
+        check_same_run(
+            before, print_of(fake_data, box, "training.ema_decay=0.5"), where=Path("run")
+        )
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ from foveal.exporting.quantization import (
 )
 from foveal.exporting.triton import ENTRIES as TRITON_ENTRIES
 from foveal.exporting.writing import install, workplace
+from foveal.files import write_file
 from foveal.inference.opening import Opened
 from foveal.models.state_dicts import write_state_dict
 from foveal.runtimes.base import InputSizes
@@ -334,10 +335,7 @@ def _export_detectron2(loaded: LoadedModel, path: Path, *, check: Dataset | None
     with workplace(path) as folder:
         made, text = folder / path.name, folder / config.name
         write_state_dict(made, exported.state)
-        text.write_text(
-            to_yaml(exported.config, weights=path.name, classes=loaded.card.classes),
-            encoding="utf-8",
-        )
+        write_file(text, to_yaml(exported.config, weights=path.name, classes=loaded.card.classes))
         install(text, config)
         install(made, path)
     notes = [
