@@ -193,6 +193,10 @@ def draw_by_size(names: Sequence[str], values: Sequence[float], objects: Sequenc
     return to_svg(axes)
 
 
+_SMALL_DIFFERENCE = 0.01
+"""The axis reaches so far at least, so that next to nothing looks like it."""
+
+
 def draw_differences(
     names: Sequence[str],
     values: Sequence[float],
@@ -216,8 +220,9 @@ def draw_differences(
         axes.plot([low, high], [row, row], color=color, linewidth=2, solid_capstyle="butt")
         axes.plot([value], [row], "o", color=color, markersize=5)
     ends = [abs(end) for pair in (*intervals, values) for end in pair if end == end]
-    reach = max([*ends, 1e-3]) * 1.1
+    reach = max([*ends, _SMALL_DIFFERENCE]) * 1.1
     axes.set_xlim(-reach, reach)
+    axes.locator_params(axis="x", nbins=5)  # labels such as -0.005 need their room
     axes.set_yticks(range(len(names)), [plain(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
