@@ -10,12 +10,7 @@ import torch
 from torch import Tensor
 
 from foveal.detection.assignment import BACKGROUND
-from foveal.detection.assignment_claims import (
-    ignore_regions,
-    nearest_anchors,
-    serve_objects_without_anchor,
-    settle_claims,
-)
+from foveal.detection.assignment_claims import give_anchors, nearest_anchors
 from foveal.detection.assignment_pairs import are_real, centers_of, contain, cut_padding
 from foveal.geometry.boxes import iou
 
@@ -75,21 +70,14 @@ def assign_atss(
     spread = ious.std(dim=2, keepdim=True, correction=min(1, ious.shape[2] - 1))
     wanted = ious >= ious.mean(dim=2, keepdim=True) + spread
     wanted &= contain(boxes[:, :, None], centers_of(near)) & (ious > 0)
-    matched = settle_claims(nearest, ious, wanted & objects[..., None], anchors=len(anchors))
-    if allow_low_quality_matches:
-        matched = serve_objects_without_anchor(
-            matched, anchors, boxes, objects=objects, nearest=nearest
-        )
-    if ignored is not None:
-        regions = real & ignored
-        claims = wanted & regions[..., None]
-        matched = ignore_regions(
-            matched,
-            settle_claims(nearest, ious, claims, anchors=len(anchors)),
-            anchors,
-            boxes,
-            regions=regions,
-            nearest=nearest if allow_low_quality_matches else None,
-            overlap=ignored_overlap,
-        )
-    return matched
+    return give_anchors(
+        nearest,
+        ious,
+        wanted,
+        anchors,
+        boxes,
+        objects=objects,
+        regions=None if ignored is None else real & ignored,
+        nearest=(lambda: nearest) if allow_low_quality_matches else None,
+        overlap=ignored_overlap,
+    )

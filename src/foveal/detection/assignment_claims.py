@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -89,6 +91,55 @@ def count_assigned(matched: Tensor, objects: int) -> Tensor:
     return counts.scatter_add(1, matched.clamp(min=0), (matched >= 0).long())
 
 
+def give_anchors(
+    index: Tensor,
+    values: Tensor,
+    wanted: Tensor,
+    anchors: Tensor,
+    boxes: Tensor,
+    *,
+    objects: Tensor,
+    regions: Tensor | None,
+    nearest: Callable[[], Tensor] | None,
+    overlap: float,
+) -> Tensor:
+    """Give anchors to the objects that want them, and ignore what regions to ignore would get.
+
+    Args:
+        index: [B, N, C] the anchors that each box may have.
+        values: [B, N, C] float32, what each is worth to it.
+        wanted: [B, N, C] bool, which of them it wants.
+        anchors: [A, 4] xyxy, input pixels.
+        boxes: [B, N, 4] xyxy, input pixels.
+        objects: [B, N] bool, which of them are objects.
+        regions: [B, N] bool, which are regions to ignore; None where there are none.
+        nearest: gives [B, N, C] the anchors near each, of which what got none gets one, see
+            `serve_objects_without_anchor`; None leaves that out.
+        overlap: see `ignore_regions`.
+
+    Returns:
+        [B, A] int64: index of the object in 0..N-1, BACKGROUND or IGNORED.
+    """
+    claims = wanted & objects[..., None]
+    matched = settle_claims(index, values, claims, anchors=len(anchors))
+    if nearest is not None:
+        matched = serve_objects_without_anchor(
+            matched, anchors, boxes, objects=objects, nearest=nearest
+        )
+    if regions is None:
+        return matched
+    claims = wanted & regions[..., None]
+    return ignore_regions(
+        matched,
+        settle_claims(index, values, claims, anchors=len(anchors)),
+        anchors,
+        boxes,
+        regions=regions,
+        nearest=nearest,
+        overlap=overlap,
+    )
+
+
 def ignore_regions(
     matched: Tensor,
     claimed: Tensor,
@@ -96,7 +147,7 @@ def ignore_regions(
     boxes: Tensor,
     *,
     regions: Tensor,
-    nearest: Tensor | None,
+    nearest: Callable[[], Tensor] | None,
     overlap: float,
 ) -> Tensor:
     """Ignore background anchors that regions to ignore would get if they were objects.
@@ -109,8 +160,8 @@ def ignore_regions(
         anchors: [A, 4] xyxy, input pixels.
         boxes: [B, N, 4] xyxy, input pixels.
         regions: [B, N] bool, which of them are regions to ignore.
-        nearest: [B, N, C] the anchors near each, where regions without an anchor get one, see
-            `serve_objects_without_anchor`; else None.
+        nearest: gives [B, N, C] the anchors near each, where regions without an anchor get one,
+            see `serve_objects_without_anchor`; else None.
         overlap: the fraction.
     """
     both = torch.where(matched >= 0, matched, claimed)
@@ -123,7 +174,12 @@ def ignore_regions(
 
 
 def serve_objects_without_anchor(
-    matched: Tensor, anchors: Tensor, boxes: Tensor, *, objects: Tensor, nearest: Tensor
+    matched: Tensor,
+    anchors: Tensor,
+    boxes: Tensor,
+    *,
+    objects: Tensor,
+    nearest: Callable[[], Tensor],
 ) -> Tensor:
     """Give each object without an anchor the best that is free, one each.
 
@@ -136,7 +192,8 @@ def serve_objects_without_anchor(
         anchors: [A, 4] xyxy, input pixels.
         boxes: [B, N, 4] xyxy, input pixels.
         objects: [B, N] bool, which of them are objects.
-        nearest: [B, N, C] the anchors near each, see `nearest_anchors`.
+        nearest: gives [B, N, C] the anchors near each, see `nearest_anchors`; it is asked only
+            where an object may wait for one.
 
     Returns:
         [B, A], matched with these.
@@ -144,17 +201,18 @@ def serve_objects_without_anchor(
     waiting = objects & (count_assigned(matched, boxes.shape[1]) == 0)
     if boxes.device.type == "cpu" and not torch.compiler.is_compiling() and not waiting.any():
         return matched
-    near = anchors[nearest]
+    index = nearest()
+    near = anchors[index]
     ious = iou(boxes[:, :, None], near)
     gaps = (centers_of(near) - centers_of(boxes)[:, :, None]).square().sum(dim=-1)
-    flat = nearest.flatten(1)
+    flat = index.flatten(1)
     for _ in range(ROUNDS):
-        free = (matched.gather(1, flat) < 0).view_as(nearest) & waiting[..., None] & (ious > 0)
+        free = (matched.gather(1, flat) < 0).view_as(index) & waiting[..., None] & (ious > 0)
         best = torch.where(free, ious, 0.0).amax(dim=2, keepdim=True)
         good = free & (ious >= ABOUT_EQUAL * best)
         chosen = torch.where(good, gaps, torch.inf).argmin(dim=2, keepdim=True)
         given = settle_claims(
-            nearest.gather(2, chosen),
+            index.gather(2, chosen),
             ious.gather(2, chosen),
             good.gather(2, chosen),
             anchors=len(anchors),

@@ -86,8 +86,13 @@ def assign_fcos(
         ]
     matched = torch.cat(parts, dim=1)
     if allow_low_quality_matches:
-        nearest = nearest_anchors(
-            anchors, boxes, level_lengths=level_lengths, per_location=1, count=NEAR_LOCATIONS
+        nearest = functools.partial(
+            nearest_anchors,
+            anchors,
+            boxes,
+            level_lengths=level_lengths,
+            per_location=1,
+            count=NEAR_LOCATIONS,
         )
         matched = serve_objects_without_anchor(
             matched, anchors, boxes, objects=objects, nearest=nearest

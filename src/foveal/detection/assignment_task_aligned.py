@@ -5,17 +5,14 @@ Feng et al. 2021, "TOOD: Task-aligned One-stage Object Detection", arXiv 2108.07
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from foveal.detection.assignment import BACKGROUND, Assignment
-from foveal.detection.assignment_claims import (
-    ignore_regions,
-    nearest_anchors,
-    serve_objects_without_anchor,
-    settle_claims,
-)
+from foveal.detection.assignment_claims import give_anchors, nearest_anchors
 from foveal.detection.assignment_pairs import are_real, blocks, centers_of, contain, cut_padding
 from foveal.detection.box_coding import decode_boxes
 from foveal.geometry.boxes import iou
@@ -75,30 +72,25 @@ def assign_task_aligned(
     real = are_real(boxes, batch.counts)
     objects = real if ignored is None else real & ~ignored
     index, ious, wanted = _best_aligned(raw, anchors, boxes, labels, count=candidates)
-    matched = settle_claims(index, ious, wanted & objects[..., None], anchors=len(anchors))
-    nearest = nearest_anchors(
+    nearest = partial(
+        nearest_anchors,
         anchors,
         boxes,
         level_lengths=tuple(level.shape[1] for level in raw.logits),
         per_location=per_location,
         count=NEAR_LOCATIONS,
     )
-    if allow_low_quality_matches:
-        matched = serve_objects_without_anchor(
-            matched, anchors, boxes, objects=objects, nearest=nearest
-        )
-    if ignored is not None:
-        regions = real & ignored
-        claims = wanted & regions[..., None]
-        matched = ignore_regions(
-            matched,
-            settle_claims(index, ious, claims, anchors=len(anchors)),
-            anchors,
-            boxes,
-            regions=regions,
-            nearest=nearest if allow_low_quality_matches else None,
-            overlap=ignored_overlap,
-        )
+    matched = give_anchors(
+        index,
+        ious,
+        wanted,
+        anchors,
+        boxes,
+        objects=objects,
+        regions=None if ignored is None else real & ignored,
+        nearest=nearest if allow_low_quality_matches else None,
+        overlap=ignored_overlap,
+    )
     return Assignment(matched, _scores_to_reach(raw, anchors, boxes, labels, matched))
 
 
