@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from foveal.cli.console import make_console, say, say_json
 from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.cli.evaluate import ordered
+from foveal.cli.measuring_options import (
+    BadImages,
+    BatchOption,
+    DeviceOption,
+    Overwrite,
+    PrecisionOption,
+    ResultBoxes,
+)
 from foveal.cli.predict import Precision
 from foveal.cli.progress import progress_bar
 
@@ -59,26 +67,11 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images in one pass (models).")] = 8,
-    device: Annotated[
-        str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps (models).")
-    ] = "auto",
-    precision: Annotated[
-        Precision, typer.Option(help="How to compute (models); as for foveal predict.")
-    ] = "auto",
-    result_boxes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="READING",
-            help="How the numbers of a bbox are meant in COCO results, where not as xywh; as "
-            "--boxes says it of DATA.",
-            show_default=False,
-        ),
-    ] = None,
-    bad_images: Annotated[
-        Literal["stop", "skip"],
-        typer.Option(help="Images that can't be read: stop, or leave them out (models)."),
-    ] = "stop",
+    batch: BatchOption = 8,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    result_boxes: ResultBoxes = None,
+    bad_images: BadImages = "stop",
     pictures: Annotated[
         int, typer.Option(min=0, help="How many of the images where they differ most are drawn.")
     ] = 12,
@@ -86,10 +79,7 @@ def compare(
     as_json: Annotated[
         bool, typer.Option("--json", help="Write compare.json's content on the screen instead.")
     ] = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace what an earlier run wrote into --out."),
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare two detectors on the same images, with intervals: is one of them better?
 

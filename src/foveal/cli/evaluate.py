@@ -11,6 +11,14 @@ import typer
 from foveal.cli.band_range import BandRange, with_band_range
 from foveal.cli.console import make_console
 from foveal.cli.data_options import ADDRESS, takes_data
+from foveal.cli.measuring_options import (
+    BadImages,
+    BatchOption,
+    DeviceOption,
+    Overwrite,
+    PrecisionOption,
+    ResultBoxes,
+)
 from foveal.cli.model_argument import find_model
 from foveal.cli.predict import Precision
 from foveal.cli.progress import progress_bar
@@ -73,31 +81,13 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images in one pass (models).")] = 8,
-    device: Annotated[
-        str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps (models).")
-    ] = "auto",
-    precision: Annotated[
-        Precision, typer.Option(help="How to compute (models); as for foveal predict.")
-    ] = "auto",
-    result_boxes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="READING",
-            help="How the numbers of a bbox are meant in COCO results, where not as xywh; as "
-            "--boxes says it of DATA.",
-            show_default=False,
-        ),
-    ] = None,
+    batch: BatchOption = 8,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    result_boxes: ResultBoxes = None,
     band_range: BandRange = None,
-    bad_images: Annotated[
-        Literal["stop", "skip"],
-        typer.Option(help="Images that can't be read: stop, or leave them out (models)."),
-    ] = "stop",
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace what an earlier run wrote into --out."),
-    ] = False,
+    bad_images: BadImages = "stop",
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure a detector: COCO's numbers, counts, error types, and a report to look at."""
     from foveal.data.opening import open_data
