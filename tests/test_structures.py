@@ -1,7 +1,10 @@
 from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.training.conftest import make_fake_batch
 
 from foveal.errors import DataError, ImageError
@@ -132,3 +135,41 @@ def test_a_pixel_range_has_limits_for_all_bands_or_for_each():
         message = rf"band_low has {len(low)} values and band_high {len(high)}\. .* each of 3 bands"
         with pytest.raises(ImageError, match=message):
             PixelRange(3, low, high)
+
+
+def test_detections_say_what_is_where():
+    assert repr(FOUND) == "2 normal, 1 infected, 1 platelet in an image"
+    one = replace(FOUND[[0, 1, 2]], path=Path("a/smear.jpg"), width=640, height=480)
+    assert repr(one) == "2 normal, 1 infected in smear.jpg (640 x 480)"
+    assert repr(one[:0]) == "nothing in smear.jpg (640 x 480)"
+    full = repr(replace(one[:1], left_out_score=0.4))
+    assert full.endswith("(640 x 480); a limit was reached, there may be more")
+    assert repr(Detections([[0, 0, 1, 1]], [1.0], [3])) == "1 of class 3 in an image"
+    names = tuple(f"n{number}" for number in range(10))
+    many = Detections(np.zeros((11, 4)), np.ones(11), [*range(10), 9], classes=names)
+    assert repr(many) == (
+        "2 n9, 1 n0, 1 n1, 1 n2, 1 n3, 1 n4, 1 n5, 1 n6, 2 of 2 other classes in an image"
+    )
+
+
+def test_detections_as_a_table():
+    rows = replace(FOUND, path=Path("a/smear.jpg")).to_table()
+    assert [row["label"] for row in rows] == FOUND.names
+    assert {row["image"] for row in rows} == {str(Path("a/smear.jpg"))}
+    corners = [[row[name] for name in ("xmin", "ymin", "xmax", "ymax")] for row in rows]
+    assert corners == FOUND.boxes.tolist()
+    assert [row["score"] for row in rows] == FOUND.scores.tolist()
+    assert FOUND[:0].to_table() == []
+    assert Detections([[0, 0, 1, 1]], [1.0], [3]).to_table()[0]["label"] == "3"
+
+
+def test_a_notebook_shows_the_picture_where_there_is_a_file(tmp_path, caplog):
+    path = tmp_path / "smear.png"
+    Image.new("RGB", (32, 24)).save(path)
+    one = Detections([[4, 4, 9, 9]], [0.9], [0], classes=("cell",), width=32, height=24, path=path)
+    with Image.open(BytesIO(one._repr_png_())) as picture:
+        assert picture.size[0] / picture.size[1] == 32 / 24
+    assert replace(one, path=None)._repr_png_() is None
+    assert not caplog.records
+    assert replace(one, path=tmp_path / "gone.png")._repr_png_() is None
+    assert "gone.png" in caplog.text

@@ -216,3 +216,23 @@ def test_a_sample_has_all_bands_of_its_image(tmp_path):
     nothing = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
     data = Dataset((Record(tmp_path / "a.tif", 6, 5, *nothing),), ("ship",), tmp_path)
     assert np.array_equal(data[0].image, bands)
+
+
+def test_a_table_has_a_row_for_each_box(smears: Dataset) -> None:
+    rows = smears.to_table()
+    assert len(rows) == sum(len(record) for record in smears)
+    assert rows[0]["image"] == str(smears.records[0].path)
+    boxes = np.concatenate([record.boxes for record in smears])
+    assert [[row[name] for name in ("xmin", "ymin", "xmax", "ymax")] for row in rows] == (
+        boxes.tolist()
+    )
+    ignored = smears.ignoring(smears.classes[:1]).to_table()
+    assert [row["label"] for row in ignored if row["ignored"]] == ["*", "Platelets", "*"]
+    assert smears[:0].to_table() == []
+
+
+def test_a_notebook_shows_what_each_class_has(smears: Dataset) -> None:
+    html = smears._repr_html_()
+    assert f"{len(smears)} images" in html
+    assert all(f">{name}<" in html for name in smears.classes)
+    assert "0 images" in smears[:0]._repr_html_()

@@ -248,6 +248,11 @@ def test_anchors_that_fit_already_are_kept() -> None:
 
     assert fit.settings == AnchorSettings()
     assert "default" in fit.text
+    assert repr(fit) == f"<AnchorFit {fit.text}>"
+    rows = fit.to_table()
+    assert [row["chosen"] for row in rows] == [True, False, False]
+    assert [row["recall"] for row in rows] == [option.quality.recall for option in fit.options]
+    assert "(chosen)" in fit._repr_html_()
 
 
 def test_without_objects_the_default_stays() -> None:
@@ -257,6 +262,7 @@ def test_without_objects_the_default_stays() -> None:
     assert "no objects" in fit.text
     assert fit.shapes == ()
     assert find_enlargement(fit) is None
+    assert "no objects" in fit._repr_html_()
 
 
 @pytest.mark.parametrize("strides", [(8, 8), (16, 8)])

@@ -147,6 +147,9 @@ def test_with_windows_small_objects_get_nearer_locations(side, preset, given, fi
     else:
         assert found.anchors == chosen.anchors
     assert re.search(said, fit.text)
+    assert repr(fit) == f"<LocationFit {fit.text}>"
+    assert [row["stride"] for row in fit.to_table()] == list(found.anchors.strides)
+    assert f">{finest}<" in fit._repr_html_()
     assert found.decoding.max_detections == (100 if preset == "scenes" else 400)
 
 

@@ -85,3 +85,11 @@ def test_the_curve_can_be_drawn(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FovealError, match=r"curve\.svg: can't be written"):
         curve.save(tmp_path / "file" / "curve.svg")
+
+
+def test_a_curve_says_what_it_suggests():
+    curve = find_learning_rate(Parabola(1.0), highest=100.0)
+    assert f"suggests {curve.suggestion:.2g} ({curve.rule})" in repr(curve)
+    rows = curve.to_table()
+    assert [row["learning_rate"] for row in rows] == list(curve.learning_rates)
+    assert [row["smoothed"] for row in rows] == list(curve.smoothed)

@@ -13,7 +13,7 @@ import numpy as np
 
 from foveal.errors import DataError
 from foveal.structures import PixelRange, Sample, Target
-from foveal.text import as_text, counted
+from foveal.text import UNDEFINED, as_text, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -285,8 +285,57 @@ class Dataset:
         line += f", {counted(empty, 'image')} without objects" if empty else ""
         return line + (f", {counted(ignored, 'region')} to ignore" if ignored else "")
 
+    def to_table(self) -> list[dict[str, str | int | float | bool]]:
+        """One row for each box, as `pandas.DataFrame(data.to_table())` takes it.
+
+        The columns are image (its path), xmin, ymin, xmax, ymax (original pixels), label (the class
+        name, "*" for a region to ignore of every class) and ignored. Images without boxes have no
+        row.
+        """
+        names = (*self.classes, "*")  # ANY_CLASS, -1, is the last one
+        return [
+            {
+                "image": str(record.path),
+                "xmin": xmin,
+                "ymin": ymin,
+                "xmax": xmax,
+                "ymax": ymax,
+                "label": names[label],
+                "ignored": ignored,
+            }
+            for record in self
+            for (xmin, ymin, xmax, ymax), label, ignored in zip(
+                record.boxes.tolist(), record.labels.tolist(), record.ignored.tolist(), strict=True
+            )
+        ]
+
     def __repr__(self) -> str:
         return f"<Dataset {self.name or self.root}: {self.summary()}>"
+
+    def _repr_html_(self) -> str:
+        """What each class has, for a notebook; no image is opened."""
+        from foveal.data.statistics import measure_dataset
+        from foveal.tables import html_table
+
+        statistics = measure_dataset(self)
+        rows = [
+            {
+                "class": one.name,
+                "objects": f"{one.objects:,}",
+                "images": f"{one.images:,}",
+                "mean width x height, px": f"{one.width:.0f} x {one.height:.0f}"
+                if one.objects
+                else UNDEFINED,
+            }
+            for one in statistics.classes
+        ]
+        title = f"{self.name or self.root}: {counted(len(self), 'image')}"
+        notes = []
+        if statistics.without_objects:
+            notes.append(f"{counted(statistics.without_objects, 'image')} without objects")
+        if statistics.ignored:
+            notes.append(f"{counted(statistics.ignored, 'region')} to ignore")
+        return html_table(title, rows, note=", ".join(notes))
 
     def _expect(self, names: Iterable[str]) -> None:
         unknown = [name for name in names if name not in self.classes]

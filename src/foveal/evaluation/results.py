@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from foveal.tables import html_table
+from foveal.text import between, counted, decimal
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -361,3 +364,65 @@ class Evaluation:
     def ap_large(self) -> float:
         """AP of objects over 96^2 px."""
         return self.coco.ap_large
+
+    def to_table(self) -> list[dict[str, str | int | float]]:
+        """One row for each class, as `pandas.DataFrame(evaluation.to_table())` takes it.
+
+        The columns are class, images, objects, AP, AP_low and AP_high (95 %), AP50, AP75, and at
+        the score threshold precision, recall, F1 and predicted (how many were counted); NaN where
+        a number is undefined.
+        """
+        return [
+            {
+                "class": one.name,
+                "images": one.images,
+                "objects": one.objects,
+                "AP": one.coco.ap,
+                "AP_low": one.ap_interval.low,
+                "AP_high": one.ap_interval.high,
+                "AP50": one.coco.ap50,
+                "AP75": one.coco.ap75,
+                "precision": one.precision,
+                "recall": one.recall,
+                "F1": one.f1,
+                "predicted": int(one.counts.predicted.sum()),
+            }
+            for one in self.per_class
+        ]
+
+    def __repr__(self) -> str:
+        return f"<Evaluation {self._in_words()}>"
+
+    def _in_words(self) -> str:
+        ap, ap50 = (
+            f"{name} {decimal(value)}"
+            + (f" ({between(interval.low, interval.high)})" if interval.low == interval.low else "")
+            for name, value, interval in (
+                ("AP", self.ap, self.ap_interval),
+                ("AP50", self.ap50, self.ap50_interval),
+            )
+        )
+        return (
+            f"{ap}, {ap50} on {counted(self.images, 'image')} with "
+            f"{counted(self.objects, 'object')}; F1 {decimal(self.f1)} from the score "
+            f"{self.score_threshold:.2f} on"
+        )
+
+    def _repr_html_(self) -> str:
+        """The numbers of each class, for a notebook."""
+        rows = [
+            {
+                "class": one.name,
+                "objects": f"{one.objects:,}",
+                "counted": f"{int(one.counts.predicted.sum()):,}",
+                "AP": decimal(one.coco.ap),
+                "95% interval": between(one.ap_interval.low, one.ap_interval.high),
+                "AP50": decimal(one.coco.ap50),
+                "precision": decimal(one.precision),
+                "recall": decimal(one.recall),
+                "F1": decimal(one.f1),
+            }
+            for one in self.per_class
+        ]
+        note = f"Counted, precision, recall and F1: from the score {self.score_threshold:.2f} on."
+        return html_table(self._in_words(), rows, note=note)

@@ -14,7 +14,8 @@ from foveal.config import AnchorSettings, AssignmentSettings, PreparationSetting
 from foveal.data.images.reading import image_size
 from foveal.data.transforms.preparation import make_preparation
 from foveal.errors import DataError
-from foveal.text import counted, percent
+from foveal.tables import html_table
+from foveal.text import counted, decimal, percent, sentence
 from foveal.tuning.anchor_metrics import (
     AnchorQuality,
     Objects,
@@ -119,6 +120,44 @@ class AnchorFit:
             f"scales {_numbers(settings.scales)}, ratios {_numbers(settings.ratios)}; they reach "
             f"{reached}, the default {percent(self.default.quality.recall, 1)}{apart}"
         )
+
+    def to_table(self) -> list[dict[str, str | int | float | list[float]]]:
+        """One row for each option, the default, the rule of thumb and the search.
+
+        The columns are anchors (the option), chosen, objects, recall (at `foreground_iou`),
+        mean_iou (of each object's best anchor), sizes, scales and ratios.
+        """
+        return [
+            {
+                "anchors": option.name,
+                "chosen": option is self.chosen,
+                "objects": option.quality.total.objects,
+                "recall": option.quality.recall,
+                "mean_iou": option.quality.total.mean_iou,
+                "sizes": list(option.settings.sizes),
+                "scales": list(option.settings.scales),
+                "ratios": list(option.settings.ratios),
+            }
+            for option in self.options
+        ]
+
+    def __repr__(self) -> str:
+        return f"<AnchorFit {self.text}>"
+
+    def _repr_html_(self) -> str:
+        """The options beside each other, for a notebook."""
+        rows = [
+            {
+                "anchors": f"{option.name} (chosen)" if option is self.chosen else option.name,
+                f"recall at IoU {self.foreground_iou:g}": percent(option.quality.recall, 1),
+                "mean best IoU": decimal(option.quality.total.mean_iou, 2),
+                "sizes": _numbers(option.settings.sizes),
+                "scales": _numbers(option.settings.scales),
+                "ratios": _numbers(option.settings.ratios),
+            }
+            for option in self.options
+        ]
+        return html_table(sentence(self.text), rows)
 
 
 @dataclass(frozen=True, slots=True)

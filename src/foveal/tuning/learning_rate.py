@@ -11,6 +11,7 @@ import numpy as np
 
 from foveal.errors import TrainingError
 from foveal.files import write_file
+from foveal.text import counted
 
 LOWEST, HIGHEST = 1e-6, 10.0
 STEPS = 100
@@ -54,6 +55,22 @@ class LearningRateCurve:
         )
 
     _repr_svg_ = to_svg
+
+    def to_table(self) -> list[dict[str, float]]:
+        """One row for each step: learning_rate, loss and smoothed, its moving average."""
+        return [
+            {"learning_rate": learning_rate, "loss": loss, "smoothed": smoothed}
+            for learning_rate, loss, smoothed in zip(
+                self.learning_rates, self.losses, self.smoothed, strict=True
+            )
+        ]
+
+    def __repr__(self) -> str:
+        return (
+            f"<LearningRateCurve suggests {self.suggestion:.2g} ({self.rule}); "
+            f"{counted(len(self.losses), 'step')} from {self.learning_rates[0]:.2g} to "
+            f"{self.learning_rates[-1]:.2g}>"
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the drawing as an SVG file.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foveal.config.presets import square_sizes
+from foveal.tables import html_table
 from foveal.text import counted, percent
 from foveal.tuning.anchor_fitting import FINEST_FITTED_STRIDE, finer_strides, gather_objects
 
@@ -60,6 +61,22 @@ class LocationFit:
             f"{text}; {small} are smaller than {limit:g} px there, and such small ones are often "
             f"missed. {self._advice()}"
         )
+
+    def to_table(self) -> list[dict[str, int | float]]:
+        """One row for each level: its stride and the side of its anchor, input pixels."""
+        sides = zip(self.settings.strides, self.settings.sizes, strict=True)
+        return [{"stride": stride, "side": side} for stride, side in sides]
+
+    def __repr__(self) -> str:
+        return f"<LocationFit {self.text}>"
+
+    def _repr_html_(self) -> str:
+        """The levels, for a notebook."""
+        rows = [
+            {"stride, px": str(row["stride"]), "side of the anchor, px": f"{row['side']:g}"}
+            for row in self.to_table()
+        ]
+        return html_table(self.text, rows)
 
     def _advice(self) -> str:
         if self.windows:
