@@ -12,6 +12,7 @@ from foveal.text import (
     between,
     counted,
     decimal,
+    duration,
     is_text,
     length_in_words,
     listed,
@@ -133,3 +134,20 @@ def test_json_holds_no_nan():
 )
 def test_lengths_have_the_unit_that_suits_them(meters: float, words: str) -> None:
     assert length_in_words(meters) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.04, "0 seconds"),
+        (1.0, "1 second"),
+        (2.34, "2.3 seconds"),
+        (40.2, "40 seconds"),
+        (252, "4 minutes"),
+        (9000, "2.5 hours"),
+        (200_000, "2.3 days"),
+        (math.nan, "–"),
+    ],
+)
+def test_lengths_of_time(seconds, words):
+    assert duration(seconds) == words

@@ -96,6 +96,21 @@ def plain_number(value: float, *, signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def duration(seconds: float) -> str:
+    """A length of time in the unit that suits it: 40 seconds, 12 minutes, 2.5 hours."""
+    if seconds != seconds:
+        return UNDEFINED
+    if seconds < 9.5:
+        shown = f"{seconds:.1f}".removesuffix(".0")
+        return f"{shown} second{'' if shown == '1' else 's'}"
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    for unit, length, fewest in (("day", 86400, 2), ("hour", 3600, 1.5)):
+        if seconds >= fewest * length:
+            return f"{seconds / length:.1f} {unit}s"
+    return f"{seconds / 60:.0f} minutes"
+
+
 def length_in_words(meters: float) -> str:
     """A length in the unit that suits it: 1.8 cm, 10 m, 3.21 km."""
     if meters != meters:

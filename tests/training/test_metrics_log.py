@@ -49,6 +49,12 @@ def test_a_full_disk_is_said(tmp_path):
         journal.close()
 
 
+def test_an_epoch_that_is_not_the_best_names_it():
+    summary = {"epoch": 3, "loss": 1.5, "classification": 1.0, "box": 0.5, "images_per_second": 1.0}
+    worse = summary | {"best": False, "best_AP": 0.5, "best_epoch": 2, "validation": {"AP": 0.4}}
+    assert describe_epoch(worse).endswith("AP 0.400, best so far 0.500 in epoch 2")
+
+
 def test_an_epoch_in_a_line():
     summary = {
         "epoch": 3,

@@ -37,6 +37,8 @@ def test_a_step_shows_everything():
         "loss 1.250 (1.000 + 0.250)  rate 0.005  12.3 images/s  3.0 GB  1:15 left"
     )
     assert "left" not in describe_step(progress(seconds_left=None))
+    best = describe_step(progress(best=0.4321, best_epoch=3))
+    assert best.endswith("3.0 GB  best AP 0.432 (epoch 3)  1:15 left")
 
 
 @pytest.mark.parametrize(

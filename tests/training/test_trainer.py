@@ -592,3 +592,32 @@ def test_real_images_and_accumulation(tmp_path):
         result = trainer.train(model, settings, data, out=None)
         losses.append([epoch["loss"] for epoch in result.history])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_run_says_what_it_will_be_and_how_long_it_takes(tmp_path, fake_data, fake):
+    listener = Listener()
+    validate = rising([0.3, 0.2])
+    start(fake_data, tmp_path / "run", validate=validate, reporter=listener)
+    said = "\n".join(listener.said)
+    assert "12 training images, all with objects. 2 epochs, 3 steps each: 6 steps" in said
+    assert "by 1 step of this run: the other 3 take about" in said
+    assert "Epoch 1 took" in said
+    assert listener.steps[2].best is None
+    assert (listener.steps[3].best, listener.steps[3].best_epoch) == (0.3, 1)
+    assert [(each["best_AP"], each["best_epoch"]) for each in listener.epochs] == [(0.3, 1)] * 2
+    (begin,) = lines(tmp_path / "run", "begin")
+    assert (begin["epochs"], begin["steps"], begin["images"]) == (2, 3, 12)
+
+
+def test_what_breaks_a_run_off_is_in_its_log(tmp_path, fake_data, fake):
+    def change(batch, epoch, step):
+        if (epoch, step) == (1, 1):
+            raise ImageError("b.jpg: is broken.")
+        return batch
+
+    fake(change=change)
+    with pytest.raises(ImageError):
+        start(fake_data, tmp_path / "run")
+    (end,) = lines(tmp_path / "run", "end")
+    assert (end["reason"], end["epoch"]) == ("failed", 1)
+    assert end["text"] == "The run broke off in epoch 2 after step 1. b.jpg: is broken."

@@ -10,7 +10,7 @@ import numpy as np
 
 from foveal.data.statistics import Statistics, measure_dataset
 from foveal.reports.parts import Bar, Chart, Charts, Part, Section, Table
-from foveal.text import UNDEFINED, counted, decimal, percent, sentence
+from foveal.text import UNDEFINED, counted, decimal, duration, percent, sentence
 from foveal.visualization import charts
 
 if TYPE_CHECKING:
@@ -156,19 +156,13 @@ def _training_story(
     if not epochs:
         return f"The run did not finish an epoch.{why}"
     seconds = sum(float(row.get("seconds") or 0) for row in epochs)
-    text = counted(len(epochs), "epoch") + (f" in {_duration(seconds)}" if seconds else "")
+    text = counted(len(epochs), "epoch") + (f" in {duration(seconds)}" if seconds else "")
     best = [row["epoch"] for row in epochs if row.get("best")]
     text += f"; the weights of epoch {best[-1]} were best." if best else "."
     lost = sum(int(row.get("nonfinite_steps") or 0) for row in epochs)
     if lost:
         text += f" The loss was not finite in {counted(lost, 'step')}, which were left out."
     return text + why
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def _line(

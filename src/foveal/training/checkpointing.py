@@ -11,6 +11,7 @@ from foveal.checkpoints import model_file
 from foveal.config import to_toml
 from foveal.errors import ModelFileError, TrainingError
 from foveal.files import write_file
+from foveal.training.presence import write_presence
 from foveal.training.run_folder import HOW_TO_GO_ON
 from foveal.training.state import (
     RunState,
@@ -70,6 +71,7 @@ class Checkpointer:
                 self._made = self.folder.clear()
             text = to_toml(self.settings)
             write_file(self.folder.config, text, error=TrainingError, advice=HOW_TO_GO_ON)
+            write_presence(self.folder)
         return state
 
     def discard(self) -> None:

@@ -58,6 +58,21 @@ class Clock:
         count = min(self._count, len(self._steps))
         return sum(seconds for seconds, _ in list(self._steps)[-count:]) / count if count else 0.0
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds from `start` to the last step."""
+        return self._last - self._began
+
+    @property
+    def steps(self) -> int:
+        """Since `start`."""
+        return self._count
+
+    def seconds_after(self, skipped: int) -> float:
+        """What a step took since `start`, of the last steps, the first `skipped` left out."""
+        taken = list(self._steps)[-max(1, self._count - skipped) :]
+        return sum(seconds for seconds, _ in taken) / max(1, len(taken))
+
     def summary(self) -> dict[str, float]:
         """Seconds, images a second and fraction of time spent waiting since `start`."""
         seconds = max(1e-9, self._last - self._began)

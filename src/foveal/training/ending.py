@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from foveal.text import counted
+from foveal.errors import FovealError
+from foveal.text import counted, shorten
 
-Reason = Literal["last_epoch", "patience", "diverged", "interrupted"]
+Reason = Literal["last_epoch", "patience", "diverged", "interrupted", "failed"]
+
+_LONGEST_CAUSE = 600
+"""Letters of an error in the log."""
 
 HOW_TO_LEARN = (
     "What may help: see whether the boxes are where they belong (foveal data check), train "
@@ -81,6 +85,19 @@ def describe_best(*, best: float | None, epoch: int) -> str:
         f"No epoch found a single object (AP 0): the weights of epoch {epoch} are kept, which are "
         f"no better than others. {HOW_TO_LEARN}"
     )
+
+
+def describe_failure(error: Exception, *, epoch: int, step: int) -> str:
+    """What broke a run off.
+
+    Args:
+        error: that was raised.
+        epoch: the one under way, from 1.
+        step: of the epoch, the last one that was done.
+    """
+    cause = str(error) if isinstance(error, FovealError) else f"{type(error).__name__}: {error}"
+    where = f"in epoch {epoch} after step {step}" if step else f"after epoch {epoch - 1}"
+    return f"The run broke off {where}. {shorten(cause, _LONGEST_CAUSE)}"
 
 
 def describe_divergence(

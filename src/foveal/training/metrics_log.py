@@ -2,6 +2,8 @@
 
 Each line of metrics.jsonl is an object with `kind`:
 
+- `begin`: time (seconds since 1970) and version of foveal, resumed (whether the run goes on with an
+  earlier one), epochs and steps (of an epoch) as planned, images and validation_images;
 - `step`: epoch, step (from 1, of the whole run), classification, box, loss, learning_rate,
   gradient_norm, images_per_second, memory_megabytes; with a teacher distillation too, which is a
   part of loss;
@@ -9,10 +11,11 @@ Each line of metrics.jsonl is an object with `kind`:
 - `epoch`: epoch (from 1), steps, nonfinite_steps, seconds, the means of classification, box and
   loss (and of distillation) over the steps that were finite (null where none was), learning_rate,
   images_per_second, waiting (fraction of the time spent waiting for data) and, where the epoch was
-  validated, `validation` (a dictionary of numbers, AP and validation_loss among them) and `best`
-  (true for the highest AP so far, if above 0);
-- `end`: epoch (the last one trained), reason (`last_epoch`, `patience`, `diverged` or
-  `interrupted`) and text, the reason in words.
+  validated, `validation` (a dictionary of numbers, AP and validation_loss among them),
+  validation_seconds, `best` (true for the highest AP so far, if above 0) and, where there is one
+  above 0, best_AP and best_epoch;
+- `end`: epoch (the last one trained), reason (`last_epoch`, `patience`, `diverged`, `interrupted`
+  or `failed`) and text, the reason in words. A process that was killed leaves none.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -102,6 +106,7 @@ class MetricsLogger:
     Attributes:
         clock: of the epoch under way.
         total_steps: of the run.
+        best, best_epoch: the highest AP so far and its epoch; None before there is one above 0.
         seconds_left: tells how long a run with a given time may still take; None where it has none.
     """
 
@@ -123,6 +128,8 @@ class MetricsLogger:
         self.steps = steps
         self.log_every = log_every
         self.distills = distills
+        self.best: float | None = None
+        self.best_epoch = 0
         self.clock = Clock()
         self.file = MetricsLog(None)
         self._tracks = False
@@ -142,10 +149,21 @@ class MetricsLogger:
             for tracker in self.accelerator.trackers:
                 tracker.finish()
 
+    def begun(self, *, resumed: bool, **planned: int) -> None:
+        """Write that a run begins, or goes on, and what is planned."""
+        from foveal import __version__
+
+        self.file.write("begin", time=time.time(), version=__version__, resumed=resumed, **planned)
+
     def say(self, text: str) -> None:
         """Say something that a person should read once; nothing for ''."""
         if text and self.accelerator.is_main_process:
             self.reporter.say(text)
+
+    def warn(self, text: str) -> None:
+        """Say that something is not as it should be; nothing for ''."""
+        if text and self.accelerator.is_main_process:
+            self.reporter.warn(text)
 
     def step(self, result: StepResult, *, epoch: int, step: int, learning_rate: float) -> None:
         """Tell of a step; epoch from 0, step of the epoch from 1."""
@@ -167,6 +185,8 @@ class MetricsLogger:
             else max(0.0, self.seconds_left()),
             memory_bytes=peak_memory(self.accelerator.device),
             total_steps=self.total_steps,
+            best=self.best,
+            best_epoch=self.best_epoch,
         )
         self.reporter.step(progress)
         if done % self.log_every == 0 and result.applied:

@@ -148,6 +148,8 @@ def describe_step(progress: Progress) -> str:
         f"{progress.images_per_second:.1f} images/s",
         f"{progress.memory_bytes / 2**30:.1f} GB",
     ]
+    if progress.best is not None:
+        parts.append(f"best AP {progress.best:.3f} (epoch {progress.best_epoch})")
     if progress.seconds_left is not None:
         parts.append(f"{describe_time(progress.seconds_left)} left")
     return "  ".join(parts)

@@ -27,6 +27,8 @@ class Progress:
         seconds_left: a guess for the whole run, None before there is one.
         total_steps: of the run.
         memory_bytes: the most in use so far, on the device (on a CPU: of the process).
+        best: the highest AP of a validation so far; None before there is one above 0.
+        best_epoch: the epoch (from 1) that had it.
     """
 
     epoch: int
@@ -41,6 +43,8 @@ class Progress:
     memory_bytes: int
     total_steps: int = 0
     distillation: float = 0.0
+    best: float | None = None
+    best_epoch: int = 0
 
 
 class Reporter(Protocol):
@@ -113,6 +117,8 @@ def describe_epoch(summary: Mapping[str, Any]) -> str:
         parts.append(f"validation loss {shown}")
     if summary.get("best"):
         parts.append("best so far")
+    elif summary.get("best_AP"):
+        parts.append(f"best so far {summary['best_AP']:.3f} in epoch {summary['best_epoch']}")
     return ", ".join(parts)
 
 

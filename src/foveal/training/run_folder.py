@@ -75,6 +75,11 @@ class RunFolder:
         return self.path / "state" / "state.safetensors"
 
     @property
+    def presence(self) -> Path:
+        """Which process trains here; see `foveal.training.presence`."""
+        return self.path / "state" / "process.json"
+
+    @property
     def can_resume(self) -> bool:
         """Whether there is a state to go on from."""
         return self.state.is_file()
@@ -159,7 +164,8 @@ class RunFolder:
                     folder.rmdir()
 
     def _remove_files(self) -> None:
-        files = (self.config, self.metrics, self.best, self.last, self.state, self.report)
+        models = (self.best, self.last, *self.exported)
+        files = (self.config, self.metrics, self.state, self.presence, self.report)
         events = self.trackers.rglob(_TENSORBOARD) if self.trackers.is_dir() else ()
-        for file in (*files, *self.exported, *events):
+        for file in (*files, *models, *events):
             file.unlink(missing_ok=True)

@@ -24,12 +24,21 @@ from foveal.training.ending import (
     Ending,
     describe_best,
     describe_divergence,
+    describe_failure,
     describe_last_epoch,
     describe_patience,
 )
 from foveal.training.launcher import launched_precision
 from foveal.training.loaders import describe_phases, describe_windows, make_batches, make_phases
 from foveal.training.metrics_log import MetricsLogger
+from foveal.training.outlook import (
+    SLOW_STEPS,
+    describe_pace,
+    describe_rest,
+    describe_run,
+    describe_validation,
+    enough_steps,
+)
 from foveal.training.reporters import LoggingReporter, Reporter
 from foveal.training.run_folder import RunFolder
 from foveal.training.schedule import (
@@ -229,11 +238,13 @@ class Trainer:
                 f"{self.training.repeat_threshold:g})."
             )
         self.metrics_logger.say(describe_phases(settings))
+        self._data = data
         self.state = RunState()
         self.ending = NO_ENDING
         self.budget: Budget | None = None
         self._pace: Pace | None = None
         self._said_steps = 0
+        self._told_time = False
 
     @property
     def steps(self) -> int:
@@ -259,8 +270,92 @@ class Trainer:
             keep_bytes=self.state.metrics_bytes,
             config=flat_settings(self.settings),
         )
+        self._tell_course(resumed=resume)
         if not resume:
             self._save()
+
+    def _tell_course(self, *, resumed: bool) -> None:
+        """Say and write what is ahead: images, steps, what the best epoch is."""
+        logger, state, folder = self.metrics_logger, self.state, self.checkpointer.folder
+        images = getattr(self.validate, "images", 0)
+        logger.begun(
+            resumed=resumed,
+            epochs=self.epochs,
+            steps=self.batches.steps,
+            images=len(self._data),
+            validation_images=images,
+        )
+        self._tell_best()
+        if resumed:
+            done = f" after step {state.step} of {self.batches.steps}" if state.step else ""
+            if state.epoch < self.epochs:
+                logger.say(f"The run goes on in epoch {state.epoch + 1} of {self.epochs}{done}.")
+            return
+        windows = self.batches.windows
+        logger.say(
+            describe_run(
+                self._data,
+                self.training,
+                steps=self.batches.steps,
+                images=0 if windows is None else self.batches.images,
+                windows=windows is not None,
+            )
+        )
+        logger.say(
+            describe_validation(
+                self.training,
+                images=images,
+                without_objects=getattr(self.validate, "without_objects", 0),
+                file=str(folder.best) if folder else "",
+            )
+        )
+
+    def _tell_best(self) -> None:
+        """Let the progress show the highest AP so far."""
+        best = self.state.best
+        if best is not None and best > 0:
+            self.metrics_logger.best = best
+            self.metrics_logger.best_epoch = self.state.best_epoch
+
+    def _tell_time(self) -> None:
+        """Say once how long the steps will take, by those that were made; minutes say it before."""
+        clock, step = self.metrics_logger.clock, self.state.step
+        if self._told_time or self.budget is not None:
+            return
+        if not enough_steps(clock.steps, clock.elapsed) and step < self._epoch_steps:
+            return
+        self._told_time = True
+        steps = self.steps - self._steps_done
+        if not steps:
+            return
+        taken = clock.seconds_after(SLOW_STEPS)
+        pace = Pace(taken / self._course.cost(self.state.progress))
+        done = {"epochs_done": self.state.epoch, "steps_done": step}
+        self.metrics_logger.say(
+            describe_pace(
+                step=taken,
+                measured=max(1, clock.steps - SLOW_STEPS),
+                rest=self._course.seconds(self.steps, pace, **done),
+                steps=steps,
+                validates=self.validate is not None,
+            )
+        )
+
+    def _tell_rest(self, summary: Mapping[str, Any]) -> None:
+        """Say after the first epoch of a run how long the rest takes, by that epoch."""
+        if self.budget is not None or self.state.epoch or self.epochs == 1:
+            return
+        step = summary["seconds"] / max(1, self.metrics_logger.clock.steps)
+        validation = summary.get("validation_seconds", 0.0)
+        pace = Pace(step / self._course.cost(self.state.progress), validation=validation)
+        self.metrics_logger.say(
+            describe_rest(
+                epoch=1,
+                seconds=summary["seconds"],
+                validation=validation,
+                rest=self._course.seconds(self.steps, pace, epochs_done=1),
+            )
+        )
 
     def _continue_precision(self) -> str:
         """Compute in the precision in which the run began, and say in which and why.
@@ -380,10 +475,21 @@ class Trainer:
         except BaseException as error:
             started = self.state.epoch or self.state.step
             itself = started and isinstance(error, TrainingError)
+            if started:
+                self._tell_failure(error)
             if not (itself or isinstance(error, TrainingInterrupted)):
                 self.metrics_logger.file.close()
                 self.checkpointer.discard()
             raise
+
+    def _tell_failure(self, error: BaseException) -> None:
+        """Write what broke the run off, unless that was written where it happened."""
+        told = isinstance(error, TrainingInterrupted | TrainingDiverged)
+        if told or not isinstance(error, Exception):
+            return
+        text = describe_failure(error, epoch=self.state.epoch + 1, step=self.state.step)
+        with contextlib.suppress(TrainingError):  # the disk may be what is full
+            self.metrics_logger.end(Ending("failed", text), epoch=self.state.epoch)
 
     def close(self) -> None:
         """Close what is open."""
@@ -423,6 +529,7 @@ class Trainer:
                 result, epoch=state.epoch, step=state.step, learning_rate=learning_rate
             )
             self._plan_in_epoch()
+            self._tell_time()
             if result.stop:
                 self._stop()
             every = self.training.save_every_steps
@@ -446,18 +553,24 @@ class Trainer:
                 summary["validation"] = self._measure()
                 is_best = self._is_better(summary["validation"])
                 summary["best"] = is_best and summary["validation"]["AP"] > 0
+                summary["validation_seconds"] = budget.now() - began
             else:
                 state.unimproved += 1
         if is_best:
             state.best_epoch = state.epoch + 1
+        self._tell_best()
+        if "validation" in summary and self.metrics_logger.best is not None:
+            summary["best_AP"] = self.metrics_logger.best
+            summary["best_epoch"] = self.metrics_logger.best_epoch
         if usable:
             self.checkpointer.save_model(self.train_step.evaluation_model, summary, is_best=is_best)
         if "validation" in summary:
             self._measure_validation(budget.now() - began)
             self._plan_again()
         state.history.append(summary)
-        state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         self.metrics_logger.epoch(summary)
+        self._tell_rest(summary)
+        state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         self._save()
 
     def learning_rate(self, step: int) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from foveal.distributed import broadcast, parallel_map
 from foveal.evaluation.evaluate import choose_threshold, evaluate, limit_of, quick_numbers
 from foveal.text import counted
+from foveal.training.outlook import images_without_objects
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
@@ -53,6 +54,7 @@ class Validation:
 
     Attributes:
         images: how many are looked at.
+        without_objects: how many of them show none.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Validation:
         loss: ValidationLoss | None = None,
     ) -> None:
         self.images = len(data)
+        self.without_objects = images_without_objects(data)
         self._paths = data.paths
         self._targets = data.targets
         self._classes = data.classes
