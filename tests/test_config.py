@@ -272,7 +272,7 @@ def test_toml_loses_nothing(epochs, rate, alpha, ratios, weights):
         ("training.average=0.9", "training.average is unknown. It is now training.ema_decay."),
         ("anchors.order=ratio-major", "order is unknown. anchors.compat='torchvision' took the pl"),
         ("anchors.compat=mmdetection", "= 'mmdetection': Value error, expected 'none' or 'torchv"),
-        ("training.epoch=3", "Did you mean training.epochs?"),
+        ("training.epoch=3", "Did you mean 'training.epochs'?"),
         ("loss.box=smooth l1", "It is now 'smooth_l1'."),
     ],
 )

@@ -21,6 +21,7 @@ from foveal.text import (
     printable,
     sentence,
     shorten,
+    suggestion,
     without_nan,
 )
 
@@ -151,3 +152,12 @@ def test_lengths_have_the_unit_that_suits_them(meters: float, words: str) -> Non
 )
 def test_lengths_of_time(seconds, words):
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("cooc", " Did you mean 'coco'?"), ("COCO", " Did you mean 'coco'?"), ("x", ""), ("", "")],
+)
+def test_suggestion(name, said):
+    assert suggestion(name, ["voc", "coco"]) == said
+    assert suggestion(name, []) == ""

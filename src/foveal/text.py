@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 UNDEFINED = "–"
@@ -145,6 +146,18 @@ def listed(names: Sequence[str], limit: int, *, longest: int = _LONGEST_NAME) ->
     """
     shown = ", ".join(shorten(name, longest) for name in names[:limit])
     return f"{shown} and {len(names) - limit:,} more" if len(names) > limit else shown
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """What a misspelt name most likely means, for the end of a message; '' where nothing is near.
+
+    Args:
+        name: as it was typed.
+        known: the names that there are.
+    """
+    folded = {each.casefold(): each for each in known}
+    near = get_close_matches(name.casefold(), folded, 1)
+    return f" Did you mean {folded[near[0]]!r}?" if near else ""
 
 
 def sentence(words: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.cli.conftest import answer_in_json
 
 from foveal import cli
 from foveal.data.formats import read
@@ -91,3 +92,24 @@ def test_mistakes_end_in_one_line_and_code_2(
     assert run(*words, "--format", "voc") == 2
     assert "no VOC annotations" in capsys.readouterr().err
     assert not Path(dest).exists()
+
+
+def test_a_dry_run_and_json(
+    boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dest = tmp_path / "out"
+    words = ("data", "convert", f"{boxes}:train", dest, "--to", "coco")
+    planned = answer_in_json(monkeypatch, capsys, *words, "--dry-run")
+    assert planned["writes"] == [str(dest)]
+    assert planned["steps"][0].startswith("write 1 image, 1 object (1 cell) as coco")
+    assert not dest.exists()
+    written = answer_in_json(monkeypatch, capsys, *words)
+    assert (written["images"], written["objects"], written["classes"]) == (1, 1, ["cell"])
+    refused = answer_in_json(monkeypatch, capsys, *words, "--dry-run", code=2)
+    assert "is there already" in refused["error"]["message"]
+    assert (
+        "Did you mean 'coco'?"
+        in answer_in_json(monkeypatch, capsys, *words[:-1], "cooc", "--dry-run", code=2)["error"][
+            "message"
+        ]
+    )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import answer_in_json
 from tests.data.test_tiles import a_data_set, rows
 
 from foveal import cli
@@ -48,3 +49,20 @@ def test_the_sizes_are_explained(
     words = ["data", "tile", str(tmp_path), str(tmp_path / "x"), "--size", "3"]
     assert run(*words) == 2
     assert "--size 3 (in Python size): expected 16 to 32768 pixels" in capsys.readouterr().err
+
+
+def test_dry_runs_and_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(a_data_set(tmp_path / "in"), tmp_path / "coco", "coco")
+    tiles, whole = tmp_path / "tiles", tmp_path / "whole"
+    words = ("data", "tile", tmp_path / "coco", tiles, "--size", 64)
+    assert "64 x 64 px" in answer_in_json(monkeypatch, capsys, *words, "--dry-run")["steps"][0]
+    assert not tiles.exists()
+    tiled = answer_in_json(monkeypatch, capsys, *words)
+    assert (tiled["images"], tiled["format"]) == (2, "coco")
+    assert tiled["tiles"] > tiled["empty"]
+    planned = answer_in_json(monkeypatch, capsys, "data", "untile", tiles, whole, "--dry-run")
+    assert (planned["reads"], planned["writes"]) == ([str(tiles)], [str(whole)])
+    assert not whole.exists()
+    assert answer_in_json(monkeypatch, capsys, "data", "untile", tiles, whole)["images"] == 2

@@ -41,10 +41,13 @@ def test_a_foveal_error_is_one_message_and_exit_code_2(monkeypatch, capsys, fail
     assert printed.out == ""
 
 
-def test_a_bug_of_ours_keeps_its_traceback(monkeypatch, failing_verb):
-    monkeypatch.setattr(sys, "argv", ["foveal", "fail", "bug"])
-    with pytest.raises(ZeroDivisionError, match="a bug"):
-        cli.main()
+def test_a_bug_of_ours_keeps_its_traceback(monkeypatch, capsys, failing_verb):
+    assert run_main(monkeypatch, "fail", "bug") == 70
+    printed = capsys.readouterr()
+    assert "Traceback" in printed.err
+    assert "ZeroDivisionError: a bug" in printed.err
+    assert printed.err.endswith("and the command: foveal fail bug\n")
+    assert printed.out == ""
 
 
 def test_an_unknown_verb_is_exit_code_2(monkeypatch, capsys):

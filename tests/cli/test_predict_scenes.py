@@ -308,7 +308,7 @@ def test_a_file_that_can_not_be_written_here_is_refused_before_any_work(
     _transformer.cache_clear()
     out = tmp_path / "out"
     arguments = ("predict", model, small, "--out", out, *WINDOWS, "--to", kind)
-    assert foveal(monkeypatch, *arguments) == 2
+    assert foveal(monkeypatch, *arguments) == 3
     said = capsys.readouterr().err
     assert f"--to {kind}: py" in said
     assert "pip install 'foveal[geo]'" in said
@@ -339,7 +339,7 @@ def test_without_rasterio_no_scene_is_shrunk_in_silence(
     assert foveal(monkeypatch, *arguments, "--tile", "off", "--overwrite") == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "small.tif may have a place on the map, which is left out. Reading" in said
-    assert foveal(monkeypatch, *arguments, "--overwrite", "--to", "gpkg") == 2
+    assert foveal(monkeypatch, *arguments, "--overwrite", "--to", "gpkg") == 3
     assert "needs rasterio: pip install" in capsys.readouterr().err
 
 
@@ -352,7 +352,7 @@ def test_a_place_that_can_not_be_is_told(monkeypatch, capsys, model, small, tmp_
     assert foveal(monkeypatch, *arguments) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "upon a line. Its boxes stay in pixels." in said
-    assert foveal(monkeypatch, *arguments, "--overwrite", "--to", "gpkg") == 2
+    assert foveal(monkeypatch, *arguments, "--overwrite", "--to", "gpkg") == 3
     assert "upon a line" in capsys.readouterr().err
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
+import traceback
 from typing import Annotated
 
 import typer
@@ -18,11 +20,12 @@ from foveal.cli.evaluate import evaluate
 from foveal.cli.export import export
 from foveal.cli.import_ import import_checkpoint
 from foveal.cli.models import models_app
+from foveal.cli.outcomes import Outcome, describe_exit_codes, outcome_of
 from foveal.cli.predict import predict
 from foveal.cli.serve import serve
 from foveal.cli.train import train
 from foveal.distributed import is_first_process
-from foveal.errors import FovealError, TrainingDiverged
+from foveal.errors import FovealError, TrainingInterrupted
 
 SECONDS_TO_BE_ENDED = 6.0
 """Where one of several processes fails, torchrun ends the others: they wait for that before they
@@ -42,7 +45,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(epilog=f"Exit codes:\n\n{describe_exit_codes()}")
 def root(
     version: Annotated[
         bool,
@@ -71,8 +74,8 @@ app.add_typer(data_app)
 def main() -> None:
     """Run the command line.
 
-    A mistake that foveal can explain ends in a message and exit code 2, a run that has diverged in
-    one and exit code 1.
+    Every end has its exit code (`outcomes.Outcome`). A mistake that foveal can explain ends in a
+    message; a fault of its own keeps the traceback.
     """
     prepare_streams()
     try:
@@ -80,5 +83,15 @@ def main() -> None:
     except FovealError as error:
         if not is_first_process():
             time.sleep(SECONDS_TO_BE_ENDED)
-        say(f"error: {error}", stderr=True)
-        sys.exit(1 if isinstance(error, TrainingDiverged) else 2)
+        say(
+            str(error) if isinstance(error, TrainingInterrupted) else f"error: {error}", stderr=True
+        )
+        sys.exit(outcome_of(error).code)
+    except Exception:
+        traceback.print_exc()
+        say(
+            "error: this is a fault of foveal's own. Please report it with all lines above, and "
+            f"the command: foveal {shlex.join(sys.argv[1:])}",
+            stderr=True,
+        )
+        sys.exit(Outcome.OWN_FAULT.code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from foveal.cli.answers import add_verb
 from foveal.cli.data_check import CheckCommand, check
 from foveal.cli.data_convert import convert
 from foveal.cli.data_tile import tile
@@ -16,6 +17,6 @@ data_app = typer.Typer(
 )
 
 data_app.command("check", cls=CheckCommand)(check)
-data_app.command("convert")(convert)
-data_app.command("tile")(tile)
-data_app.command("untile")(untile)
+add_verb(data_app, convert)
+add_verb(data_app, tile)
+add_verb(data_app, untile)

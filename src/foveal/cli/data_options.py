@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
 
@@ -15,6 +15,8 @@ from foveal.errors import DataError
 
 if TYPE_CHECKING:
     from foveal.data.opening import DataOptions
+
+_Result = TypeVar("_Result")
 
 ADDRESS = "PATH, PATH:SPLIT or PATH:SPLIT+SPLIT"
 """How DATA is given, for help texts."""
@@ -163,7 +165,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 """Each option's parameter, with its type and default."""
 
 
-def takes_data(command: Callable[..., None]) -> Callable[..., None]:
+def takes_data(command: Callable[..., _Result]) -> Callable[..., _Result]:
     """Give a command the options of DATA.
 
     Args:
@@ -185,9 +187,9 @@ def takes_data(command: Callable[..., None]) -> Callable[..., None]:
     parameters = list(by_name.values())
 
     @wraps(command)
-    def with_options(**given: Any) -> None:
+    def with_options(**given: Any) -> _Result:
         options = make_options(**{name: given.pop(name) for name in _OPTIONS})
-        command(**given, options=options)
+        return command(**given, options=options)
 
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {each.name: each.annotation for each in parameters}

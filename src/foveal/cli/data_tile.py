@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from foveal.cli.answers import Answer, DryRun, Plan, verb
 from foveal.cli.console import say
 from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.cli.progress import progress_bar
@@ -16,8 +18,44 @@ from foveal.text import counted
 
 if TYPE_CHECKING:
     from foveal.data.opening import DataOptions
+    from foveal.data.tiles import TilePlan
 
 
+@dataclass(frozen=True, slots=True)
+class Tiled:
+    """Tiles that were written.
+
+    Attributes:
+        folder: where they are.
+        format: of their labels.
+        images: that they were cut from.
+        tiles: how many there are.
+        objects: how many they show; one on two tiles counts twice.
+        empty: tiles without objects.
+        cut: objects of which too little is on a tile, ignored or left out there.
+        left_out: tiles without objects that were not written.
+        without_data: tiles without data, which were not written.
+    """
+
+    folder: Path
+    format: str
+    images: int
+    tiles: int
+    objects: int
+    empty: int
+    cut: int
+    left_out: int
+    without_data: int
+
+
+@verb(
+    "data tile",
+    Tiled,
+    examples=(
+        "foveal data tile ports/train tiles --size 1024 --overlap 128 --to yolo",
+        "foveal data tile trees.gpkg tiles --size 800 --empty 0.1",
+    ),
+)
 @takes_data
 def tile(
     data: Annotated[str, typer.Argument(metavar="DATA", help=f"Annotations: {ADDRESS}.")],
@@ -55,30 +93,54 @@ def tile(
         ),
     ] = "keep",
     seed: Annotated[int, typer.Option("--seed", help="Which share of them.")] = 0,
-) -> None:
+    dry_run: DryRun = False,
+) -> Answer | Plan:
     """Cut large images into tiles with their labels: whole, or not at all.
 
     Images on the map become GeoTIFFs on the map. `tiles.json` keeps where each tile lies, and
     `foveal data untile` brings labels back.
     """
+    from foveal.data.formats import expect_new_folder
+    from foveal.data.formats.detect import load_format
     from foveal.data.opening import open_splits
     from foveal.data.tiles import TilePlan
     from foveal.data.tiles import tile as tile_dataset
 
     plan = TilePlan(size, overlap, min_visibility, cut, _share(empty), seed)
     read, splits = open_splits(data, options)
+    if dry_run:
+        load_format(to)
+        expect_new_folder(dest)
+        step = f"cut {read.summary()} into tiles of {size} x {size} px, labels as {to}"
+        return Plan([data], [dest], steps=[step])
     with progress_bar(len(read)) as bar:
         counts = tile_dataset(read, dest, plan, format=to, splits=splits, progress=bar.update)
-    said = f"{dest}: {counted(counts.tiles, 'tile')} of {counted(counts.scenes, 'image')}, "
-    said += f"{counted(counts.objects, 'object')}, {counts.empty:,} tiles without objects."
-    say(said)
-    if counts.cut:
-        done = "ignored there" if cut == "ignore" else "left out there"
-        say(f"Objects cut to less than {min_visibility:g}: {counts.cut:,}, {done}.")
-    if counts.left_out:
-        say(f"Left out: {counted(counts.left_out, 'tile')} without objects.")
-    if counts.without_data:
-        say(f"Left out: {counted(counts.without_data, 'tile')} without data.")
+    tiled = Tiled(
+        dest,
+        to,
+        images=counts.scenes,
+        tiles=counts.tiles,
+        objects=counts.objects,
+        empty=counts.empty,
+        cut=counts.cut,
+        left_out=counts.left_out,
+        without_data=counts.without_data,
+    )
+    return Answer(tiled, tell=lambda: _tell(tiled, plan))
+
+
+def _tell(tiled: Tiled, plan: TilePlan) -> None:
+    say(
+        f"{tiled.folder}: {counted(tiled.tiles, 'tile')} of {counted(tiled.images, 'image')}, "
+        f"{counted(tiled.objects, 'object')}, {tiled.empty:,} tiles without objects."
+    )
+    if tiled.cut:
+        done = "ignored there" if plan.cut == "ignore" else "left out there"
+        say(f"Objects cut to less than {plan.min_visibility:g}: {tiled.cut:,}, {done}.")
+    if tiled.left_out:
+        say(f"Left out: {counted(tiled.left_out, 'tile')} without objects.")
+    if tiled.without_data:
+        say(f"Left out: {counted(tiled.without_data, 'tile')} without data.")
 
 
 def _share(text: str) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveal.cli.console import make_console, say, say_json
-from foveal.text import counted, decimal, listed
+from foveal.text import counted, decimal, listed, suggestion
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,17 +87,21 @@ def show_model(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Describe a model: where it came from, classes, network, size, anchors, metrics."""
-    from foveal.checkpoints.library import resolve_model
-    from foveal.checkpoints.published import find_published
+    from foveal.checkpoints.library import library_models, resolve_model
+    from foveal.checkpoints.published import find_published, published_checkpoints
     from foveal.errors import ModelFileError
 
     path = resolve_model(model)
     if not path.exists():
         published = find_published(model)
         if published is None:
+            known = [
+                *(file.stem for file in library_models()),
+                *(entry.name for entry in published_checkpoints()),
+            ]
             raise ModelFileError(
                 f"{model}: no such file, no model of the library and no published checkpoint. "
-                "Expected one of these; foveal models list names them."
+                "Expected one of these; foveal models list names them." + suggestion(model, known)
             )
         _show_published(published, as_json=as_json)
         return

@@ -9,7 +9,7 @@ import typer
 
 from foveal.cli.console import say
 from foveal.errors import FovealError, ImageError, MissingExtraError, SettingsError
-from foveal.text import counted
+from foveal.text import counted, suggestion
 from foveal.threads import map_in_threads
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ def parse_kinds(text: str | None) -> tuple[str, ...] | None:
     kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for kind in kinds:
         if kind not in _FILES:
-            raise SettingsError(f"--to {text}: expected some of {', '.join(_FILES)}.")
+            raise SettingsError(
+                f"--to {text}: expected some of {', '.join(_FILES)}." + suggestion(kind, _FILES)
+            )
     return kinds
 
 

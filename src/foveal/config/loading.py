@@ -6,7 +6,6 @@ import json
 import re
 import tomllib
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from foveal.config.presets import PRESETS, package_model, suit_anchors
 from foveal.config.renamed import ANCHOR_SWITCHES, RENAMED, RENAMED_PRESETS, RENAMED_VALUES
 from foveal.config.settings import Settings
 from foveal.errors import SettingsError
-from foveal.text import as_name
+from foveal.text import as_name, suggestion
 
 _SPELLED_OUT = re.compile(r"(?<!\\)((?:\\\\)*)(\\udc[89a-f][0-9a-f])")
 
@@ -61,6 +60,7 @@ def gather_settings(
         now = f" It is now {RENAMED_PRESETS[preset]!r}." if preset in RENAMED_PRESETS else ""
         raise SettingsError(
             f"preset {preset!r} is unknown.{now} Expected one of: {', '.join(PRESETS)}."
+            + suggestion(preset, PRESETS)
         )
     values: dict[str, dict[str, Any]] = {
         name: dict(part) for name, part in PRESETS[preset].items() if name not in without
@@ -190,7 +190,8 @@ def _explain(error: ValidationError, where: str) -> str:
 
 def _known_names(location: tuple[int | str, ...]) -> str:
     if len(location) == 1:
-        return f"Expected a section: {', '.join(Settings.model_fields)}."
+        names = list(Settings.model_fields)
+        return f"Expected a section: {', '.join(names)}." + suggestion(str(location[0]), names)
     section, name = str(location[0]), str(location[1])
     if new := RENAMED.get((section, name)):
         return f"It is now {section}.{new}."
@@ -201,7 +202,6 @@ def _known_names(location: tuple[int | str, ...]) -> str:
         )
     kind = Settings.model_fields[section].annotation
     names = list(kind.model_fields) if isinstance(kind, type) else []
-    meant = get_close_matches(name, names, n=1)
-    return f"Expected one of: {', '.join(names)}." + (
-        f" Did you mean {section}.{meant[0]}?" if meant else ""
+    return f"Expected one of: {', '.join(names)}." + suggestion(
+        f"{section}.{name}", [f"{section}.{each}" for each in names]
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from foveal.data.formats import read, read_splits
 from foveal.errors import DataError
+from foveal.text import suggestion
 
 if TYPE_CHECKING:
     import os
@@ -211,11 +211,10 @@ def _expect(
         if name in known:
             continue
         where = " and ".join(data.name or str(data.root) for data in datasets)
-        near = get_close_matches(name, known, 1)
         if name in new:
             hint = " It was renamed: here its new name is meant."
         else:
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = suggestion(name, known)
         raise DataError(
             f"{option}: {where} {'has' if len(datasets) == 1 else 'have'} no class {name!r}. "
             f"Expected one of {', '.join(map(repr, known)) or 'none'}.{hint}"

@@ -17,7 +17,7 @@ from foveal.devices import choose_device
 from foveal.distributed import broadcast
 from foveal.errors import MissingExtraError, SettingsError
 from foveal.models.build import build_model
-from foveal.text import counted, listed
+from foveal.text import counted, listed, suggestion
 from foveal.training.distillation import make_distillation
 from foveal.training.launcher import check_launcher, launched_precision
 from foveal.training.optimizer import make_optimizer
@@ -83,6 +83,7 @@ def check_trackers(trackers: tuple[str, ...]) -> None:
             raise SettingsError(
                 f"training.trackers: {name!r} is unknown. "
                 f"Expected some of: {', '.join(TRACKER_PACKAGES)}."
+                + suggestion(name, TRACKER_PACKAGES)
             )
         package = TRACKER_PACKAGES[name]
         if importlib.util.find_spec(package) is None:
@@ -154,7 +155,7 @@ def resolve_class_weights(
             if name not in classes:
                 raise SettingsError(
                     f"loss.class_weights: {name!r} is none of the classes. Expected some of: "
-                    f"{known}."
+                    f"{known}." + suggestion(name, classes)
                 )
         found = tuple(weights.get(name, 1.0) for name in classes)
     else:

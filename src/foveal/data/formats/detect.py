@@ -17,6 +17,7 @@ from foveal.data.formats.vector_files import is_vector_file
 from foveal.data.formats.via import CSV_COLUMN
 from foveal.data.images.kinds import has_image_ending
 from foveal.errors import DataError
+from foveal.text import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -74,7 +75,10 @@ def load_format(name: str) -> Format:
         DataError: there is no format of that name.
     """
     if name not in FORMATS:
-        raise DataError(f"There is no format {name!r}. Expected one of {', '.join(FORMATS)}.")
+        raise DataError(
+            f"There is no format {name!r}. Expected one of {', '.join(FORMATS)}."
+            + suggestion(name, FORMATS)
+        )
     return cast("Format", import_module(f"foveal.data.formats.{name}"))
 
 
