@@ -36,7 +36,17 @@ OLD = re.compile(
     rf"\b({'|'.join((*OLD_WORDS, *OLD_NAMES))})\b".replace(" ", r"\s+"),
     re.IGNORECASE,
 )
-VERBS = ("predict", "train", "evaluate", "export", "anchors", "data check", "import", "demo")
+VERBS = (
+    "predict",
+    "train",
+    "evaluate",
+    "export",
+    "anchors",
+    "data check",
+    "import",
+    "demo",
+    "bench",
+)
 
 
 def old_words(text: str) -> list[str]:

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from foveal.machine import cpuinfo, processor_name
+
 PACKAGES = (
     "torch", "torchvision", "triton", "timm", "opencv-python-headless", "numpy", "openvino", "nncf",
     "onnx", "onnxruntime", "onnxruntime-gpu",
@@ -32,7 +34,7 @@ def machine() -> dict[str, Any]:
         except PackageNotFoundError:
             versions[name] = None
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "features": _features(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -73,25 +75,9 @@ def kilobytes(file: str, key: str) -> int:
     raise RuntimeError(f"no {key} in {file}")
 
 
-def _processor() -> str:
-    """The name, and family and model where the name hides them."""
-    lines = {key: _cpuinfo(key) for key in ("model name", "cpu family", "model")}
-    if not lines["model name"]:
-        return platform.processor() or platform.machine()
-    return f"{lines['model name']}, family {lines['cpu family']} model {lines['model']}"
-
-
 def _features() -> list[str]:
-    flags = set((_cpuinfo("flags") or _cpuinfo("Features")).split())
+    flags = set((cpuinfo("flags") or cpuinfo("Features")).split())
     return [name for name in FEATURES if name in flags]
-
-
-def _cpuinfo(key: str) -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == key:
-            return value.strip()
-    return ""
 
 
 def _commit() -> str:

@@ -12,6 +12,8 @@ import typer
 
 from foveal import __version__
 from foveal.cli.anchors import anchors
+from foveal.cli.answers import add_verb
+from foveal.cli.bench import bench
 from foveal.cli.compare import compare
 from foveal.cli.console import prepare_streams, say
 from foveal.cli.data import data_app
@@ -63,6 +65,7 @@ app.command()(anchors)
 app.command()(train)
 app.command()(evaluate)
 app.command()(compare)
+add_verb(app, bench)
 app.command()(predict)
 app.command()(serve)
 app.command()(export)

@@ -27,6 +27,9 @@ FEWEST_IMAGES = 6
 """Of fewer images no test can tell a difference from chance: five that all speak for the same side
 do so by chance in 2 of 32 cases, which is more than 5 %."""
 
+_STUDENT = (12.7062, 4.3027, 3.1824, 2.7764)
+"""The 97.5 % points of Student's t for 1 to 4 degrees of freedom."""
+
 
 def draw_weights(images: int, *, draws: int, seed: int) -> NDArray[np.float32]:
     """How often each image comes up in each draw, [R, I]; a row sums to the number of images."""
@@ -62,13 +65,20 @@ def expanded_interval(values: NDArray[np.float64], *, images: int) -> Interval:
     defined = values[~np.isnan(values)]
     if images < FEWEST_IMAGES or defined.size == 0:
         return Interval(float("nan"), float("nan"))
-    outside = NormalDist().cdf(-math.sqrt(images / (images - 1)) * _student(images - 1))
+    outside = NormalDist().cdf(-math.sqrt(images / (images - 1)) * student(images - 1))
     low, high = np.percentile(defined, [100 * outside, 100 * (1 - outside)])
     return Interval(float(low), float(high))
 
 
-def _student(freedom: int) -> float:
-    """The 97.5 % point of Student's t (Abramowitz and Stegun 26.7.5), to 0.005 from 5 on."""
+def student(freedom: float) -> float:
+    """The 97.5 % point of Student's t.
+
+    Args:
+        freedom: degrees of freedom, 1 or more. From 5 on by Abramowitz and Stegun 26.7.5, to 0.005;
+            below that of the whole number under it, exactly, so that intervals are rather too wide.
+    """
+    if freedom < len(_STUDENT) + 1:
+        return _STUDENT[int(freedom) - 1]
     z = NormalDist().inv_cdf(0.975)
     terms = (
         z,
