@@ -78,8 +78,9 @@ def test_a_foreign_checkpoint_is_imported_on_the_way(imported: Path, start: Star
     assert all(torch.equal(read.tensors[key], value) for key, value in start.tensors.items())
     assert read.settings({}).anchors == start.settings({}).anchors
     begun = describe_start(read, read.settings({}), ("dog", "cell"))
-    assert begun[1].startswith("It is a checkpoint of odtk, since ")
+    assert begun[1].startswith(f"{read.name}: a torch file of odtk, since ")
     assert any("names of classes" in line for line in begun)
+    assert any(line.startswith("For the options named here import it first") for line in begun)
 
 
 def test_preparation_anchors_and_norms_are_the_imports(start: Start) -> None:

@@ -2,7 +2,6 @@ import copy
 import json
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -284,10 +283,15 @@ def test_levels_go_by_their_strides():
 
 def test_a_foreign_checkpoint_is_imported(tmp_path, teacher, monkeypatch):
     known = model_file.load(teacher)
-    monkeypatch.setattr(distillation, "import_model", lambda path: SimpleNamespace(loaded=known))
+    monkeypatch.setattr(distillation, "import_on_the_way", lambda path: (known, ("taken to be.",)))
     for name in ("model.pth", "model.safetensors"):
         save_file({"a": torch.ones(1)}, tmp_path / name)
         assert read_teacher(tmp_path / name).loaded is known
+    settings = tiny_settings("training.clip_gradient=0")
+    read = read_teacher(tmp_path / "model.pth")
+    assumed, imitated = distillation.Distillation(read, build_model(settings, 2), weight=1.0).lines
+    assert assumed == "taken to be."
+    assert imitated.startswith(f"The teacher is {tmp_path / 'model.pth'}")
     monkeypatch.undo()
     with pytest.raises(WeightsError, match=r"model\.pth"):
         read_teacher(tmp_path / "model.pth")

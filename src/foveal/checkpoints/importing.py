@@ -22,7 +22,7 @@ from foveal.errors import WeightsError
 from foveal.models.build import build_model
 from foveal.models.retinanet import RetinaNet
 from foveal.structures import DEFAULT_SCORE_THRESHOLD, ModelCard
-from foveal.text import listed
+from foveal.text import counted, listed
 
 _MAX_NAMES = 3
 
@@ -82,6 +82,30 @@ class Imported:
     container: str
     stand_ins: tuple[str, ...]
 
+    def describe(self, name: str) -> list[str]:
+        """What people should know of it, a sentence each.
+
+        Whose it is and why, what was assumed, and what of the file was not used.
+
+        Args:
+            name: what people call the file.
+        """
+        lines = [f"{name}: a {self.container} of {self.source}, since {self.reason}."]
+        if self.stand_ins:
+            lines.append(
+                f"Its weights were read alone: {counted(len(self.stand_ins), 'name')} of other "
+                f"programs in it ({listed(self.stand_ins, _MAX_NAMES, longest=60)}) did nothing."
+            )
+        lines += [
+            f"It could be of {other} too, since {reason}: --from {other}."
+            for other, reason in self.others.items()
+        ]
+        lines += self.notes
+        if self.unused:
+            shown = listed(self.unused, _MAX_NAMES, longest=60)
+            lines.append(f"Not used: {counted(len(self.unused), 'tensor')}: {shown}.")
+        return lines
+
 
 def import_model(
     path: Path | str,
@@ -131,6 +155,28 @@ def import_model(
         file.container,
         file.stand_ins,
     )
+
+
+def import_on_the_way(path: Path) -> tuple[LoadedModel, tuple[str, ...]]:
+    """A foreign checkpoint where one of our models is expected.
+
+    Args:
+        path: the checkpoint.
+
+    Returns:
+        The model, and what is to be said of it, a sentence each.
+
+    Raises:
+        WeightsError: as `import_model`.
+    """
+    imported = import_model(path)
+    lines = imported.describe(str(path))
+    if len(lines) > 1:
+        lines.append(
+            f"For the options named here import it first: foveal import {path} --out "
+            "MODEL.safetensors, and go on with that."
+        )
+    return imported.loaded, tuple(lines)
 
 
 def find_source(file: ForeignFile, chosen: str | None = None) -> tuple[str, str, dict[str, str]]:

@@ -50,7 +50,7 @@ class Start:
         name: what people call it: its file, or in words where it came from.
         description: what it says of itself.
         tensors: its state dict.
-        notes: what was assumed of a foreign checkpoint, a sentence each.
+        notes: whose foreign checkpoint it is, and what was assumed of it, a sentence each.
     """
 
     name: str
@@ -139,12 +139,10 @@ def read_start(path: Path | str) -> Start:
 
     file = network_file(path)
     if file.is_file() and is_foreign(file):
-        from foveal.checkpoints.importing import import_model
+        from foveal.checkpoints.importing import import_on_the_way
 
-        imported = import_model(file)
-        reason = f"It is a checkpoint of {imported.source}, since {imported.reason}."
-        start = Start.of(imported.loaded, name=str(file))
-        return replace(start, notes=(reason, *imported.notes))
+        loaded, notes = import_on_the_way(file)
+        return replace(Start.of(loaded, name=str(file)), notes=notes)
     description, tensors = read_tensors(file)
     return Start(str(file), description, tensors)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from foveal.cli.console import say
-from foveal.text import counted, listed
+from foveal.text import counted
 
 
 class Source(StrEnum):
@@ -103,18 +103,8 @@ def import_checkpoint(
     )
     loaded = imported.loaded
     model_file.save(out, loaded.model, loaded.settings, loaded.card)
-    say(f"{checkpoint}: a {imported.container} of {imported.source}, since {imported.reason}.")
-    if imported.stand_ins:
-        say(
-            f"Its weights were read alone: {counted(len(imported.stand_ins), 'name')} of other "
-            f"programs in it ({listed(imported.stand_ins, 3, longest=60)}) did nothing."
-        )
-    for other, reason in imported.others.items():
-        say(f"It could be of {other} too, since {reason}: --from {other}.")
-    for note in imported.notes:
-        say(note)
-    if imported.unused:
-        say(f"Not used: {counted(len(imported.unused), 'tensor')}: {listed(imported.unused, 4)}.")
+    for line in imported.describe(str(checkpoint)):
+        say(line)
     if replaced:
         say(f"{out}: the file that was there is replaced.")
     known = loaded.card.classes

@@ -23,7 +23,7 @@ from foveal.acceleration.precision import autocast
 from foveal.checkpoints import model_file
 from foveal.checkpoints.finding import network_file
 from foveal.checkpoints.foreign_files import is_foreign
-from foveal.checkpoints.importing import import_model
+from foveal.checkpoints.importing import import_on_the_way
 from foveal.errors import ModelFileError, SettingsError
 from foveal.models.norms import set_norm
 
@@ -44,11 +44,13 @@ class Teacher:
         name: what people call it: its file.
         loaded: the network with its settings.
         digest: of the file's content; a run that goes on needs the same.
+        notes: whose foreign checkpoint it is, and what was assumed of it, a sentence each.
     """
 
     name: str
     loaded: LoadedModel
     digest: str
+    notes: tuple[str, ...] = ()
 
     @property
     def network(self) -> RetinaNet:
@@ -73,6 +75,7 @@ class Distillation(nn.Module):
     Attributes:
         pairs: of each level that is compared the student's number and the teacher's.
         connections: of each the convolution, or the identity.
+        lines: for people, a sentence each: whose the teacher is, and what is imitated.
 
     Raises:
         SettingsError: the teacher is for images of other bands, or has no stride of the student's.
@@ -93,7 +96,8 @@ class Distillation(nn.Module):
             for _ in self.pairs
         )
         self.to(device=student.mean.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.text = _describe(teacher, student, self.pairs, weight=weight)
+        described = _describe(teacher, student, self.pairs, weight=weight)
+        self.lines = (*teacher.notes, described)
 
     def targets(self, images: Tensor, precision: torch.dtype) -> tuple[Tensor, ...]:
         """What the student is to imitate: the teacher's standardized levels, without a gradient.
@@ -214,11 +218,15 @@ def read_teacher(path: Path | str) -> Teacher:
             "folder of a run, or a checkpoint that foveal import can read (--teacher MODEL; in "
             "Python teacher=...)."
         )
-    loaded = import_model(file).loaded if is_foreign(file) else model_file.load(file)
+    notes: tuple[str, ...] = ()
+    if is_foreign(file):
+        loaded, notes = import_on_the_way(file)
+    else:
+        loaded = model_file.load(file)
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     loaded.model.eval()
-    return Teacher(str(file), loaded, digest)
+    return Teacher(str(file), loaded, digest, notes)
 
 
 def check_teacher(settings: Settings) -> None:

@@ -228,7 +228,8 @@ class Trainer:
         )
         self.metrics_logger.say(word)
         if self.train_step.distillation:
-            self.metrics_logger.say(self.train_step.distillation.text)
+            for line in self.train_step.distillation.lines:
+                self.metrics_logger.say(line)
         if self.batches.windows is not None:
             self.metrics_logger.say(describe_windows(self.batches.windows, settings.preparation))
         elif self.training.sampling == "repeat_factor":
