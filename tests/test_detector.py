@@ -85,6 +85,20 @@ def test_fitting_leaves_a_complete_run_folder(run):
     assert len(detector.history) == 1
 
 
+def test_all_images_can_be_trained_on(drawn, tmp_path):
+    """Nothing is held out then: the last epoch stays, and there is nothing to report."""
+    settings = tiny("training.validation_fraction=0", "training.epochs=2")
+    detector, listener = foveal.Detector(drawn["train"], settings=settings), Listener()
+    detector.fit(out=tmp_path / "run", reporter=listener)
+    assert any("all 8 are trained on, nothing is measured" in line for line in listener.said)
+    assert not any("validation" in line for line in listener.said)
+    card = foveal.load(tmp_path / "run").card
+    assert (card.epoch, card.metrics, card.threshold_is_chosen) == (2, {}, False)
+    assert not (tmp_path / "run" / "report.html").exists()
+    with pytest.raises(SettingsError, match="which round is best"):
+        detector.self_train(drawn["valid"], out=tmp_path / "rounds")
+
+
 def test_a_saved_detector_finds_the_same(run, drawn, tmp_path):
     detector, out = run
     path = drawn["valid"].records[0].path

@@ -206,7 +206,8 @@ class Detector:
             data: other training images than those that the detector was made of, which a loaded
                 one needs. The training begins from this detector, as by `start`.
             valid: validation images; None holds out `training.validation_fraction` of the data, by
-                its seed.
+                its seed. Where that is 0, all images are trained on, nothing is measured and the
+                last epoch's weights stay.
             epochs: how often each image is seen; None keeps the settings'.
             minutes: how long training and validations may take, in place of epochs; None keeps the
                 settings'.
@@ -269,6 +270,11 @@ class Detector:
                 bad_images=settings.training.bad_images,
                 reporter=listener,
             )
+            if not len(held_out):
+                listener.say(
+                    f"No image is held out: all {len(training):,} are trained on, nothing is "
+                    "measured, and the last epoch's weights are kept."
+                )
             if told := limit_in_words(settings.decoding, self._data, settings.preparation):
                 listener.say(told)
             if not (resume and out is not None and RunFolder(Path(out)).can_resume):
@@ -280,7 +286,7 @@ class Detector:
             ):
                 listener.warn(warning)
             self.card = self._measured(settings, training, listener)
-            validation = self._validation(settings, held_out)
+            validation = self._validation(settings, held_out) if len(held_out) else None
             with naming_the_way_out(settings.training.bad_images):
                 result = train(
                     self.model,
@@ -298,11 +304,12 @@ class Detector:
             self._opened = self._record = None
             self.card = replace(self.card, metrics=dict(result.best), epoch=result.best_epoch)
             evaluation = None
-            with keeping_run(listener, "choosing the score threshold"):
-                end = conclude(
-                    self.model, settings, card=self.card, result=result, validation=validation
-                )
-                self.card, evaluation = end.card, end.evaluation
+            if validation is not None:
+                with keeping_run(listener, "choosing the score threshold"):
+                    end = conclude(
+                        self.model, settings, card=self.card, result=result, validation=validation
+                    )
+                    self.card, evaluation = end.card, end.evaluation
             if evaluation is not None and result.folder is not None:
                 with keeping_run(listener, "writing the report"):
                     self._report(result.folder, evaluation, held_out, training=training)
@@ -368,6 +375,12 @@ class Detector:
         with reporting_to(reporter, progress=progress) as listener:
             folder.check(resume=resume, overwrite=overwrite)
             labeled, held_out = self._split(settings, valid, listener)
+            if not len(held_out):
+                raise SettingsError(
+                    "Which detections are sure, and which round is best, is measured on validation "
+                    "images, and there are none. Give some: --valid DATA (in Python valid=), or a "
+                    "training.validation_fraction above 0."
+                )
             images = self._unlabeled(unlabeled, [labeled, held_out], folder.path, listener)
             if overwrite and is_first_process():
                 folder.clear()
@@ -534,6 +547,8 @@ class Detector:
         from foveal.training.validation import split_off_validation
 
         fraction, seed = settings.training.validation_fraction, settings.training.seed
+        if fraction == 0:
+            return self._data, self._data.take([])
         return split_off_validation(self._data, fraction=fraction, seed=seed, reporter=reporter)
 
     def _new_card(self, ignored: tuple[str, ...]) -> ModelCard:

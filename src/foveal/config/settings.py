@@ -368,8 +368,9 @@ class TrainingSettings(Section):
     validation_loss: bool = True
     """Measure the loss on the validation images too, in the same pass through the network. The
     first validation takes up to twice as long where objects are many, later ones hardly longer."""
-    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    """Fraction held out where no validation data is given."""
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    """Fraction held out where no validation data is given; 0 trains on all images, measures nothing
+    and keeps the last epoch."""
     max_nonfinite_steps: PositiveCount = 20
     """Stop after so many steps in a row whose loss is not finite."""
     log_every: PositiveCount = 10

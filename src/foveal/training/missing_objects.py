@@ -23,7 +23,7 @@ def describe_missing_objects(training: Dataset, validation: Dataset) -> list[str
 
     Args:
         training: the images to learn from.
-        validation: the images to measure on, with the same classes.
+        validation: the images to measure on, with the same classes; none where nothing is measured.
     """
     warnings = []
     learned, measured = objects_by_class(training), objects_by_class(validation)
@@ -37,6 +37,8 @@ def describe_missing_objects(training: Dataset, validation: Dataset) -> list[str
             f"The training images have no object of {absent}, which the network can't learn. "
             "foveal data check DATA says what was read."
         )
+    if not len(validation):
+        return warnings
     if not measured.any():
         warnings.append(
             f"There is no object in the {counted(len(validation), 'validation image')}: AP is "
