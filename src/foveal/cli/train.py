@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,13 +15,14 @@ import typer
 
 from foveal.cli.console import make_console, say
 from foveal.cli.data_options import ADDRESS, ValidImages, takes_data, with_valid
+from foveal.cli.train_experiments import check_experiment, run_experiment
 from foveal.distributed import is_first_process
 from foveal.files import write_file
 from foveal.text import counted, decimal, listed, without_nan
 from foveal.training.run_folder import LEARNING_RATES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import Console
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
     from foveal.data.opening import DataOptions
     from foveal.detector import Detector
+    from foveal.training.reporters import Reporter
     from foveal.tuning.learning_rate import LearningRateCurve
 
 INTERRUPTED = 130
@@ -160,6 +163,17 @@ def train(
             show_default=False,
         ),
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="K",
+            help="Train K times, each time without a K-th of the images, and measure on that: AP "
+            "with its spread, detections in every image by a model that did not learn from it, and "
+            "one model of all images. --minutes is for all trainings together.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -197,8 +211,20 @@ def train(
     from foveal.data.transforms.user import load_augmentation
     from foveal.detector import Detector
     from foveal.errors import SettingsError
+    from foveal.experiments.folder import check_no_other
 
     changes = list(overrides or [])
+    kind = check_experiment(
+        folds=folds,
+        fractions=None,
+        changes=changes,
+        others={
+            "--valid": valid is not None and folds is not None,
+            "--unlabeled": bool(unlabeled),
+            "--find-learning-rate": find_learning_rate,
+            "--find-batch-size": find_batch_size,
+        },
+    )
     if augment is not None:
         load_augmentation(augment)
         changes.append(f"augmentation.custom={augment}")
@@ -249,10 +275,34 @@ def train(
         raise SettingsError("--rounds goes with --unlabeled FOLDER, images without labels.")
     if out is None:
         raise SettingsError("There is no folder for the run. Give one: --out RUN.")
+    check_no_other(out, kind, overwrite=overwrite)
     if batch == AUTO:
         _choose_batch(detector, dataset, console, out=out if resume else None)
     _describe(detector, dataset, data, console)
     arguments = sys.argv[1:] if context.obj is None else context.obj  # of a command that runs ours
+    if kind is not None:
+        from foveal.experiments.recipe import Recipe
+
+        recipe = Recipe(
+            preset,
+            settings,
+            start,
+            refit_anchors,
+            options.ignore,
+            {"batch": detector.settings.training.batch},
+        )
+        with _watching(console, arguments) as reporter:
+            run_experiment(
+                dataset,
+                recipe,
+                folds=folds,
+                out=out,
+                resume=resume,
+                overwrite=overwrite,
+                reporter=reporter,
+                source=(data, options),
+            )
+        return
     _fit(
         detector,
         console,
@@ -352,29 +402,37 @@ def _fit(
     rounds: int,
 ) -> None:
     from foveal.distributed import end_processes
+
+    with _watching(console, arguments) as reporter:
+        given: dict[str, Any] = {
+            "valid": valid,
+            "out": out,
+            "resume": resume,
+            "overwrite": overwrite,
+            "reporter": reporter,
+        }
+        if unlabeled:
+            detector.self_train(unlabeled, rounds=rounds, **given)
+        else:
+            detector.fit(**given)
+    end_processes()
+    if is_first_process():
+        _conclude(detector, console, out)
+
+
+@contextmanager
+def _watching(console: Console, arguments: Sequence[str]) -> Iterator[Reporter]:
+    """Show how trainings go, and how to go on where a signal stops them."""
     from foveal.errors import TrainingInterrupted
     from foveal.training.progress import watching
 
     try:
         with watching(console) as reporter:
-            options: dict[str, Any] = {
-                "valid": valid,
-                "out": out,
-                "resume": resume,
-                "overwrite": overwrite,
-                "reporter": reporter,
-            }
-            if unlabeled:
-                detector.self_train(unlabeled, rounds=rounds, **options)
-            else:
-                detector.fit(**options)
+            yield reporter
     except TrainingInterrupted as interruption:
         if is_first_process():
             say(f"{interruption}\n{_resuming_command(arguments)}", stderr=True)
         sys.exit(INTERRUPTED)
-    end_processes()
-    if is_first_process():
-        _conclude(detector, console, out)
 
 
 def _conclude(detector: Detector, console: Console, out: Path) -> None:
@@ -481,12 +539,14 @@ def _choose_batch(
         out: the folder of the run to go on with, if any.
     """
     from foveal.config import change_settings, make_settings
+    from foveal.experiments.folder import holds_experiment
     from foveal.training.run_folder import RunFolder
     from foveal.training.trial import seconds_a_step
     from foveal.tuning.batch_size import choose_batch
 
     folder = None if out is None else RunFolder(out)
-    if folder is not None and folder.can_resume and folder.config.exists():
+    begun = folder is not None and (folder.can_resume or holds_experiment(folder.path))
+    if folder is not None and begun and folder.config.exists():
         batch = make_settings(file=folder.config).training.batch
         text = f"Batches of {counted(batch, 'image')}, with which this run began."
     else:

@@ -75,8 +75,21 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A table cell that leads to another page.
+
+    Attributes:
+        text: what it is called.
+        address: of the page, from this one's folder.
+    """
+
+    text: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text or bars; the first column names the row, numbers stand to the right.
+    """Rows of text, bars or links; the first column names the row, numbers stand to the right.
 
     Attributes:
         columns: the headings.
@@ -88,7 +101,7 @@ class Table:
     kind: ClassVar[str] = "table"
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[str | Bar]]
+    rows: Sequence[Sequence[str | Bar | Link]]
     caption: str = ""
     text_columns: int = 1
 
