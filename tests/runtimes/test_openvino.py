@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,13 @@ def test_an_image_does_not_depend_on_its_batch() -> None:
 
 
 def test_the_number_of_threads_can_be_chosen_and_changes_nothing() -> None:
-    images = noise(1)
+    images = noise(2)
     found = []
     for threads in (1, 2):
         runtime, _ = open_openvino(exported("openvino").path, precision="float32", threads=threads)
         found.append(runtime(images).logits)
-        request = next(iter(runtime._requests.values()))
-        compiled = request.get_compiled_model()
+        (queue,) = runtime._queues.values()
+        compiled = queue[0].get_compiled_model()
         assert int(compiled.get_property("INFERENCE_NUM_THREADS")) == threads
     for one, two in zip(*found, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -81,6 +82,47 @@ def test_more_input_sizes_than_are_compiled_alone() -> None:
     again = [runtime(noise(1, *size)) for size in sizes]
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.logits[0], other.logits[0])
+
+
+def test_one_image_is_computed_by_all_cores_and_several_by_a_core_each() -> None:
+    runtime, _ = open_openvino(exported("openvino").path, precision="float32")
+    runtime(noise(1))
+    runtime(noise(3))
+    runtime(noise(2))
+    hints = [
+        str(queue[0].get_compiled_model().get_property("PERFORMANCE_HINT"))
+        for queue in runtime._queues.values()
+    ]
+    assert [hint.rpartition(".")[2] for hint in hints] == ["LATENCY", "THROUGHPUT"]
+
+
+def test_results_come_in_the_order_of_the_images() -> None:
+    runtime, _ = open_openvino(exported("openvino").path, precision="float32")
+    images = noise(7)
+    forward, backward = runtime(images), runtime(images[::-1])
+    for one, other in zip(forward.logits, backward.logits, strict=True):
+        np.testing.assert_array_equal(one, other[::-1])
+        assert len(np.unique(one.reshape(7, -1), axis=0)) == 7
+
+
+def test_an_interrupted_call_leaves_nothing_for_the_next() -> None:
+    class Stopped(KeyboardInterrupt):
+        pass
+
+    runtime, _ = open_openvino(exported("openvino").path, precision="float32")
+    wanted = runtime(noise(3, seed=2))
+    queue = next(iter(runtime._queues.values()))
+
+    def inputs() -> Iterator[np.ndarray]:
+        yield from noise(2, seed=1)[:, None]
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        module._computed(queue, inputs())
+    assert queue.is_ready()
+    found = runtime(noise(3, seed=2))
+    for one, other in zip(wanted.logits, found.logits, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_results_are_not_overwritten_by_the_next_call() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,13 +15,17 @@ from foveal.runtimes.base import InputSizes, RuntimePrecision
 from foveal.runtimes.openvino_cache import compiled_models
 from foveal.runtimes.openvino_core import shared_core
 from foveal.runtimes.signature import check_shape, order_outputs
+from foveal.runtimes.telemetry import import_openvino
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from foveal.structures import PaddedDetections, RawOutput
+
+Aim = Literal["LATENCY", "THROUGHPUT"]
+"""OpenVINO's performance hints: one image soon, or many in the least time."""
 
 _COMPILED_SIZES = 6
 """Input sizes of which each gets a compiled model of its own. It is a quarter faster than one for
@@ -36,8 +40,10 @@ _PRECISIONS = {"f32": "float32", "bf16": "bf16", "f16": "float16"}
 class OpenVINORuntime:
     """A model in OpenVINO, compiled for each input size that it meets.
 
-    On a CPU the images of a batch are computed one after another. That takes no longer, and batches
-    of any number share one compiled model.
+    On a CPU the network takes one image at a time, so that batches of any number share one compiled
+    model. A single image is computed by all cores together; of several each core computes its own,
+    which is faster: cores that share an image wait for each other after each layer, and long where
+    another thread, such as one that reads the next images, has taken one of them.
 
     Args:
         model: an `openvino.Model` with the inputs and outputs of an exported model.
@@ -70,15 +76,12 @@ class OpenVINORuntime:
         self._order = order_outputs([part.get_names() for part in model.outputs], where=where)
         self._core = shared_core()
         self._device = _choose_device(self._core, device)
-        self._settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            **_precision_hint(self._core, self._device, precision),
-        }
+        self._settings = _precision_hint(self._core, self._device, precision)
         if threads is not None and self._device == "CPU":
             self._settings["INFERENCE_NUM_THREADS"] = str(threads)
         self._bands, self.sizes = _input_sizes(model)
         self._remember = remember
-        self._requests: dict[tuple[int, ...], Any] = {}
+        self._queues: dict[tuple[Aim, tuple[int, ...]], Any] = {}
         self._lock = threading.Lock()
 
     @property
@@ -104,28 +107,27 @@ class OpenVINORuntime:
         check_shape(images.shape, sizes=self.sizes, bands=self._bands, where=self._where)
         batch = len(images)
         step = self.sizes.batch or (1 if self._device == "CPU" else batch)
-        parts = []
+        pieces = [images[start : start + step] for start in range(0, batch, step)]
         with self._lock:
-            request = self._request((step, *images.shape[1:]))
-            for start in range(0, batch, step):
-                outputs = request.infer([np.ascontiguousarray(images[start : start + step])])
-                parts.append(list(outputs.values()))
+            aim: Aim = "THROUGHPUT" if len(pieces) > 1 else "LATENCY"
+            parts = _computed(self._queue(aim, (step, *images.shape[1:])), pieces)
         return self._order.collect(_joined(parts))
 
-    def _request(self, shape: tuple[int, ...]) -> Any:
+    def _queue(self, aim: Aim, shape: tuple[int, ...]) -> Any:
         """What computes inputs of this shape, compiled when it is first needed."""
-        if shape not in self._requests and len(self._requests) >= _COMPILED_SIZES:
-            shape = ()
-        if shape not in self._requests:
+        if (aim, shape) not in self._queues:
+            known = sum(each == aim for each, _ in self._queues)
+            shape = shape if known < _COMPILED_SIZES else ()
+        if (aim, shape) not in self._queues:
             model = self._model
             if shape and model.is_dynamic():
                 model = model.clone()
                 model.reshape(list(shape))
             with compiled_models(self._remember) as cache:
-                settings = {**self._settings, **cache}
+                settings = {"PERFORMANCE_HINT": aim, **self._settings, **cache}
                 compiled = self._core.compile_model(model, self._device, settings)
-            self._requests[shape] = compiled.create_infer_request()
-        return self._requests[shape]
+            self._queues[aim, shape] = import_openvino().AsyncInferQueue(compiled)
+        return self._queues[aim, shape]
 
 
 class CompiledRuntime:
@@ -245,6 +247,22 @@ def _input_sizes(model: Any) -> tuple[int | None, InputSizes]:
         for dimension in model.inputs[0].get_partial_shape()
     )
     return bands, InputSizes(height=height, width=width, batch=batch)
+
+
+def _computed(queue: Any, inputs: Iterable[NDArray[np.uint8]]) -> list[list[NDArray[Any]]]:
+    """The outputs of each input, as many computed at a time as the queue has requests."""
+    outputs: dict[int, list[NDArray[Any]]] = {}
+
+    def keep(request: Any, place: int) -> None:
+        outputs[place] = [tensor.data.copy() for tensor in request.output_tensors]
+
+    queue.set_callback(keep)
+    try:
+        for place, piece in enumerate(inputs):
+            queue.start_async([np.ascontiguousarray(piece)], place)
+    finally:
+        queue.wait_all()  # also when interrupted: nothing of this call may end during the next
+    return [outputs[place] for place in sorted(outputs)]
 
 
 def _joined(parts: Sequence[Sequence[NDArray[Any]]]) -> list[NDArray[Any]]:
