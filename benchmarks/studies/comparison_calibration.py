@@ -24,15 +24,15 @@ from foveal.structures import Detections, Target
 
 CLASSES = ("cell", "dot")
 SIDE = 512
-OBJECTS = 10
-"""In an image, on average; with more of them smaller differences are seen."""
 
 
-def draw_images(generator: np.random.Generator, images: int) -> list[tuple[Target, np.ndarray]]:
+def draw_images(
+    generator: np.random.Generator, images: int, *, objects: float
+) -> list[tuple[Target, np.ndarray]]:
     """Images with objects of several sizes, and how hard each object is."""
     drawn = []
     for _ in range(images):
-        number = int(generator.poisson(OBJECTS))
+        number = int(generator.poisson(objects))
         size = np.exp(generator.normal(3.4, 0.5, (number, 1))) * np.ones((1, 2))
         corner = generator.uniform(0, SIDE - 100, (number, 2))
         boxes = np.concatenate([corner, corner + size], axis=1).astype(np.float32)
@@ -67,17 +67,19 @@ def detect(
     return Detections(boxes.astype(np.float32), scores.astype(np.float32), labels)
 
 
-def draw_pair(seed: int, *, images: int, skills: tuple[float, float], resamples: int) -> Difference:
+def draw_pair(
+    seed: int, *, images: int, objects: float, skills: tuple[float, float], resamples: int
+) -> Difference:
     """The difference of AP of a pair of detectors on new images."""
-    first, second, targets = draw_case(seed, images=images, skills=skills)
+    first, second, targets = draw_case(seed, images=images, objects=objects, skills=skills)
     return compare_ap(first, second, targets, CLASSES, seed=seed, resamples=resamples)
 
 
 def draw_case(
-    seed: int, *, images: int, skills: tuple[float, float]
+    seed: int, *, images: int, objects: float, skills: tuple[float, float]
 ) -> tuple[list[Detections], list[Detections], list[Target]]:
     generator = np.random.default_rng(seed)
-    drawn = draw_images(generator, images)
+    drawn = draw_images(generator, images, objects=objects)
     one, other = (
         [detect(generator, target, hardness, skill=skill) for target, hardness in drawn]
         for skill in skills
@@ -85,9 +87,9 @@ def draw_case(
     return one, other, [target for target, _ in drawn]
 
 
-def true_difference(skills: tuple[float, float], *, images: int) -> float:
+def true_difference(skills: tuple[float, float], *, images: int, objects: float) -> float:
     """The difference of AP on very many images."""
-    first, second, targets = draw_case(10**6, images=images, skills=skills)
+    first, second, targets = draw_case(10**6, images=images, objects=objects, skills=skills)
     one, other = (quick_numbers(found, targets, CLASSES)["AP"] for found in (first, second))
     return other - one
 
@@ -97,15 +99,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     for what, images, skills in plan(options):
         compared = [
-            draw_pair(seed, images=images, skills=skills, resamples=options.resamples)
+            draw_pair(
+                seed,
+                images=images,
+                objects=options.objects,
+                skills=skills,
+                resamples=options.resamples,
+            )
             for seed in range(options.pairs)
         ]
         widths = [one.interval.high - one.interval.low for one in compared]
+        true = true_difference(skills, images=options.reference, objects=options.objects)
         rows.append(
             {
                 "pairs": what,
                 "images": images,
-                "true difference of AP": true_difference(skills, images=options.reference),
+                "objects an image": options.objects,
+                "true difference of AP": true,
                 "excludes 0": float(np.mean([one.is_shown for one in compared])),
                 "median width": float(np.median(widths)),
             }
@@ -131,6 +141,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--images", type=int, default=500)
+    parser.add_argument(
+        "--objects",
+        type=float,
+        default=10,
+        help="in an image, on average; with more of them smaller differences are seen",
+    )
     parser.add_argument("--few", type=int, default=60, help="images of the small sets")
     parser.add_argument("--reference", type=int, default=20_000, help="images for the truth")
     parser.add_argument("--skill", type=float, default=1.0)

@@ -230,7 +230,7 @@ def test_comparisons_are_simulated_with_equal_and_unequal_skill() -> None:
     ((name, images, (first, second)),) = plan
     assert (name, images) == ("unequal", 500)
     assert second > first
-    pair = {"images": 8, "skills": (first, second), "resamples": 5}
+    pair = {"images": 8, "objects": 3.0, "skills": (first, second), "resamples": 5}
     assert comparison_calibration.draw_pair(3, **pair) == comparison_calibration.draw_pair(
         3, **pair
     )
