@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tests.cli.conftest import foveal, small_settings
+from tests.cli.conftest import answer_in_json, foveal, small_settings
 
 IMAGES = 8
 
@@ -77,10 +77,12 @@ def test_two_that_are_alike(data, tmp_path, monkeypatch, capsys, empty_charts):
     # What is there is not replaced unasked, and then without a word on the screen but JSON.
     assert foveal(monkeypatch, *arguments) == 2
     assert "--overwrite" in capsys.readouterr().err
-    assert foveal(monkeypatch, *arguments, "--overwrite", "--json") == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert shown == json.loads((tmp_path / "out" / "compare.json").read_text())
-    assert shown["AP"]["interval"] == [0, 0]
+    shown = answer_in_json(monkeypatch, capsys, *arguments, "--overwrite")
+    assert shown["comparison"] == json.loads((tmp_path / "out" / "compare.json").read_text())
+    planned = answer_in_json(monkeypatch, capsys, *arguments, "--overwrite", "--dry-run")
+    assert planned["replaces"] == shown["written"]
+    assert answer_in_json(monkeypatch, capsys, *arguments, "--dry-run", code=2)["error"]
+    assert shown["comparison"]["AP"]["interval"] == [0, 0]
 
 
 def test_nothing_found_by_either(data, tmp_path, monkeypatch, capsys, empty_charts):

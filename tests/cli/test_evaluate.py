@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tests.cli.conftest import foveal, small_settings
+from tests.cli.conftest import answer_in_json, foveal, small_settings
 
 COCO = (0.505, 0.697, 0.573, 0.586, 0.519, 0.501, 0.387, 0.594, 0.595, 0.640, 0.566, 0.564)
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -108,6 +108,17 @@ def test_results_against_a_small_data_set(data, results, tmp_path, monkeypatch, 
     assert "50% of the annotated objects were found, and 100% of the detections are right" in said
     assert "On average 0.50 too few an image." in said
     assert "<html" in (out / "report.html").read_text().lower()
+
+
+def test_json_and_a_dry_run(data, results, tmp_path, monkeypatch, capsys, empty_charts):
+    out = tmp_path / "out"
+    words = ("evaluate", results, data / "truth.json", "--out", out, "--ignore", "DontCare")
+    planned = answer_in_json(monkeypatch, capsys, *words, "--dry-run")
+    assert planned["writes"] == [str(out / "metrics.json"), str(out / "report.html")]
+    assert not out.exists()
+    shown = answer_in_json(monkeypatch, capsys, *words)
+    assert shown["metrics"] == json.loads((out / "metrics.json").read_text())
+    assert shown["written"] == planned["writes"]
 
 
 def test_results_with_the_options_of_data(data, results, tmp_path, monkeypatch, empty_charts):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import foveal
+from tests.cli.conftest import answer_in_json, foveal
 from tests.exporting.models import small_model
 
 from foveal.checkpoints import model_file
+from foveal.checkpoints.description import Export
 from foveal.data.synthetic import draw_dataset
-from foveal.exporting import checking
+from foveal.exporting import checking, export
 from foveal.inference.opening import open_model
 from foveal.structures import ModelCard
 
@@ -58,6 +59,35 @@ def test_beyond_the_limits_the_exit_code_is_1(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("problems", [(), ("logits differ by 0.1",)])
+def test_json(
+    problems: tuple[str, ...],
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "cells.xml"
+    report = export.ExportReport(
+        out,
+        "openvino",
+        Export(precision="int8", float_layers=("stem",)),
+        problems=problems,
+        agreements=(checking.Agreement("float32", 64, 96, 1, float("nan"), 0.1, 4, 5, True),),
+        average_precision=export.AveragePrecision(0.5, float("nan"), 3, "drawn images"),
+        seconds={"PyTorch float32": 0.1},
+    )
+    monkeypatch.setattr(export, "export_model", lambda *_, **__: report)
+    words = ("export", run, "--to", "openvino", "--out", out)
+    planned = answer_in_json(monkeypatch, capsys, *words, "--dry-run")
+    assert planned["writes"] == [str(out), str(out.with_suffix(".bin"))]
+    exported = answer_in_json(monkeypatch, capsys, *words, code=int(bool(problems)))
+    assert exported["outcome"] == ("faults" if problems else "done")
+    assert exported["written"] is not bool(problems)
+    assert exported["agreements"][0]["largest_difference"] is None
+    assert exported["average_precision"]["export"] is None
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -93,5 +123,5 @@ def test_an_export_is_not_exported_again(
 def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert foveal(monkeypatch, "export", "--help") == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "Example: foveal export runs/cells --to openvino" in told
+    assert "Examples: foveal export runs/cells --to openvino" in told
     assert "trtexec --onnx=model.onnx" in told

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.cli.conftest import answer_in_json
 from torchvision.models import resnet18
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
@@ -45,6 +46,26 @@ def test_there_and_back(checkpoint: Path, tmp_path: Path) -> None:
     before, after = torch.load(checkpoint)["model"], torch.load(out)
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert {key.rsplit(".", 1)[0] for key in changed} == {"head.classification_head.cls_logits"}
+
+
+def test_json_and_a_dry_run(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "m.safetensors"
+    words = ("import", checkpoint, "--out", out)
+    planned = answer_in_json(monkeypatch, capsys, *words, "--dry-run")
+    assert planned["writes"] == [str(out)]
+    assert "of torchvision, since it has" in planned["steps"][0]
+    assert not out.exists()
+    written = answer_in_json(monkeypatch, capsys, *words)
+    assert (written["source"], written["backbone"]) == ("torchvision", "resnet18")
+    assert (written["replaced"], len(written["classes"])) == (False, 2)
+    words = ("export", out, "--to", "torchvision", "--out", tmp_path / "back.pth")
+    assert not answer_in_json(monkeypatch, capsys, *words, "--dry-run")["replaces"]
+    exported = answer_in_json(monkeypatch, capsys, *words)
+    assert (exported["written"], exported["replaced"]) == (True, False)
+    wrong = answer_in_json(monkeypatch, capsys, *words[:-1], out, "--dry-run", code=2)
+    assert "expected a name that ends in" in wrong["error"]["message"]
 
 
 def test_what_was_assumed_is_said_and_can_be_said_otherwise(

@@ -57,7 +57,11 @@ class Whole:
 
 
 def test_a_schema_says_what_its_dataclass_says(monkeypatch) -> None:
-    numbers = {"$schema": "x", "type": "object", "additionalProperties": {"type": "number"}}
+    numbers = {
+        "$schema": "x",
+        "additionalProperties": {"$ref": "#/$defs/number"},
+        "$defs": {"number": {"type": "number"}},
+    }
     monkeypatch.setattr(schema_files, "file_schema", lambda name: dict(numbers))
 
     @verb("measure", Whole, examples=(), version=3)

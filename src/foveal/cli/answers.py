@@ -76,7 +76,7 @@ class Plan:
 
 
 def verb(
-    name: str, document: type[DataclassInstance], *, examples: Sequence[str], version: int = 1
+    name: str, *documents: type[DataclassInstance], examples: Sequence[str], version: int = 1
 ) -> Callable[[Callable[..., Answer | Plan]], Callable[..., None]]:
     """Make a command of a function that answers: it gets --json, and its answer is told.
 
@@ -85,7 +85,7 @@ def verb(
 
     Args:
         name: what people type after `foveal`, such as 'data check'.
-        document: the kind of its result.
+        documents: the kind of its result; or the kinds, of which it is one.
         examples: whole command lines, for the help.
         version: of its JSON; rises where a field goes or means something else.
     """
@@ -113,7 +113,7 @@ def verb(
         command.__annotations__ = {each.name: each.annotation for each in parameters}
         for attribute, value in (
             ("verb", name),
-            ("document", document),
+            ("documents", documents),
             ("examples", tuple(examples)),
             ("version", version),
         ):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foveal.cli.console import make_console, say, say_json
+from foveal.cli.answers import SCHEMA, Answer, DryRun, Plan, verb
+from foveal.cli.console import make_console, say
 from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.cli.evaluate import ordered
 from foveal.cli.measuring_options import (
@@ -35,6 +37,27 @@ _DETECTOR = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Two detectors that were compared.
+
+    Attributes:
+        comparison: what compare.json holds.
+        written: the files that were written.
+    """
+
+    comparison: dict[str, Any] = field(metadata={SCHEMA: "compare"})
+    written: tuple[Path, ...]
+
+
+@verb(
+    "compare",
+    Compared,
+    examples=(
+        "foveal compare runs/old runs/new cells:test --out compared",
+        "foveal compare best.safetensors their_results.json cells:test --out compared",
+    ),
+)
 @takes_data
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help=_DETECTOR)],
@@ -76,17 +99,10 @@ def compare(
         int, typer.Option(min=0, help="How many of the images where they differ most are drawn.")
     ] = 12,
     seed: Annotated[int, typer.Option(help="Of the drawing of images for the intervals.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write compare.json's content on the screen instead.")
-    ] = False,
     overwrite: Overwrite = False,
-) -> None:
-    """Compare two detectors on the same images, with intervals: is one of them better?
-
-    foveal compare runs/old runs/new data:test --out compared
-
-    foveal compare best.safetensors their_results.json data:test --out compared
-    """
+    dry_run: DryRun = False,
+) -> Answer | Plan:
+    """Compare two detectors on the same images, with intervals: is one of them better?"""
     from foveal.data.checks.readiness import SKIP_IN_EVALUATION, Readiness
     from foveal.data.opening import open_data
     from foveal.errors import FovealError
@@ -107,6 +123,11 @@ def compare(
             raise FovealError(f"{path} does not exist. Expected a model or COCO results (.json).")
     folder = check_comparison_folder(out, overwrite=overwrite)
     names = name_apart(first, second)
+    written = out / NUMBERS, out / PAGE
+    if dry_run:
+        summary = open_data(data, options).summary()
+        step = f"compare {names[0]} and {names[1]} on {summary}"
+        return Plan([first, second, data], written, steps=[step])
     models = [
         None
         if path.suffix.lower() == ".json"
@@ -153,16 +174,18 @@ def compare(
     folder.record()
     write_comparison(out / NUMBERS, comparison, known, verdict=sentence, image_names=files)
     write_comparison_report(out / PAGE, comparison, contestants, dataset=dataset, pictures=pictures)
-    if as_json:
-        say_json(to_document(comparison, known, verdict=sentence, image_names=files))
-    else:
+    document = to_document(comparison, known, verdict=sentence, image_names=files)
+
+    def tell() -> None:
         console = make_console()
         for line in (sentence, *more_differences(comparison, names), *doubts(comparison, names)):
             console.print(line)
         for each in contestants:
             if each.milliseconds is not None:
                 console.print(f"{each.name}: {each.milliseconds:,.1f} ms an image, {each.runtime}.")
-    say(f"Written: {out / NUMBERS}, {out / PAGE}", stderr=as_json)
+        say(f"Written: {', '.join(map(str, written))}")
+
+    return Answer(Compared(document, written), tell)
 
 
 def _open(path: Path, name: str, *, device: str, precision: Precision) -> Opened:

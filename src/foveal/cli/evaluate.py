@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from foveal.cli.answers import SCHEMA, Answer, DryRun, Plan, verb
 from foveal.cli.band_range import BandRange, with_band_range
 from foveal.cli.console import make_console
 from foveal.cli.data_options import ADDRESS, takes_data
@@ -48,6 +49,30 @@ _MAX_CLASSES = 30
 _LONGEST_NAME = 40
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A detector that was measured.
+
+    Attributes:
+        model: the model, or COCO results.
+        metrics: what metrics.json holds.
+        written: the files that were written.
+    """
+
+    model: Path
+    metrics: dict[str, Any] = field(metadata={SCHEMA: "metrics"})
+    written: tuple[Path, ...]
+
+
+@verb(
+    "evaluate",
+    Evaluated,
+    examples=(
+        "foveal evaluate runs/cells cells:test --out measured",
+        "foveal evaluate their_results.json cells:test --out measured --score-threshold 0.5",
+        "foveal evaluate cells.xml cells:test --out measured --overwrite --json",
+    ),
+)
 @takes_data
 def evaluate(
     model: Annotated[
@@ -88,11 +113,13 @@ def evaluate(
     band_range: BandRange = None,
     bad_images: BadImages = "stop",
     overwrite: Overwrite = False,
-) -> None:
+    dry_run: DryRun = False,
+) -> Answer | Plan:
     """Measure a detector: COCO's numbers, counts, error types, and a report to look at."""
     from foveal.data.opening import open_data
     from foveal.errors import FovealError
-    from foveal.reports.evaluation import check_evaluation_folder
+    from foveal.evaluation.metrics_file import to_metrics
+    from foveal.reports.evaluation import REPORT, check_evaluation_folder
 
     model = find_model(model)
     if not model.exists():
@@ -102,6 +129,9 @@ def evaluate(
         )
     results = check_evaluation_folder(out, overwrite=overwrite)
     dataset = ordered(open_data(data, options))
+    written = out / "metrics.json", out / REPORT
+    if dry_run:
+        return Plan([model, data], written, steps=[f"measure {model} on {dataset.summary()}"])
     if model.suffix.lower() == ".json":
         evaluation = _evaluate_results(
             model,
@@ -126,9 +156,15 @@ def evaluate(
             band_range=band_range,
             bad_images=bad_images,
         )
+    return Answer(
+        Evaluated(model, to_metrics(evaluation), written), tell=lambda: _tell(evaluation, written)
+    )
+
+
+def _tell(evaluation: Evaluation, written: tuple[Path, ...]) -> None:
     console = make_console()
     _show(console, evaluation)
-    console.print(f"Written: {out / 'metrics.json'}, {out / 'report.html'}", soft_wrap=True)
+    console.print(f"Written: {', '.join(map(str, written))}", soft_wrap=True)
 
 
 def ordered(dataset: Dataset) -> Dataset:

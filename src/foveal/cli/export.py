@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.answers import Answer, DryRun, Plan, verb
 from foveal.cli.console import make_console, say
 from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.cli.model_argument import find_model
+from foveal.cli.outcomes import Outcome
 from foveal.errors import SettingsError
 from foveal.text import LONGEST_LAYER, counted, listed
 
@@ -37,6 +40,90 @@ class Destination(StrEnum):
     DETECTRON2 = "detectron2"
 
 
+@dataclass(frozen=True, slots=True)
+class InputAgreement:
+    """How an export agrees with PyTorch in float32 on an input size.
+
+    Attributes:
+        batch, height, width: of the input.
+        precision: that the export computed in.
+        largest_difference: of logits, relative to the largest; of scores where NMS is inside.
+        boxes: the largest difference of boxes, input pixels.
+        detections: that PyTorch has.
+        matched: of these, how many the export has too.
+        is_clear: whether these have a clear score; else they are the best there are.
+    """
+
+    batch: int
+    height: int
+    width: int
+    precision: str
+    largest_difference: float | None
+    boxes: float | None
+    detections: int
+    matched: int
+    is_clear: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BothPrecisions:
+    """COCO's AP of the network and of its export, 0..1.
+
+    Attributes:
+        network, export: AP; null where no image has an object.
+        images: how many images.
+        of: whose they are.
+    """
+
+    network: float | None
+    export: float | None
+    images: int
+    of: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A model for another program.
+
+    Attributes:
+        path: the file, or Triton's folder.
+        written: whether it was written; it is not where problems are named.
+        replaced: whether an earlier one was in its place.
+        target: for what it is.
+        precision: of the weights; int8 of weights and activations.
+        nms: whether decoding and NMS are inside.
+        float_layers: with int8, what was kept in float32.
+        agreements: how it agrees with PyTorch, for each input size that was tried.
+        average_precision: of both; null where no labeled image was given.
+        seconds: what an image takes on this machine, by what computes it.
+        notes: what else is to be known, a sentence each.
+        problems: what is beyond the limits.
+    """
+
+    path: Path
+    written: bool
+    replaced: bool
+    target: str
+    precision: str
+    nms: bool
+    float_layers: tuple[str, ...]
+    agreements: tuple[InputAgreement, ...]
+    average_precision: BothPrecisions | None
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+@verb(
+    "export",
+    Exported,
+    examples=(
+        "foveal export runs/cells --to openvino --out cells.xml --int8 cells:train "
+        "--check cells:valid",
+        "foveal export runs/cells --to onnx --out cells.onnx --nms --size 416x416",
+        "foveal export cells.safetensors --to torchvision --out cells.pth",
+    ),
+)
 @takes_data
 def export(
     model: Annotated[
@@ -106,35 +193,48 @@ def export(
             show_default=False,
         ),
     ] = None,
-) -> None:
+    dry_run: DryRun = False,
+) -> Answer | Plan:
     """Write a model for another program: OpenVINO, ONNX, torch.export, Triton and others.
 
     The export is run beside PyTorch before it is written. Where they differ by more than the
     limits, nothing is written and the exit code is 1. Predict with an .xml or .onnx file as with
     the model itself: foveal predict model.xml images --out found.
 
-    Example: foveal export runs/cells --to openvino --out cells.xml --int8 cells:train
-    --check cells:valid
-
     TensorRT reads the ONNX file (this was not run here): trtexec --onnx=model.onnx --fp16
     --minShapes=images:1x3x416x416 --optShapes=images:8x3x416x416
     --maxShapes=images:8x3x416x416
     """
     from foveal.checkpoints.finding import network_file
+    from foveal.checkpoints.header import read_description
     from foveal.checkpoints.model_file import load
     from foveal.data.opening import open_together
-    from foveal.exporting.export import export_model
+    from foveal.exporting.export import check_export, export_model
 
-    console, file = make_console(), network_file(find_model(model))
+    file = network_file(find_model(model))
+    sides = None if size is None else _parse_size(size)
     given = {name: address for name, address in (("int8", int8), ("check", check)) if address}
     datasets = open_together([(address, options) for address in given.values()])
     data = dict(zip(given, datasets, strict=True))
+    if dry_run:
+        check_export(
+            read_description(file).decoding,
+            destination.value,
+            out,
+            size=sides,
+            batch=batch,
+            nms=nms,
+            half=half,
+            int8="int8" in data,
+        )
+        step = f"export {file} to {destination.value}, and run it beside PyTorch before"
+        return Plan([file, *given.values()], _files(destination, out), steps=[step])
     replaced = out.exists()
     report = export_model(
         load(file),
         destination.value,
         out,
-        size=None if size is None else _parse_size(size),
+        size=sides,
         batch=batch,
         nms=nms,
         half=half,
@@ -142,9 +242,50 @@ def export(
         check=data.get("check"),
         say=lambda line: say(line, stderr=True),
     )
-    _show(console, report, replaced=replaced)
-    if not report.is_written:
-        raise typer.Exit(1)
+    return Answer(
+        _exported(report, replaced=replaced),
+        tell=lambda: _show(make_console(), report, replaced=replaced),
+        outcome=Outcome.DONE if report.is_written else Outcome.FAULTS,
+    )
+
+
+def _files(destination: Destination, out: Path) -> list[Path]:
+    """What an export writes."""
+    more = {Destination.OPENVINO: ".bin", Destination.DETECTRON2: ".yaml"}.get(destination)
+    return [out] if more is None else [out, out.with_suffix(more)]
+
+
+def _exported(report: ExportReport, *, replaced: bool) -> Exported:
+    ap = report.average_precision
+    return Exported(
+        report.path,
+        written=report.is_written,
+        replaced=replaced and report.is_written,
+        target=report.target,
+        precision=report.export.precision,
+        nms=report.export.nms,
+        float_layers=report.export.float_layers,
+        agreements=tuple(
+            InputAgreement(
+                each.batch,
+                each.height,
+                each.width,
+                each.precision,
+                largest_difference=each.logits,
+                boxes=each.boxes,
+                detections=each.detections,
+                matched=each.matched,
+                is_clear=each.is_clear,
+            )
+            for each in report.agreements
+        ),
+        average_precision=None
+        if ap is None
+        else BothPrecisions(ap.network, ap.export, ap.images, ap.of),
+        seconds=report.seconds,
+        notes=report.notes,
+        problems=report.problems,
+    )
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.answers import Answer, DryRun, Plan, verb
 from foveal.cli.console import say
 from foveal.text import counted
+
+if TYPE_CHECKING:
+    from foveal.checkpoints.importing import Imported
 
 
 class Source(StrEnum):
@@ -30,6 +35,43 @@ class StrideIn(StrEnum):
     MIDDLE = "3x3"
 
 
+@dataclass(frozen=True, slots=True)
+class ImportedFile:
+    """A model out of a foreign checkpoint.
+
+    Attributes:
+        path: the model file.
+        replaced: whether another file was there.
+        checkpoint: that it was read from.
+        source: whose checkpoint it is.
+        reason: why it was taken for one.
+        others: other sources that it could be of, each with its reason.
+        backbone: of the network.
+        classes: its classes.
+        notes: what was assumed, a sentence each.
+        unused: tensors of the checkpoint that the network has no place for.
+    """
+
+    path: Path
+    replaced: bool
+    checkpoint: Path
+    source: str
+    reason: str
+    others: dict[str, str]
+    backbone: str
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+@verb(
+    "import",
+    ImportedFile,
+    examples=(
+        "foveal import model_final.pkl --out coco.safetensors",
+        "foveal import trees.pth --from torchvision --classes names.txt --out trees.safetensors",
+    ),
+)
 def import_checkpoint(
     checkpoint: Annotated[
         Path,
@@ -72,7 +114,8 @@ def import_checkpoint(
             "--set", metavar="SECTION.NAME=VALUE", help="A single setting; several times."
         ),
     ] = None,
-) -> None:
+    dry_run: DryRun = False,
+) -> Answer | Plan:
     """Turn a foreign checkpoint into a model that gives the same detections.
 
     It says whose checkpoint it is, why, and what was assumed. torchvision: RetinaNets
@@ -101,16 +144,40 @@ def import_checkpoint(
         overrides=overrides or (),
         weights_under=weights_under,
     )
+    if dry_run:
+        steps = [*imported.describe(str(checkpoint)), f"write a model of {_summary(imported)}"]
+        return Plan([checkpoint], [out], steps=steps)
     loaded = imported.loaded
     model_file.save(out, loaded.model, loaded.settings, loaded.card)
-    for line in imported.describe(str(checkpoint)):
+    written = ImportedFile(
+        out,
+        replaced,
+        checkpoint,
+        imported.source,
+        reason=imported.reason,
+        others=dict(imported.others),
+        backbone=loaded.settings.model.backbone,
+        classes=loaded.card.classes,
+        notes=imported.notes,
+        unused=imported.unused,
+    )
+    return Answer(written, tell=lambda: _tell(written, imported))
+
+
+def _tell(written: ImportedFile, imported: Imported) -> None:
+    for line in imported.describe(str(written.checkpoint)):
         say(line)
-    if replaced:
+    out = written.path
+    if written.replaced:
         say(f"{out}: the file that was there is replaced.")
-    known = loaded.card.classes
-    shown = ", ".join(known[:5]) + (" ..." if len(known) > 5 else "")
-    say(f"{out}: {loaded.settings.model.backbone}, {counted(len(known), 'class')} ({shown})")
+    say(f"{out}: {_summary(imported)}")
     say(f"Faster on CPUs: foveal export {out} --to openvino --out {out.with_suffix('.xml')}")
+
+
+def _summary(imported: Imported) -> str:
+    known = imported.loaded.card.classes
+    shown = ", ".join(known[:5]) + (" ..." if len(known) > 5 else "")
+    return f"{imported.loaded.settings.model.backbone}, {counted(len(known), 'class')} ({shown})"
 
 
 def _read_names(path: Path) -> list[str]:

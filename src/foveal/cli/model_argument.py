@@ -20,5 +20,5 @@ def find_model(model: Path) -> Path:
 
     found = resolve_model(model)
     if found != model:
-        say(f"Model {model} is {found}, of your library.")
+        say(f"Model {model} is {found}, of your library.", stderr=True)
     return found

@@ -53,22 +53,16 @@ def make_schema(command: Callable[..., None]) -> dict[str, Any]:
     """The schema of all that a verb writes with --json: its result, a plan, an error."""
     verb: Any = command
     definitions: dict[str, Any] = {}
-    result = _schema_of(verb.document, definitions)
     head = {"verb": {"const": verb.verb}, "schema_version": {"const": verb.version}}
     ends = [each.word for each in Outcome if each.code < Outcome.BAD_INPUT.code]
     errors = [each.word for each in Outcome if each not in (Outcome.DONE, Outcome.PARTLY_DONE)]
-    choices = {
-        "result": _closed({**head, "outcome": {"enum": ends}, **result["properties"]}),
-        "error": _closed(
-            {
-                **head,
-                "outcome": {"enum": errors},
-                "error": _closed({"kind": {"type": "string"}, "message": {"type": "string"}}),
-            }
-        ),
-    }
-    if "description" in result:
-        choices["result"]["description"] = result["description"]
+    choices = {}
+    for document in verb.documents:
+        schema = _schema_of(document, definitions)
+        properties = {**head, "outcome": {"enum": ends}, **schema["properties"]}
+        choices[document.__name__] = {"description": schema["description"], **_closed(properties)}
+    said = _closed({"kind": {"type": "string"}, "message": {"type": "string"}})
+    choices["error"] = _closed({**head, "outcome": {"enum": errors}, "error": said})
     if "dry_run" in get_type_hints(command):
         texts = dict.fromkeys(("reads", "writes", "replaces", "removes", "steps"), _TEXTS)
         plan = {**head, "outcome": {"const": "done"}, "dry_run": {"const": True}, **texts}
@@ -106,7 +100,7 @@ def _schema_of(document: type[Any], definitions: dict[str, Any]) -> dict[str, An
     definitions.update(schema.pop("$defs", {}))
     for kind in _dataclasses(document):
         own = schema if kind is document else definitions[kind.__name__]
-        _describe(kind, own)
+        _describe(kind, own, definitions)
     return schema
 
 
@@ -118,7 +112,7 @@ def _dataclasses(kind: Any) -> dict[Any, None]:
     return {kind: None} | {one: None for each in hints.values() for one in _dataclasses(each)}
 
 
-def _describe(kind: Any, schema: dict[str, Any]) -> None:
+def _describe(kind: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> None:
     """Add what the docstring says of the fields, and the schemas of files that they show."""
     import inspect
 
@@ -137,12 +131,20 @@ def _describe(kind: Any, schema: dict[str, Any]) -> None:
         own = schema["properties"][field.name]
         own.pop("title", None)
         if SCHEMA in field.metadata:
-            shown = file_schema(field.metadata[SCHEMA])
-            shown.pop("$schema")
+            shown = _shown_file(field.metadata[SCHEMA], definitions)
             own = {"anyOf": [shown, {"type": "null"}]} if "anyOf" in own else shown
         if field.name in told:
             own = {"description": told[field.name], **own}
         schema["properties"][field.name] = own
+
+
+def _shown_file(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a file inside another one: its own definitions go to those of the other."""
+    text = json.dumps(file_schema(name)).replace('"#/$defs/', f'"#/$defs/{name}.')
+    shown: dict[str, Any] = json.loads(text)
+    del shown["$schema"]
+    definitions.update({f"{name}.{key}": part for key, part in shown.pop("$defs", {}).items()})
+    return shown
 
 
 if __name__ == "__main__":

@@ -170,15 +170,20 @@ def export_model(
     """
     path = Path(path)
     nms = nms or target == "triton"
-    _check_options(target, size=size, batch=batch, nms=nms, half=half, int8=int8 is not None)
-    _check_path(target, path)
-    if nms:
-        _check_nms(target, loaded.settings.decoding)
+    check_export(
+        loaded.settings.decoding,
+        target,
+        path,
+        size=size,
+        batch=batch,
+        nms=nms,
+        half=half,
+        int8=int8 is not None,
+    )
     if target == "torchvision":
         return _export_torchvision(loaded, path, check=check)
     if target == "detectron2":
         return _export_detectron2(loaded, path, check=check)
-    _check_packages(target, nms=nms, int8=int8 is not None)
     height, width = size or (None, None)
     with workplace(path) as folder:
         job = _Job(
@@ -198,6 +203,37 @@ def export_model(
             for made in job.made():
                 install(made, path.with_name(made.name) if target != "triton" else path)
     return report
+
+
+def check_export(
+    decoding: DecodingSettings,
+    target: ExportTarget,
+    path: Path,
+    *,
+    size: tuple[int, int] | None,
+    batch: int | None,
+    nms: bool,
+    half: bool,
+    int8: bool,
+) -> None:
+    """See whether a model can be exported as is asked for, before anything is made.
+
+    Args:
+        decoding: of the model.
+        target, path, size, batch, nms, half: as for `export_model`.
+        int8: whether it goes to 8 bits.
+
+    Raises:
+        SettingsError: options that do not go together, or that the target does not have.
+        MissingExtraError: a package is not installed.
+    """
+    nms = nms or target == "triton"
+    _check_options(target, size=size, batch=batch, nms=nms, half=half, int8=int8)
+    _check_path(target, path)
+    if nms:
+        _check_nms(target, decoding)
+    if target not in ("torchvision", "detectron2"):
+        _check_packages(target, nms=nms, int8=int8)
 
 
 def _check_options(
