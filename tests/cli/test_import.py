@@ -65,7 +65,7 @@ def test_json_and_a_dry_run(
     exported = answer_in_json(monkeypatch, capsys, *words)
     assert (exported["written"], exported["replaced"]) == (True, False)
     wrong = answer_in_json(monkeypatch, capsys, *words[:-1], out, "--dry-run", code=2)
-    assert "expected a name that ends in" in wrong["error"]["message"]
+    assert "is the model itself" in wrong["error"]["message"]
 
 
 def test_what_was_assumed_is_said_and_can_be_said_otherwise(

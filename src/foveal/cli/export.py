@@ -212,6 +212,8 @@ def export(
     from foveal.exporting.export import check_export, export_model
 
     file = network_file(find_model(model))
+    if out.resolve() == file.resolve():
+        raise SettingsError(f"{out}: is the model itself. Choose another file: --out FILE.")
     sides = None if size is None else _parse_size(size)
     given = {name: address for name, address in (("int8", int8), ("check", check)) if address}
     datasets = open_together([(address, options) for address in given.values()])
