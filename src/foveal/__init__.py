@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from foveal.inference.draw import draw
     from foveal.inference.predictor import Predictor
     from foveal.outputs.files import to_supervision, write
+    from foveal.reports.contact_sheet import show
     from foveal.structures import Detections, ModelCard, Sample, Target
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ _HOMES = {
     "draw": "foveal.inference.draw",
     "load": "foveal.detector",
     "read": "foveal.data.formats",
+    "show": "foveal.reports.contact_sheet",
     "to_supervision": "foveal.outputs.files",
     "write": "foveal.outputs.files",
 }
@@ -52,6 +54,7 @@ __all__ = [
     "draw",
     "load",
     "read",
+    "show",
     "to_supervision",
     "write",
 ]

@@ -19,8 +19,9 @@ from foveal.evaluation.comparison_story import (
 )
 from foveal.evaluation.story import ERROR_NAMES
 from foveal.outputs.result_folder import ResultFolder
-from foveal.reports.errors import LARGEST_SIDE, part_of, picture_of, window_side
+from foveal.reports.errors import part_of, picture_of, window_side
 from foveal.reports.html import write_report
+from foveal.reports.image_windows import LARGEST_SIDE
 from foveal.reports.parts import (
     Chart,
     Charts,

@@ -10,6 +10,8 @@ import numpy as np
 from foveal.data.images.rasters import open_raster
 from foveal.errors import FovealError
 from foveal.evaluation.story import ERROR_NAMES, costliest, largest_classes
+from foveal.reports import image_windows
+from foveal.reports.image_windows import LARGEST_SIDE
 from foveal.reports.parts import (
     Chart,
     Charts,
@@ -36,13 +38,6 @@ if TYPE_CHECKING:
     from foveal.structures import Detections
 
 _PICTURE_SIDE = 480
-_WHOLE_SIDE = 1024
-"""Pixels of an image that is always shown whole."""
-LARGEST_SIDE = 4096
-"""Pixels of a picture before it is shrunk for the page."""
-_WINDOW_SIDE = 320
-_OBJECTS_ACROSS = 25
-"""So many times as wide as its objects is the part of an image that is shown."""
 _MAX_MATRIX_NAMES = 40
 """Of more classes the most frequent confusions are listed instead of drawn."""
 _MAX_CONFUSIONS = 20
@@ -245,12 +240,11 @@ def _frequent_confusions(confusion: Confusion) -> list[Part]:
 
 def window_side(result: ImageResult, width: int, height: int) -> int | None:
     """The side of the parts to show of an image much larger than its objects; None: all of it."""
-    boxes = np.concatenate([result.false_positives.boxes, result.false_negatives.boxes])
-    if max(width, height) <= _WHOLE_SIDE or not len(boxes):
-        return None
-    size = float(np.median((boxes[:, 2:] - boxes[:, :2]).max(axis=1)))
-    side = int(max(_OBJECTS_ACROSS * size, _WINDOW_SIDE))
-    return min(side, LARGEST_SIDE) if 2 * side <= max(width, height) else None
+    return image_windows.window_side(_boxes_of_errors(result), width, height)
+
+
+def _boxes_of_errors(result: ImageResult) -> NDArray[np.float32]:
+    return np.concatenate([result.false_positives.boxes, result.false_negatives.boxes])
 
 
 def _whole(result: ImageResult, raster: Raster, name: str) -> Picture:
@@ -264,16 +258,10 @@ def _windows(
     result: ImageResult, raster: Raster, name: str, *, side: int, most: int
 ) -> list[Picture]:
     """The parts of an image with the most errors, worst first; no more than they is read."""
-    boxes = np.concatenate([result.false_positives.boxes, result.false_negatives.boxes])
-    centers = (boxes[:, :2].astype(np.float64) + boxes[:, 2:]) / 2
-    _, cell, counts = np.unique(centers // side, axis=0, return_inverse=True, return_counts=True)
-    cell = cell.reshape(-1)
-    pictures = []
-    room = np.maximum(0, np.asarray((raster.width, raster.height)) - side)
-    for worst in np.argsort(-counts, kind="stable")[:most].tolist():
-        middle = centers[cell == worst].mean(axis=0)
-        left, top = np.clip(middle - side / 2, 0, room).astype(int).tolist()
-        right, bottom = min(left + side, raster.width), min(top + side, raster.height)
+    boxes, pictures = _boxes_of_errors(result), []
+    for left, top, right, bottom in image_windows.fullest_windows(
+        boxes, side, raster.width, raster.height, most=most
+    ):
         image = raster.read(left, top, right, bottom).pixels
         part = part_of(result, np.asarray((left, top, right, bottom), np.float32))
         where = f"{name}: from {left:,}, {top:,} to {right:,}, {bottom:,}"

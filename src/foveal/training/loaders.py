@@ -64,7 +64,7 @@ class RunBatches:
 def make_batches(
     settings: Settings, data: Dataset, *, accelerator: Accelerator, augment: Change | None = None
 ) -> RunBatches:
-    """The batches that the settings describe.
+    """The batches that the settings describe, in the parts of gradient accumulation.
 
     Args:
         settings: all of them.
@@ -73,19 +73,48 @@ def make_batches(
         augment: takes the place of the settings' augmentation.
 
     Raises:
+        ImageError, SettingsError: as for `open_batches`.
+    """
+    batches = open_batches(
+        settings,
+        data,
+        rank=accelerator.process_index,
+        processes=accelerator.num_processes,
+        augment=augment,
+    )
+    return RunBatches(batches, accumulate=settings.training.accumulate)
+
+
+def open_batches(
+    settings: Settings,
+    data: Dataset,
+    *,
+    rank: int = 0,
+    processes: int = 1,
+    augment: Change | None = None,
+) -> TrainingBatches:
+    """The batches that the settings describe.
+
+    Args:
+        settings: all of them.
+        data: the training images.
+        rank, processes: which process this is, of how many.
+        augment: takes the place of the settings' augmentation.
+
+    Raises:
         ImageError: there is no image, or one of unknown size is broken.
         SettingsError: the batch can't be divided among the processes, or windows are to be shown
             in smaller inputs.
     """
     training, preparation = settings.training, settings.preparation
-    batches = training_batches(
+    return training_batches(
         data,
         make_preparation(preparation),
         augment or _augmentation(settings),
         batch=training.batch,
         seed=training.seed,
-        rank=accelerator.process_index,
-        processes=accelerator.num_processes,
+        rank=rank,
+        processes=processes,
         workers=training.workers,
         cache_megabytes=training.cache_megabytes,
         sizes=training.sizes,
@@ -98,7 +127,6 @@ def make_batches(
         min_visibility=settings.augmentation.min_visibility,
         phases=make_phases(settings),
     )
-    return RunBatches(batches, accumulate=training.accumulate)
 
 
 def make_phases(settings: Settings) -> Phases:

@@ -235,18 +235,40 @@ def assigned_anchors(
     for members in np.split(order, starts[1:]) if len(order) else []:
         width, height = (int(side) for side in objects.inputs[members[0]])
         boxes = torch.from_numpy(objects.boxes[members].astype(np.float32))
-        levels = [
-            rows * columns * grid.per_location for rows, columns in grid.level_sizes(height, width)
-        ]
-        blank = RawOutput(
-            tuple(torch.zeros(1, length, 1) for length in levels),
-            tuple(torch.zeros(1, length, 4) for length in levels),
-        )
-        found = assigner(blank, grid.tensor(height, width), _batch_of(boxes)).matched[0]
-        ends = np.cumsum(levels)
+        found = match_untrained(_batch_of(boxes), (height, width), grid, assigner)[0]
+        ends = np.cumsum(_level_lengths(grid, height, width))
         for level, part in enumerate(np.split(found.numpy(), ends[:-1])):
             counts[members, level] = np.bincount(part[part >= 0], minlength=len(members))
     return counts
+
+
+def match_untrained(
+    batch: Batch, size: tuple[int, int], grid: AnchorGrid, assigner: Assigner
+) -> torch.Tensor:
+    """Which object each anchor of each image gets before anything is learned: [B, A] int64.
+
+    Below 0 it gets none. A method that goes by predictions is told those of a network that has
+    learned nothing: the anchors themselves.
+
+    Args:
+        batch: its targets, input pixels; the images are not looked at.
+        size: height and width of the input, pixels.
+        grid: the anchors.
+        assigner: the method of assignment.
+    """
+    images, classes = len(batch.counts), int(batch.labels.max()) + 1 if batch.labels.numel() else 1
+    lengths = _level_lengths(grid, *size)
+    blank = RawOutput(
+        tuple(torch.zeros(images, length, classes) for length in lengths),
+        tuple(torch.zeros(images, length, 4) for length in lengths),
+    )
+    return assigner(blank, grid.tensor(*size), batch).matched
+
+
+def _level_lengths(grid: AnchorGrid, height: int, width: int) -> list[int]:
+    """How many anchors each level has."""
+    sizes = grid.level_sizes(height, width)
+    return [rows * columns * grid.per_location for rows, columns in sizes]
 
 
 def _batch_of(boxes: torch.Tensor) -> Batch:
