@@ -153,7 +153,12 @@ def test_every_kind_of_part_has_a_macro(kind: Any) -> None:
 def test_the_templates_belong_to_the_package() -> None:
     folder = resources.files("foveal.reports") / "templates"
     names = sorted(entry.name for entry in folder.iterdir())
-    assert names == ["parts.html.jinja", "report.css", "report.html.jinja"]
+    assert names == [
+        "parts.html.jinja",
+        "report.css",
+        "report.html.jinja",
+        "watched.html.jinja",
+    ]
 
 
 def test_nothing_is_fetched() -> None:

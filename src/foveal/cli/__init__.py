@@ -26,6 +26,7 @@ from foveal.cli.outcomes import Outcome, describe_exit_codes, outcome_of
 from foveal.cli.predict import predict
 from foveal.cli.serve import serve
 from foveal.cli.train import train
+from foveal.cli.watch import watch
 from foveal.distributed import is_first_process
 from foveal.errors import FovealError, TrainingInterrupted
 
@@ -63,6 +64,7 @@ def root(
 app.command()(demo)
 app.command()(anchors)
 app.command()(train)
+add_verb(app, watch)
 add_verb(app, evaluate)
 add_verb(app, compare)
 add_verb(app, bench)

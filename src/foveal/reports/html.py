@@ -59,6 +59,19 @@ def render_report(report: Report) -> str:
     return _environment().get_template("report.html.jinja").render(report=report)
 
 
+def render_watched(report: Report, *, nonce: str, seconds: float) -> str:
+    """The report as HTML that asks whoever serves it for the next one.
+
+    Args:
+        report: as it is now.
+        nonce: letters and digits that no other answer has: the browser runs the page's own script
+            by them, and no other.
+        seconds: from one time to the next.
+    """
+    page = _environment().get_template("watched.html.jinja")
+    return page.render(report=report, nonce=nonce, seconds=seconds)
+
+
 @cache
 def _environment() -> Environment:
     """The templates, with everything escaped; a name that is not there is an error."""

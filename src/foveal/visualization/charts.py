@@ -18,6 +18,7 @@ from foveal.visualization.svg import (
     INK,
     LINE_COLORS,
     MUTED,
+    Position,
     bars,
     legend,
     new_axes,
@@ -231,7 +232,13 @@ def draw_differences(
 
 
 def draw_history(
-    lines: Sequence[Line], *, x: str, y: str, logarithmic: bool = False, best: float | None = None
+    lines: Sequence[Line],
+    *,
+    x: str,
+    y: str,
+    logarithmic: bool = False,
+    best: float | None = None,
+    names: Position = "best",
 ) -> Markup:
     """What training did: any values (y) over epochs or steps (x).
 
@@ -241,6 +248,7 @@ def draw_history(
         y: name of the y axis.
         logarithmic: whether y is.
         best: an x to mark.
+        names: where the lines' names stand.
     """
     axes = new_axes(4.3, 3.0, x=x, y=y)
     _draw_lines(axes, lines)
@@ -252,7 +260,7 @@ def draw_history(
     if best is not None:
         _mark(axes, best, "best")
     if len(lines) > 1:
-        legend(axes, where="best")
+        legend(axes, where=names)
     return to_svg(axes)
 
 
