@@ -36,6 +36,7 @@ NOT_OF_COMMANDS = {
     "models/norms.py",
     "outputs/qgis_style.py",  # writes XML
     "serving/watching.py",  # writes headers of HTTP
+    "tables.py",  # writes HTML
     "visualization/svg.py",  # writes SVG
 }
 

@@ -69,7 +69,7 @@ def test_a_picture(data: Dataset, tmp_path: Path) -> None:
     with Image.open(tmp_path / "sheet.PNG") as picture:
         assert picture.format == "PNG"
     assert foveal.show(data, count=2).mode == "RGB"
-    with pytest.raises(DataError, match="count=0"):
+    with pytest.raises(DataError, match="--count 0"):
         foveal.show(data, count=0)
     with pytest.raises(SettingsError, match=r"--out a\.pdf: expected a name that ends in \.html"):
         side_for(Path("a.pdf"))

@@ -231,7 +231,7 @@ def show(
         FovealError: no image can be read.
     """
     if count < 1:
-        raise DataError(f"count={count}: expected at least 1.")
+        raise DataError(f"--count {count} (in Python count): expected 1 or more.")
     sheet = make_data_sheet(data, count=count, classes=classes, seed=seed, side=PICTURE_SIDE)
     return Image.fromarray(draw_sheet(sheet))
 
