@@ -47,6 +47,34 @@ def test_a_demo_that_was_broken_off_can_be_run_again(foveal, smaller, tmp_path, 
     assert str(out / "evaluation" / "report.html") in said.splitlines()[-7:][1]
 
 
+def test_a_quick_demo_is_small_and_says_so(foveal, tmp_path, monkeypatch):
+    out = tmp_path / "demo"
+    done = []
+
+    def run(arguments):
+        done.append(arguments[0])
+        if arguments[0] == "evaluate":
+            metrics = {"AP50": 0.5, "counts": {"relative_error": None}, "images": 18}
+            (out / "evaluation").mkdir()
+            (out / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
+
+    monkeypatch.setattr(demo, "_run", run)
+    monkeypatch.setattr(demo, "_draw_picture", lambda paths: None)
+    code, said, _ = foveal("demo", "--out", out, "--quick", "--images", "12")
+    assert code == 0
+    assert done == ["data", "anchors", "train", "evaluate", "predict"]
+    assert "its numbers mean little" in said
+    settings = make_settings(file=out / "settings.toml").training
+    assert (settings.epochs, settings.evaluate_every, settings.export) == (6, 6, False)
+    assert len(list((out / "data" / "images").iterdir())) == 12
+
+    code, said, _ = foveal("demo", "--out", out, "--images", "12", "--epochs", "3")
+    assert code == 0
+    assert "mean little" not in said
+    settings = make_settings(file=out / "settings.toml").training
+    assert (settings.epochs, settings.evaluate_every, settings.export) == (3, 6, True)
+
+
 def test_a_demo_touches_no_foreign_folder(foveal, tmp_path):
     (tmp_path / "thesis.docx").write_text("irreplaceable")
     (tmp_path / "data").mkdir()
