@@ -13,6 +13,7 @@ import typer
 from foveal import __version__
 from foveal.cli.anchors import anchors
 from foveal.cli.answers import add_verb
+from foveal.cli.audit import audit
 from foveal.cli.bench import bench
 from foveal.cli.compare import compare
 from foveal.cli.console import prepare_streams, say
@@ -67,6 +68,7 @@ app.command()(train)
 add_verb(app, watch)
 add_verb(app, evaluate)
 add_verb(app, compare)
+add_verb(app, audit)
 add_verb(app, bench)
 app.command()(predict)
 app.command()(serve)

@@ -119,6 +119,26 @@ def read_results(
     return detections
 
 
+def listed_images(path: Path, data: Dataset, options: DataOptions = AS_FOUND) -> list[int] | None:
+    """Which images of a data set a file of detections names, whether or not it has any in them.
+
+    Args:
+        path: of the file, as for `read_results`.
+        data: the images.
+        options: how the data set was opened.
+
+    Returns:
+        Their indices, in order; None of bare results, which name no image without a detection.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    document = read_json(path)
+    if not isinstance(document, dict):
+        return None
+    return sorted(set(_own_names(document, path, data, options)[0].values()))
+
+
 def _images_by_name(
     entries: list[Any], images: Mapping[Any, int], data: Dataset, path: Path
 ) -> Mapping[Any, int]:
