@@ -18,6 +18,7 @@ from foveal.errors import ImageError, TrainingDiverged, TrainingError, TrainingI
 from foveal.models.build import build_model
 from foveal.structures import ModelCard
 from foveal.training import trainer
+from foveal.training.early_signs import Sightings
 from foveal.training.reporters import describe_epoch
 from foveal.training.step import TrainStep
 
@@ -621,3 +622,19 @@ def test_what_breaks_a_run_off_is_in_its_log(tmp_path, fake_data, fake):
     (end,) = lines(tmp_path / "run", "end")
     assert (end["reason"], end["epoch"]) == ("failed", 1)
     assert end["text"] == "The run broke off in epoch 2 after step 1. b.jpg: is broken."
+
+
+@pytest.mark.parametrize(("found", "words"), [(9, "it learns"), (0, "The likeliest reasons")])
+def test_a_run_says_after_its_first_epoch_whether_it_learns(fake_data, fake, found, words):
+    class Validate:
+        images, without_objects = 4, 0
+        seen = Sightings(4, found, min(found, 4), 0.1)
+
+        def __call__(self, model):
+            return {"AP": 0.01}
+
+    listener = Listener()
+    start(fake_data, None, validate=Validate(), reporter=listener)
+    (verdict,) = [said for said in listener.said if said.startswith("After the first epoch")]
+    assert words in verdict
+    assert "validation images" in verdict

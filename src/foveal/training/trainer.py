@@ -19,6 +19,12 @@ from foveal.text import counted
 from foveal.training import budget
 from foveal.training.budget import Budget, Course, Pace
 from foveal.training.checkpointing import Checkpointer
+from foveal.training.early_signs import (
+    EarlySigns,
+    describe_reasons,
+    judge_epoch,
+    likely_reasons,
+)
 from foveal.training.ending import (
     NO_ENDING,
     Ending,
@@ -246,6 +252,7 @@ class Trainer:
         self._pace: Pace | None = None
         self._said_steps = 0
         self._told_time = False
+        self._signs: EarlySigns | None = EarlySigns()
 
     @property
     def steps(self) -> int:
@@ -357,6 +364,30 @@ class Trainer:
                 rest=self._course.seconds(self.steps, pace, epochs_done=1),
             )
         )
+
+    def _tell_signs(self, summary: Mapping[str, Any]) -> None:
+        """Say after the first epoch whether the run learns, and if not, what may be the reason."""
+        signs, self._signs = self._signs, None
+        if self.state.epoch or signs is None or not signs.losses:
+            return
+        validation = summary.get("validation")
+        verdict = judge_epoch(
+            signs,
+            ap=None if validation is None else validation["AP"],
+            seen=getattr(self.validate, "seen", None),
+        )
+        if verdict.learns:
+            self.metrics_logger.say(verdict.text)
+        elif self.accelerator.is_main_process:
+            reasons = likely_reasons(
+                self._data,
+                self.settings,
+                signs,
+                steps=self._epoch_steps,
+                total=self.steps,
+                started=bool(self.checkpointer.card.origin),
+            )
+            self.metrics_logger.warn(f"{verdict.text} {describe_reasons(reasons)}")
 
     def _continue_precision(self) -> str:
         """Compute in the precision in which the run began, and say in which and why.
@@ -571,6 +602,7 @@ class Trainer:
         state.history.append(summary)
         self.metrics_logger.epoch(summary)
         self._tell_rest(summary)
+        self._tell_signs(summary)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         self._save()
 
@@ -609,6 +641,12 @@ class Trainer:
             TrainingDiverged: too many steps in a row were left out.
         """
         state = self.state
+        if self._signs is not None:
+            self._signs.look_at(parts[0])
+            if result.applied:
+                self._signs.losses.append(result.loss)
+            else:
+                self._signs.lost += 1
         if result.applied:
             state.nonfinite_steps = 0
             state.add(classification=result.classification, box=result.box, steps=1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from foveal.distributed import broadcast, parallel_map
 from foveal.evaluation.evaluate import choose_threshold, evaluate, limit_of, quick_numbers
 from foveal.text import counted
+from foveal.training.early_signs import Sightings
 from foveal.training.outlook import images_without_objects
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Validation:
     Attributes:
         images: how many are looked at.
         without_objects: how many of them show none.
+        seen: what the last model that was measured detects; None before the first.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Validation:
     ) -> None:
         self.images = len(data)
         self.without_objects = images_without_objects(data)
+        self.seen: Sightings | None = None
         self._paths = data.paths
         self._targets = data.targets
         self._classes = data.classes
@@ -78,6 +81,7 @@ class Validation:
     def __call__(self, model: RetinaNet) -> dict[str, float]:
         """The model's numbers, AP among them; the same in all processes."""
         detections, losses = self._detect_all(model)
+        self.seen = Sightings.of(detections)
         found = quick_numbers(
             detections,
             self._targets,
