@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.cli.conftest import answer_in_json
 from typer.testing import CliRunner, Result
 
 from foveal.cli import app
@@ -53,6 +54,21 @@ def test_tables_settings_and_picture(data: Path, tmp_path: Path) -> None:
     assert len(fitted.scales) * len(fitted.ratios) <= 9
     picture = ElementTree.parse(out.with_suffix(".svg")).getroot()
     assert picture.tag.endswith("svg")
+
+
+def test_json_and_a_dry_run(data, tmp_path, monkeypatch, capsys) -> None:
+    out = tmp_path / "anchors.toml"
+    words = ("anchors", data, "--size", "native", "--out", out)
+    planned = answer_in_json(monkeypatch, capsys, *words, "--dry-run")
+    assert planned["writes"] == [str(out), str(out.with_suffix(".svg"))]
+    assert not out.exists()
+    fitted = answer_in_json(monkeypatch, capsys, *words)
+    assert (fitted["fitted"], fitted["written"]) == (True, planned["writes"])
+    assert tuple(fitted["scales"]) == make_settings(file=out).anchors.scales
+    assert [each["name"] for each in fitted["by_class"]] == ["$cell$", "DontCare"]
+    located = answer_in_json(monkeypatch, capsys, *words[:4])
+    assert (located["fitted"], located["per_location"], located["written"]) == (False, 1, [])
+    assert located["total"]["objects"] == 30
 
 
 def test_a_picture_is_a_png_where_its_name_says_so(data: Path, tmp_path: Path) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import foveal, small_settings
+from tests.cli.conftest import answer_in_json, foveal, small_settings
 
 from foveal.checkpoints import model_file
 from foveal.models.build import build_model
@@ -48,8 +47,7 @@ def test_a_file_is_described(
             f"Next: foveal predict {path} IMAGES",
         ):
             assert words in printed
-    assert foveal(monkeypatch, "models", "show", model, "--json") == 0
-    said = json.loads(capsys.readouterr().out)
+    said = answer_in_json(monkeypatch, capsys, "models", "show", model)
     assert said["card"]["classes"] == ["red", "Plättchen"]
     assert said["card"]["metrics"] == {"AP": 0.5, "AP50": None}
     assert said["complexity"]["operations"] > 0
@@ -65,18 +63,24 @@ def test_the_library(
     assert "no models yet" in printed
     for line in ("mmdetection-x101-64x4d-3x resnext101_64x4d", "36.4", "BSD-3-Clause"):
         assert line in printed
-    assert foveal(monkeypatch, "models", "add", model, "--name", "cells") == 0
+    words = ("models", "add", model, "--name", "cells")
+    planned = answer_in_json(monkeypatch, capsys, *words, "--dry-run")
+    assert planned["writes"] == [str(folder / "cells.safetensors")]
+    assert not folder.exists()
+    assert foveal(monkeypatch, *words) == 0
     printed = capsys.readouterr().out
     assert "2 classes (red, Plättchen)" in printed
     assert "foveal predict cells IMAGES" in printed
-    assert foveal(monkeypatch, "models", "add", model, "--name", "cells") == 2
+    assert foveal(monkeypatch, *words) == 2
     assert "--overwrite" in capsys.readouterr().err
+    assert answer_in_json(monkeypatch, capsys, *words, "--dry-run", code=2)["error"]
+    added = answer_in_json(monkeypatch, capsys, *words, "--overwrite")
+    assert (added["replaced"], added["classes"]) == (True, ["red", "Plättchen"])
     assert foveal(monkeypatch, "models", "add", model, "--name", "cells", "--overwrite") == 0
     assert "the model that was there is replaced" in capsys.readouterr().out
     (folder / "torn.safetensors").write_bytes(b"no model")
     (folder / "fast.onnx").write_bytes(b"")
-    assert foveal(monkeypatch, "models", "list", "--json") == 0
-    said = json.loads(capsys.readouterr().out)
+    said = answer_in_json(monkeypatch, capsys, "models", "list")
     assert said["folder"] == str(folder)
     cells, fast, torn = said["models"]
     assert (cells["name"], cells["AP"], cells["classes"]) == ("cells", 0.5, ["red", "Plättchen"])
@@ -97,7 +101,7 @@ def test_a_name_stands_for_its_model_in_commands(
     foveal(monkeypatch, "models", "add", model, "--name", "cells")
     capsys.readouterr()
     assert foveal(monkeypatch, "predict", "cells", "image.png", "--out", "found") == 0
-    assert f"Model cells is {folder / 'cells.safetensors'}" in capsys.readouterr().out
+    assert f"Model cells is {folder / 'cells.safetensors'}" in capsys.readouterr().err
     assert Path("found/detections.json").is_file()
     assert foveal(monkeypatch, "predict", "cell", "image.png", "--out", "found2") == 2
     assert "a name in the library (foveal models list)" in capsys.readouterr().err
@@ -116,8 +120,9 @@ def test_a_published_checkpoint(
         "foveal import FILE --out odtk-r50.safetensors",
     ):
         assert words in printed
-    assert foveal(monkeypatch, "models", "show", "deepforest-tree", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["AP"] is None
+    assert answer_in_json(monkeypatch, capsys, "models", "show", "deepforest-tree")["AP"] is None
+    assert foveal(monkeypatch, "models", "show", "odtk-r5") == 2
+    assert "Did you mean 'odtk-r50'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
-from tests.cli.conftest import foveal, small_settings
+from tests.cli.conftest import answer_in_json, foveal, small_settings
 
 import foveal as library
 from foveal.checkpoints import model_file
+from foveal.cli.predict_results import TABLES
 from foveal.config import change_settings
 from foveal.data.images import pillow, reading
 from foveal.inference.predictor import Predictor
@@ -54,7 +55,7 @@ def test_a_folder_gives_pictures_and_tables(monkeypatch, capsys, model, smears, 
     out = tmp_path / "found"
     assert foveal(monkeypatch, "predict", model, smears, "--out", out) == 0
     shown = capsys.readouterr()
-    assert "Score threshold 0.25, chosen on validation data" in shown.out
+    assert "Score threshold 0.25, chosen on validation data" in shown.err
     assert "found in 3 images" in shown.out
     assert "3 of 3 images" in shown.err
     document = json.loads((out / "detections.json").read_text())
@@ -65,7 +66,7 @@ def test_a_folder_gives_pictures_and_tables(monkeypatch, capsys, model, smears, 
     ]
     assert document["annotations"]
     assert min(each["score"] for each in document["annotations"]) > 0.25
-    assert ("lets through" in shown.out) == any(image["capped"] for image in document["images"])
+    assert ("lets through" in shown.err) == any(image["capped"] for image in document["images"])
     with (out / "detections.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == len(document["annotations"])
     with (out / "counts.csv").open(newline="") as file:
@@ -138,7 +139,7 @@ def test_options_reach_the_network(monkeypatch, capsys, model, smears, tmp_path)
     assert len(document["images"]) == 2
     assert len(document["annotations"]) == 4
     assert not (out / "pictures").exists()
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     assert "Threshold" not in shown
     assert "In 2 of 2 images more was found than the limit of 2 detections lets through" in shown
     assert "(a.png, b.png)" in shown
@@ -185,7 +186,7 @@ def test_the_default_threshold_is_pythons_too(
     model_file.save(path, loaded.model, loaded.settings, ModelCard(CLASSES))
     arguments = ("predict", path, smears / "a.png", "--out", tmp_path / "found", "--no-pictures")
     assert foveal(monkeypatch, *arguments) == 0
-    assert f"Score threshold {DEFAULT_SCORE_THRESHOLD:.3g}, by default" in capsys.readouterr().out
+    assert f"Score threshold {DEFAULT_SCORE_THRESHOLD:.3g}, by default" in capsys.readouterr().err
     detector = library.load(path)
     detector.detect(smears / "a.png")
     thresholds = [used.score_threshold for used in predictors]
@@ -211,12 +212,32 @@ def test_broken_images_only(monkeypatch, capsys, model, tmp_path):
     assert "0 found in 0 images" in capsys.readouterr().out
 
 
+def test_json_a_dry_run_and_what_is_left_out(
+    monkeypatch, capsys, model, smears, tmp_path, empty_charts
+):
+    (smears / "torn.png").write_bytes(b"\x89PNG")
+    out = tmp_path / "found"
+    words = ("predict", model, smears, "--out", out, "--no-pictures")
+    planned = answer_in_json(monkeypatch, capsys, *words, "--dry-run")
+    assert planned["writes"] == [str(out / name) for name in TABLES]
+    assert planned["steps"][0].startswith("look for objects in 4 images with ")
+    assert not out.exists()
+    shown = answer_in_json(monkeypatch, capsys, *words, code=1)
+    assert (shown["outcome"], shown["images"], shown["unreadable"]) == ("partly_done", 4, 1)
+    assert shown["detections"] == sum(shown["per_class"].values()) > 0
+    assert set(shown["files"]) == set(TABLES)
+    assert "--overwrite" in answer_in_json(monkeypatch, capsys, *words, code=2)["error"]["message"]
+    planned = answer_in_json(monkeypatch, capsys, *words, "--dry-run", "--overwrite", "--to", "csv")
+    assert planned["replaces"] == [str(out / name) for name in TABLES[1:]]
+    assert planned["removes"] == [str(out / TABLES[0])]
+
+
 def test_nothing_found_is_explained(monkeypatch, capsys, model, smears, tmp_path):
     out = tmp_path / "found"
     assert (
         foveal(monkeypatch, "predict", model, smears, "--out", out, "--score-threshold", 0.999) == 0
     )
-    shown = capsys.readouterr().out
+    shown = "".join(capsys.readouterr())
     assert "0 found in 3 images" in shown
     assert "No score reaches the threshold 0.999" in shown
     assert "highest scores: " in shown
@@ -251,7 +272,7 @@ def test_what_a_folder_holds_beside_images_is_counted(monkeypatch, capsys, model
         (smears / name).write_bytes(b"x")
     assert foveal(monkeypatch, "predict", model, smears, "--out", tmp_path / "found") == 0
     shown = capsys.readouterr()
-    assert "3 files passed over, no images: 2 .txt, 1 .mov." in shown.out
+    assert "3 files passed over, no images: 2 .txt, 1 .mov." in shown.err
     assert shown.err.count("skipped") == 0
 
 
@@ -281,7 +302,7 @@ def test_a_stack_of_pages(monkeypatch, capsys, model, tmp_path, page, rows):
     pictures[0].save(stack, save_all=True, append_images=pictures[1:])
     out = tmp_path / "found"
     assert foveal(monkeypatch, "predict", model, stack, "--out", out, "--page", page) == 0
-    assert "stack.tif holds 3 pages: " in capsys.readouterr().out
+    assert "stack.tif holds 3 pages: " in capsys.readouterr().err
     counts = list(csv.DictReader((out / "counts.csv").read_text().splitlines()))
     first = 1 if page == "all" else 2
     called = [f"stack.tif[{number}]" for number in range(first, first + rows)]
@@ -313,7 +334,7 @@ def test_12_bits_in_16_are_seen_as_8_bits_are(monkeypatch, capsys, model, deep, 
     out = tmp_path / "found"
     assert foveal(monkeypatch, "predict", model, deep, "--out", out) == 0
     said = "1 image holds more than 8 bits, values from 0 to 4,080: 0 to 4,095 become 0 to 255."
-    assert said in capsys.readouterr().out
+    assert said in capsys.readouterr().err
     with (out / "detections.csv").open() as file:
         rows = list(csv.DictReader(file))
     first, second = (

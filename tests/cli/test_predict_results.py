@@ -34,6 +34,6 @@ def test_layers_and_images_without_a_place_are_told(tmp_path, capsys, zones, sai
     written, failures = write_results(detections, tmp_path, kinds=None, maps=maps)
     assert failures == []
     assert set(written) == {path.name for path in tmp_path.iterdir()}
-    printed = " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().err.split())
     assert said in printed
     assert bool(said) == bool(printed)

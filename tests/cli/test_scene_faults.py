@@ -239,10 +239,10 @@ def test_what_is_no_fault_is_looked_at(model, tmp_path):
     out = tmp_path / "out"
     result = call("predict", model, tmp_path, "--out", out, *WINDOWS, "--no-pictures")
     assert result.code == 0
-    assert "6 of 36 windows hold no data and were skipped" in result.out
-    assert result.out.count("a transform and no coordinate reference system") == 1
-    assert result.out.count("rational polynomial coefficients (RPC) alone") == 1
-    assert "2 images without a place on the map: not in detections.gpkg" in result.out
+    assert "6 of 36 windows hold no data and were skipped" in result.err
+    assert result.err.count("a transform and no coordinate reference system") == 1
+    assert result.err.count("rational polynomial coefficients (RPC) alone") == 1
+    assert "2 images without a place on the map: not in detections.gpkg" in result.err
     _, corners = pyogrio.read_bounds(out / "detections.gpkg")
     left, bottom, _, top = corners
     up = (left >= 5e5 - 0.01) & (left < 5.5e5)

@@ -8,12 +8,13 @@ import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import httpx2
 import pytest
 from tests import forked
-from tests.cli.conftest import foveal
+from tests.cli.conftest import answer_in_json, foveal
 from tests.serving.conftest import encoded, open_text, write_text
 
 REQUESTS = 12
@@ -40,6 +41,25 @@ def test_what_it_does_not_start_with(monkeypatch, capsys, tmp_path, arguments, s
     monkeypatch.delenv("FOVEAL_TOKEN", raising=False)
     assert foveal(monkeypatch, "serve", *arguments, "--port", 0) == 2
     assert said in capsys.readouterr().err
+
+
+def test_json_says_where_it_listens(monkeypatch, capsys, tmp_path):
+    from foveal.serving import models
+
+    serve = import_module("foveal.cli.serve")  # its name in the package is the function's
+    monkeypatch.setattr(models, "open_model", open_text)
+    ports = []
+
+    def run_not(app, listening):
+        ports.append(listening.getsockname()[1])
+        listening.close()
+
+    monkeypatch.setattr(serve, "_run", run_not)
+    model = write_text(tmp_path / "cells.onnx")
+    served = answer_in_json(monkeypatch, capsys, "serve", model, "--port", 0)
+    assert served["url"] == f"http://127.0.0.1:{ports[0]}"
+    assert served["models"] == ["cells"]
+    assert served["open_to_all"] is False
 
 
 def test_a_profile_of_another_model(monkeypatch, capsys, tmp_path):

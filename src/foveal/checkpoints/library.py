@@ -101,6 +101,30 @@ def library_name(file: Path, *, name: str | None = None) -> str:
     return chosen
 
 
+def check_addition(file: Path, *, name: str, overwrite: bool = False) -> Path:
+    """See whether a model may go into the library; nothing is changed.
+
+    Args:
+        file, name, overwrite: as for `add_to_library`.
+
+    Returns:
+        The library's file.
+
+    Raises:
+        ModelFileError: there is one of this name already, or it is the library's itself.
+    """
+    target = library_folder() / f"{name}{file.suffix.lower()}"
+    there = find_in_library(name)
+    if there is not None and not overwrite:
+        raise ModelFileError(
+            f"{there}: the library has a model {name!r} already. Choose another name: --name NAME, "
+            "or replace it: --overwrite."
+        )
+    if target.exists() and target.samefile(file):
+        raise ModelFileError(f"{file}: is in the library already, as {name!r}.")
+    return target
+
+
 def add_to_library(file: Path, *, name: str, overwrite: bool = False) -> Path:
     """Copy a model file into the library.
 
@@ -115,15 +139,8 @@ def add_to_library(file: Path, *, name: str, overwrite: bool = False) -> Path:
     Raises:
         ModelFileError: there is one of this name already, or the file can't be copied.
     """
-    target = library_folder() / f"{name}{file.suffix.lower()}"
+    target = check_addition(file, name=name, overwrite=overwrite)
     there = find_in_library(name)
-    if there is not None and not overwrite:
-        raise ModelFileError(
-            f"{there}: the library has a model {name!r} already. Choose another name: --name NAME, "
-            "or replace it: --overwrite."
-        )
-    if target.exists() and target.samefile(file):
-        raise ModelFileError(f"{file}: is in the library already, as {name!r}.")
     pairs = [(file, target)]
     if file.suffix.lower() == ".xml":  # its weights first, so that it is never without them
         pairs.insert(0, (file.with_suffix(".bin"), target.with_suffix(".bin")))

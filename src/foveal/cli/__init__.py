@@ -63,15 +63,15 @@ def root(
 
 # In the order of use.
 app.command()(demo)
-app.command()(anchors)
+add_verb(app, anchors)
 app.command()(train)
 add_verb(app, watch)
 add_verb(app, evaluate)
 add_verb(app, compare)
 add_verb(app, audit)
 add_verb(app, bench)
-app.command()(predict)
-app.command()(serve)
+add_verb(app, predict)
+add_verb(app, serve)
 add_verb(app, export)
 add_verb(app, import_checkpoint)
 app.add_typer(models_app)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.answers import Answer, DryRun, Plan, verb
 from foveal.cli.console import make_console
 from foveal.cli.data_options import ADDRESS, takes_data
 from foveal.errors import DataError
@@ -15,15 +16,82 @@ from foveal.files import write_file
 from foveal.text import counted, listed, percent, plain_number, sentence
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
     from rich.table import Table
 
-    from foveal.config import PreparationSettings, Settings
+    from foveal.config import AnchorSettings, PreparationSettings, Settings
+    from foveal.data.dataset import Dataset
     from foveal.data.opening import DataOptions
     from foveal.tuning.anchor_fitting import AnchorFit, AnchorOption
     from foveal.tuning.anchor_metrics import AnchorQuality, GroupQuality
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectGroup:
+    """How well anchors fit some objects; null where there are none.
+
+    Attributes:
+        name: 'all', the class, or the range of sizes.
+        objects: how many there are.
+        recall: share of them with an anchor of at least the wanted IoU.
+        mean_iou: mean of each object's best IoU.
+        positives: locations or anchors assigned to an object.
+        unassigned: share of the objects that none is assigned to.
+    """
+
+    name: str
+    objects: int
+    recall: float | None
+    mean_iou: float | None
+    positives: float | None
+    unassigned: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorsFitted:
+    """Anchors for a data set, and how well they fit.
+
+    Attributes:
+        data: the data set.
+        images: how many it has.
+        text: what was chosen, and why.
+        fitted: whether shapes were fitted; else there is one anchor a location.
+        strides: how far apart locations are, input pixels.
+        sizes: base sizes, input pixels.
+        scales, ratios: of the shapes; empty where they are given one by one.
+        per_location: anchors at each location.
+        total: over all objects.
+        by_size, by_class: over groups of them.
+        positives_by_level: locations or anchors of each stride that are assigned to an object.
+        written: the files that were written.
+    """
+
+    data: str
+    images: int
+    text: str
+    fitted: bool
+    strides: tuple[int, ...]
+    sizes: tuple[float, ...]
+    scales: tuple[float, ...]
+    ratios: tuple[float, ...]
+    per_location: int
+    total: ObjectGroup
+    by_size: tuple[ObjectGroup, ...]
+    by_class: tuple[ObjectGroup, ...]
+    positives_by_level: tuple[float | None, ...]
+    written: tuple[Path, ...]
+
+
+@verb(
+    "anchors",
+    AnchorsFitted,
+    examples=(
+        "foveal anchors cells:train",
+        "foveal anchors cells:train --preset retinanet --out anchors.toml",
+    ),
+)
 @takes_data
 def anchors(
     data: Annotated[str, typer.Argument(metavar="DATA", help=f"Annotations: {ADDRESS}.")],
@@ -58,7 +126,8 @@ def anchors(
             "--set", metavar="SECTION.NAME=VALUE", help="A single setting; several times."
         ),
     ] = None,
-) -> None:
+    dry_run: DryRun = False,
+) -> Answer | Plan:
     """Say which objects get how many locations in training, or fit anchors to them.
 
     Most presets have one anchor a location, and no shapes to fit. With --preset retinanet, --out or
@@ -91,10 +160,12 @@ def anchors(
     if out is not None:
         _check_settings_file(out)
     dataset = Readiness("keep").make_ready(open_data(data, options))
-    console = make_console()
+    files = tuple(file for file in (out, picture) if file is not None)
+    if dry_run:
+        step = f"look at the boxes of {dataset.summary()}"
+        return Plan([data], files, steps=[step])
     if fixed:
         objects = gather_objects(dataset, preparation)
-        _print_data(console, data, len(dataset), len(objects), preparation)
         chosen = fit_locations_to(
             objects,
             anchors=settings.anchors,
@@ -107,10 +178,19 @@ def anchors(
             assignment=settings.assignment,
             seed=settings.training.seed,
         )
-        _print_assigned(console, quality, chosen.settings.strides)
-        console.print(sentence(chosen.text), soft_wrap=True)
-        console.print(sentence(fixed), soft_wrap=True)
-        return
+
+        def tell_locations() -> None:
+            console = make_console()
+            _print_data(console, data, len(dataset), len(objects), preparation)
+            _print_assigned(console, quality, chosen.settings.strides)
+            console.print(sentence(chosen.text), soft_wrap=True)
+            console.print(sentence(fixed), soft_wrap=True)
+
+        told = f"{sentence(chosen.text)} {sentence(fixed)}"
+        document = _document(
+            data, dataset, chosen.settings, quality, text=told, fitted=False, written=()
+        )
+        return Answer(document, tell_locations)
     fit = fit_anchors(
         dataset,
         anchors=settings.anchors,
@@ -120,10 +200,6 @@ def anchors(
         count_positives=True,
         seed=settings.training.seed,
     )
-    _print_data(console, data, len(dataset), len(fit.objects), preparation)
-    if len(fit.objects):
-        _print_fit(console, fit)
-    console.print(sentence(fit.text), soft_wrap=True)
     finer = fit_finer(
         fit,
         assignment=settings.assignment,
@@ -134,8 +210,67 @@ def anchors(
     if preparation is not None and preparation.mode == "windows":
         larger = f"--set preparation.scale=N, which is {preparation.scale:g}"
     forced = settings.assignment.allow_low_quality_matches
-    _print_advice(console, fit, finer, larger=larger, forced=forced)
-    _write(console, fit, finer, out=out, picture=picture, data=data)
+    written = tuple(_write(fit, finer, out=out, picture=picture, data=data))
+
+    def tell() -> None:
+        console = make_console()
+        _print_data(console, data, len(dataset), len(fit.objects), preparation)
+        if len(fit.objects):
+            _print_fit(console, fit)
+        console.print(sentence(fit.text), soft_wrap=True)
+        _print_advice(console, fit, finer, larger=larger, forced=forced)
+        _print_written(console, finer, out=out, written=written)
+
+    best = fit.chosen if finer is None else finer
+    document = _document(
+        data,
+        dataset,
+        best.settings,
+        best.quality,
+        text=sentence(fit.text),
+        fitted=True,
+        written=written,
+    )
+    return Answer(document, tell)
+
+
+def _document(
+    data: str,
+    dataset: Dataset,
+    settings: AnchorSettings,
+    quality: AnchorQuality,
+    *,
+    text: str,
+    fitted: bool,
+    written: tuple[Path, ...],
+) -> AnchorsFitted:
+    def group(one: GroupQuality) -> ObjectGroup:
+        return ObjectGroup(
+            one.name,
+            one.objects,
+            recall=one.recall,
+            mean_iou=one.mean_iou,
+            positives=one.positives,
+            unassigned=one.unassigned,
+        )
+
+    shapes = not settings.shapes
+    return AnchorsFitted(
+        data,
+        len(dataset),
+        text,
+        fitted,
+        strides=tuple(settings.strides),
+        sizes=tuple(settings.sizes),
+        scales=tuple(settings.scales) if shapes else (),
+        ratios=tuple(settings.ratios) if shapes else (),
+        per_location=settings.per_location,
+        total=group(quality.total),
+        by_size=tuple(map(group, quality.by_size)),
+        by_class=tuple(map(group, quality.by_class)),
+        positives_by_level=tuple(quality.positives_by_level),
+        written=written,
+    )
 
 
 def _fittable(
@@ -368,21 +503,33 @@ def _finer_table(fit: AnchorFit, finer: AnchorOption) -> Table:
 
 
 def _write(
-    console: Console,
     fit: AnchorFit,
     finer: AnchorOption | None,
     *,
     out: Path | None,
     picture: Path | None,
     data: str,
-) -> None:
-    """Write the recommended settings and the picture."""
+) -> Iterator[Path]:
+    """Write the recommended settings and the picture; gives what was written."""
     from foveal.tuning.anchor_chart import draw_anchors
     from foveal.tuning.anchor_fitting import anchors_to_toml
 
     chosen = fit.chosen if finer is None else finer
     if out is not None:
         write_file(out, anchors_to_toml(chosen.settings), error=DataError)
+        yield out
+    if picture is not None and len(fit.objects):
+        draw_anchors(replace(fit, chosen=chosen), picture, title=f"Anchors for {data}")
+        yield picture
+
+
+def _print_written(
+    console: Console, finer: AnchorOption | None, *, out: Path | None, written: tuple[Path, ...]
+) -> None:
+    for file in written:
+        if file != out:
+            console.print(f"Wrote {file}", soft_wrap=True)
+            continue
         named = f" (strides {finer.settings.strides[0]} and up)" if finer else ""
         console.print(f"Wrote {out}{named}: foveal train DATA --config {out}", soft_wrap=True)
         console.print(
@@ -390,6 +537,3 @@ def _write(
             "location, which learned better on the data that we tried.",
             soft_wrap=True,
         )
-    if picture is not None and len(fit.objects):
-        draw_anchors(replace(fit, chosen=chosen), picture, title=f"Anchors for {data}")
-        console.print(f"Wrote {picture}", soft_wrap=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foveal.cli.console import make_console, say, say_json
+from foveal.cli.answers import Answer, DryRun, Plan, add_verb, verb
+from foveal.cli.console import make_console, say
 from foveal.text import counted, decimal, listed, suggestion
 
 if TYPE_CHECKING:
@@ -30,10 +33,148 @@ models_app = typer.Typer(
 )
 
 
-@models_app.command("list")
-def list_models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the lists as JSON.")] = False,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class OwnModel:
+    """A model of the library; what an exported one does not say cheaply is null.
+
+    Attributes:
+        name: what it is called.
+        file: where it is.
+        bytes: of its files.
+        exported: the kind of an exported model, onnx or xml.
+        backbone: of the network.
+        classes: its classes.
+        AP: COCO's AP on its validation images, 0..1.
+        origin: where it came from; empty where foveal trained it.
+        error: why it can't be read.
+    """
+
+    name: str
+    file: Path
+    bytes: int
+    exported: str | None = None
+    backbone: str | None = None
+    classes: tuple[str, ...] | None = None
+    AP: float | None = None
+    origin: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedModel:
+    """A checkpoint that others have published, which foveal import reads.
+
+    Attributes:
+        name: ours.
+        source: the program that it was trained with.
+        backbone: timm's name of it.
+        classes: how many it has.
+        training: on what it was trained, and how long.
+        AP: box AP in percent as its publishers state it; null where they state none.
+        measured_on: the data set of AP.
+        megabytes: of the file, 10^6 bytes; null where it is not known.
+        approximate: that is the size of its tensors in float32.
+        license: of the repository or page that publishes it.
+        url: where the file is.
+        page: where the figures stand.
+        note: what else to know before importing it.
+    """
+
+    name: str
+    source: str
+    backbone: str
+    classes: int
+    training: str
+    AP: float | None
+    measured_on: str
+    megabytes: float | None
+    approximate: bool
+    license: str
+    url: str
+    page: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsListed:
+    """The models of a library, and published checkpoints.
+
+    Attributes:
+        folder: of the library.
+        models: in it.
+        published: by others.
+    """
+
+    folder: Path
+    models: tuple[OwnModel, ...]
+    published: tuple[PublishedModel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkComplexity:
+    """Of one network and one size of its input.
+
+    Attributes:
+        parameters: all its numbers, but for the statistics of batch norms.
+        operations: of one image, a multiplication and an addition counted as two.
+        height, width: of the input, pixels.
+    """
+
+    parameters: int
+    operations: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescribed:
+    """What a model file says of itself.
+
+    Attributes:
+        file: the model.
+        bytes: of its files.
+        version: of the file's format.
+        card: classes, score threshold, metrics, where it came from.
+        model, anchors, preparation, decoding: the settings that prediction needs.
+        record: how it was trained.
+        export: how an exported file was made; null of a model file.
+        complexity: of the network.
+    """
+
+    file: Path
+    bytes: int
+    version: int
+    card: dict[str, Any]
+    model: dict[str, Any]
+    anchors: dict[str, Any]
+    preparation: dict[str, Any]
+    decoding: dict[str, Any]
+    record: dict[str, Any]
+    export: dict[str, Any] | None
+    complexity: NetworkComplexity
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAdded:
+    """A model that is in the library now.
+
+    Attributes:
+        name: what it is called.
+        file: the library's.
+        replaced: whether there was one of this name.
+        backbone: of the network.
+        classes: its classes.
+    """
+
+    name: str
+    file: Path
+    replaced: bool
+    backbone: str
+    classes: tuple[str, ...]
+
+
+@verb("models list", ModelsListed, examples=("foveal models list", "foveal models list --json"))
+def list_models() -> Answer:
     """List the models of your library, and checkpoints that others have published.
 
     The library is a folder: $FOVEAL_MODELS, else ~/.local/share/foveal/models. Nothing is
@@ -44,15 +185,13 @@ def list_models(
 
     folder, published = library_folder(), published_checkpoints()
     own = [_entry(file) for file in library_models()]
-    if as_json:
-        say_json(
-            {
-                "folder": str(folder),
-                "models": own,
-                "published": [entry.model_dump() for entry in published],
-            }
-        )
-        return
+    listed_models = ModelsListed(folder, tuple(own), tuple(map(_as_published, published)))
+    return Answer(listed_models, tell=lambda: _tell_list(folder, own, published))
+
+
+def _tell_list(
+    folder: Path, own: list[OwnModel], published: tuple[PublishedCheckpoint, ...]
+) -> None:
     console = make_console()
     console.print(f"Your library, {folder} (FOVEAL_MODELS names another folder):", soft_wrap=True)
     if own:
@@ -73,7 +212,12 @@ def list_models(
     )
 
 
-@models_app.command("show")
+@verb(
+    "models show",
+    ModelDescribed,
+    PublishedModel,
+    examples=("foveal models show runs/cells", "foveal models show odtk-r50"),
+)
 def show_model(
     model: Annotated[
         str,
@@ -84,8 +228,7 @@ def show_model(
             show_default=False,
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
-) -> None:
+) -> Answer:
     """Describe a model: where it came from, classes, network, size, anchors, metrics."""
     from foveal.checkpoints.library import library_models, resolve_model
     from foveal.checkpoints.published import find_published, published_checkpoints
@@ -103,13 +246,26 @@ def show_model(
                 f"{model}: no such file, no model of the library and no published checkpoint. "
                 "Expected one of these; foveal models list names them." + suggestion(model, known)
             )
-        _show_published(published, as_json=as_json)
-        return
+        return Answer(_as_published(published), tell=lambda: _tell_published(published))
+    from foveal.checkpoints.complexity import measure_complexity
+
     file = _file_of(path)
-    _show_file(file, typed=model, as_json=as_json)
+    description = _describe(file)
+    complexity = measure_complexity(description)
+    return Answer(
+        _as_described(file, description, complexity),
+        tell=lambda: _tell_file(file, description, complexity, typed=model),
+    )
 
 
-@models_app.command("add")
+@verb(
+    "models add",
+    ModelAdded,
+    examples=(
+        "foveal models add runs/cells",
+        "foveal models add best.safetensors --name cells --overwrite",
+    ),
+)
 def add_model(
     model: Annotated[
         Path,
@@ -131,25 +287,46 @@ def add_model(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the library's model of this name.")
     ] = False,
-) -> None:
+    dry_run: DryRun = False,
+) -> Answer | Plan:
     """Copy a model into your library: then its name stands for it in every command.
 
     The library is a folder: $FOVEAL_MODELS, else ~/.local/share/foveal/models. To take a model out
     of it, remove the file.
     """
-    from foveal.checkpoints.library import add_to_library, find_in_library, library_name
+    from foveal.checkpoints.library import (
+        add_to_library,
+        check_addition,
+        find_in_library,
+        library_name,
+    )
 
     file = _file_of(model)
     description = _describe(file)  # to add nothing that is no model
     name = library_name(file, name=name)
     replaced = find_in_library(name)
+    if dry_run:
+        target = check_addition(file, name=name, overwrite=overwrite)
+        other = [replaced] if replaced not in (None, target) else []
+        return Plan([file], [target], [each for each in other if each is not None])
     target = add_to_library(file, name=name, overwrite=overwrite)
+    added = ModelAdded(
+        name,
+        target,
+        replaced is not None,
+        backbone=description.model.backbone,
+        classes=description.card.classes,
+    )
+    return Answer(added, tell=lambda: _tell_added(added, replaced))
+
+
+def _tell_added(added: ModelAdded, replaced: Path | None) -> None:
     if replaced is not None:
         say(f"{replaced}: the model that was there is replaced.")
-    classes = description.card.classes
+    name = added.name
     say(
-        f"{target}: {description.model.backbone}, {counted(len(classes), 'class')} "
-        f"({listed(classes, _MAX_NAMES_IN_LIST)})"
+        f"{added.file}: {added.backbone}, {counted(len(added.classes), 'class')} "
+        f"({listed(added.classes, _MAX_NAMES_IN_LIST)})"
     )
     say(f"Next: foveal predict {name} IMAGES --out DIR, foveal models show {name}")
     if Path(name).exists():
@@ -181,26 +358,32 @@ def _describe(file: Path) -> Description:
     return read_description(file)
 
 
-def _entry(file: Path) -> dict[str, Any]:
+def _entry(file: Path) -> OwnModel:
     """What the list says of one of the library's files; its error where it can't be read."""
     from foveal.checkpoints.finding import NETWORK
     from foveal.checkpoints.header import read_description
     from foveal.errors import ModelFileError
 
-    entry: dict[str, Any] = {"name": file.stem, "file": str(file), "bytes": _size(file)}
     if file.suffix.lower() != NETWORK:
-        return entry | {"exported": file.suffix.lower()[1:]}
+        return OwnModel(file.stem, file, _size(file), exported=file.suffix.lower()[1:])
     try:
         description = read_description(file)
     except ModelFileError as error:
-        return entry | {"error": str(error)}
+        return OwnModel(file.stem, file, _size(file), error=str(error))
     card = description.card
-    return entry | {
-        "backbone": description.model.backbone,
-        "classes": list(card.classes),
-        "AP": card.metrics.get("AP"),
-        "origin": card.origin,
-    }
+    return OwnModel(
+        file.stem,
+        file,
+        _size(file),
+        backbone=description.model.backbone,
+        classes=card.classes,
+        AP=card.metrics.get("AP"),
+        origin=card.origin,
+    )
+
+
+def _as_published(entry: PublishedCheckpoint) -> PublishedModel:
+    return PublishedModel(**entry.model_dump())
 
 
 def _size(file: Path) -> int:
@@ -209,7 +392,7 @@ def _size(file: Path) -> int:
     return file.stat().st_size + more
 
 
-def _print_own(console: Console, own: list[dict[str, Any]]) -> None:
+def _print_own(console: Console, own: list[OwnModel]) -> None:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -219,15 +402,15 @@ def _print_own(console: Console, own: list[dict[str, Any]]) -> None:
     table.add_column("size", justify="right")
     table.add_column("from", overflow="fold")
     for entry in own:
-        classes = entry.get("classes")
-        told = entry.get("exported") and f"exported ({entry['exported']})"
+        classes = entry.classes
+        told = entry.exported and f"exported ({entry.exported})"
         table.add_row(
-            f"  {entry['name']}",
-            entry.get("backbone", ""),
+            f"  {entry.name}",
+            entry.backbone or "",
             f"{len(classes)}: {listed(classes, _MAX_NAMES_IN_LIST)}" if classes else "",
-            decimal(entry["AP"]) if entry.get("AP") is not None else "",
-            f"{entry['bytes'] / _MEGA:.1f} MB",
-            told or entry.get("error") or entry.get("origin") or "trained by foveal",
+            decimal(entry.AP) if entry.AP is not None else "",
+            f"{entry.bytes / _MEGA:.1f} MB",
+            told or entry.error or entry.origin or "trained by foveal",
         )
     console.print(table)
 
@@ -254,10 +437,7 @@ def _print_published(console: Console, published: tuple[PublishedCheckpoint, ...
     console.print(table)
 
 
-def _show_published(entry: PublishedCheckpoint, *, as_json: bool) -> None:
-    if as_json:
-        say_json(entry.model_dump())
-        return
+def _tell_published(entry: PublishedCheckpoint) -> None:
     console = make_console()
     console.print(f"{entry.name}: a published checkpoint, which foveal does not download")
     _print_rows(
@@ -285,29 +465,19 @@ def _show_published(entry: PublishedCheckpoint, *, as_json: bool) -> None:
     )
 
 
-def _show_file(file: Path, *, typed: str, as_json: bool) -> None:
-    from foveal.checkpoints.complexity import measure_complexity
-    from foveal.text import without_nan
-
-    description = _describe(file)
-    complexity = measure_complexity(description)
-    if as_json:
-        say_json(without_nan(_as_values(file, description, complexity)))
-        return
+def _tell_file(file: Path, description: Description, complexity: Complexity, *, typed: str) -> None:
     console = make_console()
     console.print(f"{file}: {_size(file) / _MEGA:.1f} MB", soft_wrap=True)
     _print_rows(console, _rows(description, complexity))
     console.print(f"Next: foveal predict {shlex.quote(typed)} IMAGES --out DIR", soft_wrap=True)
 
 
-def _as_values(file: Path, description: Description, complexity: Complexity) -> dict[str, Any]:
-    import json
-    from dataclasses import asdict
-
+def _as_described(file: Path, description: Description, complexity: Complexity) -> ModelDescribed:
     from foveal.checkpoints.description import to_json
 
-    document: dict[str, Any] = json.loads(to_json(description))
-    return {"file": str(file), "bytes": _size(file), **document, "complexity": asdict(complexity)}
+    document: dict[str, Any] = {"export": None, **json.loads(to_json(description))}
+    counts = NetworkComplexity(**asdict(complexity))
+    return ModelDescribed(file, _size(file), complexity=counts, **document)
 
 
 def _rows(description: Description, complexity: Complexity) -> dict[str, str]:
@@ -391,3 +561,8 @@ def _print_rows(console: Console, rows: dict[str, str]) -> None:
         if text:
             table.add_row(f"  {name}", text)
     console.print(table)
+
+
+add_verb(models_app, list_models)
+add_verb(models_app, show_model)
+add_verb(models_app, add_model)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from foveal.cli.answers import Answer, DryRun, Plan, verb
 from foveal.cli.band_range import BandRange, with_band_range
 from foveal.cli.console import say
 from foveal.cli.model_argument import find_model
+from foveal.cli.outcomes import Outcome
 from foveal.cli.predict_results import (
     PICTURES_IN_REPORT,
     REPORT,
@@ -52,7 +54,7 @@ from foveal.files import writing
 from foveal.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from foveal.cli.predict_results import PlacedImage
     from foveal.data.images.missing import MissingExtras
@@ -70,6 +72,44 @@ _ANOTHER = "Choose another --out."
 _PICTURES = "pictures"
 
 
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What was found in images.
+
+    Attributes:
+        folder: where it is written.
+        model: that looked at them.
+        score_threshold: the least score of a detection.
+        images: how many there are; a mosaic is one.
+        unreadable: how many of them can't be read, and are in no file.
+        detections: how many there are; null where an earlier run had finished all of it.
+        per_class: how many there are of each class; null likewise.
+        files: what was written, relative to the folder; pictures/ stands for all pictures.
+        not_written: why files for maps were not written, a sentence each.
+        notes: where counts may be too low, and why nothing was found.
+    """
+
+    folder: Path
+    model: Path
+    score_threshold: float
+    images: int
+    unreadable: int
+    detections: int | None
+    per_class: dict[str, int] | None
+    files: tuple[str, ...]
+    not_written: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@verb(
+    "predict",
+    Predicted,
+    examples=(
+        "foveal predict runs/cells smears/ --out detected",
+        "foveal predict runs/ships scene.tif --out detected --scale 10cm --resume",
+        "foveal predict cells.xml 'smears/*.png' --out detected --score-threshold 0.5 --json",
+    ),
+)
 def predict(
     model: Annotated[
         Path,
@@ -181,7 +221,8 @@ def predict(
     resume: Resume = False,
     jobs: Jobs = None,
     ray: RayAddress = None,
-) -> None:
+    dry_run: DryRun = False,
+) -> Answer | Plan:
     """Find objects in images: pictures, detections.json (COCO), detections.csv and counts.csv.
 
     Images with a place on the map give detections.gpkg too, for QGIS and others; scenes give
@@ -195,7 +236,7 @@ def predict(
     from foveal.inference.scene_work import FINISHED, SceneWork
     from foveal.outputs.result_folder import ResultFolder
 
-    wanted, length = parse_tile(tile), parse_scale(scale)
+    wanted, length, looks = parse_tile(tile), parse_scale(scale), _parse_scales(scales)
     if ray is not None:
         check_ray(ray)
     kinds = parse_kinds(to)
@@ -203,7 +244,7 @@ def predict(
     files = found.images
     for line in (found.describe_passed_over(), stacks):
         if line:
-            say(line)
+            say(line, stderr=True)
     results, work = ResultFolder(out, "predict", TABLES), SceneWork(out)
     named = [Path("mosaic.jpg")] if mosaic else [file.picture for file in files]
     drawn = [f"{_PICTURES}/{name.as_posix()}" for name in named] if pictures else []
@@ -216,8 +257,9 @@ def predict(
     results.check(
         overwrite=overwrite or goes_on, more=[*drawn, *full, *maps, REPORT], inputs=inputs
     )
-    with writing(out, advice=_ANOTHER):
-        out.mkdir(parents=True, exist_ok=True)
+    if not dry_run:
+        with writing(out, advice=_ANOTHER):
+            out.mkdir(parents=True, exist_ok=True)
     model = find_model(model)
     opened = _open(model, device=device, precision=precision, score_threshold=score_threshold)
     predictor = replace(
@@ -231,7 +273,7 @@ def predict(
         batch=batch,
         merge=merge,
         flip=flip,
-        scales=_parse_scales(scales),
+        scales=looks,
         tile=wanted,
         overlap=overlap,
         whole=whole,
@@ -247,7 +289,7 @@ def predict(
         for line in places.describe(leave_out=elsewhere):
             say(line, stderr=True)
     for line in describe_scenes(scenes, predictor, places=None if mosaic else places.images):
-        say(line)
+        say(line, stderr=True)
     origin = origin_of(
         files,
         scenes,
@@ -264,10 +306,29 @@ def predict(
     )
     if resume:
         work.check_origin(origin)
+    expected = 1 if mosaic else len(files)
+    if dry_run:
+        report = [REPORT] if scenes else []
+        folder = [f"{_PICTURES}/"] if drawn or full else []
+        writes = [out / name for name in (*folder, *report, *tables(kinds), *maps)]
+        gone = [file for file in results.present() if file not in writes]
+        step = f"look for objects in {counted(expected, 'image')} with {opened.path or model}"
+        return Plan([opened.path or model, *images], writes, gone if overwrite else [], [step])
     if goes_on and not work.is_begun:
         if work.is_finished(origin, [*maps, *tables(kinds)]):
-            say(f"{out}: is finished, of the same images, model and settings. Nothing is left.")
-            return
+            there = [name for name in (REPORT, *tables(kinds), *maps) if (out / name).is_file()]
+            finished_before = Predicted(
+                out,
+                opened.path or model,
+                predictor.score_threshold,
+                images=expected,
+                unreadable=0,
+                detections=None,
+                per_class=None,
+                files=tuple(there),
+            )
+            said = f"{out}: is finished, of the same images, model and settings. Nothing is left."
+            return Answer(finished_before, tell=lambda: say(said))
         results.check(overwrite=False, inputs=inputs)
     if overwrite:
         work.discard()
@@ -301,21 +362,36 @@ def predict(
     written, failures = write_results(detections, out, kinds=kinds, maps=maps)
     made = [name for name in (*drawn, *full) if (out / name).is_file()]
     report = [REPORT] if scenes and (out / REPORT).is_file() else []
-    expected = 1 if mosaic else len(files)
     broken = expected - len(detections)
     finished = [FINISHED] if scenes and not (broken or failures) else []
     results.record([*made, *report, *(name for name in written if name in maps), *finished])
     if finished:
         work.finish(origin)
-    _summarize(detections, out, written=[*([f"{_PICTURES}/"] if made else []), *report, *written])
-    _explain(found_in, predictor, scenes, decodes_inside=opened.decodes_inside)
+    notes = tuple(_explain(found_in, predictor, scenes, decodes_inside=opened.decodes_inside))
+    for note in notes:
+        say(note, stderr=True)
     for failure in failures:
         kept = " What was found in scenes is kept: --resume writes it." if scenes else ""
         say(f"error: {failure}{kept}", stderr=True)
     if broken:
         say(f"{broken} of {counted(expected, 'image')} can't be read: named above.", stderr=True)
-    if broken or failures:
-        raise typer.Exit(1)
+    predicted = Predicted(
+        out,
+        opened.path or model,
+        predictor.score_threshold,
+        images=expected,
+        unreadable=broken,
+        detections=sum(map(len, detections)),
+        per_class=_count(detections),
+        files=(*([f"{_PICTURES}/"] if made else []), *report, *written),
+        not_written=tuple(map(str, failures)),
+        notes=notes,
+    )
+    return Answer(
+        predicted,
+        tell=lambda: _tell(predicted),
+        outcome=Outcome.PARTLY_DONE if broken or failures else Outcome.DONE,
+    )
 
 
 def _open(
@@ -329,7 +405,9 @@ def _open(
         card = opened.description.card
         where = "chosen on validation data" if card.threshold_is_chosen else "by default"
         say(
-            f"Score threshold {card.score_threshold:.3g}, {where} (--score-threshold sets another)."
+            f"Score threshold {card.score_threshold:.3g}, {where} (--score-threshold sets "
+            "another).",
+            stderr=True,
         )
     return opened
 
@@ -341,7 +419,7 @@ def _with_depth(predictor: Predictor, files: list[ImageFile], band_range: str | 
     predictor = with_band_range(predictor, band_range)
     pixel_range, chosen = settle_depth([file.path for file in files], predictor.pixel_range)
     if chosen:
-        say(chosen)
+        say(chosen, stderr=True)
     return replace(predictor, pixel_range=pixel_range)
 
 
@@ -450,14 +528,18 @@ def _detect(
     return detections
 
 
-def _summarize(detections: list[Detections], out: Path, *, written: list[str]) -> None:
-    total = sum(map(len, detections))
+def _count(detections: list[Detections]) -> dict[str, int]:
+    """How many there are of each class."""
     classes = detections[0].classes if detections else ()
-    counts = {name: sum(each.counts()[name] for each in detections) for name in classes}
+    return {name: sum(each.counts()[name] for each in detections) for name in classes}
+
+
+def _tell(predicted: Predicted) -> None:
+    counts = predicted.per_class or {}
     of_class = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    images = counted(len(detections), "image")
-    say(f"{total:,} found in {images}" + (f": {of_class}." if total else "."))
-    say(f"In {out}: {', '.join(written)}")
+    images = counted(predicted.images - predicted.unreadable, "image")
+    say(f"{predicted.detections:,} found in {images}" + (f": {of_class}." if of_class else "."))
+    say(f"In {predicted.folder}: {', '.join(predicted.files)}")
 
 
 def _explain(
@@ -466,7 +548,7 @@ def _explain(
     scenes: list[PlannedScene],
     *,
     decodes_inside: bool,
-) -> None:
+) -> Iterator[str]:
     """Say where counts may be too low, scenes aside, and why nothing was found."""
     from foveal.inference.explain import explain_nothing
     from foveal.outputs.capped import describe_capped
@@ -477,13 +559,13 @@ def _explain(
         small, max_detections=predictor.max_detections, decodes_inside=decodes_inside
     )
     if capped:
-        say(capped)
+        yield capped
     if detections and not any(map(len, detections.values())):
         if small:
             whole = replace(predictor, tile="off")
-            say(explain_nothing(whole, [str(each.path) for each in small]))
+            yield explain_nothing(whole, [str(each.path) for each in small])
         else:
-            say(
+            yield (
                 f"No score reaches the threshold {predictor.score_threshold:g}. What may help: a "
                 "lower --score-threshold; a --scale at which objects are as large as in training."
             )

@@ -309,10 +309,11 @@ def write_results(
             written.append(_STYLE)
         layers = describe_layers(placed) if name == _FILES["gpkg"] else ""
         if layers:
-            say(layers)
+            say(layers, stderr=True)
         if len(placed) < len(detections):
             without = len(detections) - len(placed)
-            say(f"{counted(without, 'image')} without a place on the map: not in {name}.")
+            said = f"{counted(without, 'image')} without a place on the map: not in {name}."
+            say(said, stderr=True)
     return written, failures
 
 

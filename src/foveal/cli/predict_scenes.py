@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from foveal import __version__
 from foveal.cli.console import say
 from foveal.cli.predict_results import PlacedImage, describe_note, first_neighbors
@@ -35,9 +33,6 @@ if TYPE_CHECKING:
     from foveal.inference.scenes import SceneSummary
     from foveal.inference.tiling import Band
     from foveal.structures import Detections
-
-_STOPPED = 130
-"""The exit code of programs that are stopped by Ctrl+C."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +286,10 @@ def detect_scenes(
     total = sum(band.looks for bands in planned for band in bands)
     before = total - sum(planned[task.scene][task.band].looks for task in tasks)
     if before:
-        say(f"{before:,} of {counted(total, 'window')} are finished, and are not looked at again.")
+        say(
+            f"{before:,} of {counted(total, 'window')} are finished, and are not looked at again.",
+            stderr=True,
+        )
     job = SceneJob.of(run.model, predictor, scenes, device=run.device)
     with progress_bar(total, noun="window") as bar:
         if before:
@@ -304,7 +302,7 @@ def detect_scenes(
                 "it.",
                 stderr=True,
             )
-            raise typer.Exit(_STOPPED) from None
+            raise
     for number, error in broken.items():
         if isinstance(error, MissingExtraError):
             missing.add(error)
@@ -400,5 +398,5 @@ def _collect(
         new = tuple(note for note in summary.notes if note not in told[number])
         found[number] = detections, replace(summary, notes=new)
     for line in describe_summaries([summary for _, summary in found.values()]):
-        say(line)
+        say(line, stderr=True)
     return found

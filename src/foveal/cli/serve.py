@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from foveal.cli.answers import Answer, verb
 from foveal.cli.band_range import BandRange, with_band_range
 from foveal.cli.console import say
 from foveal.cli.scene_options import (
@@ -55,6 +56,31 @@ _GRACE = 1.0
 """Seconds from a signal to when connections without a request are closed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that answers from now on.
+
+    Attributes:
+        url: where it does.
+        models: the names of its models; the first is the one that answers where a request names
+            none.
+        open_to_all: whether everybody who reaches it may ask it.
+    """
+
+    url: str
+    models: tuple[str, ...]
+    open_to_all: bool
+
+
+@verb(
+    "serve",
+    Served,
+    examples=(
+        "foveal serve runs/cells",
+        "foveal serve cells.xml ships.onnx --port 9000",
+        "foveal serve --models models/ --host 0.0.0.0 --no-auth --json",
+    ),
+)
 def serve(
     models: Annotated[
         list[Path] | None,
@@ -149,7 +175,7 @@ def serve(
             show_default=False,
         ),
     ] = None,
-) -> None:
+) -> Answer:
     """Answer requests over HTTP with what models find in images.
 
     POST /v1/detect takes one image as the body, many as a form (multipart/form-data), or JSON with
@@ -157,8 +183,8 @@ def serve(
     /openapi.json says all of it. A model whose file changes is opened anew. Ctrl+C or SIGTERM ends
     the server when it has answered what it took.
 
-    Example: foveal serve runs/cells, and then: curl -F image=@smear.jpg
-    'http://127.0.0.1:8000/v1/detect?score_threshold=0.5'
+    Try it with curl -F image=@smear.jpg 'http://127.0.0.1:8000/v1/detect?score_threshold=0.5'
+    beside it. With --json the document comes when it answers, and then nothing more.
     """
     for module, package in _NEEDED.items():
         if find_spec(module) is None:
@@ -199,8 +225,9 @@ def serve(
         tile_scale=length.factor,
         whole=whole,
     )
-    with _bound(host, port) as listening:
-        _serve(
+    listening = _bound(host, port)
+    try:
+        return _prepare(
             models or [],
             listening,
             folder=folder,
@@ -212,6 +239,9 @@ def serve(
             precision=precision,
             adapt=adapt,
         )
+    except BaseException:
+        listening.close()
+        raise
 
 
 def _adapted(predictor: Predictor, *, band_range: str | None, **options: Any) -> Predictor:
@@ -244,7 +274,7 @@ def _bound(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _serve(
+def _prepare(
     models: list[Path],
     listening: socket.socket,
     *,
@@ -256,9 +286,8 @@ def _serve(
     profile: DetectionProfile | None,
     precision: Precision,
     adapt: Callable[[Predictor], Predictor],
-) -> None:
-    import uvicorn
-
+) -> Answer:
+    """Load the models; what is left to do is to listen."""
     from foveal.serving.app import make_app
     from foveal.serving.metrics import Metrics
     from foveal.serving.models import ModelSet, describe_models, name_models
@@ -287,11 +316,23 @@ def _serve(
     readers = min(_MOST_READERS, os.cpu_count() or 1)
     service = Service(served, limits=limits, observer=metrics, readers=readers)
     app = make_app(service, access=access, observer=metrics, metrics=metrics)
-    say(describe_models(served.all()))
-    if access.token is None and not access.local_only:
+    everybody = access.token is None and not access.local_only
+    if everybody:
         say("Everybody who reaches this server may ask it: --no-auth.", stderr=True)
     host, port = listening.getsockname()[:2]
-    say(f"http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl+C ends it)")
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def tell() -> None:
+        say(describe_models(served.all()))
+        say(f"{url} (Ctrl+C ends it)")
+
+    return Answer(Served(url, tuple(named), everybody), tell, then=lambda: _run(app, listening))
+
+
+def _run(app: FastAPI, listening: socket.socket) -> None:
+    """Answer requests until a signal comes."""
+    import uvicorn
+
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -306,6 +347,8 @@ def _serve(
         server.run(sockets=[listening])
     except KeyboardInterrupt:
         say("Stopped.", stderr=True)
+    finally:
+        listening.close()
 
 
 def _check_profile(profile: DetectionProfile, model: ServedModel) -> None:

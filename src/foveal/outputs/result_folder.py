@@ -70,19 +70,25 @@ class ResultFolder:
                     f"({LIST}), so it is not replaced. Move it away, or choose another folder: "
                     "--out DIR."
                 )
-        present = [name for name in dict.fromkeys((*self.files, *earlier)) if self._has(name)]
+        present = self.present()
         if present and not overwrite:
+            names = [file.relative_to(self.path).as_posix() for file in present]
             raise FovealError(
-                f"{self.path}: holds results of an earlier run ({listed(present, _MAX_NAMES)}). "
+                f"{self.path}: holds results of an earlier run ({listed(names, _MAX_NAMES)}). "
                 "Replace them by --overwrite (in Python overwrite=True), or choose another folder: "
                 "--out DIR."
             )
-        removed = {(self.path / name).resolve() for name in present}
+        removed = {file.resolve() for file in present}
         for file in inputs:
             if removed and file.resolve() in removed:
                 raise FovealError(
                     f"{file}: is to be read, and --overwrite would remove it. {ANOTHER_FOLDER}"
                 )
+
+    def present(self) -> list[Path]:
+        """The files of an earlier run that are here: what `begin` removes."""
+        names = dict.fromkeys((*self.files, *self._earlier()))
+        return [self.path / name for name in names if self._has(name)]
 
     def begin(self, more: Sequence[str] = ()) -> None:
         """Make the folder, remove an earlier run's files and those alone, and list this run's.
