@@ -48,7 +48,7 @@ def test_batches_as_a_picture(show, smears, tmp_path):
     code, said, _ = show("--out", out, "--as-trained", "--anchors", "--count", 3, *SMALL)
     assert code == 0
     assert "3 images as training would show them" in said
-    assert "1 of 5 images are held out" in said
+    assert "1 of 5 images is held out" in said
     with Image.open(out) as picture:
         assert picture.size[0] > 600
     valid = smears.parent / "valid.json"

@@ -63,6 +63,7 @@ def test_a_sheet_says_what_it_is(data):
     plain = make_training_sheet(ShownBatches(settings, data), data, count=9, side=64)
     assert len(plain.tiles) == 6  # the last batch is filled up
     assert "anchor" not in " ".join(plain.lines)
+    assert "region to ignore" not in {row.meaning for row in plain.key}
 
 
 def test_images_without_objects_have_no_anchors(data):

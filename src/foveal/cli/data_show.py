@@ -12,6 +12,7 @@ from foveal.cli.answers import Answer, DryRun, Plan, verb
 from foveal.cli.console import say
 from foveal.cli.data_options import ADDRESS, ValidImages, takes_data, with_valid
 from foveal.cli.outcomes import Outcome
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
@@ -258,8 +259,9 @@ def _as_trained(
         whole = len(dataset)
         dataset, valid = dataset.split(fraction, seed=seed)
         lines.append(
-            f"{len(valid):,} of {whole:,} images are held out to validate with (seed {seed}) and "
-            "are not among these; --valid DATA gives others."
+            f"{len(valid):,} of {counted(whole, 'image')} {'is' if len(valid) == 1 else 'are'} "
+            f"held out to validate with (seed {seed}) and not among these; --valid DATA gives "
+            "others."
         )
     bad_images = settings.training.bad_images
     dataset = check_training(dataset, bad_images=bad_images, reporter=LoggingReporter())

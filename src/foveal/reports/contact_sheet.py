@@ -22,7 +22,6 @@ from foveal.reports.image_windows import fullest_windows, window_side
 from foveal.reports.parts import (
     Key,
     KeyEntry,
-    Part,
     Picture,
     Pictures,
     Report,
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
 PAGE, PICTURE = ".html", ".png"
 PAGE_SIDE, PICTURE_SIDE = 640, 320
 """Pixels of the longer side of a picture in a page, which enlarges it, and in a sheet of one."""
+_REGION = KeyRow(colors.IGNORED, "region to ignore", "dashed")
 _MAX_KEY = 16
 _MAX_NAMES = 8
 
@@ -150,7 +150,7 @@ def make_data_sheet(
     if messages:
         lines.append(f"{counted(len(messages), 'image')} can't be shown, the first: {messages[0]}")
     if any(record.ignored.any() for record in dataset):
-        key = (*key, KeyRow(colors.IGNORED, "region to ignore", "dashed"))
+        key = (*key, _REGION)
     return ContactSheet(
         dataset.name or str(dataset.root),
         len(dataset),
@@ -184,10 +184,11 @@ def make_training_sheet(
     """
     tiles = []
     order = rarest_first(dataset)
-    anchors = objects = alone = bands = 0
+    anchors = objects = alone = bands = ignored = 0
     for shown in islice(batches, count):
         tiles.append(_training_tile(shown, dataset.classes, side=side, ranks=order))
         bands = max(bands, shown.image.shape[2])
+        ignored += int(shown.target.ignored.sum())
         if shown.anchors is not None:
             anchors += len(shown.anchors)
             objects += int((~shown.target.ignored).sum())
@@ -198,12 +199,14 @@ def make_training_sheet(
         *batches.describe(),
     ]
     key = _classes(dataset, np.zeros(len(dataset.classes), np.int64))[1]
-    key = (*key, KeyRow(colors.IGNORED, "region to ignore", "dashed"))
+    if ignored:
+        key = (*key, _REGION)
     if objects or anchors:
         said.append(
             f"Here are {counted(anchors, 'anchor')} for {counted(objects, 'object')}; "
             + (f"{alone:,} of the objects have none." if alone else "each object has some.")
         )
+    if alone:
         key = (*key, KeyRow(NO_ANCHOR, "no anchor learns it", "dashed"))
     said += _told(0, len(tiles) if bands > 3 else 0)
     title = f"{dataset.name or dataset.root}, as trained"
@@ -272,8 +275,8 @@ def _page(sheet: ContactSheet) -> Report:
         sections.append(Section("Classes", [Table(columns, rows)]))
     entries = [KeyEntry(row.color, row.meaning, row.style == "dashed") for row in sheet.key]
     pictures = [Picture(tile.title, tile.image, tile.caption) for tile in sheet.tiles]
-    said: list[Part] = [*sheet.lines[1:], "Click a picture to enlarge it."]
-    sections.insert(0, Section("Images", [*said, Key(entries), Pictures(pictures)]))
+    said = " ".join([*sheet.lines[1:], "Click a picture to enlarge it."])
+    sections.insert(0, Section("Images", [said, Key(entries), Pictures(pictures)]))
     if len(sheet.left_out) > 1:
         rows_ = [(message,) for message in sheet.left_out]
         sections.append(Section("Not shown", [Table(("why",), rows_)]))

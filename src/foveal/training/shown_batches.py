@@ -86,8 +86,9 @@ class ShownBatches:
     def describe(self) -> list[str]:
         """What the batches are, in sentences."""
         training, augmentation = self._settings.training, self._settings.augmentation
+        noun = "image" if self._batches.windows is None else "window"
         lines = [
-            f"An epoch has {counted(self.images, 'image')} in {counted(self.steps, 'step')} of "
+            f"An epoch has {counted(self.images, noun)} in {counted(self.steps, 'step')} of "
             f"{training.batch}; these are the first of the first epoch. Each epoch changes them "
             "anew."
         ]
