@@ -174,6 +174,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    fractions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="F,F,...",
+            help="Train on these fractions of the images, such as 0.25,0.5,1: a learning curve, "
+            "and what twice the images would bring. --minutes is for all trainings together.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -216,7 +225,7 @@ def train(
     changes = list(overrides or [])
     kind = check_experiment(
         folds=folds,
-        fractions=None,
+        fractions=fractions,
         changes=changes,
         others={
             "--valid": valid is not None and folds is not None,
@@ -296,6 +305,8 @@ def train(
                 dataset,
                 recipe,
                 folds=folds,
+                fractions=fractions,
+                valid=validation,
                 out=out,
                 resume=resume,
                 overwrite=overwrite,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foveal.errors import SettingsError
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.data.dataset import Dataset
-    from foveal.data.opening import Source
     from foveal.experiments.folder import Kind
     from foveal.experiments.recipe import Recipe
     from foveal.training.reporters import Reporter
@@ -43,6 +42,8 @@ def check_experiment(
             f"--folds {folds} and --fractions {fractions}: give one of them, and then the other "
             "with another --out."
         )
+    if fractions is not None:
+        _parse_fractions(fractions)
     kind: Kind = "folds" if folds is not None else "fractions"
     for name, given in others.items():
         if given:
@@ -66,40 +67,50 @@ def run_experiment(
     recipe: Recipe,
     *,
     folds: int | None,
+    fractions: str | None,
+    valid: Dataset | None,
     out: Path,
-    resume: bool,
-    overwrite: bool,
     reporter: Reporter,
-    source: Source,
+    **options: Any,
 ) -> None:
     """Train what is wanted, and say what came of it.
 
     Args:
         data: the images.
         recipe: how detectors are made.
-        folds: how many.
+        folds: how many; None for fractions.
+        fractions: with commas between them; None for folds.
+        valid: the validation images of fractions; None holds some out.
         out: the folder of all runs.
-        resume, overwrite, reporter: as for `Detector.fit`.
-        source: where the images were opened from.
+        reporter: is told how it goes.
+        options: what both take: resume, overwrite, source.
     """
     from foveal.experiments.cross_validation import describe_folds
     from foveal.experiments.folds import train_folds
+    from foveal.experiments.fractions import describe_fractions, train_fractions
 
+    given: dict[str, Any] = {"out": out, "recipe": recipe, "reporter": reporter, **options}
     if folds is not None:
-        result = train_folds(
-            data,
-            out=out,
-            folds=folds,
-            recipe=recipe,
-            resume=resume,
-            overwrite=overwrite,
-            reporter=reporter,
-            source=source,
-        )
-        for line in describe_folds(result):
-            reporter.say(line)
-        reporter.say(
-            f"The model of all images: {out / 'best.safetensors'} (threshold "
-            f"{result.detector.score_threshold:.2f}).\n"
-            f"Next: foveal predict {shlex.quote(str(out))} IMAGES --out DIR"
-        )
+        crossed = train_folds(data, folds=folds, **given)
+        lines, of = describe_folds(crossed), "of all images"
+        threshold = crossed.detector.score_threshold
+    else:
+        numbers = _parse_fractions(fractions or "")
+        made = train_fractions(data, fractions=numbers, valid=valid, **given)
+        lines, of = describe_fractions(made), f"of {made.fractions[-1].run}"
+        threshold = made.detector.score_threshold
+    for line in lines:
+        reporter.say(line)
+    reporter.say(
+        f"The model {of}: {out / 'best.safetensors'} (threshold {threshold:.2f}).\n"
+        f"Next: foveal predict {shlex.quote(str(out))} IMAGES --out DIR"
+    )
+
+
+def _parse_fractions(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise SettingsError(
+            f"--fractions {text}: expected numbers with commas between them, such as 0.25,0.5,1."
+        ) from None

@@ -187,6 +187,20 @@ class ExperimentFolder:
         whole: dict[str, Any] = document
         return whole
 
+    def find_images(self, entries: Sequence[Mapping[str, Any]], data: Dataset) -> list[list[int]]:
+        """The indices of the images that entries of the log name.
+
+        Raises:
+            TrainingError: they are not in the data set.
+        """
+        index = {name: n for n, name in enumerate(image_names(data, data.records))}
+        try:
+            return [[index[name] for name in entry["images"]] for entry in entries]
+        except (KeyError, TypeError) as error:
+            raise TrainingError(
+                f"{self.log}: is not about these images ({error}). Start again in another folder."
+            ) from None
+
     def check_same(self, fingerprint: Mapping[str, Any]) -> None:
         """See whether data and settings are those with which the experiment began.
 

@@ -234,16 +234,7 @@ class _FoldTraining:
                 f"{self.folder.path}: began with --folds {len(entries)} and can't go on with "
                 f"--folds {folds} (in Python folds=)."
             )
-        index = {name: n for n, name in enumerate(self._names(range(len(self.data))))}
-        try:
-            self.parts = [[index[name] for name in entry["images"]] for entry in entries]
-            if sorted(n for part in self.parts for n in part) != list(range(len(self.data))):
-                raise KeyError("images twice, or missing")
-        except (KeyError, TypeError) as error:
-            raise TrainingError(
-                f"{self.folder.log}: its folds are not of these images ({error}). Start again in "
-                "another folder."
-            ) from None
+        self.parts = self.folder.find_images(entries, self.data)
 
     def _names(self, indices: Sequence[int]) -> list[str]:
         return image_names(self.data, [self.data.records[index] for index in indices])
@@ -290,7 +281,7 @@ class _FoldTraining:
         )
         detector.save(run.best)
         self.folder.keep(ALL)
-        with keeping_run(self.reporter, "exporting the model"), stopping_between_runs():
+        with keeping_run(self.reporter, "exporting the model"):
             export_kept(
                 detector,
                 self.folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.data.transforms.preparation import make_pixel_range
@@ -11,16 +12,27 @@ from foveal.experiments.parts import number
 from foveal.reports.errors import pictures_section
 from foveal.reports.evaluation import make_report
 from foveal.reports.html import write_report
-from foveal.reports.parts import Bar, Link, Number, Numbers, Section, Table
+from foveal.reports.parts import (
+    Bar,
+    Chart,
+    Charts,
+    Link,
+    Number,
+    Numbers,
+    Report,
+    Section,
+    Table,
+)
 from foveal.text import UNDEFINED, between, counted, decimal
+from foveal.visualization import charts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from typing import Any
 
     from foveal.data.dataset import Dataset
     from foveal.experiments.cross_validation import CrossValidation, Fold
+    from foveal.experiments.fractions import Fractions
 
 _PICTURES = 12
 
@@ -55,6 +67,85 @@ def write_folds_page(path: Path, result: CrossValidation, data: Dataset) -> None
     summary, *others = whole.sections
     sections = [_folds_section(result), replace(summary, title="All folds together"), *others]
     write_report(path, replace(whole, sections=sections))
+
+
+def write_fractions_page(path: Path, result: Fractions) -> None:
+    """Write the report of a learning curve.
+
+    Args:
+        path: of the HTML file, in the folder of all runs.
+        result: what the fractions say.
+
+    Raises:
+        FovealError: the file can't be written.
+    """
+    from foveal import __version__
+
+    curve = result.curve
+    chart = Chart(
+        "AP by how many images were learned from",
+        charts.draw_learning_curve(
+            curve.images,
+            curve.aps,
+            [(ends.low, ends.high) for ends in curve.intervals],
+            line=None if curve.forecast is None else curve.forecast.line,
+        ),
+        "The lines through the points are 95% intervals when the validation images are drawn anew. "
+        + (
+            ""
+            if curve.forecast is None
+            else "The curve is a power law fitted to the points, dashed where it is a guess; the "
+            "band is its 95% interval."
+        ),
+        size="wide",
+    )
+    runs = Table(
+        ("run", "fraction", "images", "AP", "AP50", "score threshold"),
+        [
+            (
+                _run_cell(result.folder, one.run),
+                f"{one.fraction:g}",
+                f"{len(one.images):,}",
+                _bar(one.metrics, "AP"),
+                _bar(one.metrics, "AP50"),
+                decimal(min(1.0, number(one.metrics, "score_threshold")), 2),
+            )
+            for one in result.fractions
+        ],
+        "The runs' names lead to their reports. Each fraction holds the smaller ones.",
+    )
+    classes = Table(
+        ("class", "objects to measure on", *(f"AP, {one.run}" for one in result.fractions)),
+        [
+            (
+                name,
+                f"{result.fractions[-1].metrics['per_class'][name]['objects']:,}",
+                *(
+                    decimal(number(one.metrics["per_class"][name], "AP"))
+                    for one in result.fractions
+                ),
+            )
+            for name in result.classes
+        ],
+        "AP of each class.",
+    )
+    how = (
+        f"All runs are measured on the same {counted(result.validation, 'validation image')}, by "
+        "which each chooses its best epoch, as a training alone does. " + result.length
+    )
+    write_report(
+        path,
+        Report(
+            title=f"What more images bring: {Path(result.name).name or 'a learning curve'}",
+            subtitle=f"{counted(curve.images[-1], 'image')} to learn from at most, "
+            f"{counted(len(result.classes), 'class')}",
+            sections=[
+                Section("Learning curve", [*curve.describe(), Charts([chart]), runs, how]),
+                Section("Classes", [classes]),
+            ],
+            footer=f"Made by foveal {__version__}.",
+        ),
+    )
 
 
 def _folds_section(result: CrossValidation) -> Section:

@@ -231,6 +231,44 @@ def draw_differences(
     return to_svg(axes)
 
 
+def draw_learning_curve(
+    images: Sequence[int],
+    values: Sequence[float],
+    intervals: Sequence[tuple[float, float]],
+    *,
+    line: NDArray[np.float64] | None = None,
+) -> Markup:
+    """AP (y) over the number of images that were learned from (x, logarithmic).
+
+    Args:
+        images: how many, rising.
+        values: AP; NaN leaves a point out.
+        intervals: low and high of each; NaN where there is none.
+        line: [P, 4] the fitted curve: images, AP, and the ends of its interval. It is dashed beyond
+            the last point.
+    """
+    from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+
+    axes = new_axes(5.6, 3.4, x="images to learn from", y="AP")
+    axes.set_xscale("log")
+    shown = list(images)
+    if line is not None:
+        x, fitted, low, high = line.T
+        axes.fill_between(x, low, high, color=ACCENT, alpha=0.13, linewidth=0)
+        inside = x <= images[-1]
+        axes.plot(x[inside], fitted[inside], color=ACCENT, linewidth=1.4)
+        axes.plot(x[~inside], fitted[~inside], color=ACCENT, linewidth=1.4, linestyle=(0, (4, 3)))
+        shown.append(round(float(x[-1])))
+    for number, value, (low, high) in zip(images, values, intervals, strict=True):
+        axes.plot([number, number], [low, high], color=INK, linewidth=1.6)
+        axes.plot([number], [value], "o", color=INK, markersize=5, zorder=3)
+    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_ylim(bottom=0)
+    return to_svg(axes)
+
+
 def draw_history(
     lines: Sequence[Line],
     *,
