@@ -73,7 +73,7 @@ def test_every_image_is_looked_at_by_a_model_that_did_not_learn_from_it(trained,
         assert detector.settings.training.evaluate_every > 1000
         twins = {data.paths[0], data.paths[-1]}
         assert len(twins & set(valid.paths)) in (0, 2)
-    assert listener.heard("7 images are 6 without their copies")
+    assert listener.heard("7 images are 6 groups of images that look alike, the largest of 2")
     found = read_results(out / "detections.json", data, labels={})
     whole = evaluate(found, data.targets, data.classes)
     assert result.evaluation.ap == pytest.approx(whole.ap, abs=1e-3)
@@ -159,7 +159,9 @@ def test_minutes_are_for_all_trainings(trained, data, tmp_path):
     assert listener.heard("training.minutes = 21 is for all 4 trainings")
 
 
-@pytest.mark.parametrize(("number", "words"), [(7, "6 images that are not copies"), (1, "2 or")])
+@pytest.mark.parametrize(
+    ("number", "words"), [(7, "7 images in 6 groups of images that look alike"), (1, "2 or")]
+)
 def test_folds_that_can_not_be(trained, data, tmp_path, number, words):
     with pytest.raises(SettingsError, match=words):
         trained(data, tmp_path / "run", folds=number)

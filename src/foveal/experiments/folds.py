@@ -23,7 +23,6 @@ from foveal.errors import SettingsError, TrainingError
 from foveal.evaluation.coco_metrics import twelve
 from foveal.evaluation.evaluate import NAMES
 from foveal.evaluation.profile import make_profile
-from foveal.experiments.copies import group_copies
 from foveal.experiments.cross_validation import CrossValidation, Fold, summary_of
 from foveal.experiments.dealing import deal
 from foveal.experiments.folder import (
@@ -38,6 +37,7 @@ from foveal.experiments.pages import write_folds_page
 from foveal.experiments.parts import (
     expect_one_process,
     export_kept,
+    look_for_copies,
     measure_part,
     numbers_of,
     read_detections,
@@ -201,17 +201,16 @@ class _FoldTraining:
         return result
 
     def _deal(self, folds: int, source: Source | None) -> None:
-        groups = group_copies(self.data)
+        groups = look_for_copies(self.data, self.reporter)
         if len(groups) < folds:
-            copies = " that are not copies of one another" if len(groups) < len(self.data) else ""
-            raise SettingsError(
-                f"--folds {folds} (in Python folds=): there are {counted(len(groups), 'image')}"
-                f"{copies}. Expected no more folds than that."
+            alike = (
+                " of images that look alike (foveal data check DATA names them)"
+                if len(groups) < len(self.data)
+                else ""
             )
-        if len(groups) < len(self.data):
-            self.reporter.say(
-                f"{counted(len(self.data), 'image')} are {len(groups):,} without their copies, "
-                "which stay in one fold."
+            raise SettingsError(
+                f"--folds {folds} (in Python folds=): there are {counted(len(self.data), 'image')} "
+                f"in {counted(len(groups), 'group')}{alike}. Expected no more folds than groups."
             )
         seed = self.settings.training.seed
         self.parts = deal(self.data, groups, shares=[1 / folds] * folds, seed=seed)

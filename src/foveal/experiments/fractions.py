@@ -20,7 +20,6 @@ from foveal.detector import Detector
 from foveal.errors import SettingsError, TrainingError
 from foveal.evaluation.evaluate import limit_of
 from foveal.evaluation.repeats import draw_aps
-from foveal.experiments.copies import group_copies
 from foveal.experiments.dealing import deal
 from foveal.experiments.folder import (
     FORMAT,
@@ -34,6 +33,7 @@ from foveal.experiments.pages import write_fractions_page
 from foveal.experiments.parts import (
     expect_one_process,
     export_kept,
+    look_for_copies,
     measure_part,
     number,
     numbers_of,
@@ -295,7 +295,7 @@ class _FractionTraining:
         rest = 1 - fractions[-1]
         dealt = deal(
             self.data,
-            group_copies(self.data),
+            look_for_copies(self.data, self.reporter),
             shares=[*steps, rest] if rest > 0 else steps,
             seed=seed,
         )[: len(fractions)]

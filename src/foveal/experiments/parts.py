@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from foveal.checkpoints.finding import EXPORTED
 from foveal.errors import TrainingError, TrainingInterrupted
 from foveal.evaluation.coco_metrics import twelve
 from foveal.evaluation.evaluate import NAMES, evaluate, limit_of
+from foveal.experiments.copies import group_copies
 from foveal.outputs.files import write_coco
 from foveal.structures import Detections
+from foveal.text import counted
 from foveal.training.signals import SignalHandler, StoppedError
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from foveal.experiments.folder import ExperimentFolder
     from foveal.training.reporters import Reporter
     from foveal.training.run_folder import RunFolder
+
+_SECONDS = 10.0
+"""So often it is said how many images are looked at."""
 
 
 def expect_one_process(option: str) -> None:
@@ -46,6 +52,26 @@ def expect_one_process(option: str) -> None:
             f"{option} trains one run after the other in one process, and there are {processes}. "
             "Start it without torchrun or accelerate launch."
         )
+
+
+def look_for_copies(data: Dataset, reporter: Reporter) -> list[list[int]]:
+    """The images in groups that must stay together, as `group_copies`; says what that means."""
+    last = time.monotonic()
+
+    def progress(done: int, images: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SECONDS:
+            last = time.monotonic()
+            reporter.say(f"Looking for images that look alike: {done:,} of {images:,}.")
+
+    with stopping_between_runs():
+        groups = group_copies(data, progress=progress)
+    if len(groups) < len(data):
+        reporter.say(
+            f"{counted(len(data), 'image')} are {counted(len(groups), 'group')} of images that "
+            f"look alike, the largest of {max(map(len, groups)):,}: each group stays together."
+        )
+    return groups
 
 
 def train_part(
