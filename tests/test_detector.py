@@ -131,6 +131,7 @@ def test_a_loaded_detector_has_all_that_a_new_one_has(run, drawn):
     for section in ("model", "anchors", "preparation", "decoding"):
         assert getattr(loaded.settings, section) == getattr(detector.settings, section)
     assert (loaded.classes, loaded.card.epoch) == (detector.classes, 1)
+    assert f"; AP {loaded.card.metrics['AP']:.3f}, AP50 " in repr(loaded)
 
 
 def test_the_score_threshold_is_the_least_score_of_a_detection(run, drawn):
@@ -182,6 +183,10 @@ def test_shapes_that_are_given_are_not_fitted(drawn):
     assert fitted.anchors is not None
     given = foveal.Detector(drawn["train"], settings=tiny(), ratios=[1.0], scales=[1.0, 2.0])
     assert given.anchors is None
+    assert repr(given) == (
+        "<Detector test_resnet, 3 classes (normal, infected, platelet); detections count from the "
+        "score 0.30 on>"
+    )
     assert given.settings.anchors.ratios == (1.0,)
     assert given.model.grid.per_location == 2
 

@@ -173,3 +173,12 @@ def test_a_notebook_shows_the_picture_where_there_is_a_file(tmp_path, caplog):
     assert not caplog.records
     assert replace(one, path=tmp_path / "gone.png")._repr_png_() is None
     assert "gone.png" in caplog.text
+
+
+def test_a_sample_says_what_it_is_and_shows_no_pixels():
+    target = Target(FOUND.boxes, FOUND.labels, np.array([True, False, False, False]))
+    sample = Sample(np.zeros((2, 3, 5), np.uint8), target, "a.tif")
+    assert repr(sample) == "<Sample a.tif: 3 x 2, 5 bands, 3 objects, 1 region to ignore>"
+    assert repr(Sample(np.zeros((2, 2, 3), np.uint8), Target.empty())) == (
+        "<Sample of an image: 2 x 2, 3 bands, 0 objects>"
+    )

@@ -29,7 +29,7 @@ from foveal.data.formats import read
 from foveal.errors import DataError, SettingsError, TrainingError
 from foveal.inference.opening import Opened, open_model, open_network
 from foveal.structures import ModelCard
-from foveal.text import counted
+from foveal.text import counted, decimal, listed
 from foveal.tuning.data_defaults import ANCHOR_SHAPES, fit_to_data
 from foveal.tuning.limits import LIMITS, limit_in_words
 
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from foveal.tuning.learning_rate import LearningRateCurve
 
 logger = logging.getLogger(__name__)
+
+_MAX_NAMES = 8
 
 DataLike = Dataset | str | Path
 Unlabeled = Dataset | str | Path | Sequence[str | Path]
@@ -175,6 +177,19 @@ class Detector:
 
                 load_start(self._model, self._start, self.classes)
         return self._model
+
+    def __repr__(self) -> str:
+        measured = [
+            f"{name} {decimal(self.card.metrics[name])}"
+            for name in ("AP", "AP50")
+            if name in self.card.metrics
+        ]
+        told = f"{', '.join(measured)} on its validation images, " if measured else ""
+        return (
+            f"<Detector {self.settings.model.backbone}, {counted(len(self.classes), 'class')} "
+            f"({listed(self.classes, _MAX_NAMES)}); {told}detections count from the score "
+            f"{self.score_threshold:.2f} on>"
+        )
 
     @property
     def score_threshold(self) -> float:

@@ -172,6 +172,15 @@ class Sample:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sample) and _equal(self, other, self.__slots__)
 
+    def __repr__(self) -> str:
+        height, width, *bands = self.image.shape
+        said = [f"{width} x {height}", counted(math.prod(bands), "band")]
+        ignored = int(self.target.ignored.sum())
+        said.append(counted(len(self.target) - ignored, "object"))
+        if ignored:
+            said.append(f"{counted(ignored, 'region')} to ignore")
+        return f"<Sample {shorten(self.name, _LONGEST_FILE) or 'of an image'}: {', '.join(said)}>"
+
     __hash__ = None  # type: ignore[assignment]  # arrays can change
 
 
