@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from foveal.evaluation.matching import MatchTable
     from foveal.structures import Detections, Target
 
-EXPECTED = 0.02
+EXPECTED = 0.025
 """So large a fraction of the labels may be disputed in one way before each case is worth less."""
 _FEW = 5
 """So many may be in any case."""
@@ -228,7 +228,6 @@ class _Pairing:
         label_of: [D] int64, the label at a place, -1 for none.
         place_of: [G] int64, the place of a label, -1 for none.
         iou: [G] float64, of a label with its place, 0 without one.
-        astray: [G] bool, labels whose place is `NEAR` alone, of their class.
         support: [G] float64, of any detection of the label's own class at its place.
         doubles: [N] and [N], labels that mean what another one does, and that other; [N] their IoU.
     """
@@ -238,7 +237,6 @@ class _Pairing:
     label_of: NDArray[np.int64]
     place_of: NDArray[np.int64]
     iou: NDArray[np.float64]
-    astray: NDArray[np.bool_]
     support: NDArray[np.float64]
     doubles: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
@@ -338,9 +336,7 @@ def _pair(pool: MatchTable, places: NDArray[np.bool_]) -> _Pairing:
     paired = np.flatnonzero(at_place)
     paired = paired[label_of[pool.pair_detection[paired]] == pool.pair_object[paired]]
     iou[pool.pair_object[paired]] = pool.pair_iou[paired]
-    return _Pairing(
-        places, sureness, label_of, place_of, iou, (place_of >= 0) & ~exact, support, doubles
-    )
+    return _Pairing(places, sureness, label_of, place_of, iou, support, doubles)
 
 
 def _mutually_best(
@@ -433,8 +429,9 @@ def _wrong_labels(pool: MatchTable, pairing: _Pairing) -> _Disputes:
     """Labels that are wrong in themselves.
 
     Nothing there: no detection is sure of anything. Other class: the model is sure of another one
-    at the label's place. Loose box: a detection of the class is near, and the boxes agree worse
-    than boxes do here as a rule. A label that may be wrong in two ways is the more suspicious.
+    at the label's place. Loose box: a detection of the class is near, and the boxes agree much
+    worse than boxes do here as a rule. A label that may be wrong in two ways is the more
+    suspicious.
     """
     double = np.zeros(len(pool.ignored), np.bool_)
     double[pairing.doubles[0]] = True
@@ -451,7 +448,7 @@ def _wrong_labels(pool: MatchTable, pairing: _Pairing) -> _Disputes:
         [
             1 - np.maximum(support, sure),
             np.where(placed & ~alike, sure * (1 - support), 0.0),
-            sure * looseness,
+            sure * looseness**2,
         ]
     )
     kinds = np.array(

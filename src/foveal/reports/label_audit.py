@@ -148,8 +148,8 @@ def _summary(audit: LabelAudit, *, caution: str, left_out: str) -> Section:
         )
         parts.append(
             "The most suspicious ones come first, all kinds in one list. A score near 1 says that "
-            "the model is sure and the label fits badly; what is disputed often in one way, in "
-            f"more than {percent(EXPECTED)} of the labels, sinks, for it is rather a habit than a "
+            "the model is sure and the label fits badly. What is disputed often in one way, in "
+            f"more than {percent(EXPECTED, 1)} of the labels, sinks: it is rather a habit than a "
             "mistake. Only a person can tell who is right."
         )
     parts += [
