@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import foveal
@@ -15,15 +16,18 @@ from benchmarks.lib.trained import epochs_in
 from benchmarks.studies import (
     ablation,
     anchors_on_small_objects,
+    audit,
     comparison_calibration,
     detectors,
     small_objects,
     speed_accuracy,
     versus_torchvision,
 )
+from foveal.outputs.files import write_coco
+from foveal.structures import Detections
 
 PROGRAMS = (
-    ablation, anchors_on_small_objects, comparison_calibration, detectors, small_objects,
+    ablation, anchors_on_small_objects, audit, comparison_calibration, detectors, small_objects,
     speed_accuracy, versus_torchvision,
 )  # fmt: skip
 
@@ -234,3 +238,61 @@ def test_comparisons_are_simulated_with_equal_and_unequal_skill() -> None:
     assert comparison_calibration.draw_pair(3, **pair) == comparison_calibration.draw_pair(
         3, **pair
     )
+
+
+@pytest.fixture(scope="module")
+def smears(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Twenty images of drawn cells."""
+    from foveal.data.synthetic import draw_dataset
+
+    return draw_dataset(tmp_path_factory.mktemp("smears"), splits={"all": 20}, size=96)["all"]
+
+
+def test_a_tenth_of_the_labels_is_damaged(smears: Any) -> None:
+    damaged = audit.damage(smears, fraction=0.1, seed=0)
+    before, after = (sum(map(len, data)) for data in (smears, damaged.data))
+    kinds = [each.kind for each in damaged.damages]
+    assert len(kinds) == round(0.1 * before)
+    assert set(kinds) == set(audit.KINDS)
+    assert after - before == kinds.count("invented") - kinds.count("removed")
+    for each in damaged.damages:
+        if each.index is None:
+            continue
+        record, origin = damaged.data.records[each.image], damaged.origins[each.image][each.index]
+        old = smears.records[each.image]
+        same_box = bool((record.boxes[each.index] == old.boxes[origin]).all())
+        same_class = bool(record.labels[each.index] == old.labels[origin])
+        if each.kind == "invented":
+            assert origin == -1
+        else:
+            assert (same_box, same_class) == (each.kind != "shifted", each.kind == "shifted")
+    again = audit.damage(smears, fraction=0.1, seed=0)
+    assert [record.boxes.tolist() for record in again.data] == [
+        record.boxes.tolist() for record in damaged.data
+    ]
+
+
+def test_damages_are_found_by_who_knows_the_truth(smears: Any, tmp_path: Path) -> None:
+    """A detector that finds all objects names all damages; --model takes its file of detections."""
+    truth = [
+        Detections(
+            record.boxes, np.full(len(record), 0.95, np.float32), record.labels,
+            classes=smears.classes, width=record.width, height=record.height, path=record.path,
+        )
+        for record in smears
+    ]  # fmt: skip
+    write_coco(tmp_path / "detections.json", truth)
+    options = audit.parse(["--work", str(tmp_path), "--model", "none"])
+    (row,) = audit.rows_of(options, smears, 3)
+    assert row["precision"] > 0.9
+    assert row["kind right"] > 0.9
+    assert row["removed named"] == "/".join([row["removed named"].split("/")[1]] * 2)
+    assert audit.means([row, row])[0]["precision"] == row["precision"]
+
+
+def test_an_audit_trains_what_is_asked(tmp_path: Path) -> None:
+    words = ["--work", str(tmp_path), "--epochs", "3", "--set", "training.batch=4"]
+    recipe = audit.recipe_of(audit.parse(words))
+    assert recipe.preset == "light"
+    assert (recipe.settings.training.epochs, recipe.settings.training.batch) == (3, 4)
+    assert not recipe.settings.training.export
