@@ -73,7 +73,8 @@ def write_suggestions(path: Path, audit: LabelAudit, data: Dataset, *, left_out:
     attributes.
 
     Args:
-        path: of the file. Images are named relative to its folder.
+        path: of the file. Images are named relative to its folder; where that is not above them,
+            `foveal.read` must be told theirs: images=FOLDER.
         audit: the suggestions that are taken over, the most suspicious first.
         data: what was audited.
         left_out: how many suggestions are left out, for they are less suspicious.

@@ -153,8 +153,9 @@ def _summary(audit: LabelAudit, *, caution: str, left_out: str) -> Section:
             "mistake. Only a person can tell who is right."
         )
     parts += [
-        f"{KEPT} {SUGGESTIONS} holds the labels as they would be, with a list of what differs, and "
-        f"{TABLE} that list as a table.",
+        f"{KEPT} {SUGGESTIONS} holds the labels as they would be, with a list of what differs "
+        f"(foveal reads it with --images FOLDER, the folder of the images), and {TABLE} that list "
+        "as a table.",
         *(text for text in (left_out, caution) if text),
     ]
     return Section("Summary", parts)
