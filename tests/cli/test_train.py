@@ -7,11 +7,12 @@ import sys
 from dataclasses import replace
 
 import pytest
-from tests.cli.conftest import foveal
+from tests.cli.conftest import answer_in_json, foveal
 from tests.training.conftest import TINY
 from typer.testing import CliRunner
 
 from foveal.cli import app
+from foveal.cli.outcomes import Outcome, outcome_of
 from foveal.cli.train import _as_begun
 from foveal.config import make_settings, to_toml
 from foveal.data.synthetic import draw_dataset
@@ -39,6 +40,13 @@ def run(*arguments):
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+def stop(*arguments):
+    """Run a training that a signal stops; gives the lines that are said."""
+    with pytest.raises(TrainingInterrupted) as stopped:
+        run(*arguments)
+    return str(stopped.value).splitlines()
 
 
 def test_show_prints_settings_that_can_be_read_again(data, tmp_path):
@@ -84,8 +92,8 @@ def test_train_stop_resume(data, tmp_path, monkeypatch, empty_charts):
     arguments = (data / "train.json", "--valid", data / "valid.json", *SETS)
     whole = run(*arguments, "--out", tmp_path / "whole")
     assert whole.exit_code == 0
-    assert "8 images, 3 classes (normal, infected, platelet)" in whole.stdout
-    assert "epoch 2, loss" in whole.stdout
+    assert "8 images, 3 classes (normal, infected, platelet)" in whole.stderr
+    assert "epoch 2, loss" in whole.stderr
     assert "best.safetensors" in whole.stdout
 
     real, calls = TrainStep.step, []
@@ -98,10 +106,9 @@ def test_train_stop_resume(data, tmp_path, monkeypatch, empty_charts):
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainStep, "step", step)
-        stopped = run(*arguments, "--out", tmp_path / "run")
-    assert stopped.exit_code == 130
-    assert stopped.stderr.splitlines()[-1].startswith("foveal train ")
-    assert stopped.stderr.splitlines()[-1].endswith(" --resume")
+        *_, last = stop(*arguments, "--out", tmp_path / "run")
+    assert last.startswith("foveal train ")
+    assert last.endswith(" --resume")
     with pytest.raises(TrainingError, match="--resume"):
         run(*arguments, "--out", tmp_path / "run")
     assert run(*arguments, "--out", tmp_path / "run", "--resume").exit_code == 0
@@ -126,18 +133,18 @@ def test_the_command_to_go_on_with_is_the_one_that_was_typed(
 ):
     """A command that runs this one, as the demo does, says what stands for what was typed."""
 
-    def stop(*_, **__):
+    def interrupt(*_, **__):
         raise TrainingInterrupted("stopped")
 
     arguments = ["train", str(data / "train.json"), "--out", str(tmp_path / "run"), *SETS]
-    monkeypatch.setattr(Detector, "fit", stop)
+    monkeypatch.setattr(Detector, "fit", interrupt)
     monkeypatch.setattr(
         sys, "argv", ["foveal", "demo"] if ran_by_another else ["foveal", *arguments]
     )
     given = {"obj": tuple(arguments)} if ran_by_another else {}
     stopped = CliRunner().invoke(app, [*arguments, "--overwrite"], **given)
-    assert stopped.exit_code == 130
-    assert stopped.stderr.splitlines() == [
+    assert outcome_of(stopped.exception) is Outcome.INTERRUPTED
+    assert str(stopped.exception).splitlines() == [
         "stopped",
         shlex.join(["foveal", *arguments, "--resume"]),
     ]
@@ -160,7 +167,7 @@ def test_find_learning_rate(data, tmp_path, request):
     assert (out / "learning_rates.svg").read_text() == drawn
 
 
-def test_find_batch_size(data, monkeypatch):
+def test_find_batch_size(data, monkeypatch, capsys):
     import torch
 
     real = TrainStep._part_losses
@@ -171,7 +178,26 @@ def test_find_batch_size(data, monkeypatch):
         return real(self, part)
 
     monkeypatch.setattr(TrainStep, "_part_losses", losses)
-    assert "--set training.batch=2" in run(data / "train.json", "--find-batch-size", *SETS).stdout
+    words = (data / "train.json", "--find-batch-size", *SETS)
+    assert "--set training.batch=2" in run(*words).stdout
+    assert answer_in_json(monkeypatch, capsys, "train", *words)["batch"] == 2
+
+
+def test_dry_runs_and_settings_in_json(data, tmp_path, monkeypatch, capsys):
+    words = ("train", data / "train.json", *SETS)
+    shown = answer_in_json(monkeypatch, capsys, *words, "--show")
+    assert shown["settings"]["training"]["batch"] == 4
+    out = tmp_path / "run"
+    planned = answer_in_json(monkeypatch, capsys, *words, "--out", out, "--dry-run")
+    assert (planned["reads"], planned["writes"]) == ([str(data / "train.json")], [str(out)])
+    assert "8 images, 3 classes" in planned["steps"][0]
+    assert not out.exists()
+    words = (*words, "--find-learning-rate", "--out", out, "--dry-run")
+    assert answer_in_json(monkeypatch, capsys, *words)["writes"][0].endswith("rates.svg")
+    out.mkdir()
+    (out / "metrics.jsonl").write_text("{}\n")
+    refused = answer_in_json(monkeypatch, capsys, *words[:-4], "--out", out, "--dry-run", code=2)
+    assert "--overwrite" in refused["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -201,11 +227,11 @@ def test_a_chosen_batch_is_said_and_kept(data, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["foveal.cli.train"], "_conclude", lambda *_: None)
     sets = [part for name in TINY if "batch" not in name for part in ("--set", name)]
     arguments = (data / "train.json", "--batch", "auto", "--out", out, *sets)
-    assert "Batches of 8 images, at 8 images/s" in run(*arguments).stdout
+    assert "Batches of 8 images, at 8 images/s" in run(*arguments).stderr
     monkeypatch.setattr(RunFolder, "can_resume", True)
     out.mkdir()
     (out / "config.toml").write_text(to_toml(make_settings(overrides=["training.batch=5"])))
-    assert "Batches of 5 images, with which" in run(*arguments, "--resume").stdout
+    assert "Batches of 5 images, with which" in run(*arguments, "--resume").stderr
     assert [settings.training.batch for settings in seen] == [8, 5]
 
 
@@ -247,7 +273,7 @@ def test_a_start_is_shown_and_said(data, tmp_path, empty_charts):
     assert (settings.training.epochs, settings.augmentation.brightness) == (40, 0.1)
     more = ("--set", "preparation.longer=96", "--set", "training.epochs=1")
     quick = ("--set", "training.precision=float32", "--set", "training.export=false")
-    said = run(*arguments, *begin, *more, *quick, "--out", tmp_path / "two").stdout
+    said = run(*arguments, *begin, *more, *quick, "--out", tmp_path / "two").stderr
     assert f"Begun from {tmp_path / 'one' / 'best.safetensors'}" in said
     assert "but for preparation.longer = 96 (there 64)" in said
     assert "Its anchors reach" in said
@@ -264,7 +290,7 @@ def test_a_run_of_before_goes_on_with_its_own_anchors_and_losses(
     kept = _as_begun(now, {"assignment": dict.fromkeys(given)}, tmp_path)
     assert (kept.anchors, kept.loss, kept.training) == (begun.anchors, begun.loss, now.training)
     assert kept.assignment.method == method
-    assert "goes on as it began: with 6 anchors a location" in capsys.readouterr().out
+    assert "goes on as it began: with 6 anchors a location" in capsys.readouterr().err
     same = make_settings(preset="retinanet")
     assert _as_begun(same, {}, tmp_path) is same
     (tmp_path / "config.toml").write_text("no TOML")

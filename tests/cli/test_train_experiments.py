@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.cli.conftest import answer_in_json
 from tests.cli.test_train import SETS, run
 from tests.experiments.stand_ins import StandIn, fit_at_once
 
@@ -66,6 +67,19 @@ def test_folds_by_a_command(data, tmp_path, at_once):
     assert source["address"] == str(data / "train.json")
     with pytest.raises(TrainingError, match="holds a training in folds"):
         run(data / "train.json", "--out", out, "--resume", *SETS)
+
+
+@pytest.mark.parametrize("kind", ["folds", "fractions"])
+def test_json(kind, data, tmp_path, at_once, monkeypatch, capsys):
+    value = {"folds": "2", "fractions": "0.5,1"}[kind]
+    out = tmp_path / "run"
+    words = ("train", data / "train.json", f"--{kind}", value, "--out", out, *SETS)
+    assert answer_in_json(monkeypatch, capsys, *words, "--dry-run")["writes"] == [str(out)]
+    assert not out.exists()
+    done = answer_in_json(monkeypatch, capsys, *words)
+    assert done[kind] == json.loads((out / f"{kind}.json").read_text())
+    assert len(done[kind][kind]) == 2
+    assert answer_in_json(monkeypatch, capsys, *words, "--dry-run", code=2)["error"]
 
 
 def test_fractions_by_a_command(data, tmp_path, at_once):

@@ -7,6 +7,7 @@ from importlib import import_module
 
 import pytest
 from PIL import Image
+from tests.cli.conftest import answer_in_json
 
 from foveal.config import make_settings
 
@@ -47,7 +48,7 @@ def test_a_demo_that_was_broken_off_can_be_run_again(foveal, smaller, tmp_path, 
     assert str(out / "evaluation" / "report.html") in said.splitlines()[-7:][1]
 
 
-def test_a_quick_demo_is_small_and_says_so(foveal, tmp_path, monkeypatch):
+def test_a_quick_demo_is_small_and_says_so(foveal, tmp_path, monkeypatch, capsys):
     out = tmp_path / "demo"
     done = []
 
@@ -60,6 +61,9 @@ def test_a_quick_demo_is_small_and_says_so(foveal, tmp_path, monkeypatch):
 
     monkeypatch.setattr(demo, "_run", run)
     monkeypatch.setattr(demo, "_draw_picture", lambda paths: None)
+    planned = answer_in_json(monkeypatch, capsys, "demo", "--out", out, "--dry-run")
+    assert planned["steps"][1].startswith("foveal data check ")
+    assert not out.exists()
     code, said, _ = foveal("demo", "--out", out, "--quick", "--images", "12")
     assert code == 0
     assert done == ["data", "anchors", "train", "evaluate", "predict"]
@@ -68,9 +72,14 @@ def test_a_quick_demo_is_small_and_says_so(foveal, tmp_path, monkeypatch):
     assert (settings.epochs, settings.evaluate_every, settings.export) == (6, 6, False)
     assert len(list((out / "data" / "images").iterdir())) == 12
 
-    code, said, _ = foveal("demo", "--out", out, "--images", "12", "--epochs", "3")
+    words = ("demo", "--out", out, "--images", "12", "--epochs", "3")
+    planned = answer_in_json(monkeypatch, capsys, *words, "--dry-run")
+    assert str(out / "data") in planned["removes"]
+    code, said, _ = foveal(*words)
     assert code == 0
     assert "mean little" not in said
+    shown = answer_in_json(monkeypatch, capsys, *words)
+    assert (shown["AP50"], shown["count_error"], shown["images"]) == (0.5, None, 18)
     settings = make_settings(file=out / "settings.toml").training
     assert (settings.epochs, settings.evaluate_every, settings.export) == (3, 6, True)
 

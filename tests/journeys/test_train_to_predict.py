@@ -49,9 +49,9 @@ def test_train_is_killed_and_goes_on_to_the_same_weights(foveal, smears, home, e
     assert code == 2, "a run is not replaced unless asked"
     assert "--resume" in error
 
-    code, said, _ = foveal("train", *data, "--out", home / "run", "--resume")
+    code, said, shown = foveal("train", *data, "--out", home / "run", "--resume")
     assert code == 0
-    assert "epoch 3, loss" in said
+    assert "epoch 3, loss" in shown
     assert f"foveal evaluate {home / 'run'} DATA" in said
 
     assert foveal("train", *data, "--out", home / "whole")[0] == 0

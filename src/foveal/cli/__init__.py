@@ -62,9 +62,9 @@ def root(
 
 
 # In the order of use.
-app.command()(demo)
+add_verb(app, demo)
 add_verb(app, anchors)
-app.command()(train)
+add_verb(app, train)
 add_verb(app, watch)
 add_verb(app, evaluate)
 add_verb(app, compare)
@@ -88,6 +88,8 @@ def main() -> None:
     try:
         app()
     except FovealError as error:
+        if isinstance(error, TrainingInterrupted) and not is_first_process():
+            sys.exit(outcome_of(error).code)  # all of them know it; the first one says it
         if not is_first_process():
             time.sleep(SECONDS_TO_BE_ENDED)
         say(

@@ -7,11 +7,13 @@ import shlex
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foveal.cli.answers import Answer, DryRun, Plan, verb
 from foveal.cli.console import make_console, say
 from foveal.errors import FovealError
 from foveal.files import write_file, writing
@@ -58,6 +60,36 @@ PICTURES = 6
 GAP = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Demonstrated:
+    """What the demo came to.
+
+    Attributes:
+        folder: for all that it made.
+        images: of the test.
+        AP50: on them; null where there was no object.
+        count_error: by which share counts are off; null likewise.
+        seconds: that all of it took.
+        report: of the measurement.
+        picture: some test images with what was found.
+        model: that was trained.
+    """
+
+    folder: Path
+    images: int
+    AP50: float | None
+    count_error: float | None
+    seconds: float
+    report: Path
+    picture: Path
+    model: Path
+
+
+@verb(
+    "demo",
+    Demonstrated,
+    examples=("foveal demo", "foveal demo --quick --out look", "foveal demo --dry-run"),
+)
 def demo(
     out: Annotated[Path, typer.Option(help="The folder for all that it makes.")] = Path(
         "foveal-demo"
@@ -88,7 +120,8 @@ def demo(
             f"{QUICK_IMAGES} images, {QUICK_EPOCHS} epochs, no export. Its numbers mean little.",
         ),
     ] = False,
-) -> None:
+    dry_run: DryRun = False,
+) -> Answer | Plan:
     """See all of it at work on drawn blood smears: data, anchors, training, numbers, pictures.
 
     It needs no network and no GPU, and says for each step the command that does the same with data
@@ -96,7 +129,12 @@ def demo(
     """
     began = time.monotonic()
     paths = _Paths(out)
-    _make_room(paths)
+    present = _look_around(paths)
+    if dry_run:
+        commands = [shlex.join(["foveal", *arguments]) for _, arguments in _steps(paths)]
+        gone = [out / name for name in sorted(present)]
+        return Plan((), [out], gone, ["draw images of blood cells", *commands])
+    _make_room(paths, present)
     _title("1. Draw images of blood cells, with exact boxes, and write them as COCO")
     _draw(paths, images=images or (QUICK_IMAGES if quick else IMAGES), seed=seed)
     _write_settings(paths, epochs=epochs, seed=seed, quick=quick)
@@ -104,7 +142,18 @@ def demo(
         _title(f"{number}. {title}")
         _run(arguments)
     _draw_picture(paths)
-    _conclude(paths, seconds=time.monotonic() - began, quick=quick)
+    metrics = json.loads((paths.evaluation / "metrics.json").read_text(encoding="utf-8"))
+    demonstrated = Demonstrated(
+        out,
+        metrics["images"],
+        AP50=metrics["AP50"],
+        count_error=metrics["counts"]["relative_error"],
+        seconds=time.monotonic() - began,
+        report=paths.evaluation / "report.html",
+        picture=paths.picture,
+        model=paths.model,
+    )
+    return Answer(demonstrated, tell=lambda: _conclude(demonstrated, paths, quick=quick))
 
 
 class _Paths:
@@ -155,11 +204,11 @@ def _steps(paths: _Paths) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _make_room(paths: _Paths) -> None:
-    """Remove what an earlier demo left; a folder with anything else in it is not touched.
+def _look_around(paths: _Paths) -> set[str]:
+    """What an earlier demo left in the folder.
 
     Raises:
-        FovealError: the folder holds something else, or can't be written.
+        FovealError: the folder holds something else.
     """
     out = paths.out
     known = {path.name for path in vars(paths).values() if path.parent == out}
@@ -172,6 +221,16 @@ def _make_room(paths: _Paths) -> None:
             f"{out}: holds something that is not from a demo ({listed(strange, 4)}). "
             "Choose a new or empty folder: --out DIR."
         )
+    return present
+
+
+def _make_room(paths: _Paths, present: set[str]) -> None:
+    """Remove what an earlier demo left.
+
+    Raises:
+        FovealError: the folder can't be written.
+    """
+    out = paths.out
     with writing(out, advice="Choose another --out."):
         for name in present - {paths.settings.name}:
             path = out / name
@@ -254,15 +313,15 @@ def _tile(paths: _Paths, dataset: Dataset, index: int) -> Any:
     return read_image(paths.found / "pictures" / dataset.records[index].path.name)
 
 
-def _conclude(paths: _Paths, *, seconds: float, quick: bool) -> None:
+def _conclude(demonstrated: Demonstrated, paths: _Paths, *, quick: bool) -> None:
     """The result in three lines, and where to look."""
-    metrics = json.loads((paths.evaluation / "metrics.json").read_text(encoding="utf-8"))
     _title("Done")
-    ap50, error = metrics["AP50"], metrics["counts"]["relative_error"]
+    ap50, error = demonstrated.AP50, demonstrated.count_error
     said = [f"AP50 {ap50:.3f}"] if ap50 is not None else []
     said += [f"counts off by {100 * error:.1f} %"] if error is not None else []
+    seconds = demonstrated.seconds
     say(
-        f"{', '.join(said)} on {metrics['images']} test images, "
+        f"{', '.join(said)} on {demonstrated.images} test images, "
         f"in {int(seconds) // 60} min {int(seconds) % 60} s.\n"
         f"The report:    {paths.evaluation / 'report.html'}\n"
         f"A picture:     {paths.picture}\n"

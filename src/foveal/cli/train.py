@@ -7,15 +7,21 @@ import os
 import shlex
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foveal.cli.answers import Answer, DryRun, Plan, verb
 from foveal.cli.console import make_console, say
 from foveal.cli.data_options import ADDRESS, ValidImages, takes_data, with_valid
-from foveal.cli.train_experiments import check_experiment, run_experiment
+from foveal.cli.train_experiments import (
+    ExperimentDone,
+    check_experiment,
+    check_experiment_folder,
+    run_experiment,
+)
 from foveal.distributed import is_first_process
 from foveal.files import write_file
 from foveal.text import counted, decimal, listed, without_nan
@@ -33,7 +39,6 @@ if TYPE_CHECKING:
     from foveal.training.reporters import Reporter
     from foveal.tuning.learning_rate import LearningRateCurve
 
-INTERRUPTED = 130
 _PLAIN: dict[str, dict[str, Any]] = {
     "assignment": {"method": "iou"},
     "loss": {"classification": "focal", "box": "smooth_l1", "box_weight": 1.0},
@@ -44,6 +49,91 @@ AUTO = "auto"
 _MAX_NAMES = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A detector that was trained.
+
+    Attributes:
+        folder: the run's.
+        model: its best.
+        epoch: after which it was the best; null where none was measured.
+        metrics: on the validation images, such as AP.
+        score_threshold: the least score of a detection.
+        threshold_is_chosen: whether that was chosen on the validation images.
+        classes: its classes.
+    """
+
+    folder: Path
+    model: Path
+    epoch: int | None
+    metrics: dict[str, float | None]
+    score_threshold: float
+    threshold_is_chosen: bool
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsShown:
+    """What --show gives: settings, and nothing is trained.
+
+    Attributes:
+        settings: all of them, by section and name.
+    """
+
+    settings: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRateFound:
+    """What --find-learning-rate gives: a sweep, and nothing is trained.
+
+    Attributes:
+        suggestion: for the batch.
+        batch: images a step.
+        setting: the suggestion as training.learning_rate, which is stated for 16 images.
+        rule: how it was chosen.
+        learning_rates: that were tried.
+        losses, smoothed: at each of them.
+        written: the files that were written.
+    """
+
+    suggestion: float
+    batch: int
+    setting: float
+    rule: str
+    learning_rates: tuple[float, ...]
+    losses: tuple[float | None, ...]
+    smoothed: tuple[float | None, ...]
+    written: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSizeFound:
+    """What --find-batch-size gives: the largest batch that fits, and nothing is trained.
+
+    Attributes:
+        batch: images a step.
+        is_limit: whether no larger ones were tried.
+    """
+
+    batch: int
+    is_limit: bool
+
+
+@verb(
+    "train",
+    Trained,
+    ExperimentDone,
+    SettingsShown,
+    LearningRateFound,
+    BatchSizeFound,
+    examples=(
+        "foveal train cells:train --valid cells:val --out runs/cells",
+        "foveal train cells:train --out runs/light --preset light --minutes 30",
+        "foveal train cells:train --start coco --out runs/cells --set training.epochs=20",
+        "foveal train cells:train --valid cells:val --out runs/cells --resume",
+    ),
+)
 @takes_data
 def train(
     context: typer.Context,
@@ -209,7 +299,8 @@ def train(
             "--find-batch-size", help="Find the largest batch that fits into the memory, and stop."
         ),
     ] = False,
-) -> None:
+    dry_run: DryRun = False,
+) -> Answer | Plan:
     """Train a detector.
 
     The same command trains on one CPU or GPU and, started by torchrun or accelerate launch, on many
@@ -269,25 +360,36 @@ def train(
         dataset, settings=settings, preset=preset, start=start, refit_anchors=refit_anchors
     )
     detector.card = replace(detector.card, ignored_classes=options.ignore)
-    console = make_console()
+    console = make_console(stderr=True)
     if show:
-        if is_first_process():
-            sys.stdout.write(to_toml(detector.settings))
-        return
+        shown = SettingsShown(detector.settings.model_dump(mode="json"))
+        return Answer(shown, tell=lambda: say(to_toml(detector.settings).rstrip("\n")))
     if find_learning_rate:
-        _find_learning_rate(detector, console, out)
-        return
+        if dry_run:
+            return Plan([data], _curve_files(out), steps=["try learning rates"])
+        return _find_learning_rate(detector, out)
     if find_batch_size:
-        _find_batch_size(detector, dataset, console)
-        return
+        if dry_run:
+            return Plan([data], steps=["try batches of growing sizes"])
+        return _find_batch_size(detector, dataset)
     if rounds is not None and not unlabeled:
         raise SettingsError("--rounds goes with --unlabeled FOLDER, images without labels.")
     if out is None:
         raise SettingsError("There is no folder for the run. Give one: --out RUN.")
     check_no_other(out, kind, overwrite=overwrite)
+    if dry_run:
+        check_experiment_folder(out, kind, resume=resume, overwrite=overwrite)
+        return Plan(
+            [str(each) for each in (data, valid, start, teacher, *(unlabeled or [])) if each],
+            [out],
+            [out] if overwrite and out.exists() else [],
+            steps=_description(detector, dataset, data),
+        )
     if batch == AUTO:
         _choose_batch(detector, dataset, console, out=out if resume else None)
-    _describe(detector, dataset, data, console)
+    if is_first_process():
+        for line in _description(detector, dataset, data):
+            console.print(line, soft_wrap=True)
     arguments = sys.argv[1:] if context.obj is None else context.obj  # of a command that runs ours
     if kind is not None:
         from foveal.experiments.recipe import Recipe
@@ -301,7 +403,7 @@ def train(
             {"batch": detector.settings.training.batch},
         )
         with _watching(console, arguments) as reporter:
-            run_experiment(
+            return run_experiment(
                 dataset,
                 recipe,
                 folds=folds,
@@ -313,8 +415,7 @@ def train(
                 reporter=reporter,
                 source=(data, options),
             )
-        return
-    _fit(
+    return _fit(
         detector,
         console,
         valid=validation,
@@ -368,36 +469,34 @@ def _as_begun(settings: Settings, given: Mapping[str, Mapping[str, Any]], out: P
         say(
             f"{out} goes on as it began: with {counted(kept.anchors.per_location, 'anchor')} a "
             f"location, assigned by {kept.assignment.method!r}, and the losses "
-            f"{kept.loss.classification!r} and {kept.loss.box!r}. The preset has others today."
+            f"{kept.loss.classification!r} and {kept.loss.box!r}. The preset has others today.",
+            stderr=True,
         )
     return kept
 
 
-def _describe(detector: Detector, dataset: Dataset, data: str, console: Console) -> None:
+def _description(detector: Detector, dataset: Dataset, data: str) -> list[str]:
     """Say what was chosen."""
-    if not is_first_process():
-        return
     settings = detector.settings
-    console.print(
+    lines = [
         f"{data}: {counted(len(dataset), 'image')}, {counted(len(detector.classes), 'class')} "
-        f"({listed(detector.classes, _MAX_NAMES)})",
-        soft_wrap=True,
-    )
+        f"({listed(detector.classes, _MAX_NAMES)})"
+    ]
     if detector.anchors is not None:
-        console.print(detector.anchors.text, soft_wrap=True)
+        lines.append(detector.anchors.text)
     training = settings.training
     length = (
         counted(training.epochs, "epoch")
         if training.minutes is None
         else f"{training.minutes:g} minutes"
     )
-    console.print(
+    lines.append(
         f"training: {settings.model.backbone}, {settings.preparation.shorter} px, "
         f"{length} of {counted(training.batch, 'image')} a step, "
         f"{training.optimizer} "
-        f"({training.schedule}); all settings: --show",
-        soft_wrap=True,
+        f"({training.schedule}); all settings: --show"
     )
+    return lines
 
 
 def _fit(
@@ -411,7 +510,7 @@ def _fit(
     arguments: Sequence[str],
     unlabeled: Sequence[str],
     rounds: int,
-) -> None:
+) -> Answer:
     from foveal.distributed import end_processes
 
     with _watching(console, arguments) as reporter:
@@ -427,8 +526,17 @@ def _fit(
         else:
             detector.fit(**given)
     end_processes()
-    if is_first_process():
-        _conclude(detector, console, out)
+    card = detector.card
+    trained = Trained(
+        out,
+        out / "best.safetensors",
+        card.epoch,
+        dict(card.metrics),
+        score_threshold=detector.score_threshold,
+        threshold_is_chosen=card.threshold_is_chosen,
+        classes=card.classes,
+    )
+    return Answer(trained, tell=lambda: _conclude(trained))
 
 
 @contextmanager
@@ -441,46 +549,64 @@ def _watching(console: Console, arguments: Sequence[str]) -> Iterator[Reporter]:
         with watching(console) as reporter:
             yield reporter
     except TrainingInterrupted as interruption:
-        if is_first_process():
-            say(f"{interruption}\n{_resuming_command(arguments)}", stderr=True)
-        sys.exit(INTERRUPTED)
+        raise TrainingInterrupted(f"{interruption}\n{_resuming_command(arguments)}") from None
 
 
-def _conclude(detector: Detector, console: Console, out: Path) -> None:
-    numbers = detector.card.metrics
+def _conclude(trained: Trained) -> None:
     said = ", ".join(
-        f"{name} {decimal(numbers[name])}" for name in ("AP", "AP50") if name in numbers
+        f"{name} {decimal(trained.metrics[name] or 0.0)}"
+        for name in ("AP", "AP50")
+        if trained.metrics.get(name) is not None
     )
-    word = "Best" if numbers.get("AP", 0.0) > 0 else "Kept"
-    console.print(
-        f"{word}: epoch {detector.card.epoch}{', ' + said if said else ''}; "
-        f"{out / 'best.safetensors'} (threshold {detector.score_threshold:.2f}).\n"
-        f"Next: foveal predict {shlex.quote(str(out))} IMAGES --out DIR, "
-        f"foveal evaluate {shlex.quote(str(out))} DATA --out DIR",
+    word = "Best" if (trained.metrics.get("AP") or 0.0) > 0 else "Kept"
+    folder = shlex.quote(str(trained.folder))
+    make_console().print(
+        f"{word}: epoch {trained.epoch}{', ' + said if said else ''}; "
+        f"{trained.model} (threshold {trained.score_threshold:.2f}).\n"
+        f"Next: foveal predict {folder} IMAGES --out DIR, foveal evaluate {folder} DATA --out DIR",
         soft_wrap=True,
     )
 
 
-def _find_learning_rate(detector: Detector, console: Console, out: Path | None) -> None:
+def _find_learning_rate(detector: Detector, out: Path | None) -> Answer:
     from foveal.training.schedule import setting_for
 
     curve = detector.find_learning_rate()
     training = detector.settings.training
     setting = setting_for(curve.suggestion, optimizer=training.optimizer, batch=training.batch)
-    if not is_first_process():
-        return
-    _print_curve(curve, console)
-    console.print(
-        f"Suggestion: {curve.suggestion:.2g} for batches of {training.batch} ({curve.rule}), "
-        f"which is --set training.learning_rate={setting:.2g} (stated for 16 images).",
-        soft_wrap=True,
-    )
-    if out is not None:
+    if out is not None and is_first_process():
         _write_curve(curve, out, setting=setting)
-        said = f"The curve is {out / LEARNING_RATES}.svg, its numbers are {LEARNING_RATES}.json."
-    else:
-        said = "--out DIR would keep the curve as a picture."
-    console.print(said, soft_wrap=True)
+
+    def tell() -> None:
+        console = make_console()
+        _print_curve(curve, console)
+        console.print(
+            f"Suggestion: {curve.suggestion:.2g} for batches of {training.batch} ({curve.rule}), "
+            f"which is --set training.learning_rate={setting:.2g} (stated for 16 images).",
+            soft_wrap=True,
+        )
+        if out is not None:
+            picture = out / f"{LEARNING_RATES}.svg"
+            said = f"The curve is {picture}, its numbers are {LEARNING_RATES}.json."
+        else:
+            said = "--out DIR would keep the curve as a picture."
+        console.print(said, soft_wrap=True)
+
+    document = LearningRateFound(
+        curve.suggestion,
+        training.batch,
+        setting,
+        curve.rule,
+        learning_rates=tuple(curve.learning_rates),
+        losses=tuple(curve.losses),
+        smoothed=tuple(curve.smoothed),
+        written=tuple(_curve_files(out)),
+    )
+    return Answer(document, tell)
+
+
+def _curve_files(out: Path | None) -> list[Path]:
+    return [] if out is None else [out / f"{LEARNING_RATES}{each}" for each in (".svg", ".json")]
 
 
 def _print_curve(curve: LearningRateCurve, console: Console) -> None:
@@ -501,21 +627,20 @@ def _write_curve(curve: LearningRateCurve, out: Path, *, setting: float) -> None
     write_file(out / f"{LEARNING_RATES}.json", json.dumps(without_nan(values), allow_nan=False))
 
 
-def _find_batch_size(detector: Detector, dataset: Dataset, console: Console) -> None:
+def _find_batch_size(detector: Detector, dataset: Dataset) -> Answer:
     from foveal.training.trial import fits_into_memory
     from foveal.tuning.batch_size import MAX_BATCH, find_batch_size
 
     images = find_batch_size(
         lambda number: fits_into_memory(detector.model, detector.settings, dataset, images=number)
     )
-    if is_first_process():
-        console.print(
-            f"Batches of {counted(images, 'image')} fit"
-            f"{' (no larger ones were tried)' if 2 * images > MAX_BATCH else ''}: "
-            f"--set training.batch={images}. "
-            "The learning rate follows.",
-            markup=False,
-        )
+    size = BatchSizeFound(images, is_limit=2 * images > MAX_BATCH)
+    said = (
+        f"Batches of {counted(images, 'image')} fit"
+        f"{' (no larger ones were tried)' if size.is_limit else ''}: "
+        f"--set training.batch={images}. The learning rate follows."
+    )
+    return Answer(size, tell=lambda: make_console().print(said, markup=False))
 
 
 def _check_batch(batch: str, changes: Sequence[str]) -> None:

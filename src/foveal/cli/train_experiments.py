@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foveal.cli.answers import SCHEMA, Answer
+from foveal.cli.console import make_console
 from foveal.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from foveal.data.dataset import Dataset
     from foveal.experiments.folder import Kind
     from foveal.experiments.recipe import Recipe
     from foveal.training.reporters import Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentDone:
+    """Several trainings, and what they say together.
+
+    Attributes:
+        folder: of all of them.
+        model: that came of them.
+        score_threshold: its least score of a detection.
+        folds: what folds.json holds; null of fractions.
+        fractions: what fractions.json holds; null of folds.
+    """
+
+    folder: Path
+    model: Path
+    score_threshold: float
+    folds: dict[str, Any] | None = field(metadata={SCHEMA: "folds"})
+    fractions: dict[str, Any] | None = field(metadata={SCHEMA: "fractions"})
+
 
 _HELD_OUT = "training.validation_fraction"
 
@@ -62,6 +86,19 @@ def check_experiment(
     return kind
 
 
+def check_experiment_folder(out: Path, kind: Kind | None, *, resume: bool, overwrite: bool) -> None:
+    """See whether a run or an experiment may begin or go on in a folder; nothing is changed.
+
+    Raises:
+        TrainingError: it may not; the message says what to pass.
+    """
+    from foveal.experiments.folder import ExperimentFolder
+    from foveal.training.run_folder import RunFolder
+
+    folder = RunFolder(out) if kind is None else ExperimentFolder(out, kind)
+    folder.check(resume=resume, overwrite=overwrite)
+
+
 def run_experiment(
     data: Dataset,
     recipe: Recipe,
@@ -72,7 +109,7 @@ def run_experiment(
     out: Path,
     reporter: Reporter,
     **options: Any,
-) -> None:
+) -> Answer:
     """Train what is wanted, and say what came of it.
 
     Args:
@@ -86,9 +123,11 @@ def run_experiment(
         options: what both take: resume, overwrite, source.
     """
     from foveal.experiments.cross_validation import describe_folds
+    from foveal.experiments.folder import ExperimentFolder
     from foveal.experiments.folds import train_folds
     from foveal.experiments.fractions import describe_fractions, train_fractions
 
+    kind: Kind = "folds" if folds is not None else "fractions"
     given: dict[str, Any] = {"out": out, "recipe": recipe, "reporter": reporter, **options}
     if folds is not None:
         crossed = train_folds(data, folds=folds, **given)
@@ -99,12 +138,19 @@ def run_experiment(
         made = train_fractions(data, fractions=numbers, valid=valid, **given)
         lines, of = describe_fractions(made), f"of {made.fractions[-1].run}"
         threshold = made.detector.score_threshold
-    for line in lines:
-        reporter.say(line)
-    reporter.say(
+    lines.append(
         f"The model {of}: {out / 'best.safetensors'} (threshold {threshold:.2f}).\n"
         f"Next: foveal predict {shlex.quote(str(out))} IMAGES --out DIR"
     )
+    log = json.loads(ExperimentFolder(out, kind).log.read_text(encoding="utf-8"))
+    done = ExperimentDone(
+        out,
+        out / "best.safetensors",
+        threshold,
+        folds=log if kind == "folds" else None,
+        fractions=log if kind == "fractions" else None,
+    )
+    return Answer(done, tell=lambda: make_console().print("\n".join(lines), soft_wrap=True))
 
 
 def _parse_fractions(text: str) -> list[float]:
