@@ -70,7 +70,8 @@ def test_every_image_is_looked_at_by_a_model_that_did_not_learn_from_it(trained,
         assert [names[data.paths.index(path)] for path in valid.paths] == fold["images"]
         assert set(learned.paths) == set(data.paths) - set(valid.paths)
         assert learned.paths[0] in valid.paths or learned.paths[-1] not in valid.paths
-        assert detector.settings.training.evaluate_every > 1000
+        training = detector.settings.training
+        assert training.evaluate_every == training.epochs == 2
         twins = {data.paths[0], data.paths[-1]}
         assert len(twins & set(valid.paths)) in (0, 2)
     assert listener.heard("7 images are 6 groups of images that look alike, the largest of 2")
@@ -156,6 +157,8 @@ def test_minutes_are_for_all_trainings(trained, data, tmp_path):
     _, stand_in, listener = trained(data, tmp_path / "run", recipe=make_recipe(minutes=21.0))
     spent = [detector.settings.training.minutes for detector, _, _ in stand_in.runs.values()]
     assert sum(spent) + 21 / 3 == pytest.approx(21)
+    detector, _, _ = stand_in.runs["fold-1"]
+    assert detector.settings.training.evaluate_every > 100_000
     assert listener.heard("training.minutes = 21 is for all 4 trainings")
 
 

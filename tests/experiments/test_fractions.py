@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +36,8 @@ def trained(monkeypatch: pytest.MonkeyPatch, drawn):
         stand_in = stand_in or StandIn()
         monkeypatch.setattr(fractions, "train_part", stand_in)
         given = {"valid": drawn["valid"], "recipe": make_recipe(), "reporter": Listener()} | options
-        return train_fractions(drawn["train"], out=out, **given), stand_in, given["reporter"]
+        data = given.pop("data", drawn["train"])
+        return train_fractions(data, out=out, **given), stand_in, given["reporter"]
 
     return run
 
@@ -71,10 +74,27 @@ def test_a_part_may_be_left_out(trained, tmp_path):
     _, data, valid = stand_in.runs["fraction-0.75"]
     assert not set(data.paths) & set(valid.paths)
     assert (len(data), len(valid)) == (5, 1)
-    assert (
-        "A third fraction" in " ".join(result.curve.describe())
-        or "can't be told" in (result.curve.describe()[0])
-    )
+    assert "only 1 validation image shows objects" in result.curve.describe()[0]
+    again = {"fractions": (0.25, 0.75), "valid": None, "resume": True}
+    _, stand_in, listener = trained(tmp_path / "run", **again)
+    assert not stand_in.runs
+    assert listener.heard("1 of 8 images held out")
+
+
+def test_copies_of_validation_images_are_not_learned_from(trained, drawn, tmp_path):
+    twins = []
+    for record in drawn["train"].records:
+        twins.append(replace(record, path=record.path.with_name(f"twin-{record.path.name}")))
+        shutil.copy(record.path, twins[-1].path)
+    data = replace(drawn["train"], records=(*drawn["train"].records, *twins))
+    _, stand_in, listener = trained(tmp_path / "run", data=data, valid=None, fractions=(0.5, 1))
+    for _, learned, valid in stand_in.runs.values():
+        names = [
+            {path.name.removeprefix("twin-") for path in each.paths} for each in (learned, valid)
+        ]
+        assert not names[0] & names[1]
+        assert (len(learned) % 2, len(valid)) == (0, 2)
+    assert listener.heard("16 images are 8 groups of images that look alike")
 
 
 def test_a_stopped_one_goes_on_with_what_is_missing(trained, tmp_path):

@@ -52,11 +52,15 @@ def test_what_the_best_epoch_is():
     assert "After each epoch AP" in said
     assert "72 validation images (2 without objects)" in said
     assert said.endswith("highest AP: run/best.safetensors has its weights.")
-    seldom = TRAINING.model_copy(update={"evaluate_every": 5})
+    seldom = TRAINING.model_copy(update={"evaluate_every": 5, "epochs": 12})
     said = describe_validation(seldom, images=1, without_objects=0, file="")
     assert said.startswith("After every 5 epochs and the last one AP")
     assert "without" not in said
     assert said.endswith("the model gets its weights.")
+    once = TRAINING.model_copy(update={"evaluate_every": 12, "epochs": 12})
+    said = describe_validation(once, images=1, without_objects=0, file="")
+    assert said.startswith("After the last epoch alone AP")
+    assert said.endswith("No other can be the best: the model gets its weights.")
     assert "weights of the last one" in describe_validation(
         TRAINING, images=0, without_objects=0, file=""
     )

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 _NEVER = 1_000_000
-"""Epochs between validations: only the last one is measured."""
+"""Epochs between validations where nobody knows how many there will be: the last one counts."""
 
 
 def train_folds(
@@ -297,10 +297,11 @@ class _FoldTraining:
 
     def _changes(self, part: Sequence[int]) -> dict[str, Any]:
         """Settings of training for the run that does not learn from these images."""
-        changes: dict[str, Any] = {"evaluate_every": _NEVER, "patience": 0, "export": False}
-        if self.settings.training.minutes is not None:
-            changes["minutes"] = self._minutes(part)
-        return changes
+        training = self.settings.training
+        changes: dict[str, Any] = {"patience": 0, "export": False}
+        if training.minutes is None:
+            return changes | {"evaluate_every": training.epochs}
+        return changes | {"evaluate_every": _NEVER, "minutes": self._minutes(part)}
 
     def _minutes(self, part: Sequence[int]) -> float:
         """Of the run that does not learn from these images, by how many it learns from."""

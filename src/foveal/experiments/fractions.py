@@ -47,7 +47,6 @@ from foveal.training.checked_data import check_run
 from foveal.training.conclusion import keeping_run
 from foveal.training.progress import reporting_to
 from foveal.training.state import fingerprint_of
-from foveal.training.validation import split_off_validation
 
 if TYPE_CHECKING:
     from foveal.config import Settings
@@ -144,17 +143,9 @@ def train_fractions(
         settings = recipe.detector(dataset).settings
         if valid is not None:
             learned, measured = dataset, recipe.read(valid).aligned(dataset.classes)
-        elif settings.training.validation_fraction == 0:
-            raise SettingsError(
-                "A learning curve is measured on validation images, and there are none. Give some: "
-                "--valid DATA (in Python valid=), or a training.validation_fraction above 0."
-            )
         else:
-            learned, measured = split_off_validation(
-                dataset,
-                fraction=settings.training.validation_fraction,
-                seed=settings.training.seed,
-                reporter=listener,
+            learned, measured = _hold_out(
+                dataset, folder if resume and folder.can_resume else None, settings, listener
             )
         learned, measured = check_run(
             learned, measured, bad_images=settings.training.bad_images, reporter=listener
@@ -172,6 +163,51 @@ def train_fractions(
                 known, source=source or source_of(data), resume=resume and folder.can_resume
             )
             return training.run()
+
+
+def _hold_out(
+    data: Dataset, begun: ExperimentFolder | None, settings: Settings, reporter: Reporter
+) -> tuple[Dataset, Dataset]:
+    """Hold validation images out, near-duplicates of which are not learned from.
+
+    Else the larger fractions would be praised for copies that the smaller ones do not have.
+
+    Args:
+        data: all images.
+        begun: the experiment that goes on with those that it held out; None where it begins.
+        settings: of the whole.
+        reporter: is told how many are held out.
+
+    Raises:
+        SettingsError: none are to be held out.
+    """
+    fraction, seed = settings.training.validation_fraction, settings.training.seed
+    if fraction == 0:
+        raise SettingsError(
+            "A learning curve is measured on validation images, and there are none. Give some: "
+            "--valid DATA (in Python valid=), or a training.validation_fraction above 0."
+        )
+    if begun is not None:
+        known = set(begun.read()["validation"]["images"])
+        names = image_names(data, data.records)
+        parts = [
+            [index for index, name in enumerate(names) if (name in known) == held]
+            for held in (False, True)
+        ]
+    else:
+        groups = look_for_copies(data, reporter)
+        parts = deal(data, groups, shares=[1 - fraction, fraction], seed=seed)
+    if not (parts[0] and parts[1]):
+        raise SettingsError(
+            f"training.validation_fraction = {fraction:g} of {counted(len(data), 'image')} leaves "
+            "none to learn from or none to measure on. Give validation images: --valid DATA (in "
+            "Python valid=)."
+        )
+    reporter.say(
+        f"No validation data was given: {len(parts[1]):,} of {counted(len(data), 'image')} held "
+        f"out, the same for all fractions (seed {seed})."
+    )
+    return data.take(parts[0]), data.take(parts[1])
 
 
 def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:

@@ -91,8 +91,13 @@ class LearningCurve:
         lines = [
             first,
             f"That holds if the curve goes on as it did from {self.images[0]:,} to {most:,} "
-            "images, with images of the same kind. The interval counts which images validate and a "
-            f"spread of {decimal(said.spread)} AP from one training to the next.",
+            "images, with images of the same kind. The interval counts which images validate, and "
+            f"that a training may turn out better or worse by {decimal(said.spread)} AP "
+            + (
+                "(assumed)."
+                if said.spread == TRAINING_SPREAD
+                else "(so far the points lie off the curve)."
+            ),
         ]
         if len(self.images) == 2:
             lines.append(

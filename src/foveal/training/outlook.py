@@ -63,12 +63,14 @@ def describe_validation(
     if not images:
         return f"Nothing is measured after an epoch: {where} the weights of the last one."
     every = training.evaluate_every
-    when = "each epoch" if every == 1 else f"every {every} epochs and the last one"
+    when = "each epoch" if every == 1 else f"every {every:,} epochs and the last one"
+    which = "The best epoch is the one with the highest AP"
+    if every >= training.epochs and training.minutes is None:
+        when, which = "the last epoch alone", "No other can be the best"
     empty = f" ({without_objects:,} without objects)" if without_objects else ""
     return (
         f"After {when} AP, the mean over overlaps of 0.50 to 0.95, is measured on "
-        f"{counted(images, 'validation image')}{empty}. The best epoch is the one with the "
-        f"highest AP: {where} its weights."
+        f"{counted(images, 'validation image')}{empty}. {which}: {where} its weights."
     )
 
 

@@ -249,7 +249,7 @@ def draw_learning_curve(
     """
     from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-    axes = new_axes(5.6, 3.4, x="images to learn from", y="AP")
+    axes = new_axes(6.6, 3.4, x="images to learn from", y="AP")
     axes.set_xscale("log")
     shown = list(images)
     if line is not None:
