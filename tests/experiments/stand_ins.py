@@ -61,7 +61,7 @@ class StandIn:
             raise self.error
         self.runs[folder.path.name] = (detector, detector._data, valid)
         folder.path.mkdir(parents=True, exist_ok=True)
-        detector.save(folder.best)
+        folder.best.write_bytes(_model_of(detector, folder.best))
         write_coco(file, [self.detect(valid, index) for index in range(len(valid))])
 
     def detect(self, data: Dataset, index: int) -> Detections:
@@ -84,5 +84,15 @@ class StandIn:
 def fit_at_once(detector: Detector, *, out: Path, resume: bool, reporter: object) -> Detector:
     """In place of `Detector.fit`."""
     out.mkdir(parents=True, exist_ok=True)
-    detector.save(out / "best.safetensors")
     return detector
+
+
+_models: dict[tuple[str, ...], bytes] = {}
+
+
+def _model_of(detector: Detector, path: Path) -> bytes:
+    """A model file of the detector's classes: building a network takes its time."""
+    if detector.classes not in _models:
+        detector.save(path)
+        _models[detector.classes] = path.read_bytes()
+    return _models[detector.classes]
