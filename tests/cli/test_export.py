@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.cli.conftest import answer_in_json, foveal
-from tests.exporting.models import small_model
+from tests.exporting.models import sharing_conversions, small_model
 
 from foveal.checkpoints import model_file
 from foveal.checkpoints.description import Export
@@ -14,6 +15,12 @@ from foveal.data.synthetic import draw_dataset
 from foveal.exporting import checking, export
 from foveal.inference.opening import open_model
 from foveal.structures import ModelCard
+
+
+@pytest.fixture(autouse=True)
+def one_conversion() -> Iterator[None]:
+    with sharing_conversions():
+        yield
 
 
 @pytest.fixture(scope="module")

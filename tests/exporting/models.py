@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from filelock import FileLock
 
 from foveal.checkpoints.model_file import LoadedModel
 from foveal.config import Settings, parse_settings
 from foveal.exporting.export import ExportReport, ExportTarget, export_model
+from foveal.exporting.network import ExportedNetwork
 from foveal.models.build import build_model
+from foveal.runtimes.base import InputSizes
 from foveal.structures import ModelCard
 
 CLASSES = ("normal", "infected", "plättchen <1 µm> \"&'")
@@ -78,7 +84,8 @@ def _exported(target: ExportTarget, nms: bool) -> ExportReport:
     endings = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2", "triton": ""}
     path = _FOLDER / f"{target}-{nms}{endings[target]}"
     fixed = {"size": (64, 96), "batch": 3} if target == "pt2" and nms else {}
-    return _made_once(path, lambda: export_model(small_model(), target, path, nms=nms, **fixed))
+    with sharing_conversions():
+        return _made_once(path, lambda: export_model(small_model(), target, path, nms=nms, **fixed))
 
 
 @cache
@@ -86,10 +93,62 @@ def exported_for_one_size(target: ExportTarget) -> ExportReport:
     """The small network's export for two images of 64 x 96, in half precision."""
     path = _FOLDER / ("fixed.xml" if target == "openvino" else "fixed.onnx")
     fixed = {"half": True, "size": (64, 96), "batch": 2}
-    return _made_once(path, lambda: export_model(small_model(), target, path, **fixed))
+    with sharing_conversions():
+        return _made_once(path, lambda: export_model(small_model(), target, path, **fixed))
 
 
-def _made_once(path: Path, make: Callable[[], ExportReport]) -> ExportReport:
+@contextmanager
+def sharing_conversions() -> Iterator[None]:
+    """Within, a network is converted to ONNX or OpenVINO once for each input size in a test run.
+
+    What follows in an export is asked of here: 8 bits, half precision, NMS, metadata, comparing.
+    Each conversion takes seconds, and gives the same for the same network and sizes.
+    """
+    from foveal.exporting import onnx, openvino
+
+    if isinstance(onnx.network_to_onnx, partial):  # it is within already
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx, "network_to_onnx", partial(_onnx_once, onnx.network_to_onnx))
+        patch.setattr(
+            openvino, "network_to_openvino", partial(_openvino_once, openvino.network_to_openvino)
+        )
+        yield
+
+
+def _onnx_once(convert: Callable[..., Any], network: ExportedNetwork, *given: Any) -> Any:
+    import onnx_ir
+
+    path = _FOLDER / f"{_key(network, *given)}.onnx"
+
+    def make() -> None:
+        path.write_bytes(onnx_ir.to_proto(convert(network, *given)).SerializeToString())
+
+    _made_once(path, make)
+    return onnx_ir.from_proto(onnx_ir.to_proto(onnx_ir.load(path)))
+
+
+def _openvino_once(convert: Callable[..., Any], network: ExportedNetwork, *given: Any) -> Any:
+    from foveal.runtimes.openvino_core import shared_core
+    from foveal.runtimes.telemetry import import_openvino
+
+    path = _FOLDER / f"{_key(network, *given)}.xml"
+    save = import_openvino().save_model
+    _made_once(path, lambda: save(convert(network, *given), path, compress_to_fp16=False))
+    return shared_core().read_model(path)
+
+
+def _key(network: ExportedNetwork, example: torch.Tensor, sizes: InputSizes) -> str:
+    """What a conversion depends on: layers and weights, and the sizes of its input."""
+    digest = blake2b(repr((network, tuple(example.shape), sizes)).encode(), digest_size=12)
+    for name, values in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(values.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _made_once(path: Path, make: Callable[[], Any]) -> Any:
     """What is made at `path`, by whichever of the run's processes needs it first."""
     _FOLDER.mkdir(parents=True, exist_ok=True)
     report = path.with_name(f"{path.name}.report")

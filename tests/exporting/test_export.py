@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.exporting.models import (
     exported,
     exported_for_one_size,
     noise,
+    sharing_conversions,
     small_model,
     small_settings,
 )
@@ -55,14 +57,10 @@ def reference() -> Runtime:
     return open_network(small_model(), device=None, precision="float32").runtime
 
 
-@pytest.fixture
-def converted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the small network be converted to OpenVINO once: what follows is asked of here."""
-    from foveal.exporting import openvino
-    from foveal.runtimes.openvino_core import shared_core
-
-    path = exported("openvino").path
-    monkeypatch.setattr(openvino, "network_to_openvino", lambda *_: shared_core().read_model(path))
+@pytest.fixture(autouse=True)
+def one_conversion() -> Iterator[None]:
+    with sharing_conversions():
+        yield
 
 
 @pytest.mark.parametrize("target", [*FILES, "pt2"])
@@ -206,6 +204,17 @@ def test_a_fixed_size_refuses_others(target: ExportTarget) -> None:
     assert len(opened.predictor().detect_many(pictures)) == 3
 
 
+def test_a_model_that_is_quantized_says_its_only_size() -> None:
+    """Images are prepared for it: NNCF compiles it to judge it by them."""
+    from foveal.runtimes.openvino import CompiledRuntime
+    from foveal.runtimes.openvino_core import shared_core
+
+    compiled = shared_core().compile_model(exported_for_one_size("openvino").path, "CPU")
+    assert CompiledRuntime(compiled).sizes == InputSizes(height=64, width=96, batch=2)
+    compiled = shared_core().compile_model(exported("openvino").path, "CPU")
+    assert CompiledRuntime(compiled).sizes == InputSizes()
+
+
 @pytest.mark.parametrize("target", FILES)
 def test_half_of_the_size(target: ExportTarget) -> None:
     report = exported_for_one_size(target)
@@ -218,7 +227,6 @@ def test_half_of_the_size(target: ExportTarget) -> None:
     assert open_model(path).description.export.precision == "float16"
 
 
-@pytest.mark.usefixtures("converted")
 def test_beyond_the_limits_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,7 +244,6 @@ def test_beyond_the_limits_nothing_is_written(
     }
 
 
-@pytest.mark.usefixtures("converted")
 def test_a_failing_converter_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.exporting.models import noise, small_model
+from tests.exporting.models import noise, sharing_conversions, small_model
 from tests.models.conftest import ThreeConvolutions
 
 from foveal.checkpoints.model_file import LoadedModel
@@ -36,6 +36,12 @@ def with_a_thin_backbone(model: RetinaNet) -> RetinaNet:
     torch.manual_seed(0)
     thin.backbone = ThreeConvolutions(thin.backbone.channels).eval()
     return thin
+
+
+@pytest.fixture(autouse=True)
+def one_conversion() -> Iterator[None]:
+    with sharing_conversions():
+        yield
 
 
 @pytest.fixture(scope="module")
