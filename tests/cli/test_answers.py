@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -154,6 +155,12 @@ def test_every_outcome_is_in_the_help(monkeypatch, capsys) -> None:
     for outcome in Outcome:
         assert outcome.meaning in shown
     assert len(describe_exit_codes().split("\n\n")) == len({each.code for each in Outcome})
+
+
+def test_the_exit_codes_are_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if re.match(r"\| \d", line)]
+    assert rows == [f"| {each.code} | `{each.word}` | {each.meaning} |" for each in Outcome]
 
 
 def commands() -> dict[str, Callable[..., None]]:
