@@ -124,3 +124,11 @@ def test_of_a_scene_the_part_with_most_objects_is_shown(tmp_path: Path) -> None:
         assert "of 1,400 x 1,200 px with 9 boxes" in caption
     assert any("1 image has values of more than 8 bits" in line for line in sheet.lines)
     assert any("1 image has more than three bands" in line for line in sheet.lines)
+
+
+def test_boxes_that_are_none_are_told_and_not_drawn(data: Dataset) -> None:
+    record = data.records[0]
+    boxes = record.boxes.copy()
+    boxes[0], boxes[1] = np.nan, boxes[1, [2, 3, 0, 1]]  # not finite; from right to left
+    sheet = make_data_sheet(replace(data, records=(replace(record, boxes=boxes),)), side=64)
+    assert sheet.tiles[0].caption.endswith("; 1 box without finite corners")

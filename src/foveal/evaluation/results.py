@@ -424,5 +424,6 @@ class Evaluation:
             }
             for one in self.per_class
         ]
-        note = f"Counted, precision, recall and F1: from the score {self.score_threshold:.2f} on."
+        note = "In brackets: 95% intervals, by resampling the images. "
+        note += f"Counted, precision, recall and F1: from the score {self.score_threshold:.2f} on."
         return html_table(self._in_words(), rows, note=note)

@@ -358,6 +358,8 @@ def _tile_of(
     Raises:
         FovealError: it can't be read, or is not as large as the annotations say.
     """
+    finite = np.asarray(np.isfinite(record.boxes).all(axis=1))
+    record = record if finite.all() else record.select(finite)
     labels = np.where(record.labels == ANY_CLASS, 0, record.labels)
     names = classes or ("",)
     target = Target(record.boxes, labels, record.ignored | (record.labels == ANY_CLASS))
@@ -388,6 +390,8 @@ def _tile_of(
                 f"{_counts(part, names, ranks)}; from {left:,}, {top:,} to {right:,}, {bottom:,} "
                 f"of {size[0]:,} x {size[1]:,} px with {counted(len(record), 'box')}"
             )
+        if not finite.all():
+            caption += f"; {counted(int((~finite).sum()), 'box')} without finite corners"
         drawn = draw_target(pixels, part, names, side=side)
         return Tile(drawn, record.path.name, caption), raster.is_deep, raster.bands
 
