@@ -134,17 +134,17 @@ class CompiledRuntime:
     """A model that somebody else has compiled in OpenVINO, such as NNCF while it quantizes.
 
     Args:
-        model: an `openvino.CompiledModel` for any input size.
+        model: an `openvino.CompiledModel`.
     """
 
     name = "OpenVINO"
     device = "cpu"
     precision = "float32"
-    sizes = InputSizes()
 
     def __init__(self, model: Any) -> None:
         names = [part.get_names() for part in model.outputs]
         self._order = order_outputs(names, where="the compiled model")
+        _, self.sizes = _input_sizes(model)
         self._request = model.create_infer_request()
 
     def __call__(
