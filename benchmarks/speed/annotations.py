@@ -23,7 +23,8 @@ import foveal
 from benchmarks.lib.machine import print_machine
 from benchmarks.lib.results import print_table, write_result
 from benchmarks.lib.timing import interleave
-from foveal.data.checks.diagnose import InputGrid, diagnose
+from foveal.data.checks.diagnose import diagnose
+from foveal.data.checks.subject import InputGrid
 from foveal.data.opening import AS_FOUND, read_for_doctor
 from foveal.data.transforms.preparation import Preparation
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from tests.data.checks.cases import enlarge, make_image
 from typer.testing import CliRunner, Result
 
 from foveal.cli import app
@@ -16,7 +16,7 @@ from foveal.errors import FovealError
 def write_coco(folder: Path, *, boxes: list[list[float]], images: int = 2) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(images):
-        Image.new("RGB", (64, 48), (index, 50, 90)).save(folder / f"{index}.png")
+        make_image(folder / f"{index}.png", color=index)
     file = folder / "train.json"
     document = {
         "images": [
@@ -103,8 +103,67 @@ def test_the_input_size_decides_what_is_too_small(tmp_path: Path) -> None:
     # Center (8, 16): as far as can be from the places of every stride.
     file = write_coco(tmp_path, boxes=[[6, 14, 4, 4], [2, 2, 40, 30]])
 
-    assert "too small" in check(file, "--size", "native").output
-    assert "too small" not in check(file, "--size", "640").output
+    by_iou = check(file, "--size", "native", "--preset", "retinanet").output
+    assert "1 object of 2 too small for any anchor" in by_iou
+    assert "too small" not in check(file, "--size", "640", "--preset", "retinanet").output
+    by_location = check(file, "--size", "native")
+    assert "1 object of 2 (50.0%) smaller than 16 px" in by_location.output
+    assert "Preset standard has one anchor every 8 px" in by_location.output
+    assert "smaller than" not in check(file).output
+    # A preset of windows shrinks nothing, and may halve the distance.
+    assert "smaller than 8 px" in check(file, "--preset", "scenes").output
+
+
+def test_checks_are_chosen_by_name(tmp_path: Path) -> None:
+    file = write_coco(tmp_path, boxes=[[2, 2, 30, 30], [2, 2, 30, 30], [5, 5, 0, 9]])
+
+    chosen = json.loads(check(file, "--checks", "annotations, rare_classes", "--json").stdout)
+    assert [(f["kind"], f["check"]) for f in chosen["findings"]] == [
+        ("box without area", "annotations")
+    ]
+    assert chosen["checks"] == ["annotations", "rare_classes"]
+    result = check(file, "--skip", "annotations")
+    assert result.exit_code == 0, result.output
+    assert "[nearly_identical_boxes]" in result.output
+    assert "[annotations]" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--checks", "near_duplicate"), "Did you mean near_duplicates?"),
+        (("--skip", "everything"), "there is no such check"),
+        (("--checks", "annotations", "--skip", "annotations"), "No check is left"),
+        (("--checks", ","), "No check is left"),
+    ],
+)
+def test_a_check_that_is_none_is_an_error(options: tuple[str, ...], said: str) -> None:
+    result = check("nowhere", *options)
+
+    assert isinstance(result.exception, FovealError)
+    assert said in str(result.exception)
+
+
+def test_checks_are_listed_without_data() -> None:
+    result = check("--list-checks")
+
+    assert result.exit_code == 0, result.output
+    assert "near_leakage" in result.output
+    assert "images of a single value" in result.output
+
+
+def test_what_takes_long_is_left_out_with_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("foveal.data.checks.diagnose.QUICK_IMAGES", 1)
+    file = write_coco(tmp_path, boxes=[[2, 2, 30, 30]])
+    quick = " ".join(check(file).output.split())
+    assert "[near_duplicates]" not in quick
+    assert "--checks near_duplicates,near_leakage,flat_images does it" in quick
+    asked = check(file, "--checks", "near_duplicates", "--mirrored")
+    assert "Not looked for" not in asked.output
+    enlarge(tmp_path / "0.png", tmp_path / "1.png")
+    assert "[near_duplicates]" in check(file, "--decode").output
 
 
 @pytest.mark.parametrize("size", ["0", "-3", "big", "1e9"])

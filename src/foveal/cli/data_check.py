@@ -13,20 +13,35 @@ from typer.core import TyperCommand
 from foveal.cli.console import make_console, say_json
 from foveal.cli.data_options import ADDRESS, ValidImages, takes_data, with_valid
 from foveal.cli.progress import progress_bar
+from foveal.data.checks.names import LOOKS_FOR, OF_PIXELS
 from foveal.text import counted, listed, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from foveal.data.checks.findings import Diagnosis, Finding
+    from foveal.data.checks.subject import InputGrid
     from foveal.data.opening import DataOptions
     from foveal.data.statistics import Statistics
-    from foveal.data.transforms.preparation import Preparation
 
+_PANEL = "What is looked for"
+_FINEST_STRIDE = 4
+"""Pixels between the nearest locations that training chooses by itself."""
 _MANY = 10_000
 """Images whose headers alone take long enough to say how far it is."""
 _MARKS = {"fault": ("✗", "bold red"), "doubt": ("?", "yellow"), "information": ("i", "blue")}
 """The sign of each level, and its style."""
+
+
+def _list_checks(asked: bool) -> None:
+    """Print what each check looks for, and end."""
+    if not asked:
+        return
+    console = make_console()
+    width = max(map(len, LOOKS_FOR)) + 2
+    for name, what in LOOKS_FOR.items():
+        _print_line(console, (name.ljust(width), "bold"), what)
+    raise typer.Exit
 
 
 class CheckCommand(TyperCommand):
@@ -62,10 +77,57 @@ def check(
             "--images alone, without a folder.",
         ),
     ] = False,
-    size: Annotated[
+    checks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME",
+            help=f"Make these checks alone: {', '.join(LOOKS_FOR)}.",
+            rich_help_panel=_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    skip: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME",
+            help="Leave these checks out.",
+            rich_help_panel=_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    list_checks: Annotated[  # noqa: ARG001
+        bool,
+        typer.Option(
+            "--list-checks",
+            callback=_list_checks,
+            is_eager=True,
+            help="Say what each check looks for, and stop.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False,
+    mirrored: Annotated[
+        bool,
+        typer.Option(
+            "--mirrored",
+            help="Images that are mirrored or turned by quarter turns look alike, too.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False,
+    preset: Annotated[
         str,
-        typer.Option(metavar="PIXELS", help="Shorter side of the network's input, or 'native'."),
-    ] = "640",
+        typer.Option(
+            metavar="NAME",
+            help="The preset whose input and anchors are meant, as for foveal train.",
+        ),
+    ] = "standard",
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="Shorter side of the network's input, or 'native'; else the preset's.",
+            show_default=False,
+        ),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Let doubts count as faults.")] = False,
 ) -> None:
     """Find what is wrong with a data set before training does.
@@ -74,10 +136,13 @@ def check(
 
     Exit code 0: no faults; 1: faults (with --strict, doubts too); 2: it can't be read at all.
     """
-    from foveal.data.checks.diagnose import InputGrid, diagnose
+    from foveal.data.checks.catalog import choose_checks
+    from foveal.data.checks.diagnose import diagnose
     from foveal.data.opening import read_for_doctor
 
-    grid = InputGrid(_preparation(size))
+    grid = _grid(preset, size)
+    chosen, left_out = _names(checks), _names(skip) or []
+    choose_checks(chosen, left_out)  # before anything is read
     readings = read_for_doctor(with_valid(data, options, valid=valid, valid_images=valid_images))
     total = sum(len(reading.dataset) for reading in readings)
     with progress_bar(total) if decode or total >= _MANY else nullcontext() as bar:
@@ -85,6 +150,9 @@ def check(
             *readings,
             grid=grid,
             images=decode,
+            checks=chosen,
+            skip=left_out,
+            mirrored=mirrored,
             workers=min(os.cpu_count() or 1, 16) if total >= 64 else 0,
             progress=bar.update if bar else None,
         )
@@ -104,15 +172,37 @@ def _with_decode(words: list[str]) -> list[str]:
     ]
 
 
-def _preparation(size: str) -> Preparation | None:
-    from foveal.data.transforms.preparation import Preparation
+def _names(text: str | None) -> list[str] | None:
+    """Names between commas."""
+    return None if text is None else [name for name in map(str.strip, text.split(",")) if name]
+
+
+def _grid(preset: str, size: str | None) -> InputGrid:
+    """How a network of the preset would see images."""
+    from foveal.config import make_settings
+    from foveal.data.checks.subject import InputGrid
+    from foveal.data.transforms.preparation import make_preparation
     from foveal.errors import SettingsError
 
-    if size == "native":
-        return None
-    if not size.isdecimal() or not 32 <= int(size) <= 16384:
-        raise SettingsError(f"--size {size}: expected pixels from 32 to 16384, or 'native'.")
-    return Preparation().with_shorter(int(size))
+    settings = make_settings(preset=preset)
+    preparation = make_preparation(settings.preparation)
+    strides = settings.anchors.strides
+    if preparation.mode == "windows":
+        # Such a preset halves its strides where many objects are small (tuning/location_fitting).
+        strides = (_FINEST_STRIDE, *strides)
+    if size is not None and size != "native":
+        if not size.isdecimal() or not 32 <= int(size) <= 16384:
+            raise SettingsError(f"--size {size}: expected pixels from 32 to 16384, or 'native'.")
+        preparation = preparation.with_shorter(int(size))
+    assignment = settings.assignment
+    return InputGrid(
+        None if size == "native" or preparation.mode == "windows" else preparation,
+        strides=strides,
+        foreground_iou=assignment.foreground_iou,
+        rule="iou" if assignment.method == "iou" else "location",
+        windows=preparation.mode == "windows",
+        preset=preset,
+    )
 
 
 def _print(console: Console, diagnosis: Diagnosis) -> None:
@@ -127,8 +217,15 @@ def _print(console: Console, diagnosis: Diagnosis) -> None:
     else:
         console.print(f"{counted(faults, 'kind')} of fault, {counted(doubts, 'kind')} of doubt.")
     if not diagnosis.opened:
+        pixels = not OF_PIXELS.isdisjoint(diagnosis.checks)
+        read = "headers, endings and small versions" if pixels else "headers and endings"
+        console.print(f"Of the images only {read} were read: --decode opens them whole.")
+    if diagnosis.left_out:
+        names = ",".join(diagnosis.left_out)
         console.print(
-            "Of the images only headers and endings were read: --decode opens them whole."
+            f"Not looked for, since it would take a while: {listed(diagnosis.left_out, 9)}. "
+            f"--checks {names} does it, and so does --decode.",
+            soft_wrap=True,
         )
 
 
@@ -158,7 +255,8 @@ def _print_statistics(console: Console, statistics: Statistics) -> None:
 
 
 def _print_finding(console: Console, finding: Finding) -> None:
-    _print_line(console, _MARKS[finding.level], " ", (finding.what, "bold"))
+    check = (f"  [{finding.check}]", "dim")
+    _print_line(console, _MARKS[finding.level], " ", (finding.what, "bold"), check)
     for place in finding.places if finding.level != "information" else ():
         console.print(f"    {printable(place, lines=False)}", soft_wrap=True)
     more = finding.count - len(finding.places)

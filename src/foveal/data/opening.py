@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from foveal.data.formats import read, read_splits
+from foveal.data.formats import read_splits
 from foveal.errors import DataError
 from foveal.text import suggestion
 
@@ -76,10 +76,12 @@ class Reading:
     Attributes:
         dataset: read with bad_boxes="keep".
         problems: what reading collected.
+        splits: which images belong to which split, where the address names several.
     """
 
     dataset: Dataset
     problems: tuple[AnnotationIssue, ...] = ()
+    splits: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 def open_data(address: str | os.PathLike[str], options: DataOptions = AS_FOUND) -> Dataset:
@@ -142,10 +144,10 @@ def read_for_doctor(sources: Sequence[Source]) -> tuple[Reading, ...]:
     Raises:
         DataError: the annotations as a whole can't be read, or lack a class that the options name.
     """
-    datasets, problems = [], []
+    datasets, problems, splits = [], [], []
     for address, options in sources:
         collected: list[AnnotationIssue] = []
-        dataset = read(
+        dataset, named = read_splits(
             address,
             options.format,
             images=options.images,
@@ -158,8 +160,9 @@ def read_for_doctor(sources: Sequence[Source]) -> tuple[Reading, ...]:
         )
         datasets.append(_fitted(dataset, options))
         problems.append(tuple(collected))
+        splits.append(named or {})
     chosen = choose_classes(datasets, sources[0][1]) if sources else ()
-    return tuple(map(Reading, chosen, problems))
+    return tuple(map(Reading, chosen, problems, splits))
 
 
 def _fitted(dataset: Dataset, options: DataOptions) -> Dataset:

@@ -10,52 +10,13 @@ from typing import get_args
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from tests.data.checks.cases import find, healthy, kinds, make_image, make_reading, make_record
 
-from foveal.data.checks.diagnose import InputGrid, diagnose
-from foveal.data.checks.findings import Diagnosis, Finding
-from foveal.data.dataset import Dataset, Record
+from foveal.data.checks.diagnose import diagnose
+from foveal.data.checks.subject import InputGrid
 from foveal.data.formats.issues import AnnotationIssue, Kind
 from foveal.data.opening import AS_FOUND, Reading, read_for_doctor
 from foveal.data.transforms.preparation import Preparation
-
-
-def make_image(path: Path, *, color: int = 0, width: int = 64, height: int = 48) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (width, height), (color, 100, 50)).save(path)
-    return path
-
-
-def make_record(path: Path, boxes: object = (), labels: object = None) -> Record:
-    array = np.array(boxes, np.float32).reshape(-1, 4)
-    kinds = np.zeros(len(array), np.int64) if labels is None else np.array(labels, np.int64)
-    return Record(path, 64, 48, array, kinds, np.zeros(len(array), bool))
-
-
-def make_reading(
-    root: Path, records: list[Record], classes: tuple[str, ...] = ("cell",), name: str = "data"
-) -> Reading:
-    return Reading(Dataset(tuple(records), classes, root, name))
-
-
-def healthy(root: Path, count: int = 3, *, first_color: int = 0) -> list[Record]:
-    return [
-        make_record(
-            make_image(root / f"{index}.png", color=first_color + index),
-            [[4, 4, 30, 30], [30, 10, 60, 40]],
-        )
-        for index in range(count)
-    ]
-
-
-def find(diagnosis: Diagnosis, kind: str) -> Finding:
-    found = [finding for finding in diagnosis.findings if finding.kind == kind]
-    assert len(found) == 1, [finding.kind for finding in diagnosis.findings]
-    return found[0]
-
-
-def kinds(diagnosis: Diagnosis) -> set[str]:
-    return {finding.kind for finding in diagnosis.findings}
 
 
 def test_healthy_data_has_no_findings(tmp_path: Path) -> None:
@@ -139,7 +100,8 @@ def test_images_are_opened_by_processes_too(tmp_path: Path) -> None:
     )
 
     assert find(diagnosis, "broken image").count == 1
-    assert steps == [(number, 5) for number in range(1, 6)]
+    # All are looked at twice: shrunk, and whole.
+    assert steps == [(number // 2, 5) for number in range(1, 11)]
 
 
 def test_duplicates_are_found_by_content(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from foveal.data.checks.near_duplicates import (
     NearDuplicates,
     find_near_duplicates,
     group_patterns,
-    read_patterns,
+    nearest_pattern,
+    read_squares,
 )
 from foveal.data.dataset import Dataset, Record
 from foveal.data.opening import open_data
@@ -156,11 +157,22 @@ def test_real_smears_have_one_pair_and_their_copies_are_told(shared: Path, tmp_p
     (pair,) = find_near_duplicates(chosen)
     assert [chosen.paths[index] for index in pair.indices] == focus
 
-    copies = []
-    for path in chosen.paths[2:8]:
+    copies, originals = [], chosen.paths[2:8]
+    for path in originals:
         image = Image.open(path)
         half = tmp_path / path.name
         image.resize((320, 240)).save(half, quality=30)
         copies.append(half)
-    similarities = (read_patterns(copies) * read_patterns(chosen.paths[2:8])).sum(axis=1)
+    similarities = (read_squares(copies).patterns * read_squares(originals).patterns).sum(axis=1)
     assert similarities.min() > 0.98
+
+
+def test_the_most_similar_of_others_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foveal.data.checks.near_duplicates._BLOCK", 2)
+    patterns = np.eye(5, 256, dtype=np.float32)
+
+    nearest, similarity = nearest_pattern(patterns, patterns[[3, 0]])
+
+    assert nearest[[0, 3]].tolist() == [1, 0]
+    assert similarity.tolist() == [1, 0, 0, 1, 0]
+    assert len(nearest_pattern(patterns[:0], patterns)[0]) == 0

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveal.data.checks.diagnose import InputGrid, diagnose
+from foveal.data.checks.diagnose import diagnose
+from foveal.data.checks.subject import InputGrid
 from foveal.data.formats import read
 from foveal.data.formats.units import BoxReading, doubt, parse_reading, reread
 from foveal.data.opening import (

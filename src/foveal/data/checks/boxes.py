@@ -1,26 +1,18 @@
-"""What the doctor looks for in boxes and classes."""
+"""What the doctor looks for in boxes."""
 
 from __future__ import annotations
 
-import unicodedata
-from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveal.data.checks.findings import EXPLAINS_OTHERS, Finding, make_finding
-from foveal.data.statistics import StackedObjects, stack_objects
-from foveal.geometry.anchor_reach import center_gaps, level_locations, within_reach
+from foveal.data.checks.findings import EXPLAINS_OTHERS, Finding, Level, make_finding
 from foveal.geometry.arrays import iou
-from foveal.text import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from numpy.typing import NDArray
 
-    from foveal.data.dataset import Dataset
-    from foveal.geometry.placement import Placement
+    from foveal.data.checks.subject import Part
 
 NEARLY_IDENTICAL = 0.95
 """IoU from which two boxes of one image are nearly identical."""
@@ -31,36 +23,23 @@ CONVINCING = 0.98
 FEWEST_TELLING = 5
 TINY = 2.0
 """Pixels of a side below which an object is hardly to be seen."""
-_CHUNK = 1 << 16
-"""Objects that are compared with the grid at a time, which bounds the memory."""
-IGNORE_NAMES = frozenset({"dontcare", "ignore", "ignored", "crowd", "dontcareregion"})
+HUGE = 0.9
+"""Share of the image from which a box is huge."""
+SLIVER = 10.0
+"""How often the shorter side goes into the longer one of a sliver."""
+COMMON = 0.05
+"""Share of the objects from which something unusual is the custom: slivers of a class of masts and
+ropes, boxes of the whole image where labels were made for whole images."""
+_EXACT = 0.5
+"""Pixels within which a box is that of the image."""
 
 
-def check_boxes(dataset: Dataset, *, convention: bool = True) -> list[Finding]:
-    """Find boxes in another convention, nearly identical or tiny ones, images without objects.
-
-    Args:
-        dataset: read with its bad boxes kept.
-        convention: whether to look for another convention.
-    """
-    objects = stack_objects(dataset)
-    return [
-        *(_other_convention(dataset, objects) if convention else []),
-        *_nearly_identical(dataset, objects),
-        *_tiny(dataset, objects),
-        *_without_objects(dataset),
-    ]
-
-
-def place_name(dataset: Dataset, image: int, number: int) -> str:
-    """How people are told of an object: file and number, counted from 1."""
-    return f"{dataset.records[image].path.name}, object {number + 1}"
-
-
-def _other_convention(dataset: Dataset, objects: StackedObjects) -> list[Finding]:
+def check_convention(part: Part) -> list[Finding]:
     """Whether width and height were taken for the second corner, or the other way round."""
-    sizes = np.array([(r.width, r.height) for r in dataset], np.float64).reshape(-1, 2)
-    limits = sizes[objects.images]
+    if part.is_read_otherwise:
+        return []
+    objects = part.objects
+    limits = part.sizes[objects.images].astype(np.float64)
     known = (limits > 0).all(axis=1) & np.isfinite(objects.boxes).all(axis=1)
     first, second = objects.boxes[known, :2].astype(np.float64), objects.boxes[known, 2:]
     limits = limits[known] * 1.01 + 1
@@ -74,10 +53,7 @@ def _other_convention(dataset: Dataset, objects: StackedObjects) -> list[Finding
     now = possible(first, second.astype(np.float64))
     if (~now).sum() < FEWEST_TELLING or (~now).mean() < TELLING:
         return []
-    places = [
-        place_name(dataset, int(objects.images[i]), int(objects.numbers[i]))
-        for i in np.flatnonzero(known)[~now]
-    ]
+    places = [part.name_object(int(i)) for i in np.flatnonzero(known)[~now]]
     if possible(first, first + second).mean() >= CONVINCING:
         what = "{n} box{es} impossible as corners, but not as x, y, width, height"
         advice = "The file very likely holds x, y, width, height where corners are expected."
@@ -90,10 +66,10 @@ def _other_convention(dataset: Dataset, objects: StackedObjects) -> list[Finding
     return make_finding(EXPLAINS_OTHERS, "fault", what, places, advice=advice)
 
 
-def _nearly_identical(dataset: Dataset, objects: StackedObjects) -> list[Finding]:
-    valid = ~objects.ignored & np.isfinite(objects.boxes).all(axis=1)
-    valid &= (objects.boxes[:, 2:] > objects.boxes[:, :2]).all(axis=1) & (objects.labels >= 0)
-    index = np.flatnonzero(valid)
+def check_nearly_identical(part: Part) -> list[Finding]:
+    """Find boxes of one image that are nearly the same."""
+    objects = part.objects
+    index = np.flatnonzero(part.real)
     order = index[np.lexsort((objects.boxes[index, 0], objects.images[index]))]
     boxes = objects.boxes[order].astype(np.float64)
     images = objects.images[order]
@@ -115,10 +91,9 @@ def _nearly_identical(dataset: Dataset, objects: StackedObjects) -> list[Finding
             twins[other] = min(one, twins.get(other, one))
     places = []
     for other, one in sorted(twins.items()):
-        labels = [dataset.classes[label] for label in objects.labels[[one, other]]]
+        labels = [part.data.classes[label] for label in objects.labels[[one, other]]]
         names = labels[0] if labels[0] == labels[1] else f"{labels[0]} and {labels[1]}"
-        place = place_name(dataset, int(objects.images[one]), int(objects.numbers[one]))
-        places.append(f"{place} and {int(objects.numbers[other]) + 1} ({names})")
+        places.append(f"{part.name_object(one)} and {int(objects.numbers[other]) + 1} ({names})")
     return make_finding(
         "nearly identical boxes", "doubt",
         "{n} box{es} nearly identical with another" f" (IoU {NEARLY_IDENTICAL} or more)", places,
@@ -126,13 +101,13 @@ def _nearly_identical(dataset: Dataset, objects: StackedObjects) -> list[Finding
     )  # fmt: skip
 
 
-def _tiny(dataset: Dataset, objects: StackedObjects) -> list[Finding]:
+def check_tiny(part: Part) -> list[Finding]:
+    """Find objects of which hardly anything is to be seen."""
     with np.errstate(invalid="ignore"):
-        sides = objects.boxes[:, 2:] - objects.boxes[:, :2]
-        tiny = ~objects.ignored & (sides > 0).all(axis=1) & (sides < TINY).any(axis=1)
+        sides = part.objects.boxes[:, 2:] - part.objects.boxes[:, :2]
+        tiny = ~part.objects.ignored & (sides > 0).all(axis=1) & (sides < TINY).any(axis=1)
     places = [
-        f"{place_name(dataset, int(objects.images[i]), int(objects.numbers[i]))}: "
-        f"{sides[i, 0]:.2f} x {sides[i, 1]:.2f} px"
+        f"{part.name_object(int(i))}: {sides[i, 0]:.2f} x {sides[i, 1]:.2f} px"
         for i in np.flatnonzero(tiny)
     ]
     return make_finding(
@@ -142,144 +117,61 @@ def _tiny(dataset: Dataset, objects: StackedObjects) -> list[Finding]:
     )  # fmt: skip
 
 
-def _without_objects(dataset: Dataset) -> list[Finding]:
+def check_huge(part: Part) -> list[Finding]:
+    """Find boxes of nearly the whole image.
+
+    Objects do fill images now and then. Many that do, and boxes of exactly the image, are a doubt.
+    """
+    if part.is_read_otherwise:
+        return []
+    limits = part.sizes[part.objects.images].astype(np.float64)
+    sides = np.where(part.real[:, None], part.objects.boxes[:, 2:] - part.objects.boxes[:, :2], 0)
+    huge = (limits > 0).all(axis=1) & (sides.prod(axis=1) > HUGE * limits.prod(axis=1))
+    whole = huge & (np.abs(sides - limits) < _EXACT).all(axis=1)
+    many = huge.sum() > COMMON * part.real.sum()
+    level: Level = "doubt" if many or whole.any() else "information"
+    places = [
+        f"{part.name_object(int(i))}: {sides[i, 0]:.0f} x {sides[i, 1]:.0f} px of "
+        f"{limits[i, 0]:.0f} x {limits[i, 1]:.0f}"
+        for i in [*np.flatnonzero(whole), *np.flatnonzero(huge & ~whole)]
+    ]
+    return make_finding(
+        "huge box", level, "{n} box{es}" f" of more than {HUGE:.0%} of the image", places,
+        advice="Right where an object fills its image. Else they are labels of whole images, or "
+        "boxes in another unit: correct them, or leave them out.",
+    )  # fmt: skip
+
+
+def check_slivers(part: Part) -> list[Finding]:
+    """Find boxes far longer than wide, of classes whose objects mostly are not."""
+    if part.is_read_otherwise:
+        return []
+    index = np.flatnonzero(part.real)
+    sides = (part.objects.boxes[index, 2:] - part.objects.boxes[index, :2]).astype(np.float64)
+    labels = part.objects.labels[index]
+    # Thinner ones are told as tiny.
+    sliver = (sides.max(axis=1) >= SLIVER * sides.min(axis=1)) & (sides.min(axis=1) >= TINY)
+    found = np.bincount(labels[sliver], minlength=len(part.data.classes))
+    total = np.bincount(labels, minlength=len(part.data.classes))
+    chosen = sliver & (found <= COMMON * total)[labels]
+    places = [
+        f"{part.name_object(int(index[i]))} ({part.data.classes[labels[i]]}): "
+        f"{sides[i, 0]:.0f} x {sides[i, 1]:.0f} px"
+        for i in np.flatnonzero(chosen)
+    ]
+    return make_finding(
+        "sliver", "doubt", "{n} box{es}" f" {SLIVER:g} times as long as wide, or more", places,
+        advice="Others of their class are not. Remains of objects that were cut off? Look at a "
+        "few; correct them, or mark them to be ignored.",
+    )  # fmt: skip
+
+
+def check_without_objects(part: Part) -> list[Finding]:
+    """Find images without objects."""
+    dataset = part.data
     empty = [r.path.name for r in dataset if not (~r.ignored).any()]
     return make_finding(
         "image without objects", "information",
         "{n} image{s} without objects" f" ({len(empty) / max(len(dataset), 1):.0%})", empty,
         advice="Kept: they teach what background is. Check that they were not left unlabeled.",
     )  # fmt: skip
-
-
-def check_classes(parts: Sequence[Dataset]) -> list[Finding]:
-    """Find classes that are written in several ways, appear once, never, or in valid only.
-
-    Args:
-        parts: the data set, then the validation data where there is any.
-    """
-    counts: list[dict[str, int]] = []
-    for data in parts:
-        objects = stack_objects(data)
-        labels = objects.labels[~objects.ignored & (objects.labels >= 0)]
-        found = np.bincount(labels, minlength=len(data.classes))
-        counts.append({name: int(found[label]) for label, name in enumerate(data.classes)})
-    trained = counts[0]
-    names = dict.fromkeys(name for part in parts for name in part.classes)
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        alike[_plain(name)].append(name)
-    written = [" / ".join(map(repr, same)) for same in alike.values() if len(same) > 1]
-    once = [repr(name) for name, count in trained.items() if count == 1]
-    never = [repr(name) for name, count in trained.items() if count == 0]
-    unseen = [
-        f"{name!r}: {count:,} in valid"
-        for part in counts[1:]
-        for name, count in part.items()
-        if count and not trained.get(name)
-    ]
-    regions = [repr(n) for n, c in trained.items() if c and _plain(n) in IGNORE_NAMES]
-    return [
-        *make_finding(
-            "class written in several ways", "fault",
-            "{n} class name{s} written in several ways (case, blanks)", written,
-            advice="Give them one name in the annotations, or rename when reading.",
-        ),
-        *make_finding(
-            "class in valid only", "fault", "{n} class{es} in the validation data only", unseen,
-            advice="They can't be learnt: move images to the training data, or leave them out.",
-        ),
-        *make_finding(
-            "class once", "doubt", "{n} class{es} with a single object", once,
-            advice="A slip of the pen? Else label more of them, or leave the class out.",
-        ),
-        *make_finding(
-            "class never", "information", "{n} class{es} without objects", never,
-            advice="They take room in the model; leave them out if none will come.",
-        ),
-        *make_finding(
-            "class to ignore", "doubt", "{n} class{es} whose name speaks of regions to ignore",
-            regions, advice="Such regions are learnt as objects unless you say --ignore NAME.",
-        ),
-    ]  # fmt: skip
-
-
-def _plain(name: str) -> str:
-    """A name without case, blanks, _, - and forms of signs; numbers in it stay apart."""
-    words = (
-        unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ").split()
-    )
-    joint = " " if any(c.isdigit() for c in name) else ""
-    return joint.join(words) or name
-
-
-def check_sizes(
-    dataset: Dataset,
-    place: Callable[[int, int], tuple[Placement, tuple[int, int]]],
-    *,
-    strides: Sequence[int],
-    offset: float,
-    foreground_iou: float,
-) -> list[Finding]:
-    """Find objects that no anchor of any shape reaches at the network's input size.
-
-    Args:
-        dataset: images whose size is not known are left out.
-        place: from an image's (width, height) to its Placement and the input's (width, height).
-        strides, offset: where anchors stand.
-        foreground_iou: from which IoU an anchor reaches an object.
-    """
-    objects = stack_objects(dataset)
-    sizes = np.array([(r.width, r.height) for r in dataset], np.int64).reshape(-1, 2)
-    keep = ~objects.ignored & (objects.labels >= 0) & np.isfinite(objects.boxes).all(axis=1)
-    keep &= (objects.boxes[:, 2:] > objects.boxes[:, :2]).all(axis=1)
-    keep &= (sizes[objects.images] > 0).all(axis=1)
-    chosen = np.flatnonzero(keep)
-    if not len(chosen):
-        return []
-    boxes, inputs = _at_the_input(objects.boxes[chosen], objects.images[chosen], sizes, place)
-    sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
-    reached = np.empty(len(chosen), np.bool_)
-    for start in range(0, len(chosen), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        steps, counts = level_locations(inputs[part], strides)
-        gaps = center_gaps(boxes[part], steps=steps, counts=counts, offset=offset)
-        reached[part] = within_reach(sides[part], gaps, iou=foreground_iou)
-    small = np.flatnonzero(~reached)
-    places = [
-        f"{place_name(dataset, int(objects.images[i]), int(objects.numbers[i]))}: "
-        f"{width:.1f} x {height:.1f} px at the input"
-        for i, (width, height) in zip(chosen[small], sides[small].tolist(), strict=True)
-    ]
-    labels = [dataset.classes[label] for label in objects.labels[chosen[small]]]
-    most = listed([f"{name} {count:,}" for name, count in Counter(labels).most_common()], 4)
-    return make_finding(
-        "object too small", "doubt",
-        "{n} object{s}" f" of {len(chosen):,} too small for any anchor at this input size: "
-        + most.replace("{", "{{").replace("}", "}}"), places,
-        advice="foveal anchors says which input size or which finer strides reach them; or cut the "
-        "images into tiles: foveal data tile.",
-    )  # fmt: skip
-
-
-def _at_the_input(
-    boxes: NDArray[np.float32],
-    images: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    place: Callable[[int, int], tuple[Placement, tuple[int, int]]],
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Boxes [N, 4] in input pixels, and the sizes [N, 2] of their inputs, pixels.
-
-    `images` says in which image a box lies, `sizes` how large each is.
-    """
-    different, of_image = np.unique(sizes, axis=0, return_inverse=True)
-    which = of_image[images]
-    order = np.argsort(which, kind="stable")
-    ends = np.cumsum(np.bincount(which, minlength=len(different)))
-    placed, inputs = np.empty_like(boxes), np.empty((len(boxes), 2), np.int64)
-    for (width, height), group in zip(different.tolist(), np.split(order, ends[:-1]), strict=True):
-        if not len(group):
-            continue
-        placement, size = place(width, height)
-        placed[group] = placement.to_input(boxes[group])
-        inputs[group] = size
-    return placed, inputs

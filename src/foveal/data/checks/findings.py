@@ -32,6 +32,7 @@ class Finding:
         what: one sentence, the count included.
         places: the first few, each a line.
         advice: what to do; empty for information that asks for nothing.
+        check: the name of the check that found it; see `foveal.data.checks.names`.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Finding:
     what: str
     places: tuple[str, ...] = ()
     advice: str = ""
+    check: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,16 @@ class Diagnosis:
         statistics: of the data set, then of the validation data where it was given.
         findings: faults first, then doubts, then information; the most frequent first.
         opened: whether the images themselves were decoded.
+        checks: the names of those that were made.
+        left_out: the names of those that were not, since they would take long and were not asked
+            for by name.
     """
 
     statistics: tuple[Statistics, ...]
     findings: tuple[Finding, ...]
     opened: bool
+    checks: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def of_level(self, level: Level) -> tuple[Finding, ...]:
         """The findings of one level."""

@@ -83,28 +83,50 @@ def find_near_duplicates(
     Returns:
         The groups, in the order of their first image.
     """
-    patterns = read_patterns(dataset.paths, progress=progress)
-    return group_patterns(patterns, mirrored=mirrored)
+    squares = read_squares(dataset.paths, progress=progress)
+    return group_patterns(squares.patterns, mirrored=mirrored)
 
 
-def read_patterns(
+@dataclass(frozen=True, slots=True, eq=False)
+class Squares:
+    """Images, shrunk to small gray squares.
+
+    Attributes:
+        values: [N, S, S] uint8; zeros where an image can't be read.
+        readable: [N], which images could be read.
+    """
+
+    values: NDArray[np.uint8]
+    readable: NDArray[np.bool_]
+
+    @property
+    def patterns(self) -> NDArray[np.float32]:
+        """What each looks like, [N, D] unit vectors; zeros where it is flat or can't be read."""
+        patterns = np.zeros((len(self.values), _KEPT * _KEPT), np.float32)
+        for pattern, square in zip(patterns, self.values, strict=True):
+            pattern[:] = _pattern(square)
+        return patterns
+
+
+def read_squares(
     paths: Sequence[Path], *, progress: Callable[[int, int], None] | None = None
-) -> NDArray[np.float32]:
-    """What each image looks like, [N, D] unit vectors; zeros where it can't be read or is flat.
+) -> Squares:
+    """Shrink many images, each to a small gray square.
 
     Args:
         paths: of the images.
         progress: called with (images looked at, images in all).
     """
-    patterns = np.zeros((len(paths), _KEPT * _KEPT), np.float32)
+    values = np.zeros((len(paths), _SIDE, _SIDE), np.uint8)
+    readable = np.zeros(len(paths), np.bool_)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         squares = pool.map(partial(read_thumbnail, side=_SIDE), paths)
         for index, square in enumerate(squares):
             if square is not None:
-                patterns[index] = _pattern(square)
+                values[index], readable[index] = square, True
             if progress is not None:
                 progress(index + 1, len(paths))
-    return patterns
+    return Squares(values, readable)
 
 
 def _pattern(square: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -126,7 +148,7 @@ def group_patterns(
     """Groups of images whose patterns are alike.
 
     Args:
-        patterns: [N, D], as `read_patterns` gives them.
+        patterns: [N, D], of `Squares`.
         mirrored: whether mirrored and turned copies are alike, too.
 
     Returns:
@@ -170,6 +192,30 @@ def _compared(
         for seen in views[1:]:
             np.maximum(best, seen[start : start + _BLOCK] @ rest, out=best)
         yield start, best
+
+
+def nearest_pattern(
+    patterns: NDArray[np.float32], others: NDArray[np.float32], *, mirrored: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Which of some other images each image looks most like.
+
+    Args:
+        patterns: [N, D], of `Squares`.
+        others: [M, D], one or more.
+        mirrored: whether mirrored and turned copies are alike, too.
+
+    Returns:
+        [N] the index of the other one, and [N] the similarity.
+    """
+    nearest = np.zeros(len(patterns), np.int64)
+    similarity = np.full(len(patterns), -1, np.float32)
+    for start in range(0, len(patterns), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        best = patterns[block] @ others.T
+        for view in _views()[1:] if mirrored else ():
+            np.maximum(best, view(patterns[block]) @ others.T, out=best)
+        nearest[block], similarity[block] = best.argmax(axis=1), best.max(axis=1)
+    return nearest, similarity
 
 
 @cache
