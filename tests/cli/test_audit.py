@@ -226,6 +226,7 @@ def test_a_model_that_looks_now(data, tmp_path, monkeypatch, capsys):
         (("RESULTS", "--out", "OUT"), "the labels must be named"),
         (("RESULTS", "DATA"), "--out FOLDER"),
         (("DATA", "DATA", "--out", "OUT"), "score"),
+        (("STRANGE", "DATA", "--out", "OUT"), "names none of the 2 images"),
     ],
 )
 def test_what_can_not_be_audited(data, tmp_path, monkeypatch, capsys, words, message):
@@ -233,7 +234,10 @@ def test_what_can_not_be_audited(data, tmp_path, monkeypatch, capsys, words, mes
         "RESULTS": write_results(tmp_path / "results.json"),
         "DATA": data / "truth.json",
         "OUT": tmp_path / "out",
+        "STRANGE": tmp_path / "strange.json",
     }
+    empty: dict[str, list[object]] = {"images": [], "annotations": [], "categories": []}
+    known["STRANGE"].write_text(json.dumps(empty))
     assert foveal(monkeypatch, "audit", *(known.get(word, word) for word in words)) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()

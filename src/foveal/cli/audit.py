@@ -102,7 +102,7 @@ def audit(
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATA]",
+            metavar="DATA",
             help=f"The labels: {ADDRESS}. A folds run knows its own.",
             show_default=False,
         ),
@@ -294,6 +294,7 @@ def _of_detections(
     """What a file of detections says of the images that it names."""
     from foveal.data.checks.readiness import Readiness
     from foveal.data.formats.coco_results import listed_images, read_results
+    from foveal.errors import DataError
     from foveal.text import counted
 
     dataset = Readiness("keep").make_ready(data)
@@ -307,6 +308,12 @@ def _of_detections(
                 f"{counted(len(bare), 'image')} without any detection, {bare[0].path.name} first: "
                 "were they looked at? All their labels are disputed."
             )
+    elif not listed and len(dataset):
+        raise DataError(
+            f"{path}: names none of the {counted(len(dataset), 'image')} of the labels "
+            f"({dataset.records[0].path.name} first). Expected detections in the same images: pass "
+            "the DATA that they belong to."
+        )
     elif len(listed) < len(dataset):
         first = next(n for n in range(len(dataset)) if n not in set(listed))
         cautions.append(

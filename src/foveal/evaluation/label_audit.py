@@ -48,8 +48,8 @@ _ONE_PLACE = 0.6
 """Detections that overlap more are several guesses at one object, whatever their classes."""
 _SURE_DOUBLE = 0.9
 """From this IoU on two labels are one object without a doubt."""
-_TELLS_MORE = 2.0
-"""What says how a label is to be mended is taken for its fault where it is half as likely."""
+_TELLS_MORE = 3.0
+"""What says how a label is to be mended is taken for its fault where it is a third as likely."""
 _SCORE_WEIGHT = 3.0
 """How firmly scores are taken for probabilities: few detections don't change that."""
 _USUAL = 0.25

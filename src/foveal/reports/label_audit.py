@@ -56,7 +56,7 @@ _MAX_NAMES = 8
 
 MEANINGS = {
     Dispute.MISSING: "the model is sure of an object where there is no label",
-    Dispute.NOTHING_THERE: "there is a label where the model sees nothing",
+    Dispute.NOTHING_THERE: "there is a label where the model sees nothing, or hardly anything",
     Dispute.OTHER_CLASS: "the model is sure of another class",
     Dispute.LOOSE_BOX: "the label's box is far from the model's, for boxes that agree well else",
     Dispute.DOUBLE: "two labels mean one object",
@@ -253,7 +253,7 @@ def in_words(one: Suggestion, data: Dataset) -> str:
         return f"{ours}, in another box"
     if one.kind is Dispute.DOUBLE:
         return f"{ours}, labeled twice"
-    return f"{ours}, where nothing is seen"
+    return f"{ours}, where hardly anything is seen"
 
 
 def _window(boxes: NDArray[np.float32], width: int, height: int) -> tuple[int, int, int, int]:
