@@ -39,6 +39,7 @@ from foveal.data.formats.writing import (
 )
 from foveal.errors import DataError
 from foveal.files import write_text
+from foveal.text import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -245,7 +246,7 @@ def _files_of_split(root: Path, folder: Path, split: str | None) -> list[Path]:
         there = sorted({f.stem for f in files_below(root / "ImageSets", ".txt")})
         raise DataError(
             f"{root}: no split {split!r}. Expected ImageSets/Main/{split}.txt or a folder "
-            f"{split}. Splits there: {', '.join(there) or 'none'}."
+            f"{split}. Splits there: {', '.join(there) or 'none'}." + suggestion(split, there)
         )
     found = there_are[0]
     files = []

@@ -14,6 +14,7 @@ from foveal.data.formats.parsing import expect, head_text, read_lines, read_yaml
 from foveal.data.formats.splits import split_folders
 from foveal.data.images.kinds import IMAGE_ENDINGS
 from foveal.errors import DataError
+from foveal.text import suggestion
 
 log = logging.getLogger(__name__)
 
@@ -219,7 +220,10 @@ def chosen_splits(header: Header, split: str | None) -> list[str]:
     name = split if split in header.splits else ALIASES.get(split, split)
     if name not in header.splits:
         there = ", ".join(header.splits) or "none"
-        raise DataError(f"{header.file}: no split {split!r}. Splits there: {there}.")
+        raise DataError(
+            f"{header.file}: no split {split!r}. Splits there: {there}."
+            + suggestion(split, header.splits)
+        )
     return [name]
 
 
