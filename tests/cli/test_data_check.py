@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import answer_in_json
 from tests.data.checks.cases import enlarge, make_image
 from typer.testing import CliRunner, Result
 
@@ -79,14 +80,17 @@ def test_doubts_end_with_one_only_when_strict(tmp_path: Path) -> None:
     assert check(file, "--strict").exit_code == 1
 
 
-def test_json_is_json_and_nothing_else(tmp_path: Path) -> None:
-    result = check(write_coco(tmp_path, boxes=[]), "--json", "--images")
-
-    found = json.loads(result.stdout)
+def test_json_is_json_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("data", "check", write_coco(tmp_path, boxes=[]), "--images")
+    found = answer_in_json(monkeypatch, capsys, *words)
     assert found["faults"] == 0
     assert found["opened"] is True
     assert found["statistics"][0]["objects"] == 0
     assert [f["kind"] for f in found["findings"]] == ["image without objects", "class never"]
+    words = ("data", "check", write_coco(tmp_path, boxes=[[2, 2, -30, 30]]))
+    assert answer_in_json(monkeypatch, capsys, *words, code=1)["outcome"] == "faults"
 
 
 def test_validation_data_is_compared(tmp_path: Path) -> None:

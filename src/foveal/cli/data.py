@@ -18,7 +18,7 @@ data_app = typer.Typer(
     no_args_is_help=True,
 )
 
-data_app.command("check", cls=CheckCommand)(check)
+add_verb(data_app, check, cls=CheckCommand)
 add_verb(data_app, show)
 add_verb(data_app, convert)
 add_verb(data_app, tile)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from foveal.cli.console import make_console, say_json
+from foveal.cli.answers import Answer, verb
+from foveal.cli.console import make_console
 from foveal.cli.data_options import ADDRESS, ValidImages, takes_data, with_valid
+from foveal.cli.outcomes import Outcome
 from foveal.cli.progress import progress_bar
 from foveal.data.checks.names import LOOKS_FOR, OF_PIXELS
 from foveal.text import counted, listed, printable
@@ -60,6 +63,107 @@ class CheckCommand(TyperCommand):
             return super().parse_args(ctx, without)
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedClass:
+    """One class's objects.
+
+    Attributes:
+        name: the class.
+        objects: how many there are, regions to ignore left out.
+        images: in how many images they are.
+        width, height: means, original pixels; null where there are none.
+    """
+
+    name: str
+    objects: int
+    images: int
+    width: float | None
+    height: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedData:
+    """What a data set holds; quantiles (5, 25, 50, 75, 95 %) are empty without objects.
+
+    Attributes:
+        name: of the data set.
+        images: how many there are.
+        without_objects: images that show none.
+        objects: how many there are, regions to ignore left out.
+        ignored: regions to ignore.
+        most_objects: in one image.
+        classes: each of them.
+        sides: quantiles of the root of the objects' area, original pixels.
+        ratios: quantiles of height / width.
+        image_sizes: width, height and images, most frequent first; 0 x 0 where not known.
+    """
+
+    name: str
+    images: int
+    without_objects: int
+    objects: int
+    ignored: int
+    most_objects: int
+    classes: tuple[CheckedClass, ...]
+    sides: tuple[float, ...]
+    ratios: tuple[float, ...]
+    image_sizes: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFinding:
+    """One kind of thing that a check found.
+
+    Attributes:
+        kind: a stable name, such as "missing image".
+        level: fault, doubt or information.
+        count: how many there are.
+        what: one sentence, the count included.
+        places: the first few, each a line.
+        advice: what to do; empty for information that asks for nothing.
+        check: the name of the check.
+    """
+
+    kind: str
+    level: str
+    count: int
+    what: str
+    places: tuple[str, ...]
+    advice: str
+    check: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """All that was found in a data set.
+
+    Attributes:
+        statistics: of the data set, then of the validation data where they were given.
+        findings: faults first, then doubts, then information.
+        opened: whether the images themselves were decoded.
+        checks: the names of those that were made.
+        left_out: the names of those that take long and were not asked for.
+        faults, doubts: how many kinds of them there are.
+    """
+
+    statistics: tuple[CheckedData, ...]
+    findings: tuple[CheckFinding, ...]
+    opened: bool
+    checks: tuple[str, ...]
+    left_out: tuple[str, ...]
+    faults: int
+    doubts: int
+
+
+@verb(
+    "data check",
+    Checked,
+    examples=(
+        "foveal data check cells:train --valid cells:val",
+        "foveal data check boxes.csv --images photos --decode --strict",
+        "foveal data check cells:train --json",
+    ),
+)
 @takes_data
 def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help=f"Annotations: {ADDRESS}.")],
@@ -68,7 +172,6 @@ def check(
         str | None, typer.Option(metavar="DATA", help="The validation data that belongs to it.")
     ] = None,
     valid_images: ValidImages = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     decode: Annotated[
         bool,
         typer.Option(
@@ -129,7 +232,7 @@ def check(
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Let doubts count as faults.")] = False,
-) -> None:
+) -> Answer:
     """Find what is wrong with a data set before training does.
 
     Boxes that can't be right are shown, whatever --bad-boxes says.
@@ -156,12 +259,28 @@ def check(
             workers=min(os.cpu_count() or 1, 16) if total >= 64 else 0,
             progress=bar.update if bar else None,
         )
-    if as_json:
-        say_json(diagnosis.to_dict())
-    else:
-        _print(make_console(), diagnosis)
-    if diagnosis.has_faults or (strict and diagnosis.of_level("doubt")):
-        raise typer.Exit(1)
+    wrong = diagnosis.has_faults or (strict and diagnosis.of_level("doubt"))
+    return Answer(
+        _checked(diagnosis),
+        tell=lambda: _print(make_console(), diagnosis),
+        outcome=Outcome.FAULTS if wrong else Outcome.DONE,
+    )
+
+
+def _checked(diagnosis: Diagnosis) -> Checked:
+    def statistics(one: Statistics) -> CheckedData:
+        classes = tuple(CheckedClass(**asdict(each)) for each in one.classes)
+        return CheckedData(**{**asdict(one), "classes": classes})
+
+    return Checked(
+        tuple(map(statistics, diagnosis.statistics)),
+        tuple(CheckFinding(**asdict(each)) for each in diagnosis.findings),
+        opened=diagnosis.opened,
+        checks=diagnosis.checks,
+        left_out=diagnosis.left_out,
+        faults=len(diagnosis.of_level("fault")),
+        doubts=len(diagnosis.of_level("doubt")),
+    )
 
 
 def _with_decode(words: list[str]) -> list[str]:
