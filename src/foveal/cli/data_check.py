@@ -338,7 +338,9 @@ def _print(console: Console, diagnosis: Diagnosis) -> None:
     if not diagnosis.opened:
         pixels = not OF_PIXELS.isdisjoint(diagnosis.checks)
         read = "headers, endings and small versions" if pixels else "headers and endings"
-        console.print(f"Of the images only {read} were read: --decode opens them whole.")
+        console.print(
+            f"Of the images only {read} were read: --decode opens them whole.", soft_wrap=True
+        )
     if diagnosis.left_out:
         names = ",".join(diagnosis.left_out)
         console.print(
