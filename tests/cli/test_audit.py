@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
 from tests.cli.conftest import answer_in_json, foveal
+
+from foveal.cli.schema_files import FOLDER
 
 CELLS = [[20 * n + 5, 5, 10, 12] for n in range(8)]
 
@@ -63,6 +66,8 @@ def test_labels_that_results_dispute(data, tmp_path, monkeypatch, capsys):
     assert "1. nothing there, 1.00" in page
     assert "cell without a label. a.png" in page
     document = json.loads((out / "suggestions.json").read_text())
+    schema = json.loads((FOLDER / "files" / "suggestions.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(document)
     assert len(document["annotations"]) == 15
     assert len((out / "suggestions.csv").read_text().splitlines()) == 3
     # What is there is not replaced unasked.
