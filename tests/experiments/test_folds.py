@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from foveal.experiments import folds
 from foveal.experiments.folder import ExperimentFolder, check_no_other, open_source
 from foveal.experiments.folds import train_folds
 from foveal.experiments.pages import write_folds_page
+from foveal.training.step import TrainStep
 
 pytestmark = pytest.mark.usefixtures("empty_charts")
 
@@ -207,6 +210,38 @@ def test_the_data_can_be_opened_again(trained, data, tmp_path, monkeypatch):
     assert open_source(json.loads(json.dumps(source))).classes == ("red",)
     with pytest.raises(TrainingError, match="its address is not known"):
         open_source(folds.describe_source(data, None))
+
+
+def test_trainings_as_they_are(data, tmp_path, monkeypatch):
+    """Stopped in the second fold, and gone on: each fold's AP is what its run measured."""
+    monkeypatch.setattr(folds, "write_folds_page", lambda *_: None)
+    real, calls = TrainStep.step, []
+
+    def step(*positional, **named):
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*positional, **named)
+
+    drawn, out = data.take([0, 1, 2, 4]), tmp_path / "run"
+    given = {"folds": 2, "recipe": make_recipe(epochs=1, batch=2), "out": out}
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainStep, "step", step)
+        with pytest.raises(TrainingInterrupted):
+            train_folds(drawn, reporter=Listener(), **given)
+    assert [fold["metrics"] is None for fold in log_of(out)["folds"]] == [False, True]
+    model = (out / "fold-1" / "best.safetensors").stat().st_mtime_ns
+    train_folds(drawn, reporter=Listener(), resume=True, **given)
+    assert (out / "fold-1" / "best.safetensors").stat().st_mtime_ns == model
+    for fold in log_of(out)["folds"]:
+        lines = (out / fold["run"] / "metrics.jsonl").read_text().splitlines()
+        epochs = [line for line in map(json.loads, lines) if line["kind"] == "epoch"]
+        assert fold["metrics"]["AP"] == pytest.approx(epochs[-1]["validation"]["AP"], abs=1e-3)
+        assert fold["metrics"]["images"] == 2
+    assert not (out / "all" / "report.html").exists()
+    card = foveal.load(out / "best.safetensors").card
+    assert (card.epoch, card.profile.images, card.threshold_is_chosen) == (1, 4, True)
+    assert len(read_results(out / "detections.json", drawn, labels={})) == 4
 
 
 @pytest.mark.parametrize("broken", ["{", '{"format": 2, "folds": []}', "[]"])

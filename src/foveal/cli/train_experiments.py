@@ -132,15 +132,16 @@ def run_experiment(
     if folds is not None:
         crossed = train_folds(data, folds=folds, **given)
         lines, of = describe_folds(crossed), "of all images"
+        then = f", foveal audit {shlex.quote(str(out))} --out DIR"
         threshold = crossed.detector.score_threshold
     else:
         numbers = _parse_fractions(fractions or "")
         made = train_fractions(data, fractions=numbers, valid=valid, **given)
-        lines, of = describe_fractions(made), f"of {made.fractions[-1].run}"
+        lines, of, then = describe_fractions(made), f"of {made.fractions[-1].run}", ""
         threshold = made.detector.score_threshold
     lines.append(
         f"The model {of}: {out / 'best.safetensors'} (threshold {threshold:.2f}).\n"
-        f"Next: foveal predict {shlex.quote(str(out))} IMAGES --out DIR"
+        f"Next: foveal predict {shlex.quote(str(out))} IMAGES --out DIR{then}"
     )
     log = json.loads(ExperimentFolder(out, kind).log.read_text(encoding="utf-8"))
     done = ExperimentDone(
