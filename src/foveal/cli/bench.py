@@ -46,9 +46,9 @@ def bench(
         Path,
         typer.Argument(
             metavar="SETS.toml",
-            help="The data sets, each [sets.NAME] with data, valid, test, options of reading and "
-            "settings; and recipes, each [recipes.NAME] with preset, config and settings. "
-            "docs/bench.md describes it.",
+            help="The data sets, each a table sets.NAME with data, valid, test, options of reading "
+            "and settings; and recipes, each a table recipes.NAME with preset, config and "
+            "settings. docs/bench.md describes it.",
             show_default=False,
         ),
     ],

@@ -287,7 +287,7 @@ def _with(bench: Bench, failed: dict[str, Missing]) -> Bench:
 def _claimed(folder: Path) -> Iterator[bool]:
     """Whether this process alone works in a folder; the claim ends with it, killed or not.
 
-    Where the system knows no such claims (Windows), everyone has it.
+    Where the system knows no such claims (Windows, some shared disks), everyone has it.
     """
     with writing(folder, advice="Choose another folder: --out DIR."):
         folder.mkdir(parents=True, exist_ok=True)
@@ -299,7 +299,9 @@ def _claimed(folder: Path) -> Iterator[bool]:
     with (folder / _LOCK).open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             yield False
             return
+        except OSError:  # a file system without locks: everyone has it
+            pass
         yield True
