@@ -253,6 +253,7 @@ class Detector:
         from foveal.training.distillation import check_teacher
         from foveal.training.missing_objects import describe_missing_objects
         from foveal.training.progress import reporting_to
+        from foveal.training.provenance import make_record
         from foveal.training.run_folder import RunFolder
         from foveal.training.trainer import train
         from foveal.training.unassigned_objects import describe_unassigned_objects
@@ -302,6 +303,12 @@ class Detector:
                 listener.warn(warning)
             self.card = self._measured(settings, training, listener)
             validation = self._validation(settings, held_out) if len(held_out) else None
+            record = make_record(
+                settings,
+                training=training,
+                validation=held_out,
+                before=None if self._start is None else self._start.description.record,
+            )
             with naming_the_way_out(settings.training.bad_images):
                 result = train(
                     self.model,
@@ -314,17 +321,24 @@ class Detector:
                     reporter=listener,
                     card=self.card,
                     augment=change,
+                    record=record,
                 )
             self.settings, self.history, self._start = settings, result.history, None
-            self._opened = self._record = None
+            self._opened, self._record = None, record
             self.card = replace(self.card, metrics=dict(result.best), epoch=result.best_epoch)
             evaluation = None
             if validation is not None:
                 with keeping_run(listener, "choosing the score threshold"):
                     end = conclude(
-                        self.model, settings, card=self.card, result=result, validation=validation
+                        self.model,
+                        settings,
+                        card=self.card,
+                        result=result,
+                        validation=validation,
+                        record=record,
                     )
                     self.card, evaluation = end.card, end.evaluation
+                    self._record = end.record or record
             if evaluation is not None and result.folder is not None:
                 with keeping_run(listener, "writing the report"):
                     self._report(result.folder, evaluation, held_out, training=training)
@@ -430,7 +444,8 @@ class Detector:
             self._model, self.card, self.history = best._model, best.card, best.history
             whole = _given(export=settings.training.export, minutes=settings.training.minutes)
             self.settings = change_settings(best.settings, {"training": whole})
-            self._opened = self._record = self._start = None
+            self._opened = self._start = None
+            self._record = best._record
             if is_first_process():
                 with keeping_run(listener, "exporting the best model"):
                     self._export(folder.path, labeled, held_out, listener)

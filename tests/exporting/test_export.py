@@ -175,6 +175,7 @@ def test_triton_gets_a_folder_in_place_of_an_older_one(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["cells"]
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
         "1/model.onnx",
+        "MODEL.md",
         "config.pbtxt",
         "labels.txt",
     ]

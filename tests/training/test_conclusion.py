@@ -62,7 +62,21 @@ def test_the_card_and_the_file_get_the_threshold(tmp_path, result):
     assert end.evaluation is not None
     assert end.evaluation.score_threshold == end.card.score_threshold
     assert end.evaluation.ap50 == pytest.approx(1.0)
-    assert model_file.load(tmp_path / "run" / "best.safetensors").card == end.card
+    loaded = model_file.load(tmp_path / "run" / "best.safetensors")
+    assert loaded.card == end.card
+    assert loaded.record["measured"]["images"] == 2
+    assert "speed" not in loaded.record  # of a run whose validation was not timed
+    page = (tmp_path / "run" / "MODEL.md").read_text()
+    assert "AP 0.900" in page
+    assert "foveal predict run IMAGES" in page
+
+
+def test_the_speed_is_that_of_the_best_epoch(tmp_path, result):
+    history = ({}, {}, {"validation_seconds": 3.0})
+    end = concluded(tmp_path, replace(result, history=history))
+    assert end.record is not None
+    assert (end.record["speed"]["images"], end.record["speed"]["seconds"]) == (2, 3.0)
+    assert "took 1500.0 ms an image" in (tmp_path / "run" / "MODEL.md").read_text()
 
 
 @pytest.mark.parametrize("change", [{"folder": None}, {"is_main": False}])

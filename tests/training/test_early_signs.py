@@ -46,6 +46,7 @@ def test_sightings():
         (FALLING, 0.004, BLIND, False, "no detection in 4 validation images has a score of 0."),
         (FALLING, 0.2, BLIND, True, "it learns"),
         (LEVEL, 0.2, SEEN, False, "the loss does not fall, from 1 to 1"),
+        (EarlySigns([1.0] * 10 + [0.99] * 10), None, None, False, "hardly falls, from 1 to 0.99"),
         (FALLING, None, None, True, "the loss falls, from 1.89 to 1.11: it learns."),
         (FALLING, math.nan, BLIND, True, "to 1.11: it learns."),
         (EarlySigns([1.0] * 3), None, None, True, "3 steps are too few to say whether the loss fa"),

@@ -83,6 +83,7 @@ def test_a_run_leaves_its_files(tmp_path, fake_data, fake):
     assert (result.best_epoch, result.best["AP"]) == (2, 0.3)
     assert [epoch["best"] for epoch in result.history] == [True, True, False]
     assert sorted(path.name for path in out.iterdir()) == [
+        "MODEL.md",
         "best.safetensors",
         "config.toml",
         "last.safetensors",

@@ -482,6 +482,8 @@ def _as_described(file: Path, description: Description, complexity: Complexity) 
 
 def _rows(description: Description, complexity: Complexity) -> dict[str, str]:
     """What is said of a model, by what it is about; '' is left out."""
+    from foveal.checkpoints.model_page import describe_anchors, describe_input, describe_scale
+
     card, model = description.card, description.model
     export = description.export
     metrics = [f"{name} {decimal(value)}" for name, value in card.metrics.items()]
@@ -499,56 +501,15 @@ def _rows(description: Description, complexity: Complexity) -> dict[str, str]:
         "parameters": f"{complexity.parameters / _MEGA:.2f} million",
         "operations": f"{complexity.operations / 1e9:.1f} GFLOP for an input of "
         f"{complexity.height} x {complexity.width} (a multiplication and an addition are two)",
-        "input": _input(description),
-        "anchors": _anchors(description),
+        "input": describe_input(description),
+        "anchors": describe_anchors(description),
         "detections": f"at most {description.decoding.max_detections} an image, "
         f"NMS above IoU {description.decoding.nms_iou:g}",
         "score threshold": f"{card.score_threshold:.3g}, "
         + ("chosen on validation images" if card.threshold_is_chosen else "by default"),
         "metrics": ", ".join(metrics) or "none: it was not measured (foveal evaluate does)",
-        "object scale": _scale(description),
+        "object scale": describe_scale(description),
     }
-
-
-def _input(description: Description) -> str:
-    preparation, bands = description.preparation, description.model.bands
-    sides = {
-        "keep": f"shorter side {preparation.shorter}, longer at most {preparation.longer} pixels",
-        "square": f"{preparation.shorter} x {preparation.shorter} pixels, padded",
-        "windows": f"windows of {preparation.shorter} x {preparation.shorter} pixels at "
-        f"{preparation.scale:g} times the image's size",
-    }[preparation.mode]
-    return f"{sides}, {'RGB' if bands == 3 else counted(bands, 'band')}"
-
-
-def _anchors(description: Description) -> str:
-    anchors = description.anchors
-    strides = ", ".join(map(str, anchors.strides))
-    if getattr(anchors, "shapes", ()):
-        each = len(anchors.shapes[0])
-        return f"{each} at each location, given one by one, at strides {strides}"
-    lists = (
-        ", ".join(f"{value:.4g}" for value in values)
-        for values in (anchors.sizes, anchors.scales, anchors.ratios)
-    )
-    sizes, scales, ratios = lists
-    each = len(anchors.scales) * len(anchors.ratios)
-    return (
-        f"{each} at each location: sizes {sizes} pixels (strides {strides}), times {scales}; "
-        f"height / width {ratios}"
-    )
-
-
-def _scale(description: Description) -> str:
-    card = description.card
-    parts = []
-    if card.scale is not None:
-        parts.append(f"images were shown at {card.scale:.3g} times their size")
-    if card.ground_resolution is not None:
-        parts.append(f"{card.ground_resolution:.3g} m of ground a pixel")
-    if card.largest_object is not None:
-        parts.append(f"99 of 100 objects below {card.largest_object:.0f} pixels")
-    return ", ".join(parts)
 
 
 def _print_rows(console: Console, rows: dict[str, str]) -> None:

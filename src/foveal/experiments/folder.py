@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from foveal.checkpoints.model_page import write_model_page
 from foveal.errors import TrainingError, TrainingInterrupted
 from foveal.files import replacing, write_file, writing
 from foveal.text import without_nan
@@ -229,6 +230,8 @@ class ExperimentFolder:
             replacing(target) as new,
         ):
             shutil.copyfile(self.run(name).best, new)
+        if self.run(name).model_page.is_file():
+            write_model_page(target)
 
     def _run_names(self) -> list[str]:
         """The runs of an earlier experiment; none where there was none."""

@@ -77,14 +77,20 @@ def export_best(
 def main() -> None:
     """What the process does: read what `export_best` sent, export, and say what came of it."""
     from foveal.checkpoints.model_file import load
+    from foveal.checkpoints.model_page import MODEL_PAGE, write_model_page
     from foveal.exporting.export import CALIBRATION_IMAGES, export_model
     from foveal.exporting.images import decodable, spread
+    from foveal.machine import describe_machine
 
     model, path, calibration, check = pickle.load(sys.stdin.buffer)
     try:
         if calibration is not None:
             calibration = decodable(spread(calibration, CALIBRATION_IMAGES))
-        text = describe(export_model(load(model), "openvino", path, int8=calibration, check=check))
+        report = export_model(load(model), "openvino", path, int8=calibration, check=check)
+        text = describe(report)
+        if report.is_written and model.with_name(MODEL_PAGE).is_file():
+            machine = describe_machine().text
+            write_model_page(model, seconds=report.seconds, machine=machine)
     except FovealError as error:
         text = f"The best model was not exported: {error}"
     sys.stdout.buffer.write(as_text(f"{_RESULT}{text}").encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from foveal.checkpoints.model_page import MODEL_PAGE, make_model_page
 from foveal.files import write_text
 from foveal.runtimes.signature import DETECTIONS, INPUT
 
@@ -17,7 +18,7 @@ MODEL = "1/model.onnx"
 """The first version of the model, below its folder."""
 CONFIG = "config.pbtxt"
 LABELS = "labels.txt"
-ENTRIES = frozenset({MODEL.partition("/")[0], CONFIG, LABELS})
+ENTRIES = frozenset({MODEL.partition("/")[0], CONFIG, LABELS, MODEL_PAGE})
 """What an export has in its folder; other versions of the model would be beside them."""
 
 _LARGEST_BATCH = 8
@@ -55,6 +56,7 @@ def write_triton_config(
     )
     names = "".join(f"{name}\n" for name in description.card.classes)
     write_text(folder / LABELS, names)
+    write_text(folder / MODEL_PAGE, make_model_page(description, name=MODEL))
 
 
 _CONFIG = """\

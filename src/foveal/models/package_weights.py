@@ -25,6 +25,7 @@ class PackageWeights:
         module: its name in Python.
         file: the weights in its folder.
         mean, std: of each band in 0..1, with which the network was trained.
+        license: of the weights.
     """
 
     package: str
@@ -32,6 +33,7 @@ class PackageWeights:
     file: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    license: str = "Apache-2.0"
 
 
 PACKAGES = {

@@ -36,6 +36,21 @@ def published_weights(name: str) -> Path:
     return _cached(repository, files) or _fetch(name, repository, files)
 
 
+def published_license(name: str) -> tuple[str, str]:
+    """What timm calls a network's published weights, and their license as timm states it.
+
+    Args:
+        name: timm's name of the network.
+
+    Returns:
+        Both may be without content where timm states nothing; nothing is fetched.
+    """
+    config = timm.get_pretrained_cfg(name)
+    if config is None:
+        return name, ""
+    return config.hf_hub_id or name, config.license or ""
+
+
 def _cached(repository: str, files: tuple[str, ...]) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.checkpoints import model_file
+from foveal.checkpoints.description import describe
+from foveal.checkpoints.model_page import write_model_page
 from foveal.config import to_toml
-from foveal.errors import ModelFileError, TrainingError
+from foveal.errors import FovealError, TrainingError
 from foveal.files import write_file
 from foveal.training.presence import write_presence
 from foveal.training.run_folder import HOW_TO_GO_ON
@@ -39,6 +41,7 @@ class Checkpointer:
         folder: the run's; None for a run without files.
         settings, card: go into the model files, the card with the epoch and its numbers.
         fingerprint: what a resumed run must have in common with this one.
+        record: how the model is trained, for its files; None keeps the settings.
         writes: False in all processes but one.
     """
 
@@ -50,11 +53,13 @@ class Checkpointer:
         card: ModelCard,
         fingerprint: Mapping[str, Any],
         writes: bool,
+        record: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = folder
         self.settings = settings
         self.card = card
         self.fingerprint = fingerprint
+        self.record = record
         self.writes = writes
         self._best: dict[str, Tensor] | None = None
         self._made: tuple[Path, ...] | None = None
@@ -98,17 +103,19 @@ class Checkpointer:
             for file in self.folder.exported:  # of the model that was the best before
                 file.unlink(missing_ok=True)
         card = replace(self.card, epoch=summary["epoch"], metrics=summary.get("validation", {}))
-        for path in (self.folder.best, self.folder.last) if is_best else (self.folder.last,):
-            try:
-                model_file.save(path, model, self.settings, card)
-            except ModelFileError as error:
-                raise TrainingError(f"{error} Then run again with --resume.") from error
+        try:
+            for path in (self.folder.best, self.folder.last) if is_best else (self.folder.last,):
+                model_file.save(path, model, self.settings, card, self.record)
+            if is_best:
+                write_model_page(self.folder.best, describe(self.settings, card, self.record))
+        except FovealError as error:
+            raise TrainingError(f"{error} Then run again with --resume.") from error
 
     def forget_best(self) -> None:
         """Remove the best model, since it is worth nothing."""
         self._best = None
         if self.folder is not None and self.writes:
-            for file in (self.folder.best, *self.folder.exported):
+            for file in (self.folder.best, self.folder.model_page, *self.folder.exported):
                 file.unlink(missing_ok=True)
 
     def best_weights(self) -> dict[str, Tensor] | None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from foveal.checkpoints import model_file
+from foveal.checkpoints.description import describe, training_record
+from foveal.checkpoints.model_page import write_model_page
 from foveal.errors import FovealError
 from foveal.evaluation.profile import make_profile
+from foveal.machine import describe_machine
+from foveal.training.provenance import measured_by
 from foveal.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from foveal.config import Settings
     from foveal.evaluation.results import Evaluation
@@ -31,10 +37,12 @@ class Conclusion:
         card: the best model's, with its score threshold, metrics, epoch and profile.
         evaluation: of the best model on the validation images; None where this process writes no
             files.
+        record: how the model was trained and measured, as its file has it.
     """
 
     card: ModelCard
     evaluation: Evaluation | None
+    record: Mapping[str, Any] | None = None
 
 
 @contextmanager
@@ -61,6 +69,7 @@ def conclude(
     card: ModelCard,
     result: TrainingResult,
     validation: Validation,
+    record: Mapping[str, Any] | None = None,
 ) -> Conclusion:
     """Choose the score threshold, and write the run's best model anew with it.
 
@@ -70,6 +79,7 @@ def conclude(
         card: of the model, as the run began.
         result: what training ended with.
         validation: of the run; it remembers what the best model detects.
+        record: how the model was trained; the intervals of its numbers and its speed are added.
 
     Raises:
         ModelFileError: the model file can't be written.
@@ -88,6 +98,26 @@ def conclude(
         ),
     )
     if result.folder is None or not result.is_main:
-        return Conclusion(card, None)
-    model_file.save(RunFolder(result.folder).best, model, settings, card)
-    return Conclusion(card, validation.evaluate(detections, score_threshold=card.score_threshold))
+        return Conclusion(card, None, record)
+    best = RunFolder(result.folder).best
+    kept = dict(training_record(settings) if record is None else record)
+    kept |= _speed(result, validation.images, model.mean.device)
+    evaluation = None
+    try:
+        evaluation = validation.evaluate(detections, score_threshold=card.score_threshold)
+        kept["measured"] = measured_by(evaluation)
+    finally:  # the threshold is worth more than what describes it
+        model_file.save(best, model, settings, card, kept)
+    write_model_page(best, describe(settings, card, kept))
+    return Conclusion(card, evaluation, kept)
+
+
+def _speed(result: TrainingResult, images: int, device: torch.device) -> dict[str, Any]:
+    """How long the best epoch's validation took, and on which machine; nothing where unknown."""
+    epoch = result.history[result.best_epoch - 1] if result.history else {}
+    seconds = epoch.get("validation_seconds")
+    if not seconds:
+        return {}
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    machine = describe_machine(gpu=gpu).text
+    return {"speed": {"images": images, "seconds": seconds, "machine": machine}}

@@ -125,7 +125,7 @@ def judge_epoch(signs: EarlySigns, *, ap: float | None, seen: Sightings | None) 
         fell = True
     else:
         fell = falls[1] < _FALLEN * falls[0]
-        word = "falls" if fell else "does not fall"
+        word = "falls" if fell else "hardly falls" if falls[1] < falls[0] else "does not fall"
         said = f"the loss {word}, from {falls[0]:.3g} to {falls[1]:.3g}"
     detects = True
     if ap is not None and ap == ap and seen is not None:

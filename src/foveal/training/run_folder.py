@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foveal.checkpoints.finding import BEST, EXPORTED, LAST
+from foveal.checkpoints.model_page import MODEL_PAGE
 from foveal.errors import TrainingError
 from foveal.files import writing
 from foveal.text import listed
@@ -47,6 +48,11 @@ class RunFolder:
     def best(self) -> Path:
         """The model file of the best epoch."""
         return self.path / BEST
+
+    @property
+    def model_page(self) -> Path:
+        """What a person should know of the best epoch's model."""
+        return self.path / MODEL_PAGE
 
     @property
     def exported(self) -> tuple[Path, ...]:
@@ -164,7 +170,7 @@ class RunFolder:
                     folder.rmdir()
 
     def _remove_files(self) -> None:
-        models = (self.best, self.last, *self.exported)
+        models = (self.best, self.last, self.model_page, *self.exported)
         files = (self.config, self.metrics, self.state, self.presence, self.report)
         events = self.trackers.rglob(_TENSORBOARD) if self.trackers.is_dir() else ()
         for file in (*files, *models, *events):

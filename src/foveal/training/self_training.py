@@ -20,6 +20,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from foveal.checkpoints.model_page import write_model_page
 from foveal.data.dataset import Dataset
 from foveal.data.formats import coco, read
 from foveal.distributed import broadcast, is_first_process
@@ -162,6 +163,8 @@ class SelfTrainingFolder:
                     replacing(target) as new,
                 ):
                     shutil.copyfile(origin, new)
+        if source.model_page.is_file():
+            write_model_page(best.best)
 
 
 @dataclass(slots=True)

@@ -121,6 +121,7 @@ def train(
     reporter: Reporter | None = None,
     card: ModelCard | None = None,
     augment: Change | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
     """Train a model in place; it ends with the weights of the best epoch, on the device in use.
 
@@ -135,6 +136,7 @@ def train(
         reporter: gets each step, epoch and message.
         card: of the model files, which get the epoch and its numbers too.
         augment: changes the samples, in place of the settings' augmentation.
+        record: how the model is trained, for its files; None keeps the settings.
 
     Raises:
         TrainingError: the run can't start, go on or be resumed.
@@ -170,6 +172,7 @@ def train(
             reporter=listener,
             card=card or ModelCard(data.classes),
             augment=augment,
+            record=record,
         )
         try:
             with (
@@ -199,6 +202,7 @@ class Trainer:
         reporter: Reporter,
         card: ModelCard,
         augment: Change | None,
+        record: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = settings
         self.training = settings.training
@@ -223,6 +227,7 @@ class Trainer:
                 teacher=self.train_step.distillation.digest if self.train_step.distillation else "",
             ),
             writes=accelerator.is_main_process,
+            record=record,
         )
         self.metrics_logger = MetricsLogger(
             accelerator,
