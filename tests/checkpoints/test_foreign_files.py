@@ -20,6 +20,7 @@ from torch import nn
 from foveal.checkpoints.foreign_files import read_foreign
 from foveal.errors import WeightsError
 
+HDF5 = b"\x89HDF\r\n\x1a\n"
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2)}
 
 
@@ -163,7 +164,9 @@ def test_the_folder_of_a_hub(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "it is empty"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(50), "is an HDF5 file, as Keras writes"),
+        (HDF5 + bytes(50), "is an HDF5 file, as Keras writes, without the layers"),
+        (HDF5 + bytes(2**20 - 18) + b"pyramid_classification_0", "keras-retinanet.*COCO results"),
+        (HDF5 + b"\0lateral_conv_P3\0", "KerasHub's RetinaNet.*foveal models list"),
         (b"<!DOCTYPE html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1", "only a pointer of Git LFS"),
         (b'{"label_dict": {}}', "is JSON"),
@@ -176,6 +179,27 @@ def test_files_that_are_no_weights(content: bytes, message: str, tmp_path: Path)
     (tmp_path / "c.pth").write_bytes(content)
     with pytest.raises(WeightsError, match=rf"c\.pth: can't be read as weights: .*{message}"):
         read_foreign(tmp_path / "c.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("m.onnx", "ONNX models are, which can only predict"), ("saved_model.pb", "as TensorFlow's")],
+)
+def test_files_of_other_frameworks_are_told_by_their_names(
+    name: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(b"\x08\x07\x12\x07pytorch")
+    with pytest.raises(WeightsError, match=message):
+        read_foreign(tmp_path / name)
+
+
+def test_an_optimizer_without_weights(tmp_path: Path) -> None:
+    optimizer = {"state": {0: {"momentum_buffer": torch.ones(2)}}, "param_groups": [{"lr": 0.1}]}
+    torch.save(optimizer, tmp_path / "alone.pth")
+    torch.save({"optimizer": optimizer, "epoch": 3}, tmp_path / "inside.pth")
+    for name, message in (("alone", "optimizer alone"), ("inside", "under 'optimizer', and no we")):
+        with pytest.raises(WeightsError, match=message):
+            read_foreign(tmp_path / f"{name}.pth")
 
 
 def test_an_archive_around_the_file(tmp_path: Path) -> None:

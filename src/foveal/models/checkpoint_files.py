@@ -39,18 +39,29 @@ _PROTOCOL = 1001
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 """Of an entry in a zip archive; its last two numbers are the lengths of name and extra field."""
 
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_KERAS: tuple[tuple[bytes, str], ...] = (
+    (
+        b"pyramid_classification",
+        "is an HDF5 file with the layers of keras-retinanet, whose network foveal's can't be: it "
+        "codes boxes by their corners and pads as TensorFlow does. Train anew on its data, whose "
+        "CSV files foveal train reads; or predict with it there, and measure what it writes as "
+        "COCO results",
+    ),
+    (
+        b"lateral_conv_P3",
+        "is an HDF5 file with the layers of KerasHub's RetinaNet, which pads as TensorFlow does. "
+        "KerasHub's own models are torchvision's, which foveal import reads from torchvision's "
+        "file (foveal models list); one that was trained there can't be read",
+    ),
+)
+"""Layers in files of Keras, and what has such."""
+
 READABLE = (
     "a safetensors file, a checkpoint of torch's, or a pickle of numpy arrays (detectron2's .pkl)"
 )
 
 _KINDS: tuple[tuple[int, bytes, str], ...] = (
-    (
-        0,
-        b"\x89HDF\r\n\x1a\n",
-        "is an HDF5 file, as Keras writes, which is not read. keras-retinanet codes boxes by their "
-        "corners and pads as TensorFlow does; KerasHub's own models are torchvision's, which "
-        "foveal import reads from torchvision's file",
-    ),
     (257, b"ustar", "is a tar archive; unpack it first (torch before 0.1.10 wrote such files too)"),
     (0, b"\x1f\x8b", "is compressed with gzip; unpack it first"),
     (0, b"7z\xbc\xaf\x27\x1c", "is a 7z archive; unpack it first"),
@@ -66,6 +77,16 @@ _KINDS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"{", "is JSON or another text: options, no weights"),
 )
 """What files look like that are no weights: where, which bytes, in words."""
+
+_TENSORFLOW = "is called as TensorFlow's are, which are not read; train anew on its data"
+_BY_ENDING = {
+    ".onnx": "is called as ONNX models are, which can only predict: foveal predict takes those "
+    "that foveal export wrote. Take the weights that it was made of",
+    ".engine": "is called as TensorRT's engines are, which run on one kind of GPU alone. Take the "
+    "weights that it was made of",
+    **dict.fromkeys((".pb", ".tflite", ".index", ".data-00000-of-00001"), _TENSORFLOW),
+}
+"""What files are by their names, where their bytes tell nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,11 +125,13 @@ def read_checkpoint(path: Path) -> CheckpointFile:
                 return _read_zip(path, file)
             if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
                 return _read_safetensors(path)
+            if head.startswith(_HDF5):
+                raise _unreadable(path, _keras_kind(file))
             if head[:1] in (b"\x80", b"}", b"("):
                 return _read_pickles(path, file)
             if head and path.suffix == ".safetensors":
                 return _read_safetensors(path)  # which says what is wrong
-            raise _unreadable(path, _kind(head))
+            raise _unreadable(path, _kind(head, path.suffix.lower()))
     except (BrokenPickleError, SafetensorError, OSError) as error:
         said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise _unreadable(path, f"is broken: {said}") from None
@@ -323,13 +346,27 @@ def _zip_kind(names: list[str]) -> str:
     return f"is a zip archive of something else ({shown or 'it is empty'})"
 
 
-def _kind(head: bytes) -> str:
+def _keras_kind(file: BufferedReader) -> str:
+    """What an HDF5 file is of, told by the names in it, which stand there as they are."""
+    longest = max(len(name) for name, _ in _KERAS)
+    before = b""
+    while part := file.read(2**20):
+        for name, words in _KERAS:
+            if name in before + part:
+                return words
+        before = part[-longest:]
+    return "is an HDF5 file, as Keras writes, without the layers of a RetinaNet that is known"
+
+
+def _kind(head: bytes, ending: str) -> str:
     if not head:
         return "is empty"
     text = head.lstrip()
     for place, start, words in _KINDS:
         if head[place:].startswith(start) or (place == 0 and text.startswith(start)):
             return words
+    if ending in _BY_ENDING:
+        return _BY_ENDING[ending]
     return "is of no kind that is known, or cut off at its beginning"
 
 

@@ -85,7 +85,8 @@ def find_tensors(path: Path, *, under: str | None = None) -> FoundTensors:
     if under not in groups:
         raise WeightsError(
             f"{path}: holds no named tensors ({_describe(file.content)}). Expected a state dict, "
-            f"plain or under one of: {', '.join(NESTED_UNDER)}."
+            f"plain or under one of: {', '.join(NESTED_UNDER)}; save the network's, or look for "
+            "the file that has it."
             if not groups
             else f"{path}: holds no named tensors under {under!r}. Expected one of "
             f"{listed([name for name in groups if name], 8)}: --weights-under NAME (in Python "
@@ -156,11 +157,18 @@ def _main_group(groups: Mapping[str, Group]) -> str:
     return nested[0] if nested and len(groups[nested[0]]) > top else ""
 
 
+def _is_optimizer(content: Content) -> bool:
+    return isinstance(content, dict) and {"state", "param_groups"} <= content.keys()
+
+
 def _describe(content: Content) -> str:
     if isinstance(content, dict):
         names = [str(name) if isinstance(name, str | int) else "..." for name in list(content)[:8]]
-        if {"state", "param_groups"} <= set(names):
+        if _is_optimizer(content):
             return "it looks like the state of an optimizer alone"
+        inside = [str(name) for name, value in content.items() if _is_optimizer(value)]
+        if inside:
+            return f"it has the state of an optimizer under {inside[0]!r}, and no weights"
         return f"a dictionary with the keys {', '.join(names)}" if names else "an empty dictionary"
     if isinstance(content, StandIn):
         return f"an object of {content.name} that is no torch module"
