@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from tests.checkpoints.plain_networks import Output
+from tests.models.parity import in_our_order
 from torch import Tensor
 
 from foveal.checkpoints.foreign_files import ForeignFile
@@ -19,7 +20,7 @@ from foveal.models.build import build_model
 from foveal.models.retinanet import RetinaNet
 from foveal.structures import ModelCard
 
-SIZES = [(160, 224), (150, 213)]
+SIZES = [(160, 224), (75, 118)]
 """Height and width of inputs; the last is no multiple of 32."""
 
 NOWHERE = Path("/nowhere/model.pth")
@@ -66,6 +67,11 @@ def own_output(loaded: LoadedModel, image: Tensor) -> Output:
         raw = loaded.model(image[None])
     anchors = loaded.model.anchors(*image.shape[1:])
     return Output(torch.cat(raw.logits, 1)[0], torch.cat(raw.deltas, 1)[0], anchors)
+
+
+def ratio_major_as_ours(output: Output) -> Output:
+    """In our order of the anchors, where it was ratio by ratio."""
+    return Output(*(in_our_order(part[None])[0] for part in output))
 
 
 def is_equal(own: Output, other: Output) -> bool:

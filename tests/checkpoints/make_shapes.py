@@ -5,9 +5,9 @@ Written as text: `python -m tests.checkpoints.make_shapes`. Those who have a rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 FOLDER = Path(__file__).parent / "foreign_shapes"
 
@@ -25,16 +25,83 @@ class Kind(NamedTuple):
 
 KINDS = {
     "r18": Kind((2, 2, 2, 2), deep=False),
+    "r34": Kind((3, 4, 6, 3), deep=False),
     "r50": Kind((3, 4, 6, 3)),
     "r101": Kind((3, 4, 23, 3)),
+    "r152": Kind((3, 8, 36, 3)),
     "x101_32x4d": Kind((3, 4, 23, 3), groups=32, group_width=4),
+    "x101_32x8d": Kind((3, 4, 23, 3), groups=32, group_width=8),
     "x101_64x4d": Kind((3, 4, 23, 3), groups=64, group_width=4),
 }
 
 NETWORKS = {
     "detectron2": ("r18", "r50", "r101"),
     "mmdetection": ("r18", "r50", "r101", "x101_32x4d", "x101_64x4d"),
+    "odtk": ("r18", "r50", "r101", "x101_32x8d"),
+    "torchvision": ("r18", "r50", "r101", "x101_32x8d", "x101_64x4d"),
+    "yhenon": ("r18", "r50", "r101"),
 }
+
+ODTK_NAMES = {
+    "r18": "ResNet18FPN",
+    "r34": "ResNet34FPN",
+    "r50": "ResNet50FPN",
+    "r101": "ResNet101FPN",
+    "r152": "ResNet152FPN",
+    "x101_32x8d": "ResNeXt101_32x8dFPN",
+    "mobile": "MobileNetV2FPN",
+}
+"""What ODTK calls a network, which is a part of its tensors' names."""
+
+
+class Layers(NamedTuple):
+    """Where a program keeps what is behind its backbone; the finest level first."""
+
+    lateral: tuple[str, ...]
+    output: tuple[str, ...]
+    extra: tuple[str, str]
+    """Of P6 and P7."""
+    towers: tuple[tuple[str, ...], tuple[str, ...]]
+    """The hidden layers of the subnets for classes and boxes."""
+    outputs: tuple[str, str]
+    """The subnets' last layers."""
+
+
+def odtk_layers(called: str) -> Layers:
+    """Of a network that ODTK calls so."""
+    network = f"backbones.{called}"
+    towers = tuple(tuple(f"{head}_head.{n}" for n in (0, 2, 4, 6)) for head in ("cls", "box"))
+    return Layers(
+        lateral=tuple(f"{network}.lateral{level}" for level in (3, 4, 5)),
+        output=tuple(f"{network}.smooth{level}" for level in (3, 4, 5)),
+        extra=(f"{network}.pyramid6", f"{network}.pyramid7"),
+        towers=(towers[0], towers[1]),
+        outputs=("cls_head.8", "box_head.8"),
+    )
+
+
+YHENON = Layers(
+    lateral=tuple(f"fpn.P{level}_1" for level in (3, 4, 5)),
+    output=tuple(f"fpn.P{level}_2" for level in (3, 4, 5)),
+    extra=("fpn.P6", "fpn.P7_2"),
+    towers=(
+        tuple(f"classificationModel.conv{n}" for n in (1, 2, 3, 4)),
+        tuple(f"regressionModel.conv{n}" for n in (1, 2, 3, 4)),
+    ),
+    outputs=("classificationModel.output", "regressionModel.output"),
+)
+
+TORCHVISION = Layers(
+    lateral=tuple(f"backbone.fpn.inner_blocks.{n}.0" for n in range(3)),
+    output=tuple(f"backbone.fpn.layer_blocks.{n}.0" for n in range(3)),
+    extra=("backbone.fpn.extra_blocks.p6", "backbone.fpn.extra_blocks.p7"),
+    towers=(
+        tuple(f"head.classification_head.conv.{n}.0" for n in range(4)),
+        tuple(f"head.regression_head.conv.{n}.0" for n in range(4)),
+    ),
+    outputs=("head.classification_head.cls_logits", "head.regression_head.bbox_reg"),
+)
+"""Of its first version, and of DeepForest."""
 
 
 class Conv(NamedTuple):
@@ -97,13 +164,7 @@ def detectron2(
 
 def mmdetection(kind: Kind, *, classes: int = 80, width: int = 256) -> Shapes:
     """A model of MMDetection, whose batch norms count; `width` as above."""
-    shapes: Shapes = {}
-    _with_norm(shapes, "backbone.conv1", (64, 3, 7, 7), norm="backbone.bn1", counted=True)
-    for conv in convolutions(kind):
-        place = f"backbone.layer{conv.stage + 1}.{conv.block}"
-        own = f"conv{conv.number}" if conv.number else "downsample.0"
-        norm = f"bn{conv.number}" if conv.number else "downsample.1"
-        _with_norm(shapes, f"{place}.{own}", conv.shape, norm=f"{place}.{norm}", counted=True)
+    shapes = _body(kind, "backbone.", counted=True)
     finest = 128 if not kind.deep else 512
     for level in range(3):
         _with_bias(shapes, f"neck.lateral_convs.{level}.conv", (width, finest * 2**level, 1, 1))
@@ -118,7 +179,80 @@ def mmdetection(kind: Kind, *, classes: int = 80, width: int = 256) -> Shapes:
     return shapes
 
 
-MAKERS = {"detectron2": detectron2, "mmdetection": mmdetection}
+def odtk(kind: Kind, called: str, *, classes: int = 80, width: int = 256) -> Shapes:
+    """A model of ODTK, with the classifier that it does not use."""
+    body = f"backbones.{called}.features."
+    shapes = _body(kind, body, counted=True)
+    _with_bias(shapes, f"{body}fc", (1000, 2048 if kind.deep else 512))
+    return shapes | behind(odtk_layers(called), c_channels(kind), classes=classes, width=width)
+
+
+def yhenon(kind: Kind, *, classes: int = 80, width: int = 256) -> Shapes:
+    """A model of yhenon's."""
+    layers = behind(YHENON, c_channels(kind), classes=classes, width=width)
+    return _body(kind, "", counted=True) | layers
+
+
+def torchvision(
+    kind: Kind,
+    *,
+    classes: int = 91,
+    width: int = 256,
+    counted: bool = False,
+    p6_from_c5: bool = False,
+) -> Shapes:
+    """A model of torchvision's first version, with frozen norms unless they count."""
+    channels = c_channels(kind)
+    layers = behind(TORCHVISION, channels, classes=classes, width=width, p6_from_c5=p6_from_c5)
+    return _body(kind, "backbone.body.", counted=counted) | layers
+
+
+def c_channels(kind: Kind) -> tuple[int, int, int]:
+    """Of C3, C4 and C5."""
+    finest = 512 if kind.deep else 128
+    return finest, 2 * finest, 4 * finest
+
+
+def behind(
+    layers: Layers,
+    channels: tuple[int, int, int],
+    *,
+    classes: int,
+    width: int,
+    p6_from_c5: bool = True,
+) -> Shapes:
+    """What is behind a backbone with so many channels at C3, C4 and C5."""
+    shapes: Shapes = {}
+    for name, inside in zip(layers.lateral, channels, strict=True):
+        _with_bias(shapes, name, (width, inside, 1, 1))
+    for name in layers.output:
+        _with_bias(shapes, name, (width, width, 3, 3))
+    _with_bias(shapes, layers.extra[0], (width, channels[2] if p6_from_c5 else width, 3, 3))
+    _with_bias(shapes, layers.extra[1], (width, width, 3, 3))
+    for tower, output, values in zip(layers.towers, layers.outputs, (classes, 4), strict=True):
+        for name in tower:
+            _with_bias(shapes, name, (width, width, 3, 3))
+        _with_bias(shapes, output, (9 * values, width, 3, 3))
+    return shapes
+
+
+def make(source: str, network: str, **changes: Any) -> Shapes:
+    """A network of a program, by their names here.
+
+    Args:
+        source: a name in `NETWORKS`.
+        network: a name in `KINDS`.
+        **changes: to the arguments of the program's function, such as `width`.
+    """
+    named = (ODTK_NAMES[network],) if source == "odtk" else ()
+    makers: dict[str, Callable[..., Shapes]] = {
+        "detectron2": detectron2,
+        "mmdetection": mmdetection,
+        "odtk": odtk,
+        "torchvision": torchvision,
+        "yhenon": yhenon,
+    }
+    return makers[source](KINDS[network], *named, **changes)
 
 
 def to_text(shapes: Shapes) -> str:
@@ -132,6 +266,18 @@ def read_shapes(source: str, network: str) -> Shapes:
     """What stands in a file."""
     lines = (FOLDER / f"{source}_{network}.txt").read_text().splitlines()
     return {name: tuple(map(int, sides)) for name, *sides in map(str.split, lines)}
+
+
+def _body(kind: Kind, prefix: str, *, counted: bool) -> Shapes:
+    """A ResNet in torchvision's names, without its classifier."""
+    shapes: Shapes = {}
+    _with_norm(shapes, f"{prefix}conv1", (64, 3, 7, 7), norm=f"{prefix}bn1", counted=counted)
+    for conv in convolutions(kind):
+        place = f"{prefix}layer{conv.stage + 1}.{conv.block}"
+        own = f"conv{conv.number}" if conv.number else "downsample.0"
+        norm = f"bn{conv.number}" if conv.number else "downsample.1"
+        _with_norm(shapes, f"{place}.{own}", conv.shape, norm=f"{place}.{norm}", counted=counted)
+    return shapes
 
 
 def _with_bias(shapes: Shapes, name: str, shape: tuple[int, ...]) -> None:
@@ -152,5 +298,5 @@ if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for source, networks in NETWORKS.items():
         for network in networks:
-            text = to_text(MAKERS[source](KINDS[network]))
+            text = to_text(make(source, network))
             (FOLDER / f"{source}_{network}.txt").write_text(text)

@@ -18,6 +18,7 @@ from tests.checkpoints.imports import (
     own_output,
     with_weights,
 )
+from tests.checkpoints.imports import ratio_major_as_ours as ordered
 from tests.checkpoints.make_shapes import (
     KINDS,
     NETWORKS,
@@ -28,7 +29,6 @@ from tests.checkpoints.make_shapes import (
     mmdetection as make_shapes,
 )
 from tests.checkpoints.plain_networks import Output, State, random_state
-from tests.models.parity import in_our_order
 
 from foveal.checkpoints import mmdetection
 from foveal.checkpoints.imported_model import ImportOptions
@@ -82,11 +82,6 @@ def r50_model(r50: State) -> LoadedModel:
 @pytest.fixture(scope="module")
 def r18() -> State:
     return random_state(make_shapes(KINDS["r18"], width=32, classes=3))
-
-
-def ordered(output: Output) -> Output:
-    """In our order of the anchors."""
-    return Output(*(in_our_order(part[None])[0] for part in output))
 
 
 def with_config(text: str, **meta: Any) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.checkpoints import plain_network as plain
-from tests.checkpoints.test_odtk import STATED, shapes
+from tests.checkpoints.make_shapes import make
+from tests.checkpoints.plain_networks import random_state
+from tests.checkpoints.test_odtk import STATED
 
 import foveal
 from foveal.checkpoints import model_file
@@ -34,7 +35,8 @@ COCO = ("person", "car", "dog", "cat")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file with anchors given one by one, a multiple of 128 and norms of eps 1e-5."""
     folder = tmp_path_factory.mktemp("imported")
-    torch.save({"state_dict": plain.random_state(shapes("resnet18")), **STATED}, folder / "c.pth")
+    state = random_state(make("odtk", "r18", classes=4, width=16))
+    torch.save({"state_dict": state, **STATED}, folder / "c.pth")
     loaded = import_model(folder / "c.pth", classes=COCO).loaded
     model_file.save(folder / "coco.safetensors", loaded.model, loaded.settings, loaded.card)
     return folder / "coco.safetensors"

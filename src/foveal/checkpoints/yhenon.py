@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from foveal.checkpoints.anchor_order import from_ratio_major
+from foveal.checkpoints.folding import fold_box_factors
 from foveal.checkpoints.imported_model import ImportedModel, ImportOptions
 from foveal.checkpoints.renaming import (
     foreign_name,
@@ -22,8 +23,6 @@ from foveal.checkpoints.resnets import find_resnet
 from foveal.errors import WeightsError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from foveal.checkpoints.foreign_files import ForeignFile
 
 KNOWN = "fpn.P7_2.weight"
@@ -80,8 +79,9 @@ def convert(file: ForeignFile, options: ImportOptions) -> ImportedModel:
     for layer in ("classification.output", "box.output"):
         for key in (f"{layer}.weight", f"{layer}.bias"):
             state[key] = from_ratio_major(state[key], scales=SCALES, ratios=RATIOS)
-    for key in ("box.output.weight", "box.output.bias"):
-        state[key] = _scaled(state[key])
+    state["box.output.weight"], state["box.output.bias"] = fold_box_factors(
+        state["box.output.weight"], state["box.output.bias"], factors=FACTORS
+    )
     settings = options.settings(
         [
             f"model.backbone={find_resnet(tensors, prefix='', where=file.path)}",
@@ -107,9 +107,3 @@ def convert(file: ForeignFile, options: ImportOptions) -> ImportedModel:
         tuple(unused),
         foreign_name=partial(foreign_name, prefixes=PREFIXES),
     )
-
-
-def _scaled(channels: Tensor) -> Tensor:
-    """The box layer's channels [A * 4, ...], each times its delta's factor."""
-    factors = channels.new_tensor(FACTORS).repeat(len(channels) // len(FACTORS))
-    return channels * factors.reshape(-1, *[1] * (channels.ndim - 1))
