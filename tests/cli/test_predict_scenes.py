@@ -79,7 +79,8 @@ def test_scenes_and_images_go_together(monkeypatch, capsys, model, scenes, tmp_p
 
 def test_several_scenes_are_told_in_few_lines(monkeypatch, capsys, model, scenes, tmp_path):
     out = tmp_path / "out"
-    assert foveal(monkeypatch, "predict", model, scenes, "--out", out, *WINDOWS) == 0
+    arguments = ("predict", model, scenes, "--out", out, *WINDOWS, "--no-pictures")
+    assert foveal(monkeypatch, *arguments) == 0
     shown = capsys.readouterr().err
     assert "With it 2 scenes, in " in shown
     assert shown.count("looked at in") == 1
@@ -143,7 +144,7 @@ def test_a_changed_scene_is_not_mixed_with_what_was_found_in_it_before(
     monkeypatch, capsys, model, tmp_path
 ):
     scene, out = write_scene(tmp_path / "a.tif"), tmp_path / "out"
-    arguments = ("predict", model, scene, "--out", out, *WINDOWS)
+    arguments = ("predict", model, scene, "--out", out, *WINDOWS, "--no-pictures")
 
     def stop(self, scene, band, arrays):
         raise KeyboardInterrupt
@@ -216,7 +217,7 @@ def test_files_for_maps_can_be_chosen(monkeypatch, capsys, model, scenes, tmp_pa
 
 def test_without_a_place_there_is_no_map(monkeypatch, capsys, model, tmp_path):
     scene = write_scene(tmp_path / "a.tif", left=None)
-    arguments = ("predict", model, scene, *WINDOWS, "--out", tmp_path / "out")
+    arguments = ("predict", model, scene, *WINDOWS, "--out", tmp_path / "out", "--no-pictures")
     assert foveal(monkeypatch, *arguments, "--to", "geojson") == 2
     assert "--to geojson: none of 1 image has a place on the map" in capsys.readouterr().err
     assert foveal(monkeypatch, *arguments, "--scale", "10cm") == 2
