@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.training.run_folders import BEGIN, GONE, NOW, epoch, read, step, write_run
+from tests.training.run_folders import BEGIN, GONE, NOW, end, epoch, read, step, write_run
 
 from foveal.reports.html import render_report
 from foveal.reports.runs import MOST_CURVES, draw_runs, make_runs_report
@@ -38,6 +38,17 @@ def test_what_is_left_out_is_said(tmp_path):
     assert "its settings (config.toml) can&#39;t be read" in text
     assert f"Drawn are {MOST_CURVES} of {MOST_CURVES + 1} runs" in text
     assert "folders were looked at for runs" in text
+
+
+@pytest.mark.usefixtures("empty_charts")
+def test_why_a_run_broke_off_is_told_whole(tmp_path):
+    reason = "The run broke off. " + "The disk is full. " * 20
+    failed = write_run(tmp_path / "a", BEGIN, end("failed", reason.strip()))
+    ended = write_run(tmp_path / "b", BEGIN, end("patience", "Nothing got better."))
+    text = page([read(failed), read(ended)])
+    assert f"<p>run: {reason.strip()}</p>" in text
+    assert "How the finished ones ended" in text
+    assert "Nothing got better." in text
 
 
 def test_no_run_yet():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveal.reports.parts import Bar, Chart, Charts, Link, Part, Report, Section, Table
+from foveal.reports.parts import Bar, Chart, Charts, Folded, Link, Part, Report, Section, Table
 from foveal.text import UNDEFINED, counted, decimal, duration, listed
 from foveal.training.run_records import MOST_FOLDERS, settings_that_differ
 from foveal.visualization import charts
@@ -114,8 +114,11 @@ def _overview(
         )
         rows = [_row(run, address=address, now=now) for run in runs]
         parts.append(Table(columns, rows, text_columns=2))
-        words = [[run.name, run.describe(now)] for run in runs]
-        parts.append(Table(("run", "the last word"), words, text_columns=2))
+        finished = [run for run in runs if run.state == "finished"]
+        parts += [f"{run.name}: {run.describe(now)}" for run in runs if run not in finished]
+        if finished:
+            words = "\n".join(f"{run.name}: {run.describe(now)}" for run in finished)
+            parts.append(Folded("How the finished ones ended", words))
     for run in runs:
         if run.unreadable:
             parts.append(
