@@ -168,3 +168,10 @@ def test_best_and_above():
     assert [len(every.best(n)) for n in (0, 1, 99)] == [0, 1, len(every)]
     assert every.best(1)[0].index == every[0].index
     assert len(every.above(0.9)) == 2
+
+
+def test_how_many_labels_the_model_sees():
+    every = audit([found(CELLS[:2])], [target(CELLS)])
+    assert (every.seen, every.labels) == (2, 8)
+    assert every.best(0).seen == 2
+    assert audit([found(CELLS, labels=[1] * 8)], [target(CELLS)]).seen == 0

@@ -11,7 +11,7 @@ from PIL import Image
 from foveal.data.dataset import Dataset, Record
 from foveal.evaluation.label_audit import Dispute, audit_labels
 from foveal.reports import label_audit
-from foveal.reports.label_audit import in_words, summary_of, write_audit_report
+from foveal.reports.label_audit import in_words, summary_of, weakness_of, write_audit_report
 from foveal.structures import Detections
 
 SIDE = 900
@@ -75,3 +75,14 @@ def test_words_for_every_kind(data):
     words = {kind: in_words(replace(one, kind=kind), data) for kind in Dispute}
     assert len(set(words.values())) == len(Dispute)
     assert words[Dispute.LOOSE_BOX] == "<dot>, in another box"
+
+
+def test_a_model_that_sees_little_says_little(data):
+    assert "sees only 0 of 1 label: it is too weak" in weakness_of(suggestions(data))
+    record = data.records[0]
+    seen = Detections(record.boxes, np.array([0.9]), record.labels, classes=data.classes)
+    assert weakness_of(audit_labels([seen], data.targets, classes=2)) == ""
+    nothing = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0), classes=data.classes)
+    empty = data.records[0].select(np.array([False]))
+    none = audit_labels([nothing], replace(data, records=(empty,)).targets, classes=2)
+    assert weakness_of(none) == "", "no label is left unseen"

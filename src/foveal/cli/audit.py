@@ -155,6 +155,7 @@ def audit(
         TABLE,
         check_audit_folder,
         summary_of,
+        weakness_of,
         write_audit_report,
     )
 
@@ -203,6 +204,7 @@ def audit(
         less += _left_out(further, f"beyond --max-suggestions {max_suggestions}")
         chosen = chosen.best(max_suggestions)
     left_out = len(every) - len(chosen)
+    caution = " ".join(text for text in (weakness_of(every), audited.caution) if text)
     results.record()
     write_suggestions(suggestions, chosen, dataset, left_out=left_out)
     write_suggestion_table(table, chosen, dataset)
@@ -211,14 +213,14 @@ def audit(
         chosen,
         dataset,
         source=audited.name,
-        caution=audited.caution,
+        caution=caution,
         left_out=" ".join(less),
         pictures=pictures,
     )
 
     def tell() -> None:
         console = make_console()
-        for line in (summary_of(chosen), *less, audited.caution, KEPT):
+        for line in (summary_of(chosen), *less, caution, KEPT):
             if line:
                 console.print(line)
         say(f"Written: {', '.join(map(str, written))}")

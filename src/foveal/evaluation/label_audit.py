@@ -54,6 +54,7 @@ _SCORE_WEIGHT = 3.0
 """How firmly scores are taken for probabilities: few detections don't change that."""
 _USUAL = 0.25
 """Boxes agree as a rule better than this fraction of them does."""
+_A_LITTLE_SURE = 0.25
 _LEAST = 0.05
 """What is less suspicious is none."""
 _STEPS = 25
@@ -126,6 +127,7 @@ class LabelAudit:
         indices: [S] int64 positions of labels in their image's target, -1 for missing ones.
         partners: [S] int64 positions of detections in their image's, -1 for none.
         labels: how many labels were audited; regions to ignore are none.
+        seen: how many of them the model is a little sure of, at their place and of their class.
         detections, targets: what was audited.
     """
 
@@ -135,6 +137,7 @@ class LabelAudit:
     indices: NDArray[np.int64]
     partners: NDArray[np.int64]
     labels: int
+    seen: int
     detections: Sequence[Detections]
     targets: Sequence[Target]
 
@@ -183,6 +186,7 @@ class LabelAudit:
             self.indices[rows],
             self.partners[rows],
             self.labels,
+            self.seen,
             self.detections,
             self.targets,
         )
@@ -215,7 +219,8 @@ def audit_labels(
             _doubles(pairing),
         ]
     )
-    return _ranked(pool, disputes, detections, targets)
+    seen = int((pairing.support[~pool.ignored] >= _A_LITTLE_SURE).sum())
+    return _ranked(pool, disputes, detections, targets, seen=seen)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -474,6 +479,8 @@ def _ranked(
     disputes: _Disputes,
     detections: Sequence[Detections],
     targets: Sequence[Target],
+    *,
+    seen: int,
 ) -> LabelAudit:
     """The disputes by evidence times rarity."""
     labels = int((~pool.ignored).sum())
@@ -500,6 +507,7 @@ def _ranked(
         indices=np.where(objects >= 0, objects - starts[image], -1),
         partners=np.concatenate([*given, [-1]]).astype(np.int64)[partners],
         labels=labels,
+        seen=seen,
         detections=detections,
         targets=targets,
     )

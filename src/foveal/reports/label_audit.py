@@ -135,6 +135,16 @@ def summary_of(audit: LabelAudit) -> str:
     )
 
 
+def weakness_of(audit: LabelAudit) -> str:
+    """A sentence where the model sees too little to dispute labels; else nothing."""
+    if 2 * audit.seen >= audit.labels:
+        return ""
+    return (
+        f"The model sees only {audit.seen:,} of {counted(audit.labels, 'label')}: it is too weak "
+        "to tell which of them are wrong. Train longer, or on more images."
+    )
+
+
 def _summary(audit: LabelAudit, *, caution: str, left_out: str) -> Section:
     parts: list[Part] = [summary_of(audit)]
     if len(audit):
