@@ -34,7 +34,7 @@ def says(result, *parts: object) -> None:
     """It ended with a message that has all of this in it, and no traceback."""
     code, _, error = result
     assert code == 2
-    assert error.startswith("error: ")
+    assert "\nerror: " in f"\n{error}"
     assert "Traceback" not in error
     for part in parts:
         assert str(part) in error
