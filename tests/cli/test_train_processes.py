@@ -64,6 +64,7 @@ def test_two_processes_make_one_run(data, tmp_path):
     ):
         assert everything.count(words) == 1, everything
     assert sorted(path.name for path in out.iterdir()) == [
+        "MODEL.md",
         "best.safetensors",
         "config.toml",
         "last.safetensors",

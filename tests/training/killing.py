@@ -34,7 +34,7 @@ SETTINGS = tiny_settings(
     "augmentation.scale=[0.8, 1.2]",
     "augmentation.brightness=0.2",
 )
-TIMES = {"images_per_second", "memory_megabytes", "seconds", "waiting"}
+TIMES = {"images_per_second", "memory_megabytes", "seconds", "validation_seconds", "waiting"}
 
 
 def die() -> None:
@@ -146,7 +146,11 @@ def differences(one: Path, other: Path) -> list[str]:
 
 def lines_of(folder: Path) -> list[dict]:
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
+    return [
+        {name: value for name, value in line.items() if name not in TIMES}
+        for line in lines
+        if line["kind"] != "begin"  # a run that goes on says so
+    ]
 
 
 def main(folder: Path) -> None:
