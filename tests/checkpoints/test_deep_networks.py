@@ -39,8 +39,9 @@ STATED = {"odtk": {"ratios": [1.0, 2.0, 0.5], "scales": [4 * 2 ** (n / 3) for n 
 GROUPED = [
     *(("mmdetection", f"x101_{groups}") for groups in ("32x4d", "64x4d")),
     ("odtk", "x101_32x8d"),
+    ("torchvision", "x101_64x4d"),
 ]
-"""Those of torchvision have the same bodies, and are told by the same shapes."""
+"""Torchvision's X101-32x8d has the body of ODTK's, and is told by the same shapes."""
 
 DEEP = [
     *((source, "r101") for source in NETWORKS),
