@@ -20,6 +20,12 @@ from tests.serving.conftest import encoded, open_text, write_text
 REQUESTS = 12
 
 
+@pytest.fixture(autouse=True)
+def _loggers_as_they_are(monkeypatch):
+    """A server's own process is told on the screen what is logged; this one goes on."""
+    monkeypatch.setattr(import_module("foveal.cli.serve"), "_log_to_screen", lambda: None)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

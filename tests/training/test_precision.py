@@ -64,7 +64,7 @@ def test_auto_takes_the_faster_one_and_says_so_once(
     monkeypatch, used, fake_data, tmp_path, timing, expected, words
 ):
     measured(monkeypatch, timing)
-    said, _ = run(fake_data, tmp_path)
+    said, *_ = run(fake_data, tmp_path)
     assert words in said
     assert used == [expected] * 4
 
@@ -75,7 +75,7 @@ def test_a_resumed_run_keeps_its_precision(monkeypatch, used, fake_data, tmp_pat
     with pytest.raises(TrainingError, match="stopped here"):
         run(fake_data, tmp_path, validate=fail)
     measured(monkeypatch, BF16_WINS if began is FLOAT32_WINS else FLOAT32_WINS)
-    said, _ = run(fake_data, tmp_path, resume=True)
+    said, *_ = run(fake_data, tmp_path, resume=True)
     name = "bf16" if began is BF16_WINS else "float32"
     assert said == f"Computing in {name}, in which this run began."
     assert len(used) == 4
@@ -102,7 +102,7 @@ def test_a_state_that_does_not_say_takes_what_is_measured(monkeypatch, used, fak
         patch.setattr(state, "asdict", without_precision)
         state.write_state(file, tensors, position, fingerprint=fingerprint)
     measured(monkeypatch, BF16_WINS)
-    said, _ = run(fake_data, tmp_path, resume=True)
+    said, *_ = run(fake_data, tmp_path, resume=True)
     assert "in bf16: float32 takes 2.0 times" in said
     assert used[-1] is torch.bfloat16
 
