@@ -41,9 +41,9 @@ class OpenVINORuntime:
     """A model in OpenVINO, compiled for each input size that it meets.
 
     On a CPU the network takes one image at a time, so that batches of any number share one compiled
-    model. A single image is computed by all cores together; of several each core computes its own,
-    which is faster: cores that share an image wait for each other after each layer, and long where
-    another thread, such as one that reads the next images, has taken one of them.
+    model. A single image is computed by all cores together, of several each core computes its own:
+    cores that share an image wait for each other after each layer, and long where another thread,
+    such as one that reads the next images, has taken one of them.
 
     Args:
         model: an `openvino.Model` with the inputs and outputs of an exported model.
@@ -110,11 +110,16 @@ class OpenVINORuntime:
         pieces = [images[start : start + step] for start in range(0, batch, step)]
         with self._lock:
             aim: Aim = "THROUGHPUT" if len(pieces) > 1 else "LATENCY"
-            parts = _computed(self._queue(aim, (step, *images.shape[1:])), pieces)
+            queue = self._queue(aim, (step, *images.shape[1:]), at_once=len(pieces))
+            parts = _computed(queue, pieces)
         return self._order.collect(_joined(parts))
 
-    def _queue(self, aim: Aim, shape: tuple[int, ...]) -> Any:
-        """What computes inputs of this shape, compiled when it is first needed."""
+    def _queue(self, aim: Aim, shape: tuple[int, ...], *, at_once: int) -> Any:
+        """What computes inputs of this shape, compiled when it is first needed.
+
+        Each image that is computed at the same time takes memory of its own; so there are never
+        more of them than the first batch has, on a machine of however many cores.
+        """
         if (aim, shape) not in self._queues:
             known = sum(each == aim for each, _ in self._queues)
             shape = shape if known < _COMPILED_SIZES else ()
@@ -125,6 +130,7 @@ class OpenVINORuntime:
                 model.reshape(list(shape))
             with compiled_models(self._remember) as cache:
                 settings = {"PERFORMANCE_HINT": aim, **self._settings, **cache}
+                settings["PERFORMANCE_HINT_NUM_REQUESTS"] = str(at_once)
                 compiled = self._core.compile_model(model, self._device, settings)
             self._queues[aim, shape] = import_openvino().AsyncInferQueue(compiled)
         return self._queues[aim, shape]
