@@ -4,9 +4,10 @@
 
 The server is a process of its own, started as a user starts it; the client keeps 32 connections
 busy, one image a request. Times of requests hold all of it: HTTP, reading the image, waiting for a
-batch, the network, the answer. The client runs on the same machine and takes some of it. Before and
-after, the same images are predicted in batches in this process, start and drawing aside; the mean
-of both stands beside the server.
+batch, the network, the answer. The client runs on the same machine and takes some of it.
+
+Beside that, in turns with further load, the same images are predicted in batches in this process,
+start and drawing aside: a machine that others use is now faster and now slower, for both alike.
 
 --requests sends so many more requests and watches the server's memory; --malformed so many broken
 ones, of which none may be answered by 500, and after which a good one must be answered as before.
@@ -26,6 +27,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.lib.http_load import Load, ask, http_request, put_load
 from benchmarks.lib.machine import kilobytes, print_machine
@@ -116,9 +119,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_machine()
     with tempfile.TemporaryDirectory() as folder:
         images = _images(options, Path(folder))
-        before = predict(
-            options.model, images, batch=options.batch, seconds=options.predict_seconds
-        )
         requests = [
             http_request(DETECT, path.read_bytes(), headers={"Content-Type": "image/jpeg"})
             for path in images
@@ -128,13 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             status, good = ask(server.port, requests[0])
             if status != 200:
                 raise SystemExit(f"The first request is answered by {status}: {good}")
-            row = _load_row(server, requests, options)
+            row = _load_row(server, requests, options) | _turns(server, requests, images, options)
             memory = _memory_rows(server, requests, options)
             survived = _malformed(server, images[0].read_bytes(), requests[0], good, options)
             row["peak MB"] = server.peak_megabytes
-        after = predict(options.model, images, batch=options.batch, seconds=options.predict_seconds)
-    row["predict images/s"] = (before + after) / 2
-    row["of predict"] = row["images/s"] / row["predict images/s"]
     print_table([row], title=f"{options.connections} connections, one image a request")
     if memory:
         print_table(memory, title="Resident memory of the server")
@@ -147,8 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options=vars(options),
     )
     print("written:", written.name)
-    if row["errors"]:
-        raise SystemExit(f"{row['errors']} requests were no success: {row['first problem']}")
+    failed = row["errors"] + row["errors in turns"]
+    if failed:
+        raise SystemExit(f"{failed} requests were no success: {row['first problem']}")
 
 
 def _images(options: argparse.Namespace, folder: Path) -> list[Path]:
@@ -182,6 +180,28 @@ def _load_row(server: Server, requests: list[bytes], options: argparse.Namespace
         "start s": server.ready_seconds,
         "begin MB": begin,
         "first problem": load.first_problem or health.first_problem or "-",
+    }
+
+
+def _turns(
+    server: Server, requests: list[bytes], images: Sequence[Path], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Images a second that are served and that are predicted, in turns."""
+    served, predicted, errors = [], [], 0
+    for _ in range(options.turns):
+        load = put_load(
+            server.port, requests, connections=options.connections, seconds=options.turn_seconds
+        )
+        served.append(load.per_second)
+        errors += load.errors
+        predicted.append(
+            predict(options.model, images, batch=options.batch, seconds=options.turn_seconds)
+        )
+    return {
+        "in turns: images/s": float(np.mean(served)),
+        "predict images/s": float(np.mean(predicted)),
+        "of predict": float(np.mean(served) / np.mean(predicted)),
+        "errors in turns": errors,
     }
 
 
@@ -241,7 +261,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=64, help="images that are sent in turn")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=60, help="of load")
-    parser.add_argument("--predict-seconds", type=float, default=20, help="without a server, twice")
+    parser.add_argument("--turns", type=int, default=4, help="of serving and predicting")
+    parser.add_argument("--turn-seconds", type=float, default=15, help="of each of both")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--requests", type=int, default=0, help="more of them, to watch memory")
     parser.add_argument("--malformed", type=int, default=0, help="broken requests")
