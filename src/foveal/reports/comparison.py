@@ -21,7 +21,7 @@ from foveal.evaluation.story import ERROR_NAMES
 from foveal.outputs.result_folder import ResultFolder
 from foveal.reports.errors import part_of, picture_of, window_side
 from foveal.reports.html import write_report
-from foveal.reports.image_windows import LARGEST_SIDE
+from foveal.reports.image_windows import LARGEST_SIDE, fullest_windows
 from foveal.reports.parts import (
     Chart,
     Charts,
@@ -371,14 +371,9 @@ def _pair(one: ImageDifference, raster: Raster, file: str, names: tuple[str, str
         window = np.asarray((0, 0, raster.width, raster.height), np.float32)
     else:
         boxes = np.concatenate([both.false_positives.boxes, both.false_negatives.boxes])
-        centers = (boxes[:, :2].astype(np.float64) + boxes[:, 2:]) / 2
-        _, cell, counts = np.unique(
-            centers // side, axis=0, return_inverse=True, return_counts=True
+        ((left, top, right, bottom),) = fullest_windows(
+            boxes, side, raster.width, raster.height, most=1
         )
-        middle = centers[cell.reshape(-1) == int(np.argmax(counts))].mean(axis=0)
-        room = np.maximum(0, np.asarray((raster.width, raster.height)) - side)
-        left, top = np.clip(middle - side / 2, 0, room).astype(int).tolist()
-        right, bottom = min(left + side, raster.width), min(top + side, raster.height)
         image = raster.read(left, top, right, bottom).pixels
         window = np.asarray((left, top, right, bottom), np.float32)
         where = f", from {left:,}, {top:,} to {right:,}, {bottom:,}"
