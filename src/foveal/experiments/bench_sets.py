@@ -41,6 +41,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from foveal.config import PRESETS, Settings, gather_settings, parse_settings
 from foveal.data.opening import DataOptions
 from foveal.errors import SettingsError
+from foveal.text import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -234,11 +235,9 @@ def _read(file: Path) -> _File:
 
 def _recipe(name: str, entry: _RecipeEntry, file: Path) -> Recipe:
     if entry.preset not in PRESETS:
-        near = get_close_matches(entry.preset, PRESETS, 1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
         raise SettingsError(
-            f"{file}: recipes.{name}: preset {entry.preset!r} is unknown.{meant} Expected one of: "
-            f"{', '.join(PRESETS)}."
+            f"{file}: recipes.{name}: preset {entry.preset!r} is unknown."
+            f"{suggestion(entry.preset, PRESETS)} Expected one of: {', '.join(PRESETS)}."
         )
     values = _only_given() if entry.config is None else _only_given(file=file.parent / entry.config)
     for section, part in entry.settings.items():
