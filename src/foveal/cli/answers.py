@@ -180,11 +180,11 @@ def _only_documents() -> Iterator[Callable[[dict[str, Any]], None]]:
     output = sys.stdout
     with suppress(AttributeError):
         output.flush()
-    kept: int | None = None
+    output_copy: int | None = None
     with suppress(OSError):  # a descriptor that is closed needs no turning
-        kept = os.dup(1)
+        output_copy = os.dup(1)
         os.dup2(2, 1)
-    own = kept is not None and _descriptor(output) == 1
+    own = output_copy is not None and _descriptor(output) == 1
     sys.stdout = sys.stderr
 
     def write(document: dict[str, Any]) -> None:
@@ -195,9 +195,9 @@ def _only_documents() -> Iterator[Callable[[dict[str, Any]], None]]:
             say_json(document)
             sys.stdout = sys.stderr
             return
-        assert kept is not None
+        assert output_copy is not None
         with os.fdopen(
-            kept, "w", encoding=output.encoding, errors=output.errors, closefd=False
+            output_copy, "w", encoding=output.encoding, errors=output.errors, closefd=False
         ) as stream:
             sys.stdout = stream
             say_json(document)
@@ -207,10 +207,10 @@ def _only_documents() -> Iterator[Callable[[dict[str, Any]], None]]:
         yield write
     finally:
         sys.stdout = output
-        if kept is not None:
+        if output_copy is not None:
             _flush_libraries()
-            os.dup2(kept, 1)
-            os.close(kept)
+            os.dup2(output_copy, 1)
+            os.close(output_copy)
 
 
 def _descriptor(stream: Any) -> int | None:
