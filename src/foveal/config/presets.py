@@ -43,7 +43,7 @@ _QUALITY_FOCAL: dict[str, Any] = {
 by their overlap."""
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    # What learned best on a few hundred images: docs/journal.md, "Which presets won".
+    # What learned best on a few hundred images: docs/journal/accuracy.md, "Which presets won".
     "standard": {
         "anchors": _ONE_ANCHOR,
         "assignment": {"method": "task_aligned"},

@@ -21,7 +21,7 @@ SMALL_IN_STRIDES = 2.0
 """An object whose root of the area is below so many strides has too few locations to itself."""
 MAX_SMALL = 0.2
 """The share of small objects from which nearer locations are worth four times as many. Of hit-uav's
-objects 28 % are under 16 px: from stride 4 AP rose by 0.02 (docs/journal.md)."""
+objects 28 % are under 16 px: from stride 4 AP rose by 0.02 (docs/journal/accuracy.md)."""
 
 
 @dataclass(frozen=True, slots=True)
