@@ -9,7 +9,7 @@ and their labels, annotations.json (COCO), in pixels of the scenes. Most ships a
 pixels. So the preset `scenes` reads windows out of the scenes and shrinks nothing; whole scenes are
 looked at in windows too, and what is found is written with its place on the map.
 
-docs/scenes.md tells where scenes come from. Of a downloaded one, --stack takes the folder
+docs/tutorials/scenes.md tells where scenes come from. Of a downloaded one, --stack takes the folder
 GRANULE/.../IMG_DATA/R10m and puts its four bands into one GeoTIFF.
 """
 

@@ -48,7 +48,7 @@ def bench(
             metavar="SETS.toml",
             help="The data sets, each a table sets.NAME with data, valid, test, options of reading "
             "and settings; and recipes, each a table recipes.NAME with preset, config and "
-            "settings. docs/bench.md describes it.",
+            "settings. docs/how-to/bench.md describes it.",
             show_default=False,
         ),
     ],

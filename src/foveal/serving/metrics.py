@@ -1,6 +1,7 @@
 """What a server does, in numbers that Prometheus collects.
 
-Names begin with `foveal_`; docs/serving.md lists them. Times are seconds, sizes original pixels.
+Names begin with `foveal_`; docs/how-to/serving.md lists them. Times are seconds, sizes original
+pixels.
 """
 
 from __future__ import annotations
