@@ -7,8 +7,9 @@ sen2ships: ships of some 8 pixels in Sentinel-2 scenes of 10 m, trained on five 
 whole scenes of three others: the presets `scenes` and `standard`, four bands of 16 bits and three.
 hit-uav: people and vehicles in thermal images: the presets `scenes` and `light`, and torchvision's
 RetinaNet by a fair recipe. All begin with the same MobileNetV2. A training's epochs follow from the
-time that its first one takes here, so that its schedule ends with the minutes; the last weights are
-measured. Rows that --work holds already are not trained again.
+time that one takes here (of a few images where there are many), so that its schedule ends with the
+minutes; the last weights are measured. --only-time takes the times of all on a quiet machine first;
+the trainings may then share it. Times and rows that --work holds already are not made again.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 SEN2SHIPS = SHARED / "data" / "sen2ships"
 TEST_PORTS = ("algiers", "casablanca", "valencia")
 """Ports that no training sees."""
+TIMED_IMAGES = 96
+"""So many tell how long an epoch takes."""
 BACKBONE = "model.backbone=mobilenetv2_100"
 
 
@@ -144,16 +147,22 @@ def trainer_of(
     )
 
 
-def measure(contestant: Contestant, options: argparse.Namespace) -> dict[str, Any]:
-    """Time an epoch, then train anew for the minutes, and measure."""
+def take_time(contestant: Contestant, options: argparse.Namespace) -> dict[str, Any]:
+    """How long an epoch takes: one is trained, of a few images where there are many."""
+    training, _test = STUDIES[options.data][1](options, contestant.bands)
+    few = training[:TIMED_IMAGES]
+    seconds = max(trainer_of(contestant, options, few)(1).seconds) * len(training) / len(few)
+    return {"": contestant.name, "seconds": seconds}
+
+
+def measure(contestant: Contestant, options: argparse.Namespace, seconds: float) -> dict[str, Any]:
+    """Train for as many epochs of so many seconds as the minutes hold, and measure."""
     from benchmarks.lib.trained import epochs_in
 
-    read = STUDIES[options.data][1]
-    training, test = read(options, contestant.bands)
-    train = trainer_of(contestant, options, training)
+    training, test = STUDIES[options.data][1](options, contestant.bands)
     began = time.perf_counter()
-    epochs = epochs_in(options.minutes, max(train(1).seconds))
-    trained = train(epochs)
+    epochs = epochs_in(options.minutes, seconds)
+    trained = trainer_of(contestant, options, training)(epochs)
     evaluation = trained.evaluate(test)
     return {
         "": contestant.name,
@@ -163,7 +172,8 @@ def measure(contestant: Contestant, options: argparse.Namespace) -> dict[str, An
         "recall": evaluation.recall,
         "precision": evaluation.precision,
         "epochs": epochs,
-        "minutes": sum(trained.seconds) / 60,
+        "seconds an epoch": seconds,
+        "minutes": epochs * seconds / 60,
         "first stride": trained.facts["first stride"],
         "input": trained.facts["input"],
         "all minutes": (time.perf_counter() - began) / 60,
@@ -173,18 +183,45 @@ def measure(contestant: Contestant, options: argparse.Namespace) -> dict[str, An
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for contestant in STUDIES[options.data][0]:
-        if options.only and contestant.name not in options.only:
-            continue
-        kept = options.work / f"{options.data}-{contestant.name.replace(', ', '-')}.json"
-        asked = {"seed": options.seed, "minutes": options.minutes, "settings": options.set}
-        row = keep_row(kept, asked, lambda each=contestant: measure(each, options))
-        rows.append({key: value for key, value in row.items() if key != "asked"})
+    chosen = [
+        each for each in STUDIES[options.data][0] if not options.only or each.name in options.only
+    ]
+    times = [
+        keep_row(
+            kept_file(each, options, "time-"),
+            {"settings": options.set},
+            lambda each=each: take_time(each, options),
+        )
+        for each in chosen
+    ]
+    if options.only_time:
+        print_table([_shown(row) for row in times])
+        return
+    asked = {"seed": options.seed, "minutes": options.minutes, "settings": options.set}
+    rows = [
+        _shown(
+            keep_row(
+                kept_file(each, options),
+                asked,
+                lambda each=each, took=took: measure(each, options, took["seconds"]),
+            )
+        )
+        for each, took in zip(chosen, times, strict=True)
+    ]
     print_table(rows)
     name = f"small_objects_{options.data.replace('-', '_')}"
     path = write_result(name, rows, folder=options.out, options=vars(options))
     print("written:", path.name)
+
+
+def kept_file(contestant: Contestant, options: argparse.Namespace, prefix: str = "") -> Path:
+    """Where a contestant's row is kept."""
+    name = f"{prefix}{options.data}-{contestant.name.replace(', ', '-')}.json"
+    return Path(options.work / name)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != "asked"}
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -195,6 +232,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=512, help="torchvision's shorter side")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", default=[], help="one contestant's name")
+    parser.add_argument("--only-time", action="store_true", help="take the times and end")
     parser.add_argument("--set", action="append", default=[], help="a foveal setting")
     parser.add_argument("--work", type=Path, required=True, help="the folder of finished rows")
     parser.add_argument("--out", type=Path, help="the folder of the JSON file")
