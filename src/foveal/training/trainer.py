@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,14 +17,9 @@ from foveal.errors import TrainingDiverged, TrainingError, TrainingInterrupted
 from foveal.structures import Batch, ModelCard
 from foveal.text import counted
 from foveal.training import budget
-from foveal.training.budget import Budget, Course, Pace
+from foveal.training.announcer import Announcer
+from foveal.training.budget import Pace, in_minutes
 from foveal.training.checkpointing import Checkpointer
-from foveal.training.early_signs import (
-    EarlySigns,
-    describe_reasons,
-    judge_epoch,
-    likely_reasons,
-)
 from foveal.training.ending import (
     NO_ENDING,
     Ending,
@@ -35,16 +30,9 @@ from foveal.training.ending import (
     describe_patience,
 )
 from foveal.training.launcher import launched_precision
-from foveal.training.loaders import describe_phases, describe_windows, make_batches, make_phases
+from foveal.training.loaders import describe_phases, describe_windows, make_batches
 from foveal.training.metrics_log import MetricsLogger
-from foveal.training.outlook import (
-    SLOW_STEPS,
-    describe_pace,
-    describe_rest,
-    describe_run,
-    describe_validation,
-    enough_steps,
-)
+from foveal.training.plan import Plan
 from foveal.training.reporters import LoggingReporter, Reporter
 from foveal.training.run_folder import RunFolder
 from foveal.training.schedule import (
@@ -63,6 +51,7 @@ from foveal.training.setup import (
 from foveal.training.signals import SignalHandler, StoppedError
 from foveal.training.state import RunState, fingerprint_of
 from foveal.training.step import StepResult, TrainStep
+from foveal.training.tried_steps import try_full_size, try_pace
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -72,13 +61,6 @@ if TYPE_CHECKING:
     from foveal.data.transforms.user import Change
     from foveal.models.retinanet import RetinaNet
 
-_FIRST_STEPS = 2
-"""So many steps tried count for nothing: the first ones are slower."""
-_MOST_STEPS_TRIED = 30
-_MOST_SECONDS_TRIED = 20.0
-_MOST_OF_MINUTES_TRIED = 0.015
-_CHANGE_WORTH_WORDS = 0.1
-_STEPS_BETWEEN_PLANS = 50
 _MINUTES_WORTH_COMPILING = 15.0
 
 Validate = Callable[["RetinaNet"], Mapping[str, float]]
@@ -250,24 +232,16 @@ class Trainer:
                 f"{self.training.repeat_threshold:g})."
             )
         self.metrics_logger.say(describe_phases(settings))
-        self._data = data
+        self.announcer = Announcer(
+            data,
+            settings,
+            logger=self.metrics_logger,
+            validate=validate,
+            started=bool(card.origin),
+        )
         self.state = RunState()
+        self.plan = self._planned()
         self.ending = NO_ENDING
-        self.budget: Budget | None = None
-        self._pace: Pace | None = None
-        self._said_steps = 0
-        self._told_time = False
-        self._signs: EarlySigns | None = EarlySigns()
-
-    @property
-    def steps(self) -> int:
-        """Of the whole run, as it is planned now."""
-        return self.state.planned_steps or self.training.epochs * self.batches.steps
-
-    @property
-    def epochs(self) -> int:
-        """Of the whole run; the last one of a run with minutes may have fewer steps."""
-        return -(-self.steps // max(1, self.batches.steps))
 
     # The run ---------------------------------------------------------------------------------
 
@@ -275,124 +249,37 @@ class Trainer:
         """Make the run's files, or read where it was."""
         self.state = self.checkpointer.begin(self.train_step, resume=resume)
         self.metrics_logger.say(self._continue_precision())
-        self._begin_planning()
-        if self.training.size_schedule and self.budget is None and not resume:
-            self._try_full_size()
+        self.plan = self._planned()
+        self.plan.begin(self._try_pace)
+        if self.training.size_schedule and self.plan.budget is None and not resume:
+            try_full_size(self.train_step, self.batches)
         self.metrics_logger.begin(
             self.checkpointer.folder.metrics if self.checkpointer.folder else None,
             keep_bytes=self.state.metrics_bytes,
             config=flat_settings(self.settings),
         )
-        self._tell_course(resumed=resume)
+        folder = self.checkpointer.folder
+        self.announcer.tell_course(
+            self.plan,
+            self.state,
+            windows=None if self.batches.windows is None else self.batches.images,
+            resumed=resume,
+            file=str(folder.best) if folder else "",
+        )
         if not resume:
             self._save()
 
-    def _tell_course(self, *, resumed: bool) -> None:
-        """Say and write what is ahead: images, steps, what the best epoch is."""
-        logger, state, folder = self.metrics_logger, self.state, self.checkpointer.folder
-        images = getattr(self.validate, "images", 0)
-        logger.begun(
-            resumed=resumed,
-            epochs=self.epochs,
-            steps=self.batches.steps,
-            images=len(self._data),
-            validation_images=images,
-        )
-        self._tell_best()
-        if resumed:
-            done = f" after step {state.step} of {self.batches.steps}" if state.step else ""
-            if state.epoch < self.epochs:
-                logger.say(f"The run goes on in epoch {state.epoch + 1} of {self.epochs}{done}.")
-            return
-        windows = self.batches.windows
-        logger.say(
-            describe_run(
-                self._data,
-                self.training,
-                steps=self.batches.steps,
-                images=0 if windows is None else self.batches.images,
-                windows=windows is not None,
-            )
-        )
-        logger.say(
-            describe_validation(
-                self.training,
-                images=images,
-                without_objects=getattr(self.validate, "without_objects", 0),
-                file=str(folder.best) if folder else "",
-            )
-        )
+    def _planned(self) -> Plan:
+        return Plan(self.settings, self.state, steps=self.batches.steps, logger=self.metrics_logger)
 
-    def _tell_best(self) -> None:
-        """Let the progress show the highest AP so far."""
-        best = self.state.best
-        if best is not None and best > 0:
-            self.metrics_logger.best = best
-            self.metrics_logger.best_epoch = self.state.best_epoch
-
-    def _tell_time(self) -> None:
-        """Say once how long the steps will take, by those that were made; minutes say it before."""
-        clock, step = self.metrics_logger.clock, self.state.step
-        if self._told_time or self.budget is not None:
-            return
-        if not enough_steps(clock.steps, clock.elapsed) and step < self._epoch_steps:
-            return
-        self._told_time = True
-        steps = self.steps - self._steps_done
-        if not steps:
-            return
-        taken = clock.seconds_after(SLOW_STEPS)
-        pace = Pace(taken / self._course.cost(self.state.progress))
-        done = {"epochs_done": self.state.epoch, "steps_done": step}
-        self.metrics_logger.say(
-            describe_pace(
-                step=taken,
-                measured=max(1, clock.steps - SLOW_STEPS),
-                rest=self._course.seconds(self.steps, pace, **done),
-                steps=steps,
-                validates=self.validate is not None,
-            )
+    def _try_pace(self) -> Pace:
+        return try_pace(
+            self.train_step,
+            self.batches,
+            self.training,
+            stop_requested=lambda: self.signals.stop_requested,
+            validation_images=self.announcer.validation_images,
         )
-
-    def _tell_rest(self, summary: Mapping[str, Any]) -> None:
-        """Say after the first epoch of a run how long the rest takes, by that epoch."""
-        if self.budget is not None or self.state.epoch or self.epochs == 1:
-            return
-        step = summary["seconds"] / max(1, self.metrics_logger.clock.steps)
-        validation = summary.get("validation_seconds", 0.0)
-        pace = Pace(step / self._course.cost(self.state.progress), validation=validation)
-        self.metrics_logger.say(
-            describe_rest(
-                epoch=1,
-                seconds=summary["seconds"],
-                validation=validation,
-                rest=self._course.seconds(self.steps, pace, epochs_done=1),
-            )
-        )
-
-    def _tell_signs(self, summary: Mapping[str, Any]) -> None:
-        """Say after the first epoch whether the run learns, and if not, what may be the reason."""
-        signs, self._signs = self._signs, None
-        if self.state.epoch or signs is None or not signs.losses:
-            return
-        validation = summary.get("validation")
-        verdict = judge_epoch(
-            signs,
-            ap=None if validation is None else validation["AP"],
-            seen=getattr(self.validate, "seen", None),
-        )
-        if verdict.learns:
-            self.metrics_logger.say(verdict.text)
-        elif self.accelerator.is_main_process:
-            reasons = likely_reasons(
-                self._data,
-                self.settings,
-                signs,
-                steps=self._epoch_steps,
-                total=self.steps,
-                started=bool(self.checkpointer.card.origin),
-            )
-            self.metrics_logger.warn(f"{verdict.text} {describe_reasons(reasons)}")
 
     def _continue_precision(self) -> str:
         """Compute in the precision in which the run began, and say in which and why.
@@ -423,7 +310,7 @@ class Trainer:
             TrainingDiverged: losses or weights are no longer finite.
         """
         began_at = self.state.epoch
-        while self.state.epoch < self.epochs and not self._out_of_patience():
+        while self.state.epoch < self.plan.epochs and not self._out_of_patience():
             self._train_epoch()
             self._finish_epoch()
         self.accelerator.wait_for_everyone()
@@ -456,20 +343,20 @@ class Trainer:
     def _end(self, *, trained: bool) -> None:
         """Say and write why the run ended, and whether what is kept is worth it."""
         state = self.state
-        if state.epoch < self.epochs:
+        if state.epoch < self.plan.epochs:
             why = describe_patience(
-                epoch=state.epoch, epochs=self.epochs, patience=self.training.patience
+                epoch=state.epoch, epochs=self.plan.epochs, patience=self.training.patience
             )
         else:
             why = describe_last_epoch(epoch=state.epoch, was_finished=not trained)
-        if self.budget is not None:
+        if self.plan.budget is not None:
             why += (
-                f" It took {self.budget.spent / 60:.1f} of "
-                f"{budget.in_minutes(self.budget.minutes)}."
+                f" It took {self.plan.budget.spent / 60:.1f} of "
+                f"{in_minutes(self.plan.budget.minutes)}."
             )
         kept = describe_best(best=state.best, epoch=state.best_epoch)
         self.ending = Ending(
-            "patience" if state.epoch < self.epochs else "last_epoch",
+            "patience" if state.epoch < self.plan.epochs else "last_epoch",
             " ".join(part for part in (why, kept) if part),
         )
         self.metrics_logger.end(self.ending, epoch=state.epoch)
@@ -538,7 +425,7 @@ class Trainer:
     def _train_epoch(self) -> None:
         state = self.state
         if not state.step:
-            done = state.epoch * self.batches.steps / max(1, self.steps)
+            done = state.epoch * self.batches.steps / max(1, self.plan.steps)
             state.progress = max(done, state.progress)  # a longer plan turns no phase back
         self.train_step.freeze_backbone(self._frozen_stages())
         self.metrics_logger.clock.start()
@@ -547,16 +434,16 @@ class Trainer:
             start_step=state.step,
             progress=state.progress,
         )
-        while state.step < self._epoch_steps:
+        while state.step < self.plan.epoch_steps:
             with self.metrics_logger.clock.waiting():
                 parts = self._next(batches)
             if parts is None:
                 break
-            learning_rate = self.learning_rate(self._steps_done)
+            learning_rate = self.learning_rate(self.plan.steps_done)
             result = self.train_step.step(
                 parts,
                 learning_rate,
-                number=self._steps_done,
+                number=self.plan.steps_done,
                 stop=self.signals.stop_requested,
             )
             state.step += 1
@@ -565,20 +452,19 @@ class Trainer:
             self.metrics_logger.step(
                 result, epoch=state.epoch, step=state.step, learning_rate=learning_rate
             )
-            self._plan_in_epoch()
-            self._tell_time()
+            self.plan.follow_step()
+            self.announcer.tell_time(self.plan, self.state)
             if result.stop:
                 self._stop()
             every = self.training.save_every_steps
-            if every and self._steps_done % every == 0 and state.step < self._epoch_steps:
+            if every and self.plan.steps_done % every == 0 and state.step < self.plan.epoch_steps:
                 self._save()
 
     def _finish_epoch(self) -> None:
         state, began = self.state, budget.now()
         summary = self._summary()
-        self._measure_steps()
-        self._plan_again(validates=self._is_due(state.epoch))
-        last_epoch = state.epoch + 1 == self.epochs
+        self.plan.follow_epoch(validates=self._is_due(state.epoch))
+        last_epoch = state.epoch + 1 == self.plan.epochs
         self.train_step.broadcast_statistics()
         if not self.train_step.is_finite():
             self.metrics_logger.epoch(summary)
@@ -595,19 +481,17 @@ class Trainer:
                 state.unimproved += 1
         if is_best:
             state.best_epoch = state.epoch + 1
-        self._tell_best()
+        self.announcer.tell_best(state)
         if "validation" in summary and self.metrics_logger.best is not None:
             summary["best_AP"] = self.metrics_logger.best
             summary["best_epoch"] = self.metrics_logger.best_epoch
         if usable:
             self.checkpointer.save_model(self.train_step.evaluation_model, summary, is_best=is_best)
         if "validation" in summary:
-            self._measure_validation(budget.now() - began)
-            self._plan_again()
+            self.plan.follow_validation(budget.now() - began)
         state.history.append(summary)
         self.metrics_logger.epoch(summary)
-        self._tell_rest(summary)
-        self._tell_signs(summary)
+        self.announcer.tell_epoch(self.plan, state, summary)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         self._save()
 
@@ -619,15 +503,11 @@ class Trainer:
         ) * learning_rate_factor(
             step,
             schedule=training.schedule,
-            steps=self.steps,
+            steps=self.plan.steps,
             warmup_steps=training.warmup_steps,
             warmup_factor=training.warmup_factor,
             step_fractions=training.step_epochs,
         )
-
-    @property
-    def _steps_done(self) -> int:
-        return self.state.epoch * self.batches.steps + self.state.step
 
     def _next(self, batches: Iterator[Sequence[Batch]]) -> Sequence[Batch] | None:
         """What to compute next; None where an epoch ends early since its last images are broken."""
@@ -646,12 +526,7 @@ class Trainer:
             TrainingDiverged: too many steps in a row were left out.
         """
         state = self.state
-        if self._signs is not None:
-            self._signs.look_at(parts[0])
-            if result.applied:
-                self._signs.losses.append(result.loss)
-            else:
-                self._signs.lost += 1
+        self.announcer.look_at_step(result, parts[0])
         if result.applied:
             state.nonfinite_steps = 0
             state.add(classification=result.classification, box=result.box, steps=1)
@@ -677,147 +552,6 @@ class Trainer:
             names = gather_object(names)
         return names
 
-    # A run with minutes ----------------------------------------------------------------------
-
-    def _begin_planning(self) -> None:
-        """Plan as many steps as fit into `training.minutes`, or go on with what was planned."""
-        minutes, state = self.training.minutes, self.state
-        if minutes is None:
-            return
-        self.budget = Budget(minutes, spent=state.seconds)
-        if state.planned_steps:
-            self._pace = Pace.from_values(state.pace)
-            self.metrics_logger.say(
-                f"{max(0.0, self.budget.left) / 60:.1f} of {budget.in_minutes(minutes)} are left."
-            )
-            self._said_steps = state.planned_steps
-        else:
-            self._pace = self._try_pace()
-            self._plan()
-            self._said_steps = state.planned_steps
-            self.metrics_logger.say(
-                budget.describe_plan(
-                    minutes,
-                    total=state.planned_steps,
-                    steps=self.batches.steps,
-                    pace=self._pace,
-                )
-            )
-        left = self.budget
-        self.metrics_logger.seconds_left = lambda: left.left
-        self._tell_plan()
-
-    def _try_full_size(self) -> None:
-        """Try a step at the size that comes last: if it fails, then before the run has begun.
-
-        Raises:
-            DeviceMemoryError: the device's memory is too small for it.
-        """
-        with self.train_step.trying():
-            for parts in self.batches.epoch(0, progress=1.0):
-                self.train_step.step(parts, 0.0)
-                break
-
-    def _try_pace(self) -> Pace:
-        """How fast steps at full size go; the validation's time is a guess."""
-        with self.train_step.trying():
-            step = self._try_steps(1.0)
-        images = getattr(self.validate, "images", 0)
-        return Pace(step, validation=images * step / self.training.batch / 2)
-
-    def _try_steps(self, progress: float) -> float:
-        """Seconds that a step takes at a share of the run; inside `TrainStep.trying`."""
-        assert self.budget is not None
-        longest = min(_MOST_SECONDS_TRIED, _MOST_OF_MINUTES_TRIED * 60 * self.budget.minutes)
-        began, ends = budget.now(), []
-        batches = (
-            parts
-            for epoch in range(_MOST_STEPS_TRIED)
-            for parts in self.batches.epoch(epoch, progress=progress)
-        )
-        with contextlib.closing(batches):
-            for number, parts in enumerate(batches):
-                taken = budget.now() - began
-                enough = (
-                    number + 1 >= _MOST_STEPS_TRIED
-                    or (number >= 2 * _FIRST_STEPS and taken > longest)
-                    or (number > 0 and taken > 2 * longest)
-                )
-                stop = enough or self.signals.stop_requested
-                result = self.train_step.step(parts, 0.0, number=number, stop=stop)
-                ends.append(budget.now())
-                if result.stop:
-                    break
-        if len(ends) > _FIRST_STEPS:
-            return max(1e-6, ends[-1] - ends[_FIRST_STEPS - 1]) / (len(ends) - _FIRST_STEPS)
-        return max(1e-6, budget.now() - began) / max(1, len(ends))
-
-    def _measure_steps(self) -> None:
-        """Take the pace from the epoch under way: half of it, since any machine has its moods."""
-        seconds = self.metrics_logger.clock.seconds_a_step
-        if self._pace is not None and seconds:
-            step = seconds / self._course.cost(self.state.progress)
-            if self.state.epoch:
-                step = (step + self._pace.step) / 2
-            self._pace = replace(self._pace, step=step)
-
-    def _measure_validation(self, seconds: float) -> None:
-        """Take into account what the end of an epoch took."""
-        if self._pace is not None:
-            self._pace = replace(self._pace, validation=seconds)
-
-    def _plan_in_epoch(self) -> None:
-        """Plan anew now and then in an epoch, and where it would end before all its images."""
-        step = self.state.step
-        if self.budget is None or step == self.batches.steps:
-            return
-        if step == self._epoch_steps or step % _STEPS_BETWEEN_PLANS == 0:
-            self._measure_steps()
-            self._plan(epochs_done=self.state.epoch, steps_done=step)
-            self._tell_plan()
-
-    def _plan_again(self, *, validates: bool = False) -> None:
-        """Plan the steps after the epoch under way anew; `validates` it still."""
-        if self.budget is None or self._epoch_steps < self.batches.steps:
-            return
-        self._plan(epochs_done=self.state.epoch + 1, validates=validates)
-        self._tell_plan()
-        total, before = self.state.planned_steps, self._said_steps
-        if abs(total - before) > _CHANGE_WORTH_WORDS * before:
-            self._said_steps = total
-            self.metrics_logger.say(
-                budget.describe_change(total=total, before=before, steps=self.batches.steps)
-            )
-
-    def _plan(self, *, epochs_done: int = 0, steps_done: int = 0, validates: bool = False) -> None:
-        assert self.budget is not None
-        assert self._pace is not None
-        total = budget.affordable_steps(
-            self.budget.left - validates * self._pace.validation,
-            self._course,
-            self._pace,
-            epochs_done=epochs_done,
-            steps_done=steps_done,
-        )
-        self.state.planned_steps = broadcast(total)
-
-    def _tell_plan(self) -> None:
-        self.metrics_logger.epochs, self.metrics_logger.total_steps = self.epochs, self.steps
-
-    @property
-    def _course(self) -> Course:
-        return Course(
-            self.batches.steps,
-            self.settings.preparation.shorter,
-            evaluate_every=self.training.evaluate_every,
-            phases=make_phases(self.settings),
-        )
-
-    @property
-    def _epoch_steps(self) -> int:
-        """Of the epoch under way; the last one of a run with minutes may have fewer."""
-        return min(self.batches.steps, self.steps - self.state.epoch * self.batches.steps)
-
     def _frozen_stages(self) -> int:
         """How many of the backbone's stages are frozen in the epoch under way."""
         stages, frozen = (
@@ -841,11 +575,11 @@ class Trainer:
         losses = {name: sums[name] / steps if steps else math.nan for name in names}
         return {
             "epoch": self.state.epoch + 1,
-            "steps": self._epoch_steps,
+            "steps": self.plan.epoch_steps,
             "nonfinite_steps": int(sums.get("nonfinite", 0)),
             **losses,
             "loss": sum(losses.values()),
-            "learning_rate": self.learning_rate(self._steps_done - 1),
+            "learning_rate": self.learning_rate(self.plan.steps_done - 1),
             **self.metrics_logger.clock.summary(),
         }
 
@@ -887,8 +621,7 @@ class Trainer:
 
     def _save(self) -> None:
         self.state.metrics_bytes = self.metrics_logger.file.position()
-        if self.budget is not None and self._pace is not None:
-            self.state.seconds, self.state.pace = self.budget.spent, self._pace.as_values()
+        self.plan.keep()
         self.checkpointer.save_state(self.train_step, self.state)
 
     def _stop(self) -> NoReturn:
