@@ -25,7 +25,16 @@ from foveal.reports.parts import (
     Section,
     Table,
 )
-from foveal.text import UNDEFINED, counted, decimal, length_in_words, listed, percent, plain_number
+from foveal.text import (
+    UNDEFINED,
+    counted,
+    decimal,
+    duration,
+    length_in_words,
+    listed,
+    percent,
+    plain_number,
+)
 from foveal.visualization import charts
 from foveal.visualization.density import draw_density, measure_density
 
@@ -273,7 +282,7 @@ def _summary_section(
     seconds = [each.scene.seconds for each in measured if each.scene.seconds is not None]
     if seconds:
         speed = pixels / 1e6 / max(1e-9, sum(seconds))
-        numbers.append(Number("Time", _duration(sum(seconds)), f"{speed:,.3g} megapixels a second"))
+        numbers.append(Number("Time", duration(sum(seconds)), f"{speed:,.3g} megapixels a second"))
     parts: list[Part] = [_story(measured, objects), Numbers(numbers)]
     capped = [each.scene for each in measured if each.found.capped]
     if capped:
@@ -502,21 +511,11 @@ def _windows(scene: SceneFacts) -> str:
 
 
 def _time(scene: SceneFacts) -> str:
-    return UNDEFINED if scene.seconds is None else _duration(scene.seconds)
+    return UNDEFINED if scene.seconds is None else duration(scene.seconds)
 
 
 def _amount(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == 0 else plain_number(value)
-
-
-def _duration(seconds: float) -> str:
-    """How long, in words: 0.8 s, 42 s, 3 min, 2 h 5 min."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _system_in_words(crs: str) -> str:
