@@ -49,6 +49,10 @@ def test_a_run_becomes_a_file(
     assert "AP on the checked images (3 images): PyTorch 0." in told.out
     assert "An image takes, on this machine: PyTorch" in told.out
     assert f"Written: {out}" in told.out
+    page = (tmp_path / "cells.xml.md").read_text()
+    assert "foveal predict cells.xml IMAGES" in page
+    assert "Exported in float32, without NMS inside." in page
+    assert "The network alone, an image: PyTorch" in page
     assert open_model(out).description.card.classes == ("normal", "infected", "platelet")
 
 
@@ -87,10 +91,13 @@ def test_json(
     monkeypatch.setattr(export, "export_model", lambda *_, **__: report)
     words = ("export", run, "--to", "openvino", "--out", out)
     planned = answer_in_json(monkeypatch, capsys, *words, "--dry-run")
-    assert planned["writes"] == [str(out), str(out.with_suffix(".bin"))]
+    page = tmp_path / "cells.xml.md"
+    assert planned["writes"] == [str(out), str(out.with_suffix(".bin")), str(page)]
     exported = answer_in_json(monkeypatch, capsys, *words, code=int(bool(problems)))
     assert exported["outcome"] == ("faults" if problems else "done")
     assert exported["written"] is not bool(problems)
+    assert exported["page"] == (None if problems else str(page))
+    assert page.exists() is not bool(problems)
     assert exported["agreements"][0]["largest_difference"] is None
     assert exported["average_precision"]["export"] is None
 

@@ -31,6 +31,7 @@ def write_model_page(
     *,
     seconds: Mapping[str, float] | None = None,
     machine: str = "",
+    page: Path | None = None,
 ) -> Path:
     """Write `MODEL.md` beside a model file, at one stroke.
 
@@ -39,6 +40,7 @@ def write_model_page(
         description: of the model; None reads the file.
         seconds: what an image takes, by what computes it, where that was measured.
         machine: on which it was.
+        page: the page's own place, where the folder is not the model's alone.
 
     Returns:
         The page.
@@ -52,7 +54,7 @@ def write_model_page(
     described = read_description(model) if description is None else description
     name = model.absolute().parent.name if model.name == BEST else model.name
     text = make_model_page(described, name=name or model.name, seconds=seconds, machine=machine)
-    page = model.with_name(MODEL_PAGE)
+    page = model.with_name(MODEL_PAGE) if page is None else page
     write_file(page, text)
     return page
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from foveal.checkpoints.description import Description
     from foveal.data.opening import DataOptions
     from foveal.exporting.export import ExportReport
 
@@ -87,6 +88,7 @@ class Exported:
 
     Attributes:
         path: the file, or Triton's folder.
+        page: what a person should know of it, as MODEL.md of a run; null where there is none.
         written: whether it was written; it is not where problems are named.
         replaced: whether an earlier one was in its place.
         target: for what it is.
@@ -101,6 +103,7 @@ class Exported:
     """
 
     path: Path
+    page: Path | None
     written: bool
     replaced: bool
     target: str
@@ -244,9 +247,10 @@ def export(
         check=data.get("check"),
         say=lambda line: say(line, stderr=True),
     )
+    page = _write_page(destination, report, described=read_description(file))
     return Answer(
-        _exported(report, replaced=replaced),
-        tell=lambda: _show(make_console(), report, replaced=replaced),
+        _exported(report, page, replaced=replaced),
+        tell=lambda: _show(make_console(), report, page, replaced=replaced),
         outcome=Outcome.DONE if report.is_written else Outcome.FAULTS,
     )
 
@@ -254,13 +258,40 @@ def export(
 def _files(destination: Destination, out: Path) -> list[Path]:
     """What an export writes."""
     more = {Destination.OPENVINO: ".bin", Destination.DETECTRON2: ".yaml"}.get(destination)
-    return [out] if more is None else [out, out.with_suffix(more)]
+    files = [out] if more is None else [out, out.with_suffix(more)]
+    page = _page_of(destination, out)
+    return files if page is None else [*files, page]
 
 
-def _exported(report: ExportReport, *, replaced: bool) -> Exported:
+def _page_of(destination: Destination, out: Path) -> Path | None:
+    """The page beside an export; Triton's folder has its own, and weights alone are no model."""
+    described = destination in (Destination.ONNX, Destination.OPENVINO, Destination.PT2)
+    return out.with_name(f"{out.name}.md") if described else None
+
+
+def _write_page(
+    destination: Destination, report: ExportReport, *, described: Description
+) -> Path | None:
+    from foveal.checkpoints.model_page import write_model_page
+    from foveal.machine import describe_machine
+
+    page = _page_of(destination, report.path)
+    if page is None or not report.is_written:
+        return None
+    return write_model_page(
+        report.path,
+        replace(described, export=report.export),
+        seconds=report.seconds,
+        machine=describe_machine().text,
+        page=page,
+    )
+
+
+def _exported(report: ExportReport, page: Path | None, *, replaced: bool) -> Exported:
     ap = report.average_precision
     return Exported(
         report.path,
+        page,
         written=report.is_written,
         replaced=replaced and report.is_written,
         target=report.target,
@@ -297,7 +328,7 @@ def _parse_size(text: str) -> tuple[int, int]:
     return int(sides[1]), int(sides[2])
 
 
-def _show(console: Console, report: ExportReport, *, replaced: bool) -> None:
+def _show(console: Console, report: ExportReport, page: Path | None, *, replaced: bool) -> None:
     if report.agreements:
         console.print(_agreement_table(report))
     ap = report.average_precision
@@ -317,7 +348,8 @@ def _show(console: Console, report: ExportReport, *, replaced: bool) -> None:
         console.print(f"Beyond the limits: {problem}", soft_wrap=True)
     if report.is_written:
         earlier = ", in place of an earlier one" if replaced else ""
-        console.print(f"Written: {report.path}{earlier}", soft_wrap=True)
+        more = "" if page is None else f"; what to know of it: {page}"
+        console.print(f"Written: {report.path}{earlier}{more}", soft_wrap=True)
     else:
         console.print(
             f"Nothing was written. {report.path}, if it was there before, is as it was.",
