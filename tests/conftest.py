@@ -26,6 +26,7 @@ TESTS = Path(__file__).parent
 LOADING_MORE = (
     *("acceleration", "benchmarks", "exporting", "models", "runtimes"),
     *("cli/test_export.py", "journeys/test_exported.py", "journeys/test_readme_use.py"),
+    "docs/test_blocks.py",
     *("inference/test_scene_ray.py", "training/test_validation.py"),
 )
 """What compiles networks, exports them or starts processes, beside the tests that import forked."""
