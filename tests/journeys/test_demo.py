@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from tests.cli.conftest import answer_in_json
 
+import foveal as library
 from foveal.config import make_settings
 
 pytestmark = pytest.mark.usefixtures("empty_charts")
@@ -97,6 +99,23 @@ def test_a_demo_touches_no_foreign_folder(foveal, tmp_path):
     code, _, error = foveal("demo", "--out", tmp_path, *SMALL)
     assert code == 2, "a folder of data without a demo's settings is somebody's own"
     assert (tmp_path / "data").is_dir()
+
+
+def test_a_data_set_is_drawn_to_go_the_way_by_hand(foveal, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "cells"
+    words = ("demo", "--draw-only", "--images", "13", "--out", out)
+    planned = answer_in_json(monkeypatch, capsys, *words, "--dry-run")
+    assert planned["writes"] == [str(out)]
+    assert not out.exists()
+    drawn = answer_in_json(monkeypatch, capsys, *words)
+    splits = [library.read(f"{out}:{name}") for name in ("train", "val", "test")]
+    assert [len(split) for split in splits] == [8, 2, 3]
+    assert drawn["objects"] == sum(len(record.boxes) for split in splits for record in split)
+    assert make_settings(file=Path(drawn["settings"])).model.weights == "none"
+    code, _, error = foveal(*words)
+    assert code == 2
+    assert "is there already" in error
+    assert not (out / "run").exists(), "nothing is trained"
 
 
 def test_a_demo_needs_a_folder(foveal, tmp_path):

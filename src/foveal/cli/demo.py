@@ -58,6 +58,9 @@ QUICK_IMAGES, QUICK_EPOCHS = 78, 6
 """What --quick draws and trains: about a minute on two slow cores."""
 PICTURES = 6
 GAP = 8
+SETTINGS_NAME = "settings.toml"
+_NEXT_SPLITS = ("train", "val", "test")
+"""Of data that is drawn to be used by hand: what most data sets call them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +88,33 @@ class Demonstrated:
     model: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What `--draw-only` drew.
+
+    Attributes:
+        folder: of the data set.
+        images: in all splits.
+        objects: likewise.
+        settings: a file for `foveal train --config`.
+    """
+
+    folder: Path
+    images: int
+    objects: int
+    settings: Path
+
+
 @verb(
     "demo",
     Demonstrated,
-    examples=("foveal demo", "foveal demo --quick --out look", "foveal demo --dry-run"),
+    Drawn,
+    examples=(
+        "foveal demo",
+        "foveal demo --quick --out look",
+        "foveal demo --draw-only --out cells",
+        "foveal demo --dry-run",
+    ),
 )
 def demo(
     out: Annotated[Path, typer.Option(help="The folder for all that it makes.")] = Path(
@@ -120,6 +146,14 @@ def demo(
             f"{QUICK_IMAGES} images, {QUICK_EPOCHS} epochs, no export. Its numbers mean little.",
         ),
     ] = False,
+    draw_only: Annotated[
+        bool,
+        typer.Option(
+            "--draw-only",
+            help="Only draw the images, as the data set OUT:train, OUT:val and OUT:test, with "
+            f"OUT/{SETTINGS_NAME} for foveal train --config: to type the other commands yourself.",
+        ),
+    ] = False,
     dry_run: DryRun = False,
 ) -> Answer | Plan:
     """See all of it at work on drawn blood smears: data, anchors, training, numbers, pictures.
@@ -128,6 +162,9 @@ def demo(
     of your own. Run again into the same folder, it starts anew.
     """
     began = time.monotonic()
+    images = images or (QUICK_IMAGES if quick else IMAGES)
+    if draw_only:
+        return _draw_only(out, images=images, epochs=epochs, seed=seed, quick=quick, dry=dry_run)
     paths = _Paths(out)
     present = _look_around(paths)
     if dry_run:
@@ -136,8 +173,8 @@ def demo(
         return Plan((), [out], gone, ["draw images of blood cells", *commands])
     _make_room(paths, present)
     _title("1. Draw images of blood cells, with exact boxes, and write them as COCO")
-    _draw(paths, images=images or (QUICK_IMAGES if quick else IMAGES), seed=seed)
-    _write_settings(paths, epochs=epochs, seed=seed, quick=quick)
+    _draw(paths.data, ("train", "valid", "test"), images=images, seed=seed)
+    _write_settings(paths.settings, epochs=epochs, seed=seed, quick=quick)
     for number, (title, arguments) in enumerate(_steps(paths), start=2):
         _title(f"{number}. {title}")
         _run(arguments)
@@ -161,7 +198,7 @@ class _Paths:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.settings = out / "settings.toml"
+        self.settings = out / SETTINGS_NAME
         self.data = out / "data"
         self.run = out / "run"
         self.evaluation = out / "evaluation"
@@ -239,21 +276,59 @@ def _make_room(paths: _Paths, present: set[str]) -> None:
         paths.settings.touch()
 
 
-def _draw(paths: _Paths, *, images: int, seed: int) -> None:
+def _draw_only(
+    out: Path, *, images: int, epochs: int | None, seed: int, quick: bool, dry: bool
+) -> Answer | Plan:
+    """Draw a data set for the other commands.
+
+    Raises:
+        FovealError: the folder holds something, or can't be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FovealError(f"{out}: is there already. Choose a new or empty folder: --out DIR.")
+    settings = out / SETTINGS_NAME
+    if dry:
+        return Plan((), [out], (), ["draw images of blood cells"])
+    objects = _draw(out, _NEXT_SPLITS, images=images, seed=seed, stderr=True)
+    _write_settings(settings, epochs=epochs, seed=seed, quick=quick, stderr=True)
+    train, valid = (f"{out}:{split}" for split in _NEXT_SPLITS[:2])
+    following = ["foveal", "train", train, "--valid", valid, "--config", str(settings)]
+    return Answer(
+        Drawn(out, images, objects, settings),
+        tell=lambda: say(
+            f"Drew {counted(images, 'image')} with {counted(objects, 'object')}.\n"
+            f"Next: foveal data check {shlex.quote(train)} --valid {shlex.quote(valid)}, "
+            f"then {shlex.join(following)} --out RUN."
+        ),
+    )
+
+
+def _draw(
+    folder: Path, names: Sequence[str], *, images: int, seed: int, stderr: bool = False
+) -> int:
+    """Draw three splits, whose names are given, and give the number of objects."""
     from foveal.data.synthetic import draw_dataset
 
     test = max(2, images * 3 // 13)
     valid = max(2, round((images - test) * HELD_OUT / (1 + HELD_OUT)))
-    splits = {"train": images - test - valid, "valid": valid, "test": test}
-    drawn = draw_dataset(
-        paths.data, splits=splits, size=SETTINGS["preparation"]["shorter"], seed=seed
-    )
+    splits = dict(zip(names, (images - test - valid, valid, test), strict=True))
+    drawn = draw_dataset(folder, splits=splits, size=SETTINGS["preparation"]["shorter"], seed=seed)
     for name, dataset in drawn.items():
-        objects = sum(len(record.boxes) for record in dataset)
-        say(f"{paths.split(name)}: {counted(len(dataset), 'image')}, {counted(objects, 'object')}")
+        say(
+            f"{folder / name}.json: {counted(len(dataset), 'image')}, "
+            f"{counted(_count_objects(dataset), 'object')}",
+            stderr=stderr,
+        )
+    return sum(map(_count_objects, drawn.values()))
 
 
-def _write_settings(paths: _Paths, *, epochs: int | None, seed: int, quick: bool) -> None:
+def _count_objects(dataset: Dataset) -> int:
+    return sum(len(record.boxes) for record in dataset)
+
+
+def _write_settings(
+    path: Path, *, epochs: int | None, seed: int, quick: bool, stderr: bool = False
+) -> None:
     import tomli_w
 
     training = SETTINGS["training"] | {"seed": seed}
@@ -263,11 +338,11 @@ def _write_settings(paths: _Paths, *, epochs: int | None, seed: int, quick: bool
         training["epochs"] = epochs
     settings = SETTINGS | {"training": training}
     write_file(
-        paths.settings,
+        path,
         "# A small network to train from scratch. `foveal train DATA --show` prints all settings.\n"
         + tomli_w.dumps(settings),
     )
-    say(f"{paths.settings}: the settings of the network and its training")
+    say(f"{path}: the settings of the network and its training", stderr=stderr)
 
 
 def _title(text: str) -> None:
