@@ -333,6 +333,11 @@ CASES: dict[str, tuple[dict[str, str | bytes], str, list[str]]] = {
         "c.csv",
         ["c.csv, line 1", "no column for ymax"],
     ),
+    "csv: the class missing": (
+        {"c.csv": "image,x,y,w,h,what\na.png,1,2,11,14,cell\n"},
+        "c.csv",
+        ["c.csv, line 1", "no column for the class in image,x,y,w,h,what", "--class-column NAME"],
+    ),
     "csv: corners of words": (
         {"c.csv": "a.png,1,2,11,bottom,cell\n"},
         "c.csv",

@@ -306,6 +306,22 @@ def test_did_you_mean_names_the_same_name_or_another_ending(
     assert did_you_mean([], tmp_path) == {}
 
 
+@pytest.mark.parametrize("write", [_csv, _coco, _cvat])
+def test_a_name_in_other_capitals_is_its_file_where_one_alone_is_meant(
+    tmp_path: Path, picture: Picture, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = picture(tmp_path / "IMG_0.JPG")
+    picture(tmp_path / "B.jpg")
+    picture(tmp_path / "b.JPG")
+    dataset = read(write(tmp_path, ["img_0.jpg", "b.jpg"]))
+    assert dataset.paths[0] == taken
+    assert not dataset.paths[1].exists(), "two files differ from it in capitals alone"
+    assert "'img_0.jpg' for IMG_0.JPG" in caplog.text
+    assert did_you_mean([tmp_path / "night/img_0.jpg"], tmp_path) == {
+        tmp_path / "night/img_0.jpg": "did you mean IMG_0.JPG?"
+    }
+
+
 def test_a_name_outside_of_which_nothing_is_sure_says_what_is_near(
     tmp_path: Path, picture: Picture
 ) -> None:

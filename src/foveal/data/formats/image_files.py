@@ -103,7 +103,8 @@ class ImageFinder:
     A file of the same name elsewhere is another image. It is taken for the named one only by
     `settle`, which knows all names: where each of those that can't be found as written is found
     below one other folder by the same replacement of its leading folders, as when a data set has
-    moved. So every reader passes its rows through `settle`, which `sizes.measured` does.
+    moved. So every reader passes its rows through `settle`, which `sizes.measured` does. Where
+    only capitals and small letters differ, and one file alone can be meant, it is taken.
 
     Attributes:
         root: the data folder.
@@ -127,6 +128,8 @@ class ImageFinder:
         self._told: set[str] = set()
         self._renamed: list[tuple[Path, str, str, Path]] = []
         self._doubled: list[tuple[Path, str, str, list[str]]] = []
+        self._other_case: list[tuple[str, str, str]] = []
+        self._by_folded: dict[str, dict[str, list[str]]] = {}
         if images is not None and not images.is_dir():
             raise DataError(f"The image folder {images} does not exist or is not a folder.")
 
@@ -144,6 +147,8 @@ class ImageFinder:
         found = self._exact(text, file, place)
         if found is None and text.endswith("]"):
             found = self._page(text, file, place)
+        if found is None:
+            found = self._in_other_case(text, place)
         return Path(found) if isinstance(found, str) else self._lose(text, file, place, found)
 
     def find_called(self, stem: str, *, ending: str, file: Path, place: str) -> Path:
@@ -157,6 +162,8 @@ class ImageFinder:
         if isinstance(found, str):
             return Path(found)
         hits = [] if found else self._of_any_ending(stem)
+        if not found and not hits and (other := self._in_other_case(stem + ending, place)):
+            hits = [other]
         if len(hits) == 1:
             return Path(hits[0])
         return self._lose(stem + ending, file, place, found or tuple(hits))
@@ -185,7 +192,7 @@ class ImageFinder:
             return Path(exact)
         own = self._own(file, os.path.splitext(last)[1])
         if own is None:
-            found = exact
+            found = exact or self._in_other_case(text, place)
             return Path(found) if isinstance(found, str) else self._lose(text, file, place, found)
         if written and last not in (os.path.basename(own), file.stem):
             self._renamed.append((file, place, text, Path(own)))
@@ -205,6 +212,10 @@ class ImageFinder:
             DataError: an image lies outside the data or in several folders, and the policy stops.
         """
         self._tell_renamed(policy)
+        for place, written, own in self._other_case:
+            what = "Names that differ from their files' in capitals were taken for them"
+            policy.note(what, file=self._file, place=f"{place}, {written!r} for {own}")
+        self._other_case.clear()
         if not self._lost:
             return list(rows)
         lost = {row.path: self._lost[row.path] for row in rows if row.path in self._lost}
@@ -310,6 +321,40 @@ class ImageFinder:
             if hits:
                 return _different(hits)
         return []
+
+    def _in_other_case(self, name: str, place: str) -> str | None:
+        """The one file in a name's folder that differs from it in capitals alone.
+
+        So names that were written where the system does not tell capitals from small letters lead
+        to their images where it does.
+        """
+        text = name.replace("\\", "/")
+        if is_address(text) or _leads_out(text):
+            return None
+        folder, _, last = posixpath.normpath(text).rpartition("/")
+        others = (hit for hits in self._others_of(folder).values() for hit in hits)
+        paths = [path for kind, path in others if kind in (_CALLED, _USUAL, _AWAY)]
+        hits = [
+            f"{path}/{own}"
+            for path in dict.fromkeys([*self._beside_of(folder), *paths])
+            for own in self._folded(path).get(last.casefold(), [])
+        ]
+        hits = _different(hits)
+        if len(hits) != 1:
+            return None
+        self._other_case.append((place, name, os.path.basename(hits[0])))
+        return hits[0]
+
+    def _folded(self, folder: str) -> dict[str, list[str]]:
+        """The images of a folder by their names in small letters."""
+        known = self._by_folded.get(folder)
+        if known is None:
+            known = {}
+            for name in sorted(self._names(folder)):
+                if has_image_ending(name) and not is_junk(name):
+                    known.setdefault(name.casefold(), []).append(name)
+            self._by_folded[folder] = known
+        return known
 
     def _holds(self, folder: str, name: str) -> bool:
         names = self._names(folder)
@@ -635,7 +680,9 @@ class ImageFinder:
 
 
 def did_you_mean(missing: Iterable[Path], root: Path) -> dict[Path, str]:
-    """For missing images, files below a folder that have the same name, or another ending.
+    """For missing images, files below a folder of the same name or with another ending.
+
+    Capitals and small letters are the same here.
 
     Args:
         missing: paths at which there is nothing.
@@ -648,17 +695,17 @@ def did_you_mean(missing: Iterable[Path], root: Path) -> dict[Path, str]:
     if not wanted:
         return {}
     names = {path.name for path in wanted}
-    stems = {_stem(path.name) for path in wanted}
+    stems = {_stem(path.name).casefold() for path in wanted}
     by_name: dict[str, list[str]] = {}
     by_stem: dict[str, list[str]] = {}
     for folder, name in _walk(root):
         if name in names:
             by_name.setdefault(name, []).append(f"{folder}/{name}")
-        elif (stem := _stem(name)) in stems and stem != name:
+        elif (stem := _stem(name).casefold()) in stems:
             by_stem.setdefault(stem, []).append(f"{folder}/{name}")
     found = {}
     for path in wanted:
-        near = by_name.get(path.name) or by_stem.get(_stem(path.name)) or []
+        near = by_name.get(path.name) or by_stem.get(_stem(path.name).casefold()) or []
         if near:
             first = os.path.relpath(near[0], root)
             more = f", or {counted(len(near) - 1, 'other')}" if len(near) > 1 else ""

@@ -328,8 +328,17 @@ def _expect_columns(file: Path, rows: Rows, columns: Columns, *, classes: bool) 
     if missing:
         raise DataError(
             f"{file}, line {rows[0][0]}: no column for {', '.join(missing)} in "
-            f"{','.join(columns.names)}. {_WANTED}."
+            f"{','.join(columns.names)}. {_WANTED}.{_class_advice(missing)}"
         )
+
+
+def _class_advice(missing: Sequence[str]) -> str:
+    if "the class" not in missing:
+        return ""
+    return (
+        ' Say which column is the class: --class-column NAME (in Python class_column="NAME"); or '
+        "give all objects one class: --class-column =CLASS."
+    )
 
 
 def _plain(cell: str) -> str:
