@@ -19,6 +19,7 @@ from benchmarks.studies import (
     audit,
     comparison_calibration,
     detectors,
+    label_placement,
     small_objects,
     speed_accuracy,
     versus_torchvision,
@@ -27,8 +28,8 @@ from foveal.outputs.files import write_coco
 from foveal.structures import Detections
 
 PROGRAMS = (
-    ablation, anchors_on_small_objects, audit, comparison_calibration, detectors, small_objects,
-    speed_accuracy, versus_torchvision,
+    ablation, anchors_on_small_objects, audit, comparison_calibration, detectors,
+    label_placement, small_objects, speed_accuracy, versus_torchvision,
 )  # fmt: skip
 
 
@@ -227,6 +228,25 @@ def test_every_study_is_tested_and_in_the_table() -> None:
     assert programs == {module.__name__.rpartition(".")[2] for module in PROGRAMS}
     table = (folder.parent / "README.md").read_text()
     assert [name for name in programs if f"`studies.{name}`" not in table] == []
+
+
+def test_labels_are_foretold_from_the_edges_of_lone_cells() -> None:
+    image = np.full((200, 300, 3), 220, np.uint8)
+    corners = [(20, 20), (120, 20), (20, 120), (220, 100), (260, 150)]
+    for left, top in corners:  # the last one touches the border
+        image[top : top + 40, left : left + 40] = 120
+    cells = label_placement.cell_edges(image)
+    assert len(cells) == 4
+    labels = cells + np.array([-4.0, -4.0, 4.0, 4.0])
+    labels[3, 1] -= 70  # holds the first cell too
+    pairs = label_placement.lone_pairs(cells, labels)
+    assert [number for _, number in pairs] == [1, 2]
+    lone, theirs = cells[:3], cells[:3] + np.array([-4.0, -4.0, 4.0, 4.0])
+    values, margins = label_placement.foretell(lone, theirs)
+    np.testing.assert_allclose(values, 1, atol=0.02)
+    np.testing.assert_allclose(margins, 4 / (lone[0, 2] - lone[0, 0]), rtol=0.1)
+    values, _ = label_placement.foretell(lone, theirs + 12 * np.eye(3, 4))
+    assert values.max() < 0.9
 
 
 def test_comparisons_are_simulated_with_equal_and_unequal_skill() -> None:
