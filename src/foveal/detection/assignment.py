@@ -66,8 +66,8 @@ def assign(
         [B, A] int64: index of the object in 0..N-1, BACKGROUND or IGNORED.
     """
     boxes, ignored = cut_padding(boxes, ignored, counts)
-    batch, most, _ = boxes.shape
-    if most == 0:
+    batch, num_objects, _ = boxes.shape
+    if num_objects == 0:
         return torch.full((batch, len(anchors)), BACKGROUND, device=boxes.device)
     real = are_real(boxes, counts)
     objects = emptied(boxes, ~real if ignored is None else ~real | ignored)
@@ -75,8 +75,8 @@ def assign(
 
     # In blocks of anchors, since all pairs of a batch, [B, N, A], may be more than memory holds.
     matched, nearest = (boxes.new_empty(batch, len(anchors), dtype=torch.int64) for _ in range(2))
-    best_of_object = torch.zeros(batch, most, device=boxes.device)
-    parts = blocks(len(anchors), pairs_each=batch * most, device=anchors.device)
+    best_of_object = torch.zeros(batch, num_objects, device=boxes.device)
+    parts = blocks(len(anchors), pairs_each=batch * num_objects, device=anchors.device)
     for block in parts:
         ious = _ious(objects, anchors[block])
         best, nearest[:, block] = ious.max(dim=1)

@@ -57,8 +57,8 @@ def assign_atss(
         [B, A] int64: index of the object in 0..N-1, BACKGROUND or IGNORED.
     """
     boxes, ignored = cut_padding(boxes, ignored, counts)
-    batch, most, _ = boxes.shape
-    if most == 0:
+    batch, num_objects, _ = boxes.shape
+    if num_objects == 0:
         return torch.full((batch, len(anchors)), BACKGROUND, device=boxes.device)
     real = are_real(boxes, counts)
     objects = real if ignored is None else real & ~ignored

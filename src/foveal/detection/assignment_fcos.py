@@ -60,8 +60,8 @@ def assign_fcos(
         [B, A] int64: index of the object in 0..N-1, BACKGROUND or IGNORED.
     """
     boxes, ignored = cut_padding(boxes, ignored, counts)
-    batch, most, _ = boxes.shape
-    if most == 0:
+    batch, num_objects, _ = boxes.shape
+    if num_objects == 0:
         return torch.full((batch, len(anchors)), BACKGROUND, device=boxes.device)
     real = are_real(boxes, counts)
     objects = real if ignored is None else real & ~ignored
@@ -82,7 +82,7 @@ def assign_fcos(
                 reach=RADIUS * stride,
                 limits=(nearest_side, farthest_side),
             )
-            for block in blocks(length, pairs_each=batch * most, device=boxes.device)
+            for block in blocks(length, pairs_each=batch * num_objects, device=boxes.device)
         ]
     matched = torch.cat(parts, dim=1)
     if allow_low_quality_matches:

@@ -64,11 +64,11 @@ def assign_task_aligned(
     boxes, ignored = cut_padding(
         batch.boxes, batch.ignored if batch.has_ignored else None, batch.counts
     )
-    images, most, _ = boxes.shape
-    if most == 0:
+    images, num_objects, _ = boxes.shape
+    if num_objects == 0:
         matched = torch.full((images, len(anchors)), BACKGROUND, device=boxes.device)
         return Assignment(matched, anchors.new_zeros(matched.shape))
-    labels = batch.labels[:, :most].clamp(min=0)
+    labels = batch.labels[:, :num_objects].clamp(min=0)
     real = are_real(boxes, batch.counts)
     objects = real if ignored is None else real & ~ignored
     index, ious, wanted = _best_aligned(raw, anchors, boxes, labels, count=candidates)

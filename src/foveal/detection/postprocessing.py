@@ -132,8 +132,8 @@ def _left_out(output: PaddedDetections[NDArray[Any]], row: int) -> float:
     """
     if output.left_out is not None:
         return float(output.left_out[row])
-    most = output.scores.shape[1]
-    return float(output.scores[row, -1]) if int(output.counts[row]) == most else 0.0
+    limit = output.scores.shape[1]
+    return float(output.scores[row, -1]) if int(output.counts[row]) == limit else 0.0
 
 
 def _decode(
