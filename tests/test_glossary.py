@@ -88,9 +88,16 @@ PAGES = (
 )
 
 
+PAPERS_WORDS = re.compile(r"cross\s+entropy|smooth\s+l1|non-maximum\s+suppression", re.IGNORECASE)
+"""In prose these are the field's; they are old only as values of settings and names in the code."""
+
+
 @pytest.mark.parametrize("file", [page for page in PAGES if not page.startswith("docs/journal/")])
 def test_documents(file: str) -> None:
-    assert old_words((ROOT / file).read_text(encoding="utf-8")) == []
+    text = (ROOT / file).read_text(encoding="utf-8")
+    if file.startswith("docs/explanation/"):
+        text = PAPERS_WORDS.sub("", text)
+    assert old_words(text) == []
 
 
 def test_the_reports_own_sentences() -> None:

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import io
 import os
 import re
 import shlex
@@ -35,9 +36,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +83,8 @@ TRAINING = {
     "precision": "float32",
     "export": False,
 }
+SAME_EVERYWHERE = "docs/explanation/"
+"""Pages whose Python prints the same wherever it runs: it is compared with the block after it."""
 SECONDS = 60
 """That a command of the shell may take, and a server to begin."""
 
@@ -118,8 +123,12 @@ class Reader:
     def follow(self, page: Page) -> None:
         """Type all blocks of a page that are run, in their order."""
         try:
-            for block in page.blocks:
-                self.take(block, page.name)
+            for block, after in zip_longest(page.blocks, page.blocks[1:]):
+                printed = self.take(block, page.name)
+                if page.name.startswith(SAME_EVERYWHERE) and block.language == "python":
+                    shown = after.text if after is not None and after.language == "text" else ""
+                    where = f"{page.name}:{block.line}"
+                    assert printed in (None, shown), f"{where} prints\n{printed}"
         finally:
             self.close()
 
@@ -129,30 +138,33 @@ class Reader:
             end()
         self.servers.clear()
 
-    def take(self, block: Block, page: str) -> None:
-        """Type a block, or write it where it is a file."""
+    def take(self, block: Block, page: str) -> str | None:
+        """Type a block, or write it where it is a file; gives what Python printed."""
         where = f"{page}:{block.line}"
         if block.note == "file":
             path = self.folder / block.value
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
         elif not is_run(block):
-            return
+            return None
         elif block.language == "python":
-            self.execute(block.text, where)
+            return self.execute(block.text, where)
         else:
             lines = commands_of(block.text)
             for number, line in enumerate(lines, start=1):
                 last = number == len(lines) and block.note == "exit code"
                 self.type(line, where, code=int(block.value) if last else 0)
+        return None
 
-    def execute(self, source: str, where: str) -> None:
-        """Execute Python."""
+    def execute(self, source: str, where: str) -> str:
+        """Execute Python; gives what it printed."""
         source = re.sub(r'backbone="\w+"', 'backbone="test_resnet"', source)
         source = re.sub(r"epochs=\d+", "epochs=1", source)
         # Blocks of a page share the lines' numbers, so that a mistake is shown where it stands.
         line = int(where.rpartition(":")[2])
-        exec(compile("\n" * line + self._addressed(source), where, "exec"), self.names)
+        with redirect_stdout(io.StringIO()) as printed:
+            exec(compile("\n" * line + self._addressed(source), where, "exec"), self.names)
+        return printed.getvalue()
 
     def type(self, line: str, where: str, *, code: int = 0) -> None:
         """Type one command."""
