@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from foveal.config import PRESETS, Settings, make_settings, parse_settings, to_toml
 from foveal.config.renamed import RENAMED, RENAMED_VALUES
+from foveal.config.without_effect import describe_without_effect
 from foveal.errors import SettingsError
 from foveal.files import write_file
 
@@ -319,3 +320,27 @@ def test_anchors_given_one_by_one_survive_toml():
 def test_anchors_given_one_by_one_fit_the_rest(more, message):
     with pytest.raises(SettingsError, match=re.escape(message)):
         make_settings(overrides=[*_ONE_LEVEL, more])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_sets_nothing_in_vain(preset):
+    assert describe_without_effect(make_settings(preset=preset)) == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "needs"),
+    [
+        ("loss.beta=0.5", "loss.box=smooth_l1"),
+        ("assignment.foreground_iou=0.6", "assignment.method=iou"),
+        ("decoding.nms_sigma=0.3", "decoding.nms_method=soft_gaussian"),
+        ("preparation.scale=2", "preparation.mode=windows"),
+        ("training.repeat_threshold=0.5", "training.sampling=repeat_factor"),
+        ("training.momentum=0.8", "training.optimizer=sgd"),
+        ("training.step_epochs=[0.5]", "training.schedule=steps"),
+    ],
+)
+def test_what_does_nothing_is_named_until_it_has_what_it_needs(changed, needs):
+    name = changed.partition("=")[0]
+    idle = make_settings(overrides=[changed])
+    assert describe_without_effect(idle) == f"Without effect here: {name} (it needs {needs})."
+    assert describe_without_effect(make_settings(overrides=[changed, needs])) == ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from foveal.acceleration.precision import NAMES, TYPES, explain_precision
+from foveal.config.without_effect import describe_without_effect
 from foveal.distributed import broadcast, explaining_lost_processes
 from foveal.errors import TrainingDiverged, TrainingError, TrainingInterrupted
 from foveal.structures import Batch, ModelCard
@@ -232,6 +233,7 @@ class Trainer:
                 f"{self.training.repeat_threshold:g})."
             )
         self.metrics_logger.say(describe_phases(settings))
+        self.metrics_logger.say(describe_without_effect(settings))
         self.announcer = Announcer(
             data,
             settings,
