@@ -386,6 +386,14 @@ def test_each_bad_file_is_one_error_that_names_it(tmp_path, name):
     assert peak < 20_000_000
 
 
+def test_a_video_is_told_from_an_image_that_is_none(tmp_path):
+    for name, words in (("clip.MP4", "is a video.*ffmpeg"), ("clip.jpg", "is no image that can")):
+        path = tmp_path / name
+        path.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100))
+        with pytest.raises(ImageError, match=words):
+            read_image(path)
+
+
 def test_unreadable_file_is_named(tmp_path):
     path = tmp_path / "secret.jpg"
     path.write_bytes(encoded("JPEG"))

@@ -29,8 +29,11 @@ _COMPANIONS = frozenset((
 ))  # fmt: skip
 """Endings of files that lie beside images and are none: annotations, texts, models; not opened."""
 
-_OTHERS = _COMPANIONS | frozenset((
-    ".mp4", ".mov", ".avi", ".mkv", ".webm", ".svg", ".psd", ".ai", ".eps", ".ico", ".cur",
+_VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"))
+"""Endings of videos, whose frames are images."""
+
+_OTHERS = _COMPANIONS | _VIDEOS | frozenset((
+    ".svg", ".psd", ".ai", ".eps", ".ico", ".cur",
     # Content that begins like a TIFF and is more than one: raw photographs and slides.
     ".cr2", ".dng", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".pef", ".rw2", ".srw", ".3fr",
     ".iiq", ".mdc", ".svs", ".ndpi", ".scn", ".vms", ".bif", ".lsm", ".stk", ".flex", ".qptiff",
@@ -51,6 +54,11 @@ _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 def has_image_ending(name: str) -> bool:
     """Whether a file's name ends as images' names do, in small or capital letters."""
     return os.path.splitext(name)[1].lower() in _ENDINGS  # noqa: PTH122 far faster than a Path
+
+
+def is_video(name: str) -> bool:
+    """Whether a file's name ends as videos' names do, in small or capital letters."""
+    return os.path.splitext(name)[1].lower() in _VIDEOS  # noqa: PTH122
 
 
 def is_image_file(path: str) -> bool:

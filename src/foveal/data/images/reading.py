@@ -23,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from foveal.data.images import jpegxl, tiff
 from foveal.data.images import pillow as pictures
 from foveal.data.images.depth import extent_of, unknown_range
+from foveal.data.images.kinds import is_video
 from foveal.data.images.pages import Pages, file_of, missing_page, split_page
 from foveal.data.images.pixels import convert_bands, scale_to_bytes
 from foveal.data.images.tiff_pages import at_page, find_pages
@@ -327,6 +328,11 @@ def explained(path: Path) -> Iterator[None]:
     except FovealError:
         raise
     except UnidentifiedImageError:
+        if is_video(path.name):
+            raise ImageError(
+                f"{path}: is a video. Expected images: take frames out of it, such as two a second "
+                "with ffmpeg -i VIDEO -vf fps=2 FRAMES/%06d.jpg, and give their folder."
+            ) from None
         raise ImageError(
             f"{path}: is no image that can be read, whatever its name says. "
             "Expected JPEG, PNG, TIFF, WebP or BMP. Convert or remove it."
