@@ -151,6 +151,13 @@ def test_the_command_to_go_on_with_is_the_one_that_was_typed(
     assert sys.argv[1:] == (["demo"] if ran_by_another else arguments)
 
 
+def test_a_folder_that_holds_a_run_is_refused_before_weights_are_looked_for(data, tmp_path):
+    (tmp_path / "config.toml").touch()
+    options = ("--out", tmp_path, *SETS, "--set", "model.weights=absent.safetensors")
+    with pytest.raises(TrainingError, match=r"is not empty.*--resume"):
+        run(data / "train.json", *options)
+
+
 def test_find_learning_rate(data, tmp_path, request):
     out = tmp_path / "run"
     result = run(data / "train.json", "--find-learning-rate", "--out", out, *SETS)

@@ -377,8 +377,8 @@ def train(
     if out is None:
         raise SettingsError("There is no folder for the run. Give one: --out RUN.")
     check_no_other(out, kind, overwrite=overwrite)
+    check_experiment_folder(out, kind, resume=resume, overwrite=overwrite)
     if dry_run:
-        check_experiment_folder(out, kind, resume=resume, overwrite=overwrite)
         return Plan(
             [str(each) for each in (data, valid, start, teacher, *(unlabeled or [])) if each],
             [out],
