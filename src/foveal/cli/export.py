@@ -204,7 +204,7 @@ def export(
     limits, nothing is written and the exit code is 1. Predict with an .xml or .onnx file as with
     the model itself: foveal predict model.xml images --out found.
 
-    TensorRT reads the ONNX file (this was not run here): trtexec --onnx=model.onnx --fp16
+    TensorRT reads the ONNX file (this was not run here): trtexec --onnx=model.onnx
     --minShapes=images:1x3x416x416 --optShapes=images:8x3x416x416
     --maxShapes=images:8x3x416x416
     """
