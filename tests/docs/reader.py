@@ -5,6 +5,7 @@ The folder holds
     cells/          Pascal VOC, splits train (6 images), val (2) and test (4), 64 x 64 pixels,
                     classes normal, infected and platelet
     smears/         the images alone; smear.jpg is one of them
+    clip.mp4        some of them as a video of 10 frames a second
     run/            a finished tiny training: foveal train cells:train --valid cells:val --out run
     cells.safetensors, ships.safetensors        its model
     ports/train, ports/valid, scene.tif         scenes on the map with their labels, and one without
@@ -61,7 +62,7 @@ READY = (
     "foveal train ports/train --valid ports/valid --preset scenes --out run",
     "foveal train cells --folds 5 --out folds",
     "foveal export run --to openvino --out cells.xml",
-    "foveal export run --to onnx --out cells.onnx",
+    "foveal export run --to onnx --out cells.onnx --nms",
 )
 """Commands that many pages show. The first one's result is in the folder from the beginning."""
 
@@ -206,7 +207,8 @@ class Reader:
 
     def _make_room(self, arguments: list[str]) -> None:
         """The ready run gives way to a training that writes there."""
-        if arguments[0] != "train" or "run" not in arguments or "--dry-run" in arguments:
+        out = arguments[arguments.index("--out") + 1] if "--out" in arguments else ""
+        if arguments[0] != "train" or out != "run" or "--dry-run" in arguments:
             return
         if self.has_ready_run and not {"--resume", "--overwrite"} & {*arguments}:
             shutil.rmtree(self.folder / "run", ignore_errors=True)
@@ -216,7 +218,7 @@ class Reader:
         """Copy what a command writes; it is run once for all pages."""
         if command == READY[0] and self.has_ready_run:
             return
-        out = command.split()[-1]
+        out = _written_by(command)
         if out == "run":
             shutil.rmtree(self.folder / out, ignore_errors=True)
             self.has_ready_run = command == READY[0]
@@ -230,7 +232,7 @@ class Reader:
     def _run_in_copy(self, command: str) -> None:
         """Run a ready command in a copy of the page's folder, and leave what it made."""
         shutil.copytree(self.kept / "home", ".", dirs_exist_ok=True)
-        out = Path(command.split()[-1])
+        out = Path(_written_by(command))
         shutil.rmtree(out, ignore_errors=True)
         before = [*Path().iterdir()]
         _call(self.foveal, command)
@@ -305,6 +307,11 @@ class Reader:
             patch.setattr(serve, "_log_to_screen", lambda: None)
             ended, said, complaint = self.foveal(*words, "--port", 0)
         assert ended == 0, f"{where}: {' '.join(words)}\n{said}{complaint}"
+
+
+def _written_by(command: str) -> str:
+    words = command.split()
+    return words[words.index("--out") + 1]
 
 
 def commands_of(text: str) -> list[str]:
@@ -384,12 +391,23 @@ def _prepare_home(foveal: Foveal) -> None:
     formats.write(train.merge(test), Path("cells"), "voc", splits=splits)
     shutil.copytree("drawn/images", "smears")
     shutil.copy("drawn/images/test_0000.jpg", "smear.jpg")
+    _write_video(Path("clip.mp4"), [read_image(path) for path in test.paths])
     if find_spec("rasterio") is not None:
         _prepare_scenes(train)
     shutil.rmtree("drawn")
     _call(foveal, READY[0])
     for name in ("cells.safetensors", "ships.safetensors"):
         shutil.copy("run/best.safetensors", name)
+
+
+def _write_video(path: Path, frames: list[np.ndarray[Any, Any]]) -> None:
+    import cv2
+
+    height, width, _ = frames[0].shape
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (width, height))
+    for frame in frames:
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    writer.release()
 
 
 def _prepare_scenes(data: library.Dataset) -> None:
