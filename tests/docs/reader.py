@@ -62,7 +62,7 @@ READY = (
     "foveal train ports/train --valid ports/valid --preset scenes --out run",
     "foveal train cells --folds 5 --out folds",
     "foveal export run --to openvino --out cells.xml",
-    "foveal export run --to onnx --out cells.onnx --nms",
+    "foveal export run --to onnx --out cells.onnx",
 )
 """Commands that many pages show. The first one's result is in the folder from the beginning."""
 
@@ -218,7 +218,7 @@ class Reader:
         """Copy what a command writes; it is run once for all pages."""
         if command == READY[0] and self.has_ready_run:
             return
-        out = _written_by(command)
+        out = command.split()[-1]
         if out == "run":
             shutil.rmtree(self.folder / out, ignore_errors=True)
             self.has_ready_run = command == READY[0]
@@ -232,7 +232,7 @@ class Reader:
     def _run_in_copy(self, command: str) -> None:
         """Run a ready command in a copy of the page's folder, and leave what it made."""
         shutil.copytree(self.kept / "home", ".", dirs_exist_ok=True)
-        out = Path(_written_by(command))
+        out = Path(command.split()[-1])
         shutil.rmtree(out, ignore_errors=True)
         before = [*Path().iterdir()]
         _call(self.foveal, command)
@@ -307,11 +307,6 @@ class Reader:
             patch.setattr(serve, "_log_to_screen", lambda: None)
             ended, said, complaint = self.foveal(*words, "--port", 0)
         assert ended == 0, f"{where}: {' '.join(words)}\n{said}{complaint}"
-
-
-def _written_by(command: str) -> str:
-    words = command.split()
-    return words[words.index("--out") + 1]
 
 
 def commands_of(text: str) -> list[str]:
