@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
+import foveal
+
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "foveal"
 ARRAYS = re.compile(r"\b(Tensor|NDArray|ndarray)\b")
 STATE_DICT = re.compile(r"\w+\[str, Tensor\]")
@@ -104,6 +106,20 @@ def test_everything_public_is_documented() -> None:
 
 def test_arrays_have_their_shapes_in_the_docstring() -> None:
     assert [each.where for each in everything() if lacks_shapes(each)] == []
+
+
+def test_the_public_names_have_an_example() -> None:
+    """tests/docs/test_docstrings.py runs it."""
+    public = {name for name in foveal.__all__ if not name.startswith("__")}
+    homes = {f"{foveal._HOMES[name]}.{name}" for name in public} - {"foveal.config.Settings"}
+    homes.add("foveal.config.settings.Settings")
+    found = {
+        each.where.rpartition(".")[2]: ast.get_docstring(each.node) or ""
+        for each in everything()
+        if each.where.replace(".__init__", "") in homes
+    }
+    assert found.keys() == public
+    assert [name for name in public if "\nExamples:\n    >>> " not in found[name]] == []
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,15 @@ class Detector:
         anchors: how well the anchors, or locations with one each, fit the data; None where anchors
             were not fitted.
         history: one entry for each epoch of the last training.
+
+    Examples:
+        >>> detector = foveal.Detector("cells:train", preset="light")
+        >>> detector.fit(epochs=20, valid="cells:val")  # doctest: +SKIP
+        >>> detector = foveal.load("run")
+        >>> found = detector.detect("smear.jpg", score_threshold=0.5)
+        >>> found.width, found.height
+        (64, 64)
+        >>> detector.save("own.safetensors")
     """
 
     def __init__(
@@ -232,8 +241,8 @@ class Detector:
             start: a model file or the folder of a run to begin from; see `Detector`.
             refit_anchors: with `start` or `data`: fit the anchors to the data all the same.
             augment: changes the training images in place of the settings' augmentation: a function
-                from (sample, generator) to sample, a torchvision v2 transform, albumentations'
-                transforms, or 'package.module:name' of one of these. The function gets a
+                from (sample, generator) to sample, one of torchvision.transforms.v2 or of
+                albumentations, or 'package.module:name' of one of these. The function gets a
                 `foveal.Sample` in original pixels and a numpy generator for its random choices.
             teacher: a trained model whose pyramid the network imitates: a model file, the folder of
                 a run, or a checkpoint that `foveal import` can read; None keeps the settings'.
@@ -948,6 +957,10 @@ def load(path: str | Path) -> Detector:
     Raises:
         ModelFileError: it is missing, cut short, not foveal's or of a later format version.
         MissingExtraError: the runtime of an exported model is not installed.
+
+    Examples:
+        >>> foveal.load("run").classes
+        ('normal', 'infected', 'platelet')
     """
     return Detector.load(path)
 

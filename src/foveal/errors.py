@@ -6,7 +6,15 @@ mistake that a caller may want to tell apart; anything else that escapes is a bu
 
 
 class FovealError(Exception):
-    """Base of every error raised on purpose; the command line prints it without a traceback."""
+    """Base of every error raised on purpose; the command line prints it without a traceback.
+
+    Examples:
+        >>> try:
+        ...     foveal.read("nothing")
+        ... except foveal.FovealError as error:
+        ...     print(error)
+        /.../nothing does not exist. Expected annotations there: ...
+    """
 
 
 class SettingsError(FovealError):

@@ -105,6 +105,13 @@ class Target:
         ignored: [N] bool; such a box is a region to ignore, neither object nor background.
         areas: [N] float64, pixels in the original frame, where the annotations state an area that
             is not the box's (COCO's masks); evaluation sorts objects by it into sizes.
+
+    Examples:
+        >>> target = foveal.read("cells:train").target(0)
+        >>> target.boxes.shape == (len(target), 4)
+        True
+        >>> target.select(~target.ignored).labels.dtype
+        dtype('int64')
     """
 
     boxes: NDArray[np.float32]
@@ -163,6 +170,11 @@ class Sample:
         image: [H, W, C] uint8, RGB where C is 3.
         target: boxes in the image's own pixels.
         name: what people call the image, used in messages.
+
+    Examples:
+        >>> sample = foveal.read("cells:train")[0]
+        >>> sample.image.shape, str(sample.image.dtype)
+        ((64, 64, 3), 'uint8')
     """
 
     image: NDArray[np.uint8]
@@ -294,6 +306,13 @@ class ModelCard:
         largest_object: the longer side that 99 of 100 training objects stay below, input pixels;
             None where it is not known.
         profile: what its detections on the validation images look like; None where it is not known.
+
+    Examples:
+        >>> card = foveal.load("run").card
+        >>> card.classes
+        ('normal', 'infected', 'platelet')
+        >>> 0 < card.score_threshold < 1
+        True
     """
 
     classes: tuple[str, ...]
@@ -396,6 +415,22 @@ class Detections:
         left_out_score: the score that nothing is above of what was left out, because a limit
             (`max_detections`, `top_per_level`) was reached; 0 where nothing was left out.
         georeference: where the image's pixels lie on a map, where that is known.
+
+    Examples:
+        >>> found = foveal.Detections(
+        ...     boxes=np.array([[10, 10, 30, 30], [40, 12, 60, 31]], np.float32),
+        ...     scores=np.array([0.9, 0.4], np.float32),
+        ...     labels=np.array([0, 1]),
+        ...     classes=("normal", "infected"),
+        ...     width=64,
+        ...     height=64,
+        ... )
+        >>> found.counts()
+        {'normal': 1, 'infected': 1}
+        >>> found.above(0.5).names
+        ['normal']
+        >>> [round(float(each.score), 1) for each in found]
+        [0.9, 0.4]
     """
 
     boxes: NDArray[np.float32]

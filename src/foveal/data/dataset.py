@@ -78,6 +78,16 @@ class Dataset:
         classes: the K class names; a label is an index into them.
         root: the folder that the images were read from.
         name: what people call the data set, used in messages.
+
+    Examples:
+        >>> data = foveal.read("cells")
+        >>> data.only(["infected"]).classes
+        ('infected',)
+        >>> data.rename({"normal": "cell", "infected": "cell"}).classes
+        ('cell', 'platelet')
+        >>> learned, held_out = data.split(0.25)
+        >>> len(learned), len(held_out)
+        (9, 3)
     """
 
     records: tuple[Record, ...]

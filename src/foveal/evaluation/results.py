@@ -306,6 +306,15 @@ class Evaluation:
         capped: the images where the predictor's own limit left out detections that count.
         profile: what a model's detections look like from its own score threshold on; None where
             other programs' results were measured.
+
+    Examples:
+        >>> result = foveal.load("run").evaluate("cells:test")
+        >>> result.images
+        4
+        >>> 0 <= result.ap50 <= 1
+        True
+        >>> [row["class"] for row in result.to_table()]
+        ['normal', 'infected', 'platelet']
     """
 
     classes: tuple[str, ...]

@@ -56,6 +56,10 @@ def draw(
 
     Raises:
         ImageError: the image can't be read, is not the one, or is needed and not given.
+
+    Examples:
+        >>> found = foveal.load("run").detect("smear.jpg")
+        >>> foveal.draw(found, labels=False).save("found.png")
     """
     source = detections.path if image is None else image
     if source is None:

@@ -115,6 +115,11 @@ class Predictor:
         tile_scale: input pixels that a pixel becomes in windows; None: the training's.
         whole: look at images that are looked at in windows once more as a whole, shrunk, for
             objects that no window shows whole.
+
+    Examples:
+        >>> predictor = foveal.load("run").predictor()
+        >>> [len(found.classes) for found in predictor.detect_many(["smear.jpg"])]
+        [3]
     """
 
     runtime: Runtime

@@ -59,6 +59,11 @@ def write(
         FovealError: the ending is another one, an image for a map has no georeference, or the file
             can't be written.
         MissingExtraError: a package for map files is not installed.
+
+    Examples:
+        >>> found = foveal.load("run").detect("smear.jpg")
+        >>> foveal.write(found, "found.csv")
+        >>> foveal.write(foveal.read("cells:train"), "cells-yolo", "yolo")
     """
     path = Path(path)
     if isinstance(detections, Dataset):
@@ -314,6 +319,11 @@ def to_supervision(detections: Detections) -> Any:
 
     Raises:
         MissingExtraError: supervision is not installed.
+
+    Examples:
+        >>> found = foveal.load("run").detect("smear.jpg")
+        >>> len(foveal.to_supervision(found)) == len(found)
+        True
     """
     try:
         import supervision

@@ -232,6 +232,9 @@ def show(
     Raises:
         DataError: there is no image, or no class of such a name.
         FovealError: no image can be read.
+
+    Examples:
+        >>> foveal.show(foveal.read("cells:train"), count=4).save("sheet.png")
     """
     if count < 1:
         raise DataError(f"--count {count} (in Python count): expected 1 or more.")

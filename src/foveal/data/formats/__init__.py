@@ -66,6 +66,11 @@ def read(
 
     Raises:
         DataError: nothing is there, no format fits, or the annotations can't be right.
+
+    Examples:
+        >>> data = foveal.read("cells:train")
+        >>> len(data), data.classes
+        (6, ('normal', 'infected', 'platelet'))
     """
     data, _ = read_splits(
         address,
