@@ -60,6 +60,11 @@ def test_every_number_has_its_unit() -> None:
     assert lacking == []
 
 
+def test_every_field_is_described() -> None:
+    page = (REFERENCE / "json.md").read_text(encoding="utf-8")
+    assert [line for line in page.splitlines() if line.endswith("|  |")] == []
+
+
 @pytest.mark.parametrize("text", ["What it is.", "What it is. Change it.", "A.\n\nUnit: pixels."])
 def test_a_setting_says_when_to_change_it(text) -> None:
     with pytest.raises(ValueError, match="no 'Change it"):
