@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from tests.docs.pages import DOCS, ROOT, Page, all_pages, read_page
+from tests.docs.reader import commands_of, split_at_operator
+
+from foveal.cli import app
+from foveal.config import Settings
 
 PAGES = [*all_pages(), *(read_page(ROOT / name) for name in ("CONTRIBUTING.md", "CHANGELOG.md"))]
 LARGEST_PICTURE = 150 * 1024
@@ -96,3 +102,80 @@ def test_pages_ask_nobody_else_for_anything() -> None:
     site = (ROOT / "zensical.toml").read_text(encoding="utf-8")
     assert tomllib.loads(site)["project"]["theme"]["font"] is False
     assert "://" not in site
+
+
+OF_TODAY = [page for page in PAGES if not page.name.startswith(("docs/journal/", "CHANGELOG"))]
+"""The journal and the log of changes speak of what was."""
+
+
+def named(page: Page) -> list[str]:
+    """What stands in `...` within the prose, and the commands of blocks, run ones and others."""
+    blocks = [block.text for block in page.blocks if block.language == "bash"]
+    typed = [split_at_operator(line)[0] for text in blocks for line in commands_of(text)]
+    commands = [line.removeprefix(".venv/bin/").removeprefix("edge/bin/") for line in typed]
+    return re.findall(r"`([^`\n]+)`", page.prose) + commands
+
+
+def unknown_words(texts: list[str]) -> list[str]:
+    """Commands, options and settings that do not exist."""
+    wrong = []
+    for text in texts:
+        if match := re.match(r"foveal ([a-z].*)", text):
+            command, rest = find_command(shlex.split(match[1].replace("'", "")))
+            parameters = command.params
+            options = {name for each in parameters for name in (*each.opts, *each.secondary_opts)}
+            given = [word.partition("=")[0] for word in rest if word.startswith("--")]
+            if hasattr(command, "commands") and rest and not rest[0].startswith("-"):
+                wrong.append(text)
+            elif not hasattr(command, "commands"):
+                wrong += [text for name in given if name not in {*options, "--help"}]
+            continue
+        match = SETTING.fullmatch(text)
+        if match and match[2] not in {*SECTIONS[match[1]], "py", "onnx", "svg", "toml"}:
+            wrong.append(text)
+    return wrong
+
+
+def find_command(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that words name, and the words after it."""
+    command: Any = COMMANDS
+    rest = [word for word in words if word]
+    while hasattr(command, "commands") and rest and rest[0] in command.commands:
+        command = command.commands[rest.pop(0)]
+    return command, rest
+
+
+COMMANDS: Any = typer.main.get_command(app)
+VERBS = "|".join(COMMANDS.commands)
+SECTIONS = {
+    name: field.annotation.model_fields.keys() for name, field in Settings.model_fields.items()
+}
+SETTING = re.compile(rf"(?:--set )?({'|'.join(SECTIONS)})\.(\w+)(?: ?=.*)?")
+
+
+@pytest.mark.parametrize("page", OF_TODAY, ids=lambda page: page.name)
+def test_what_a_page_names_exists(page: Page) -> None:
+    assert unknown_words(named(page)) == []
+
+
+def test_names_that_do_not_exist_are_seen() -> None:
+    right = ["foveal train DATA --out RUN", "training.epochs", "--set loss.box=giou", "foveal data"]
+    wrong = ["foveal trian", "foveal train --outt x", "training.epoch", "--set loss.bx=giou"]
+    assert unknown_words([*right, *wrong]) == wrong
+
+
+@pytest.mark.parametrize("page", OF_TODAY, ids=lambda page: page.name)
+def test_no_command_hides_in_a_block_that_is_not_run(page: Page) -> None:
+    """What is typed stands in blocks of bash; others show what one sees."""
+    for block in page.blocks:
+        lines = [line for line in block.text.splitlines() if line]
+        typed = [line for line in lines if re.match(rf"foveal ({VERBS})\b|\$ ", line)]
+        synopsis = len(lines) == 1 and lines[0].endswith("[OPTIONS]")
+        hides = typed == lines and bool(lines) and not synopsis
+        assert block.language == "bash" or not hides, f"{page.name}:{block.line}"
+
+
+def test_pages_name_no_machine_and_nothing_that_users_have_not() -> None:
+    for page in PAGES:
+        text = page.path.read_text(encoding="utf-8")
+        assert not re.search(r"\.\./shared\b|(?<![\w.])/(work|root|tmp/w)/", text), page.name
