@@ -15,7 +15,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,8 @@ def _default(parameter: Any) -> str:
     if parameter.required:
         return "required"
     value = parameter.default
+    if value is True:
+        return f"`{parameter.opts[0]}`"
     if value is None or value is False or value == () or value == []:
         return ""
     return f"`{value}`"
@@ -297,7 +299,10 @@ def python_page() -> Iterator[str]:
     yield "pixels of the image as it came, labels count from 0, and there is no background class."
     yield ""
     yield "The examples begin with `import foveal`, in a folder that holds a data set `cells`, a"
-    yield "run `run` that was trained on it, and an image `smear.jpg`."
+    yield "run `run` that was trained on it, and an image `smear.jpg`. In signatures `DataLike` is"
+    yield "a `Dataset` or the path that `foveal.read` takes. `ImageLike` is the path of an image, a"
+    yield "PIL image, an array `[H, W]` or `[H, W, C]`, a tensor `[H, W]` or `[C, H, W]`, or a record"
+    yield "of a data set."
     yield ""
     names = [name for name in foveal.__all__ if not name.startswith("__")]
     objects = {name: _home(name) for name in names}
@@ -338,9 +343,10 @@ def _public(name: str, found: Any) -> Iterator[str]:
     members = [each for each in found.members.values() if _is_public(each)]
     if "__init__" in found.members:
         yield from _call(f"foveal.{name}", found.members["__init__"])
-    yield from _sections(found)
+    yield from _sections(found, without=("examples",))
     if "__init__" in found.members:
-        yield from _sections(found.members["__init__"], without_text=True)
+        yield from _sections(found.members["__init__"], without=("text",))
+    yield from _sections(found, without=("text", "attributes", "raises"))
     for each in members:
         if each.is_attribute and "property" in each.labels:
             yield f"### {name}.{each.name}"
@@ -386,7 +392,7 @@ def _call(name: str, function: Any) -> Iterator[str]:
     yield ""
 
 
-def _sections(found: Any, *, without_text: bool = False) -> Iterator[str]:
+def _sections(found: Any, *, without: Sequence[str] = ()) -> Iterator[str]:
     if found.docstring is None:
         return
     titles = {
@@ -398,7 +404,9 @@ def _sections(found: Any, *, without_text: bool = False) -> Iterator[str]:
     }
     for section in found.docstring.parse("google"):
         kind = section.kind.value
-        if kind == "text" and not without_text:
+        if kind in without:
+            continue
+        if kind == "text":
             yield _prose(section.value)
             yield ""
         elif kind in ("parameters", "attributes", "raises"):
