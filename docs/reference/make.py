@@ -301,8 +301,8 @@ def python_page() -> Iterator[str]:
     yield "The examples begin with `import foveal`, in a folder that holds a data set `cells`, a"
     yield "run `run` that was trained on it, and an image `smear.jpg`. In signatures `DataLike` is"
     yield "a `Dataset` or the path that `foveal.read` takes. `ImageLike` is the path of an image, a"
-    yield "PIL image, an array `[H, W]` or `[H, W, C]`, a tensor `[H, W]` or `[C, H, W]`, or a record"
-    yield "of a data set."
+    yield "PIL image, an array `[H, W]` or `[H, W, C]`, a tensor `[H, W]` or `[C, H, W]`, or a"
+    yield "record of a data set."
     yield ""
     names = [name for name in foveal.__all__ if not name.startswith("__")]
     objects = {name: _home(name) for name in names}
