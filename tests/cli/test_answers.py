@@ -8,8 +8,10 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +22,13 @@ from tests.cli.conftest import foveal
 from foveal import cli
 from foveal.cli.answers import Answer, DryRun, Plan, add_verb, verb
 from foveal.cli.console import say
-from foveal.cli.outcomes import Outcome, describe_exit_codes, outcome_of
+from foveal.cli.outcomes import (
+    PACKAGES,
+    Outcome,
+    describe_exit_codes,
+    naming_missing_packages,
+    outcome_of,
+)
 from foveal.errors import (
     DataError,
     MissingExtraError,
@@ -128,6 +136,7 @@ def test_a_process_writes_nothing_but_json(tmp_path: Path) -> None:
     program = """
 import ctypes, sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from foveal import cli
 from foveal.cli.answers import Answer, add_verb, verb
 
@@ -149,6 +158,21 @@ cli.main()
     assert done.stderr == b"C prints\n"
 
 
+def test_a_package_that_a_small_device_leaves_out_is_named() -> None:
+    named = r"the package pyyaml, .* pip install pyyaml$"
+    with pytest.raises(MissingExtraError, match=named), naming_missing_packages():
+        raise ModuleNotFoundError("No module named 'yaml.nodes'", name="yaml.nodes")
+    with pytest.raises(ModuleNotFoundError), naming_missing_packages():
+        raise ModuleNotFoundError("No module named 'foveal.no'", name="foveal.no")
+
+
+def test_packages_that_are_named_are_those_that_foveal_depends_on() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    needed = [re.match(r"[\w-]+", each)[0] for each in project["project"]["dependencies"]]
+    assert sorted(PACKAGES.values()) == sorted(needed)
+    assert all(find_spec(name) for name in PACKAGES)
+
+
 def test_every_outcome_is_in_the_help(monkeypatch, capsys) -> None:
     assert foveal(monkeypatch, "--help") == 0
     shown = " ".join(capsys.readouterr().out.split())
@@ -158,7 +182,8 @@ def test_every_outcome_is_in_the_help(monkeypatch, capsys) -> None:
 
 
 def test_the_exit_codes_are_documented() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "reference" / "commands.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if re.match(r"\| \d", line)]
     assert rows == [f"| {each.code} | `{each.word}` | {each.meaning} |" for each in Outcome]
 

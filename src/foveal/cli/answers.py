@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from foveal.cli.console import say, say_json
-from foveal.cli.outcomes import Outcome, outcome_of
+from foveal.cli.outcomes import Outcome, naming_missing_packages, outcome_of
 from foveal.distributed import is_first_process
 from foveal.text import counted, listed, without_nan
 
@@ -105,7 +105,8 @@ def verb(
         @wraps(function)
         def command(*, as_json: bool, **given: Any) -> None:
             head = {"verb": name, "schema_version": version}
-            outcome = _answer_json(function, given, head) if as_json else _answer(function, given)
+            call = naming_missing_packages()(function)
+            outcome = _answer_json(call, given, head) if as_json else _answer(call, given)
             if outcome.code:
                 raise typer.Exit(outcome.code)
 
