@@ -933,15 +933,19 @@ class Detector:
         self, folder: Path, evaluation: Evaluation, data: Dataset, *, training: Dataset | None
     ) -> None:
         from foveal.reports.evaluation import report_on_model
-        from foveal.tuning.location_fitting import LocationFit
 
+        anchors = self.anchors
+        if anchors is not None:  # else no PyTorch is needed, of which a small device has none
+            from foveal.tuning.location_fitting import LocationFit
+
+            anchors = None if isinstance(anchors, LocationFit) else anchors
         report_on_model(
             folder,
             evaluation,
             self.settings,
             dataset=data,
             training=training,
-            anchors=None if isinstance(self.anchors, LocationFit) else self.anchors,
+            anchors=anchors,
             home=self._path if self._path is None or self._path.is_dir() else self._path.parent,
         )
 

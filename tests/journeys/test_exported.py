@@ -78,25 +78,29 @@ def test_it_finds_what_the_network_finds(run: tuple[Path, list[str]], smears: Pa
         assert (found.labels[near] == label).any()
 
 
-def test_predicting_with_a_run_loads_no_torch(
+def test_predicting_and_measuring_with_a_run_load_no_torch(
     run: tuple[Path, list[str]], smears: Path, tmp_path: Path
 ) -> None:
     out, _ = run
     code = """
-import sys
+import json, sys
 from foveal import cli
-sys.argv = ["foveal", *sys.argv[1:]]
-try:
-    cli.main()
-except SystemExit as exit:
-    assert not exit.code, exit.code
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["foveal", *arguments]
+    try:
+        cli.main()
+    except SystemExit as exit:
+        assert not exit.code, exit.code
 heavy = {"torch", "torchvision", "timm", "accelerate", "nncf", "onnx"}
 print("loaded:", sorted(heavy & set(sys.modules)))
 """
     image = sorted((smears / "images").glob("test_*"))[0]
-    arguments = ["predict", out, image, "--out", tmp_path / "found", "--device", "cpu"]
+    lines = [
+        ["predict", out, image, "--out", tmp_path / "found", "--device", "cpu"],
+        ["evaluate", out, smears / "test.json", "--out", tmp_path / "measured"],
+    ]
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [sys.executable, "-c", code, json.dumps([[str(word) for word in line] for line in lines])],
         capture_output=True,
         text=True,
         check=True,
@@ -105,6 +109,7 @@ print("loaded:", sorted(heavy & set(sys.modules)))
     assert done.stdout.splitlines()[-1] == "loaded: []"
     assert json.loads((tmp_path / "found" / "detections.json").read_text())["images"]
     assert (tmp_path / "found" / "pictures").is_dir()
+    assert (tmp_path / "measured" / "report.html").is_file()
 
 
 def test_loading_it_in_python_loads_no_torch(
