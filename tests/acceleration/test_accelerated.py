@@ -38,13 +38,15 @@ NETWORKS = {
         "anchors.sizes=[16, 32, 64, 128, 256]",
     ),
     "no hidden layers": ("model.norm=frozen", "model.head_depth=0"),
-    "convnext": ("model.backbone=convnext_atto",),
-    "channels come last": ("model.backbone=swin_tiny_patch4_window7_224",),
+    "convnext": ("model.backbone=test_convnext",),
+    "channels come last": ("model.backbone=test_mambaout",),
     "one norm without a convolution": ("model.backbone=densenet121", "model.norm=frozen"),
 }
 OTHER_HEADS = ("frozen", "group", "depthwise", "finer", "no hidden layers")
 """Packing the levels concerns the heads alone, whatever the backbone."""
 SIZE = (96, 128)
+DEEP = ("depthwise", "one norm without a convolution")
+"""Networks of many layers, which a few pixels show."""
 
 
 def make(*overrides: str) -> RetinaNet:
@@ -94,7 +96,7 @@ def test_numbers_and_gradients_are_the_networks_own(
     model = make(*overrides)
     before = copy.deepcopy(model.state_dict())
     network = Accelerated(model)
-    images = pictures(len(model.mean))
+    images = pictures(len(model.mean), size=(32, 64) if name in DEEP else SIZE)
     statistics = {n: v for n, v in model.state_dict().items() if "running" in n or "tracked" in n}
     kept = {name: value.clone() for name, value in statistics.items()}
     expected, wanted = model(images), gradients(model, model, images)
