@@ -9,7 +9,7 @@ from tests.data.formats.fuzzing.pictures import make_folder
 from tests.data.formats.fuzzing.properties import Failure, small_files
 from tests.data.formats.fuzzing.trials import NAMES, SHARES, throw_dice, trials_of
 
-FILES = 200
+FILES = 100
 """Of each format; `python -m tests.data.formats.fuzzing` tries as many as one wants."""
 
 
