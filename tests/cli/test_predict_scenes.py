@@ -97,7 +97,7 @@ def test_without_windows_the_image_is_shrunk(monkeypatch, capsys, model, scenes,
     assert (out / "detections.gpkg").is_file()  # small images have places too
 
 
-@pytest.mark.parametrize("bands", [0, 1, 3])
+@pytest.mark.parametrize("bands", [0, 3])
 def test_a_full_disk_keeps_what_is_finished(
     monkeypatch, capsys, model, scenes, undisturbed, tmp_path, bands
 ):
