@@ -14,7 +14,7 @@ from tests.cli.scene_files import WINDOWS, leave_charts_undrawn, write_model, wr
 
 from foveal import cli
 
-KILLS = 5
+KILLS = 3
 
 
 def predict(arguments: list[str]) -> None:
@@ -59,7 +59,7 @@ def test_killed_again_and_again_it_ends_with_the_same_files(tmp_path):
         killed += process.exitcode == -signal.SIGKILL
         finished = max(finished, bands(out))
         assert number or killed
-    assert killed >= 3
+    assert killed >= 2
     assert finished > 2
     last = start([*arguments, "--out", out, "--resume"])
     last.join()

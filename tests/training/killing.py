@@ -25,7 +25,7 @@ from foveal.training.setup import make_accelerator
 from foveal.training.step import TrainStep
 
 SETTINGS = tiny_settings(
-    "training.epochs=3",
+    "training.epochs=2",
     "training.batch=2",
     "training.ema_decay=0.9",
     "training.save_every_steps=2",
@@ -85,14 +85,14 @@ def die_while_writing_the_journal(number):
     on_call(metrics_log.MetricsLog, "write", number, act)
 
 
-# One epoch has 3 steps; the state is written at the start, after steps 2, 4 and 8 and after each
+# One epoch has 3 steps; the state is written at the start, after steps 2 and 4 and after each
 # epoch; the journal has a line for each step and each epoch.
 PLACES = {
     "before the first step": lambda: die_before(TrainStep, "step", 1),
     "in the first epoch": lambda: die_after(TrainStep, "step", 2),
     "while writing the first state": lambda: die_while_writing_the_state(2),
     "while writing a state in an epoch": lambda: die_while_writing_the_state(4),
-    "while writing the last state": lambda: die_while_writing_the_state(7),
+    "while writing the last state": lambda: die_while_writing_the_state(5),
     "before a state takes its place": lambda: die_before(
         files, "_sync", 3, about=".state.safetensors."
     ),
