@@ -7,6 +7,7 @@ import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -49,17 +50,44 @@ def shared() -> Path:
     return SHARED
 
 
+class NoAxes:
+    """In place of matplotlib's axes: takes whatever is drawn, and has nothing to name."""
+
+    def __getattr__(self, name: str) -> NoAxes:
+        return self
+
+    def __getitem__(self, key: object) -> NoAxes:
+        return self
+
+    def __call__(self, *_: object, **__: object) -> NoAxes:
+        return self
+
+    def __iter__(self) -> Iterator[tuple[()]]:
+        """No handles and no labels."""
+        return iter(((), ()))
+
+    def items(self) -> tuple[()]:
+        """No spines."""
+        return ()
+
+
 @pytest.fixture
-def empty_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_charts() -> Iterator[None]:
     """Let reports be written with empty charts: a tiny run spends most of its time on drawing.
 
-    For tests that ask nothing of the charts; tests/reports and tests/visualization draw them.
+    For tests that ask nothing of the charts; tests/reports and tests/visualization draw them. It
+    stays where a test undoes its own changes.
     """
     from markupsafe import Markup
 
+    from foveal.tuning import anchor_chart
     from foveal.visualization import charts
 
-    monkeypatch.setattr(charts, "to_svg", lambda axes: Markup("<svg></svg>"))
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (charts, anchor_chart):
+            patch.setattr(module, "new_axes", lambda *_, **__: NoAxes())
+            patch.setattr(module, "to_svg", lambda axes: Markup("<svg></svg>"))
+        yield
 
 
 @pytest.fixture

@@ -221,6 +221,7 @@ def test_growth_is_measured_between_neighbors() -> None:
     assert not growth.worse_than_linear(linear, growth.exponents(linear, power=1))
 
 
+@pytest.mark.usefixtures("empty_charts")
 def test_main_job(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from foveal import cli
 
