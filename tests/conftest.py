@@ -105,6 +105,16 @@ def _loads_more(item: pytest.Item) -> bool:
     return path.startswith(LOADING_MORE) or "forked" in vars(item.getparent(pytest.Module).obj)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Nothing is let go of while tests are imported, so nothing is looked for."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_collection_finish() -> None:
     """What has been imported stays: the garbage collector goes seldom, and not through that."""
     gc.collect()
