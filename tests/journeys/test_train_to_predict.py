@@ -7,15 +7,17 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 
 import pytest
 from safetensors.numpy import load_file
+from tests import forked
 from tests.journeys.conftest import TINY_SETS
 
 import foveal as library
+from foveal import cli
 
 SIZES = ("--set", "training.save_every_steps=1", "--set", "training.log_every=1")
 
@@ -25,10 +27,15 @@ def home(tmp_path_factory):
     return tmp_path_factory.mktemp("home")
 
 
-def wait_for_steps(path, count: int, process: subprocess.Popen[bytes]) -> None:
+def train(arguments: list[str]) -> None:
+    sys.argv = ["foveal", "train", *arguments]
+    cli.main()
+
+
+def wait_for_steps(path, count: int, process: BaseProcess) -> None:
     until = time.monotonic() + 120
     while not path.is_file() or path.read_bytes().count(b'"kind": "step"') < count:
-        assert process.poll() is None, "training ended before it could be killed"
+        assert process.is_alive(), "training ended before it could be killed"
         assert time.monotonic() < until
         time.sleep(0.005)
 
@@ -36,14 +43,13 @@ def wait_for_steps(path, count: int, process: subprocess.Popen[bytes]) -> None:
 def test_train_is_killed_and_goes_on_to_the_same_weights(foveal, smears, home, empty_charts):
     data = ("--valid", smears / "valid.json", *TINY_SETS, *SIZES)
     data = (smears / "train.json", *data, "--set", "training.epochs=3")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "foveal", "train", *map(str, data), "--out", str(home / "run")],
-        stdout=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    arguments = [*map(str, data), "--out", str(home / "run")]
+    process = forked._CONTEXT.Process(target=train, args=(arguments,))
+    process.start()
     wait_for_steps(home / "run" / "metrics.jsonl", 3, process)
     os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
     code, _, error = foveal("train", *data, "--out", home / "run")
     assert code == 2, "a run is not replaced unless asked"
