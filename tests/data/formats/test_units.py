@@ -12,6 +12,7 @@ import pytest
 from foveal.data.checks.diagnose import diagnose
 from foveal.data.checks.subject import InputGrid
 from foveal.data.formats import read
+from foveal.data.formats.issues import AnnotationIssue
 from foveal.data.formats.units import BoxReading, doubt, parse_reading, reread
 from foveal.data.opening import (
     AS_FOUND,
@@ -192,3 +193,16 @@ def test_reading_back_gives_the_same(own: str) -> None:
     limits = np.tile(LIMITS, (40, 1))
     there = reread(boxes(), limits, own=first, other=other)
     np.testing.assert_allclose(reread(there, limits, own=other, other=first), boxes(), atol=1e-9)
+
+
+def test_boxes_of_an_image_that_is_missing_have_no_place(tmp_path, picture, caplog) -> None:
+    """That there is no size is no mistake of the box: the missing image is told elsewhere."""
+    picture(tmp_path / "a.png")
+    table = tmp_path / "t.csv"
+    table.write_text("image,x,y,w,h,class\na.png,10,20,30,40,x\ngone.png,10,20,30,40,x\n")
+    problems: list[AnnotationIssue] = []
+    dataset = read(table, boxes="xywh+percent", problems=problems)
+    assert problems == []
+    assert [len(record.boxes) for record in dataset] == [1, 0]
+    assert "t.csv, line 3, gone.png" in caplog.text
+    assert "they are left out" in caplog.text

@@ -160,6 +160,7 @@ def _checked(
     limits = np.stack([width, height, width, height], axis=1)
     written = _as_meant(written, limits, columns, policy)
     known = (width > 0) & (height > 0)
+    placeless = _placeless(known, image, columns, images, policy)
     with np.errstate(invalid="ignore", over="ignore"):
         finite = np.asarray(np.isfinite(written.astype(np.float32)).all(axis=1))
         clipped = np.where(known[:, None], np.clip(written, 0, np.maximum(limits, 0)), written)
@@ -169,7 +170,7 @@ def _checked(
         still = _has_area(clipped32)
     faults: list[tuple[Kind, NDArray[np.bool_]]] = [
         ("box not finite", ~finite),
-        ("box without area", finite & ~area),
+        ("box without area", finite & ~area & ~placeless),
         ("box outside image", finite & area & ~still),
         ("box leaves image", finite & area & still & (away > ROUNDING)),
     ]
@@ -181,8 +182,31 @@ def _checked(
             policy.report(AnnotationIssue(kind, columns.files[i], place, message, row.path))
     if policy.bad_boxes == "keep":
         with np.errstate(over="ignore"):
-            return written.astype(np.float32), finite
-    return clipped32, finite & still
+            return written.astype(np.float32), finite & ~placeless
+    return clipped32, finite & still & ~placeless
+
+
+def _placeless(
+    known: NDArray[np.bool_],
+    image: NDArray[np.int64],
+    columns: ObjectTable,
+    images: Sequence[ImageRow],
+    policy: IssuePolicy,
+) -> NDArray[np.bool_]:
+    """Which boxes are asked to be read as shares of an image whose size nobody knows."""
+    own = BoxReading(columns.written or "xyxy", "shares" if columns.shares else "pixels")
+    asked = policy.boxes is not None and columns.written is not None
+    if not asked or known.all() or parse_reading(policy.boxes or "", own).unit == "pixels":
+        return np.zeros(len(known), np.bool_)
+    first = int(np.argmax(~known))
+    policy.note(
+        "Boxes of images that can't be read have no place, since they are shares of its size: "
+        "they are left out",
+        file=columns.files[first],
+        place=f"{columns.unit} {columns.numbers[first]}, {images[int(image[first])].path.name}",
+        count=int((~known).sum()),
+    )
+    return ~known
 
 
 def _as_meant(

@@ -105,7 +105,10 @@ def place_images(
             write_page(record.path, folder / name)
             continue
         if not record.path.is_file():
-            raise ImageError(f"{record.path}: the image does not exist, so it can't be written.")
+            raise ImageError(
+                f"{record.path}: the image does not exist, so it can't be written. Correct its "
+                "path, or remove its entry: foveal data check names all that are missing."
+            )
         try:
             if images == "copy":
                 shutil.copyfile(record.path, folder / name)
