@@ -11,6 +11,7 @@ import torch
 from foveal.config import Settings, make_settings
 from foveal.data.dataset import Dataset, Record
 from foveal.structures import Batch
+from foveal.training.step import TrainStep
 
 TINY = (
     "model.backbone=test_resnet",
@@ -96,3 +97,19 @@ def fake_data() -> Dataset:
         for number in range(12)
     )
     return Dataset(records, ("red", "green"), Path("/nowhere"))
+
+
+@pytest.fixture
+def repeated_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test's first step be all of them: computing steps takes most of a tiny run's time.
+
+    For tests that ask nothing of the weights and losses.
+    """
+    real, results = TrainStep.step, []
+
+    def step(self, *arguments, **options):
+        if not results:
+            results.append(real(self, *arguments, **options))
+        return results[0]
+
+    monkeypatch.setattr(TrainStep, "step", step)

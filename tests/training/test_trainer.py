@@ -122,6 +122,7 @@ def test_without_a_folder_the_best_weights_stay(fake_data, fake):
     assert all(torch.equal(value, seen[1][name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.usefixtures("repeated_steps")
 def test_without_validation_the_last_epoch_is_the_best(tmp_path, fake_data, fake):
     _, result = start(fake_data, tmp_path)
     assert (result.best_epoch, dict(result.best)) == (2, {})
@@ -142,6 +143,7 @@ def test_averaged_weights_are_what_is_validated_and_kept(tmp_path, fake_data, fa
         assert torch.equal(value, model.state_dict()[name])
 
 
+@pytest.mark.usefixtures("repeated_steps")
 def test_patience_ends_a_run(fake_data, fake):
     values = [0.1, 0.5, 0.4, 0.5, 0.3, 0.9]
     _, result = start(
@@ -151,6 +153,7 @@ def test_patience_ends_a_run(fake_data, fake):
     assert result.best_epoch == 4  # of equals the later one
 
 
+@pytest.mark.usefixtures("repeated_steps")
 def test_evaluate_every(fake_data, fake):
     _, result = start(
         fake_data, None, "training.epochs=5", "training.evaluate_every=2", validate=rising([1] * 9)
@@ -158,6 +161,7 @@ def test_evaluate_every(fake_data, fake):
     assert ["validation" in epoch for epoch in result.history] == [False, True, False, True, True]
 
 
+@pytest.mark.usefixtures("repeated_steps")
 @pytest.mark.parametrize(
     ("value", "words"), [(float("nan"), "AP is undefined"), (0.0, "No epoch found a single object")]
 )
@@ -176,6 +180,7 @@ def test_an_ap_of_nothing_gives_a_model_that_is_not_called_best(
     assert written == (None if math.isnan(value) else 0.0)
 
 
+@pytest.mark.usefixtures("repeated_steps")
 def test_a_run_says_and_writes_why_it_ended(tmp_path, fake_data, fake):
     listener = Listener()
     options = ["training.epochs=6", "training.patience=2"]
@@ -197,6 +202,7 @@ def test_a_run_says_and_writes_why_it_ended(tmp_path, fake_data, fake):
     assert len(lines(tmp_path / "b", "end")) == 1
 
 
+@pytest.mark.usefixtures("repeated_steps")
 def test_a_folder_in_use_is_not_touched(tmp_path, fake_data, fake):
     start(fake_data, tmp_path)
     before = (tmp_path / "metrics.jsonl").read_bytes()
@@ -235,6 +241,7 @@ def failing(error, *, epoch=0, step=0):
     return change
 
 
+@pytest.mark.usefixtures("repeated_steps")
 @pytest.mark.parametrize("step", [0, 2])
 def test_a_run_that_got_nowhere_leaves_nothing(tmp_path, fake_data, fake, step):
     fake(change=failing(ImageError("7.jpg: does not exist"), step=step))
@@ -255,6 +262,7 @@ def test_a_run_that_got_nowhere_leaves_nothing(tmp_path, fake_data, fake, step):
     start(fake_data, tmp_path / "deep" / "run")
 
 
+@pytest.mark.usefixtures("repeated_steps")
 def test_a_run_that_got_somewhere_stays(tmp_path, fake_data, fake):
     fake(change=failing(ImageError("7.jpg: does not exist"), epoch=1))
     with pytest.raises(ImageError):
@@ -271,6 +279,7 @@ def test_a_run_that_got_somewhere_stays(tmp_path, fake_data, fake):
         assert len(result.history) == 2
 
 
+@pytest.mark.usefixtures("repeated_steps")
 def test_a_resumed_run_that_fails_at_once_stays(tmp_path, fake_data, fake):
     fake(change=failing(KeyboardInterrupt(), epoch=1))
     with pytest.raises(KeyboardInterrupt):
@@ -295,6 +304,7 @@ def test_resuming_needs_a_folder_with_a_state(tmp_path, fake_data, fake):
         start(fake_data, tmp_path / "best.safetensors", resume=True)
 
 
+@pytest.mark.usefixtures("repeated_steps")
 @pytest.mark.parametrize("left", [(), ("config.toml", "metrics.jsonl"), ("out.log",)])
 def test_resuming_nothing_begins(tmp_path, fake_data, fake, left):
     listener = Listener()
@@ -325,6 +335,7 @@ def test_a_finished_run_is_made_longer_where_its_schedule_allows(tmp_path, fake_
         start(fake_data, tmp_path / "cosine", "training.epochs=1", resume=True)
 
 
+@pytest.mark.usefixtures("repeated_steps")
 def test_a_run_that_patience_ended_goes_on_with_more_of_it(tmp_path, fake_data, fake):
     options = ["training.epochs=4"]
     _, result = start(
@@ -335,6 +346,7 @@ def test_a_run_that_patience_ended_goes_on_with_more_of_it(tmp_path, fake_data, 
     assert (len(result.history), result.best_epoch) == (4, 4)
 
 
+@pytest.mark.usefixtures("repeated_steps")
 def test_states_from_before_a_setting_was_there_go_on(tmp_path, fake_data, fake):
     start(fake_data, tmp_path)
     path = tmp_path / "state" / "state.safetensors"
@@ -396,6 +408,7 @@ def test_a_run_with_anchors_in_another_order_goes_on_as_it_would_have(tmp_path, 
     assert [e["loss"] for e in later.history] == [e["loss"] for e in result.history]
 
 
+@pytest.mark.usefixtures("repeated_steps")
 def test_another_setting_does_not_resume(tmp_path, fake_data, fake):
     start(fake_data, tmp_path)
     with pytest.raises(TrainingError, match=r"training\.momentum was 0\.9 and is now 0\.5"):
@@ -452,6 +465,7 @@ def test_a_run_whose_last_epoch_has_no_finite_loss_has_diverged(
         start(fake_data, tmp_path, resume=True, validate=rising([]))
 
 
+@pytest.mark.usefixtures("repeated_steps")
 def test_a_validation_loss_that_is_not_finite_is_never_the_best(tmp_path, fake_data, fake):
     values = iter([(0.1, 0.5), (0.9, float("inf")), (0.2, 0.4)])
 
@@ -596,6 +610,7 @@ def test_real_images_and_accumulation(tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.usefixtures("repeated_steps")
 def test_a_run_says_what_it_will_be_and_how_long_it_takes(tmp_path, fake_data, fake):
     listener = Listener()
     validate = rising([0.3, 0.2])
@@ -611,6 +626,7 @@ def test_a_run_says_what_it_will_be_and_how_long_it_takes(tmp_path, fake_data, f
     assert (begin["epochs"], begin["steps"], begin["images"]) == (2, 3, 12)
 
 
+@pytest.mark.usefixtures("repeated_steps")
 def test_what_breaks_a_run_off_is_in_its_log(tmp_path, fake_data, fake):
     def change(batch, epoch, step):
         if (epoch, step) == (1, 1):
