@@ -57,6 +57,15 @@ def test_splits_by_folder_list_and_another_name(lay: Callable) -> None:
     assert yolo.read(folder).classes == ("cell", "größe")
 
 
+def test_the_folder_of_a_split_leads_to_the_names_above_it(lay: Callable) -> None:
+    folder = lay({"train/images/a": ""}, {"classes.txt": "cell\n"})
+    with pytest.raises(DataError, match="no class names") as raised:
+        yolo.read(folder / "train")
+    assert str(raised.value).endswith(f"{folder / 'classes.txt'} has them: give '{folder}:train'.")
+    with pytest.raises(DataError, match=r"in labels\.$"):  # no split: nothing is known of it
+        yolo.read(folder / "train/images")
+
+
 def test_a_header_that_climbs_is_read_inside_the_folder(lay: Callable) -> None:
     labels = {"train/images/a": "0 .5 .5 .2 .2"}
     folder = lay(labels, {"data.yaml": "train: ../train/images\nnames: [x]\n"})

@@ -95,7 +95,7 @@ def _without_header(folder: Path, named: Path | None = None) -> Header:
     if not listed:
         raise DataError(
             f"{folder}: no class names. Expected a data.yaml with names, or a classes.txt with "
-            "one name in each line, there or in labels."
+            f"one name in each line, there or in labels.{_names_above(folder)}"
         )
     lists = {file: tuple(line for line in read_lines(file) if line) for file in listed}
     file, classes = next(iter(lists.items()))
@@ -114,6 +114,16 @@ def _without_header(folder: Path, named: Path | None = None) -> Header:
                 splits.setdefault(ALIASES.get(name, name), []).append(place)
                 break
     return Header(folder / file.name, classes, splits or {"all": [top]}, [folder])
+
+
+def _names_above(folder: Path) -> str:
+    """Advice, where the folder of one split was named and the folder above names the classes."""
+    above = folder.absolute().parent
+    if folder.name not in (*SPLITS, *ALIASES):
+        return ""
+    headers = [above / "data.yaml", *_class_lists(above)]
+    named = next((file for file in headers if file.is_file()), None)
+    return f" {named} has them: give {f'{folder.parent}:{folder.name}'!r}." if named else ""
 
 
 def _class_lists(folder: Path) -> list[Path]:
