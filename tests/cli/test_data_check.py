@@ -45,6 +45,7 @@ def test_healthy_data_ends_with_zero(tmp_path: Path) -> None:
     assert "2 images, 1 object, 1 class" in result.output
     assert "[red] cell 1" in result.output
     assert "1 image without objects" in result.output
+    assert "\n    1.png\n" in result.output  # which one it is
 
 
 def test_files_of_another_size_are_seen_and_boxes_scaled_to_them(tmp_path: Path) -> None:

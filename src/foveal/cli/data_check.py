@@ -378,11 +378,14 @@ def _print_statistics(console: Console, statistics: Statistics) -> None:
 def _print_finding(console: Console, finding: Finding) -> None:
     check = (f"  [{finding.check}]", "dim")
     _print_line(console, _MARKS[finding.level], " ", (finding.what, "bold"), check)
-    for place in finding.places if finding.level != "information" else ():
-        console.print(f"    {printable(place, lines=False)}", soft_wrap=True)
+    lines = [printable(place, lines=False) for place in finding.places]
     more = finding.count - len(finding.places)
-    if more and finding.level != "information":
-        console.print(f"    and {more:,} more")
+    if more:
+        lines.append(f"and {more:,} more")
+    if finding.level == "information":  # one line is enough to look some of them up
+        lines = [", ".join(lines)] if lines else []
+    for line in lines:
+        console.print(f"    {line}", soft_wrap=True)
     if finding.advice:
         console.print(f"  → {finding.advice}", style="dim", soft_wrap=True)
 

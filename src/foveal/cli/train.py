@@ -477,6 +477,8 @@ def _as_begun(settings: Settings, given: Mapping[str, Mapping[str, Any]], out: P
 
 def _description(detector: Detector, dataset: Dataset, data: str) -> list[str]:
     """Say what was chosen."""
+    from foveal.training.budget import in_minutes
+
     settings = detector.settings
     lines = [
         f"{data}: {counted(len(dataset), 'image')}, {counted(len(detector.classes), 'class')} "
@@ -488,7 +490,7 @@ def _description(detector: Detector, dataset: Dataset, data: str) -> list[str]:
     length = (
         counted(training.epochs, "epoch")
         if training.minutes is None
-        else f"{training.minutes:g} minutes"
+        else in_minutes(training.minutes)
     )
     lines.append(
         f"training: {settings.model.backbone}, {settings.preparation.shorter} px, "
