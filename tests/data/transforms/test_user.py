@@ -9,7 +9,8 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from foveal.data.transforms.user import from_albumentations, from_torchvision
+from foveal.data.transforms.user import as_change, from_albumentations, from_torchvision
+from foveal.errors import SettingsError
 from foveal.structures import Sample, Target
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -91,3 +92,18 @@ def test_floating_point_images_are_refused():
     change = from_torchvision(v2.ToDtype(torch.float32, scale=True))
     with pytest.raises(TypeError, match="float32"):
         change(sample(), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "function", [lambda sample: sample, lambda sample, generator, more: sample, lambda: None]
+)
+def test_a_function_of_other_arguments_is_refused_before_training(function):
+    with pytest.raises(SettingsError, match=r"Expected a function from \(sample, generator\)"):
+        as_change(function)
+
+
+@pytest.mark.parametrize(
+    "function", [lambda sample, rng: sample, lambda *both: both[0], lambda a, b, c=1: a]
+)
+def test_a_function_that_takes_two_arguments_is_taken(function):
+    as_change(function)

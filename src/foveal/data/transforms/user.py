@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -72,7 +73,7 @@ def as_change(transform: object, *, name: str = "the augmentation") -> Change:
         name: for messages.
 
     Raises:
-        SettingsError: it is none of these.
+        SettingsError: it is none of these, or a function that takes other arguments.
     """
     parts = list(transform) if isinstance(transform, list | tuple) else [transform]
     homes = {type(part).__module__.partition(".")[0] for part in parts}
@@ -81,11 +82,28 @@ def as_change(transform: object, *, name: str = "the augmentation") -> Change:
     if homes == {"torchvision"} and callable(parts[0]) and len(parts) == 1:
         return from_torchvision(parts[0])
     if len(parts) == 1 and callable(parts[0]):
+        _expect_two_arguments(parts[0], name)
         return _Checked(parts[0], name)
     raise SettingsError(
         f"{name} is {type(transform).__name__}. Expected a function from (sample, generator) to "
         "sample, a torchvision v2 transform, or albumentations' transforms."
     )
+
+
+def _expect_two_arguments(function: Callable[..., Any], name: str) -> None:
+    """See that a function can be called as training will, before a worker process calls it."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some that are not written in Python don't tell theirs
+        return
+    try:
+        signature.bind("sample", "generator")
+    except TypeError as error:
+        called = getattr(function, "__name__", type(function).__name__)
+        raise SettingsError(
+            f"{name}, {called}{signature}: {error}. Expected a function from (sample, generator) "
+            "to sample. The generator is numpy's, and all random choices come from it."
+        ) from None
 
 
 class _Checked:
