@@ -38,11 +38,8 @@ class Job:
     broken: tuple[BandTask, ...] = ()
     deadly: tuple[BandTask, ...] = ()
     opens: bool = True
-    dies: bool = False
 
     def open(self, *, threads: int | None) -> Worker:
-        if self.dies:
-            os.kill(os.getpid(), signal.SIGKILL)
         if not self.opens:
             raise ModelFileError("cells.safetensors: no such file.")
         return Worker(threads, self.broken, self.deadly)

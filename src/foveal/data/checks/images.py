@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,17 +11,17 @@ from foveal.data.checks.files import file_size, same_content
 from foveal.data.checks.findings import Finding, make_finding
 from foveal.data.formats.image_files import did_you_mean
 from foveal.data.image_sizes import advise, compare_sizes
-from foveal.data.images.headers import decode_whole
+from foveal.data.images.headers import Header, decode_whole
 from foveal.data.images.missing import MissingExtras
 from foveal.errors import MissingExtraError
+from foveal.processes import ProcessEndedError, map_in_processes
 from foveal.threads import map_in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from foveal.data.checks.subject import Subject
     from foveal.data.dataset import Dataset, Record
-    from foveal.data.images.headers import Header
 
 
 def check_missing(subject: Subject) -> list[Finding]:
@@ -174,10 +173,30 @@ def _describe_missing(missing: MissingExtras) -> list[Finding]:
 
 
 def _decoded(paths: Sequence[str], workers: int) -> Iterator[tuple[str, Header]]:
-    """Each file, decoded, and what is known of it then."""
+    """Each file, decoded, and what is known of it then; as they are ready."""
     if workers == 0 or len(paths) < 2:
         yield from zip(paths, map(decode_whole, paths), strict=True)
         return
-    chunk = max(1, min(32, len(paths) // (4 * workers)))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from zip(paths, pool.map(decode_whole, paths, chunksize=chunk), strict=True)
+    left = dict.fromkeys(paths)
+    while left:
+        answers = map_in_processes(_decoder, list(left), processes=min(workers, len(left)))
+        try:
+            with closing(answers):
+                for path, header in answers:
+                    del left[path]
+                    yield path, header
+        except ProcessEndedError as ended:
+            del left[ended.task]
+            yield (
+                ended.task,
+                Header(
+                    0,
+                    0,
+                    fault=f"{ended.task}: the process that decoded it was ended from outside, as "
+                    "by a lack of memory. Is the image larger than it should be?",
+                ),
+            )
+
+
+def _decoder() -> Callable[[str], Header]:
+    return decode_whole
