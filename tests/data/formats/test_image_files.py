@@ -303,6 +303,8 @@ def test_did_you_mean_names_the_same_name_or_another_ending(
         wanted[0]: "did you mean day/a.png, or 1 other?",
         wanted[1]: "did you mean day/b.png?",
     }
+    uploaded = tmp_path / "data/upload/3/1fae68cf-b.png"
+    assert did_you_mean([uploaded], tmp_path) == {uploaded: "did you mean day/b.png?"}
     assert did_you_mean([], tmp_path) == {}
 
 

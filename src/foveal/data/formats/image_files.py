@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from foveal.data.folders import files_below, is_junk
-from foveal.data.formats.image_urls import is_address, names_in
+from foveal.data.formats.image_urls import is_address, names_in, uploaded_name
 from foveal.data.formats.issues import AnnotationIssue
 from foveal.data.images.kinds import (
     describe_endings,
@@ -682,7 +682,8 @@ class ImageFinder:
 def did_you_mean(missing: Iterable[Path], root: Path) -> dict[Path, str]:
     """For missing images, files below a folder of the same name or with another ending.
 
-    Capitals and small letters are the same here.
+    Capitals and small letters are the same here, and a file that was uploaded to Label Studio has
+    the name that it had before.
 
     Args:
         missing: paths at which there is nothing.
@@ -694,8 +695,9 @@ def did_you_mean(missing: Iterable[Path], root: Path) -> dict[Path, str]:
     wanted = list(missing)
     if not wanted:
         return {}
-    names = {path.name for path in wanted}
-    stems = {_stem(path.name).casefold() for path in wanted}
+    name_of = {path: uploaded_name(path.as_posix()) or path.name for path in wanted}
+    names = set(name_of.values())
+    stems = {_stem(name).casefold() for name in names}
     by_name: dict[str, list[str]] = {}
     by_stem: dict[str, list[str]] = {}
     for folder, name in _walk(root):
@@ -705,7 +707,8 @@ def did_you_mean(missing: Iterable[Path], root: Path) -> dict[Path, str]:
             by_stem.setdefault(stem, []).append(f"{folder}/{name}")
     found = {}
     for path in wanted:
-        near = by_name.get(path.name) or by_stem.get(_stem(path.name).casefold()) or []
+        name = name_of[path]
+        near = by_name.get(name) or by_stem.get(_stem(name).casefold()) or []
         if near:
             first = os.path.relpath(near[0], root)
             more = f", or {counted(len(near) - 1, 'other')}" if len(near) > 1 else ""

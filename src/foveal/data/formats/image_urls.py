@@ -19,6 +19,12 @@ _UPLOAD = re.compile(r"(?:^|/)(?:data/)?upload/\d+/[0-9a-f]{8}-([^/]+)$")
 """Label Studio stores an uploaded file under eight digits and the file's own name."""
 
 
+def uploaded_name(path: str) -> str | None:
+    """The name that a file had before it was uploaded to Label Studio; None for any other path."""
+    upload = _UPLOAD.search(path)
+    return upload[1] if upload else None
+
+
 def is_address(name: str) -> bool:
     """Whether a name may be more than a path: with a scheme, a query, or percent signs."""
     return "?" in name or "%" in name or ":/" in name or "upload/" in name
@@ -64,8 +70,8 @@ def _paths(text: str) -> list[str]:
         found += ["/".join(parts[start:]) for start in starts if parts[start:]]
         if scheme or path.startswith("/"):
             found.append(parts[-1])
-        if upload := _UPLOAD.search(path):
-            found.append(upload[1])
+        if own := uploaded_name(path):
+            found.append(own)
     return found
 
 
