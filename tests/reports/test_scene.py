@@ -60,7 +60,7 @@ def test_one_scene_on_the_map(tmp_path: Path) -> None:
         tmp_path / "report.html",
         scene,
         model="ships",
-        score_threshold=0.4,
+        score_threshold=0.005,
         notes=["A thing to know."],
         map_file="detections.gpkg",
     )

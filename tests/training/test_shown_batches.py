@@ -60,6 +60,8 @@ def test_a_sheet_says_what_it_is(data):
     assert "has learned nothing yet" in text
     assert text.endswith("And this.")
     assert all("anchors" in tile.caption for tile in sheet.tiles)
+    shown = sum(int(row.meaning.split(": ")[1].split()[0]) for row in sheet.key)
+    assert f"anchors for {shown} objects" in text  # the key counts what is shown
     plain = make_training_sheet(ShownBatches(settings, data), data, count=9, side=64)
     assert len(plain.tiles) == 6  # the last batch is filled up
     assert "anchor" not in " ".join(plain.lines)

@@ -185,20 +185,23 @@ def make_training_sheet(
     tiles = []
     order = rarest_first(dataset)
     anchors = objects = alone = bands = ignored = 0
+    shown_of = np.zeros(len(dataset.classes), np.int64)
     for shown in islice(batches, count):
         tiles.append(_training_tile(shown, dataset.classes, side=side, ranks=order))
         bands = max(bands, shown.image.shape[2])
-        ignored += int(shown.target.ignored.sum())
+        counts = ~shown.target.ignored
+        shown_of += np.bincount(shown.target.labels[counts], minlength=len(shown_of))
+        ignored += int((~counts).sum())
         if shown.anchors is not None:
             anchors += len(shown.anchors)
-            objects += int((~shown.target.ignored).sum())
+            objects += int(counts.sum())
             alone += _without_anchors(shown)
     said = [
         f"{counted(len(tiles), 'image')} as training would show them to the network: augmented "
         "and prepared.",
         *batches.describe(),
     ]
-    key = _classes(dataset, np.zeros(len(dataset.classes), np.int64))[1]
+    key = _key(dataset.classes, shown_of, order=order)
     if ignored:
         key = (*key, _REGION)
     if objects or anchors:
@@ -328,17 +331,24 @@ def _classes(
         for label in order
         for one in [statistics[label]]
     )
+    key = _key(dataset.classes, [each.objects for each in statistics], order=order)
+    absent = [name for label, name in enumerate(dataset.classes) if label not in set(order)]
+    return rows, key, listed(absent, _MAX_NAMES)
+
+
+def _key(
+    names: Sequence[str], objects: Sequence[int] | NDArray[np.int64], *, order: Sequence[int]
+) -> tuple[KeyRow, ...]:
+    """The color of each class, in this order, and how many objects there are of it."""
     key = [
         KeyRow(
-            colors.class_color(label),
-            f"{statistics[label].name}: {counted(statistics[label].objects, 'object')}",
+            colors.class_color(label), f"{names[label]}: {counted(int(objects[label]), 'object')}"
         )
         for label in order[:_MAX_KEY]
     ]
     if len(order) > _MAX_KEY:
         key.append(KeyRow(colors.IGNORED, f"and {len(order) - _MAX_KEY} more classes"))
-    absent = [name for label, name in enumerate(dataset.classes) if label not in set(order)]
-    return rows, tuple(key), listed(absent, _MAX_NAMES)
+    return tuple(key)
 
 
 def _tile_of(

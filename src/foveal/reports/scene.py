@@ -277,7 +277,7 @@ def _summary_section(
         per = Number("Objects a megapixel", _amount(objects / amount), f"in {amount:,.3g} of them")
         numbers.append(per)
     if score_threshold is not None:
-        threshold = decimal(score_threshold, 2)
+        threshold = f"{score_threshold:.3g}"
         numbers.append(Number("Score threshold", threshold, "less certain ones are left out"))
     seconds = [each.scene.seconds for each in measured if each.scene.seconds is not None]
     if seconds:
