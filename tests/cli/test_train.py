@@ -224,6 +224,10 @@ def test_batch_and_minutes_are_settings(data):
     shown = run(data / "train.json", "--batch", "4", "--minutes", "2.5", "--show", *SETS[:2]).stdout
     assert "batch = 4" in shown
     assert "minutes = 2.5" in shown
+    planned = run(
+        data / "train.json", "--minutes", "1", "--dry-run", "--out", data / "r", *SETS[:2]
+    )
+    assert ", 1 minute of" in planned.stdout + planned.stderr
 
 
 def test_a_chosen_batch_is_said_and_kept(data, tmp_path, monkeypatch):

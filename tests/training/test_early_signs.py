@@ -50,6 +50,7 @@ def test_sightings():
         (FALLING, None, None, True, "the loss falls, from 1.89 to 1.11: it learns."),
         (FALLING, math.nan, BLIND, True, "to 1.11: it learns."),
         (EarlySigns([1.0] * 3), None, None, True, "3 steps are too few to say whether the loss fa"),
+        (EarlySigns([1.0]), None, None, True, "1 step is too few"),
         (EarlySigns([1.0] * 3), 0.0, BLIND, False, "it does not learn yet"),
     ],
 )

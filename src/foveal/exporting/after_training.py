@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveal.errors import FovealError
-from foveal.text import LONGEST_LAYER, as_text, listed
+from foveal.text import LONGEST_LAYER, as_text, counted, listed
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
@@ -112,8 +112,8 @@ def describe(report: ExportReport) -> str:
     both = report.average_precision
     if both is not None and both.network == both.network:
         sentences.append(
-            f"AP {both.export:.3f}, {both.network:.3f} in PyTorch, on {both.images} "
-            "validation images."
+            f"AP {both.export:.3f}, {both.network:.3f} in PyTorch, on "
+            f"{counted(both.images, 'validation image')}."
         )
     layers = report.export.float_layers
     if layers:

@@ -121,7 +121,8 @@ def judge_epoch(signs: EarlySigns, *, ap: float | None, seen: Sightings | None) 
     """
     falls = signs.falls()
     if falls is None:
-        said = f"{counted(len(signs.losses), 'step')} are too few to say whether the loss falls"
+        few = "is" if len(signs.losses) == 1 else "are"
+        said = f"{counted(len(signs.losses), 'step')} {few} too few to say whether the loss falls"
         fell = True
     else:
         fell = falls[1] < _FALLEN * falls[0]
