@@ -331,7 +331,7 @@ def explained(path: Path) -> Iterator[None]:
         if is_video(path.name):
             raise ImageError(
                 f"{path}: is a video. Expected images: take frames out of it, such as two a second "
-                "with ffmpeg -i VIDEO -vf fps=2 FRAMES/%06d.jpg, and give their folder."
+                "with ffmpeg -i VIDEO -r 2 FRAMES/%06d.jpg, and give their folder."
             ) from None
         raise ImageError(
             f"{path}: is no image that can be read, whatever its name says. "
