@@ -214,3 +214,14 @@ def test_every_command_is_a_verb_with_examples_that_can_be_typed(name: str) -> N
             group = group.commands[typed[-1]]
         assert " ".join(typed) == name
         group.make_context(typed[-1], words)  # raises where a word is not understood
+
+
+def test_help_is_broken_at_the_terminals_width_alone(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert foveal(monkeypatch, "import", "--help") == 0
+    paragraphs = capsys.readouterr().out.partition("╭")[0]
+    assert "torchvision: RetinaNets on" in " ".join(paragraphs.split())
+    lines = [line.strip() for line in paragraphs.splitlines()]
+    start = next(n for n, line in enumerate(lines) if line.startswith("It says whose"))
+    text = lines[start : lines.index("", start)]
+    assert min(map(len, text[:-1])) > 60  # no line is a remnant

@@ -134,7 +134,17 @@ def add_verb(app: typer.Typer, command: Callable[..., None], **options: Any) -> 
     """
     made: Any = command
     epilog = "\n\n".join(("Examples:", *made.examples))
-    app.command(made.verb.rpartition(" ")[2], epilog=epilog, **options)(command)
+    text = _without_line_breaks(inspect.getdoc(command) or "")
+    app.command(made.verb.rpartition(" ")[2], help=text, epilog=epilog, **options)(command)
+
+
+def _without_line_breaks(text: str) -> str:
+    """Paragraphs of one line each, which the terminal breaks at its own width.
+
+    Typer keeps the line breaks of all paragraphs but the first: those of the source, which are
+    longer than most terminals.
+    """
+    return "\n\n".join(" ".join(each.split()) for each in text.split("\n\n"))
 
 
 def _answer(function: Callable[..., Answer | Plan], given: dict[str, Any]) -> Outcome:
