@@ -53,6 +53,8 @@ def shared() -> Path:
 class NoAxes:
     """In place of matplotlib's axes: takes whatever is drawn, and has nothing to name."""
 
+    legend_handles = ()
+
     def __getattr__(self, name: str) -> NoAxes:
         return self
 

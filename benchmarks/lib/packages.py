@@ -31,6 +31,8 @@ def wanted(*, gpu: bool = False) -> dict[str, str]:
     groups = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
     versions_wanted = {}
     for requirement in groups:
+        if not isinstance(requirement, str):  # another group, of what documents need
+            continue
         name, versions = re.fullmatch(r"([\w.-]+)(.*)", requirement).groups()
         if gpu and name in ON_CPUS:
             continue

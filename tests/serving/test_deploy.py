@@ -52,7 +52,7 @@ def test_grafana_asks_for_what_there_is() -> None:
 def test_the_documentation_names_every_metric_of_ours() -> None:
     ours = {name for name in metric_names() if re.match(r"foveal_(?!.*_created$)", name)}
     stems = {re.sub(r"_(bucket|sum|count)$", "", name) for name in ours}
-    text = (ROOT / "docs" / "serving.md").read_text()
+    text = (ROOT / "docs" / "how-to" / "serving.md").read_text()
     assert sorted(name for name in stems if f"`{name}`" not in text) == []
 
 
