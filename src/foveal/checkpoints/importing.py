@@ -150,7 +150,12 @@ def import_model(
         source,
         reason,
         others,
-        (*_describe_places(file, weights_under), *converted.notes, *_describe_names(converted)),
+        (
+            *_describe_places(file, weights_under),
+            *converted.notes,
+            *_describe_norms(loaded),
+            *_describe_names(converted),
+        ),
         converted.unused,
         file.container,
         file.stand_ins,
@@ -226,6 +231,16 @@ def _describe_places(file: ForeignFile, chosen: str | None) -> list[str]:
     return [
         f"The weights are those under {file.found_under or 'no name'}; there are others under "
         f"{listed(others, _MAX_NAMES)}: --weights-under {others[0]}."
+    ]
+
+
+def _describe_norms(loaded: LoadedModel) -> list[str]:
+    if loaded.settings.model.head_norm != "group":
+        return []
+    return [
+        "Its subnets have group norm, which sees the padding of an image, too. foveal pads images "
+        "to a few input sizes: on one input all outputs are the same, but from an image's file "
+        "they may differ a little from those of a program that pads less."
     ]
 
 
