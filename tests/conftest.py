@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import os
 import shutil
@@ -20,6 +21,14 @@ if "FOVEAL_TESTS" not in os.environ:  # the run's first process; the others inhe
     os.environ["FOVEAL_TESTS"] = tempfile.mkdtemp(prefix="foveal-tests-")
     atexit.register(shutil.rmtree, os.environ["FOVEAL_TESTS"], ignore_errors=True)
 os.environ["FOVEAL_CACHE"] = os.environ["FOVEAL_TESTS"]
+
+with contextlib.suppress(ImportError):  # a GPU's tests do without
+    from hypothesis import HealthCheck, settings
+
+    # A busy machine makes any drawing of examples slow; no test is about time.
+    patience = [HealthCheck.too_slow]
+    settings.register_profile("patient", deadline=None, suppress_health_check=patience)
+    settings.load_profile("patient")
 
 SHARED = Path(os.environ.get("FOVEAL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
