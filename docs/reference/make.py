@@ -539,24 +539,19 @@ def _rows(
         for below, inner in part["properties"].items():
             yield from _rows(f"{name}.{below}", inner, root, seen)
         return
-    if part.get("type") == "array" and "items" in part and part["items"] is not False:
-        inner_rows = list(_rows(f"{name}[]", part["items"], root, seen))
-        if len(inner_rows) == 1:
-            yield name, f"list of {inner_rows[0][1]}{null}", text or inner_rows[0][2]
-        else:
-            yield name, f"list{null}", text
-            yield from inner_rows[1:]
-        return
     below = part.get("additionalProperties")
-    if part.get("type") == "object" and isinstance(below, dict):
-        inner_rows = list(_rows(f"{name}.*", below, root, seen))
-        if len(inner_rows) == 1:
-            yield name, f"table of {inner_rows[0][1]}{null}", text or inner_rows[0][2]
-        else:
-            yield name, f"table{null}", text
-            yield from inner_rows[1:]
+    if part.get("type") == "array" and "items" in part and part["items"] is not False:
+        kind, inner_rows = "list", list(_rows(f"{name}[]", part["items"], root, seen))
+    elif part.get("type") == "object" and isinstance(below, dict):
+        kind, inner_rows = "table", list(_rows(f"{name}.*", below, root, seen))
+    else:
+        yield name, _json_kind(part) + null, text
         return
-    yield name, _json_kind(part) + null, text
+    if len(inner_rows) == 1:
+        yield name, f"{kind} of {inner_rows[0][1]}{null}", text or inner_rows[0][2]
+    else:
+        yield name, f"{kind}{null}", text
+        yield from inner_rows[1:]
 
 
 def _json_kind(part: Any) -> str:

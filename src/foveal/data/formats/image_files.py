@@ -29,7 +29,7 @@ from foveal.errors import DataError
 from foveal.text import as_name, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from foveal.data.formats.issues import IssuePolicy, Kind
     from foveal.data.formats.records import ImageRow
@@ -347,14 +347,7 @@ class ImageFinder:
 
     def _folded(self, folder: str) -> dict[str, list[str]]:
         """The images of a folder by their names in small letters."""
-        known = self._by_folded.get(folder)
-        if known is None:
-            known = {}
-            for name in sorted(self._names(folder)):
-                if has_image_ending(name) and not is_junk(name):
-                    known.setdefault(name.casefold(), []).append(name)
-            self._by_folded[folder] = known
-        return known
+        return self._by_key(folder, str.casefold, self._by_folded)
 
     def _holds(self, folder: str, name: str) -> bool:
         names = self._names(folder)
@@ -431,14 +424,19 @@ class ImageFinder:
 
     def _stems(self, folder: str) -> dict[str, list[str]]:
         """The images of a folder by their names without ending."""
-        known = self._by_stem.get(folder)
-        if known is None:
-            known = {}
+        return self._by_key(folder, _stem, self._by_stem)
+
+    def _by_key(
+        self, folder: str, key: Callable[[str], str], known: dict[str, dict[str, list[str]]]
+    ) -> dict[str, list[str]]:
+        """The images of a folder by a key of their names; `known` keeps them for the next time."""
+        if folder not in known:
+            names: dict[str, list[str]] = {}
             for name in sorted(self._names(folder)):
                 if has_image_ending(name) and not is_junk(name):
-                    known.setdefault(_stem(name), []).append(name)
-            self._by_stem[folder] = known
-        return known
+                    names.setdefault(key(name), []).append(name)
+            known[folder] = names
+        return known[folder]
 
     # Folders ---------------------------------------------------------------------------------
 
