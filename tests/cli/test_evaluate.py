@@ -200,6 +200,27 @@ def test_a_model_file(data, tmp_path, monkeypatch, capsys, empty_charts):
     assert "Device 'abacus' is unknown" in capsys.readouterr().err
 
 
+def test_images_without_a_label_file_are_told(tmp_path, monkeypatch, capsys, caplog, empty_charts):
+    folder = tmp_path / "yolo"
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    for name in "ab":
+        Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(folder / f"images/{name}.png")
+    (folder / "labels/a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (folder / "data.yaml").write_text("train: images\nnames: [cell]\n")
+    results = tmp_path / "results.json"
+    box = {"image_id": 1, "category_id": 1, "bbox": [32, 24, 16, 12], "score": 0.9}
+    results.write_text(json.dumps([box]))
+    out = tmp_path / "out"
+    assert foveal(monkeypatch, "evaluate", results, folder, "--out", out) == 0
+    assert "1 of 2 images has no label file" in caplog.text
+    lines = " ".join(capsys.readouterr().out.split())
+    assert lines.startswith("2 images (1 without annotated objects), 1 object of 1 class")
+    assert "1 of 2 images has no annotated object: whatever is found there counts" in lines
+    assert json.loads((out / "metrics.json").read_text())["images_without_objects"] == 1
+    assert "2 images (1 without annotated objects)" in (out / "report.html").read_text()
+
+
 @pytest.mark.parametrize(("option", "expected"), [((), 100), (("--max-detections", 1), 1)])
 def test_the_most_detections_of_a_model(
     data, tmp_path, monkeypatch, empty_charts, option, expected

@@ -55,6 +55,8 @@ def test_doubts_only_where_there_is_cause(compared):
     assert "favor new a little" in doubts(unequal, NAMES)[0]
     many = replace(fair, per_class=fair.per_class * 40)
     assert "Of 40 classes about 2 would" in doubts(many, NAMES)[0]
+    empty = doubts(replace(fair, images_without_objects=8), NAMES)
+    assert "8 of 72 images have no annotated object" in empty[0]
     assert "3 of old are beyond" in doubts(replace(fair, beyond_limit=(3, 0)), NAMES)[0]
 
 

@@ -17,6 +17,7 @@ from foveal.evaluation.story import (
     cautions,
     costliest,
     headlines,
+    images_in_words,
     largest_classes,
     limit_of_coco,
     overview,
@@ -69,6 +70,18 @@ def test_what_limits_left_out_is_told_even_without_objects() -> None:
             "5,000 detections, in 7 images, are left out of them (--max-detections N takes more). "
             "Counts, recall, F1 and Pascal VOC's numbers take all."
         )
+
+
+def test_images_without_objects_are_told_with_what_they_do() -> None:
+    assert images_in_words(3, 0) == "3 images"
+    whole = made_up.evaluation(TRUE, TRUE, ("a", "b"))
+    assert not any("annotated object" in said for said in cautions(whole))
+    said = cautions(replace(whole, images=35, images_without_objects=8))
+    assert images_in_words(35, 8) == "35 images (8 without annotated objects)"
+    assert (
+        "8 of 35 images have no annotated object: whatever is found there counts as false. That "
+        "is right where there is nothing; images that nobody has labeled must be left out."
+    ) in said
 
 
 def test_every_error_type_has_a_name() -> None:

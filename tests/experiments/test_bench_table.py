@@ -84,6 +84,8 @@ def test_verdicts(trainings, gain, shown, said):
     bench = Bench(plan, (0, 1, 2), tuple(results), ())
     assert said in verdict(differences(bench)[0])
     assert math.isnan(differences(bench)[0].ap.interval.low) == (shown < 6)
+    empty = any("without annotated objects: a (2), b (2)." in line for line in cautions(bench))
+    assert empty == (shown == 5)
 
 
 def test_nothing_finished_is_a_table_too(trainings):

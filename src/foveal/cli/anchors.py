@@ -181,7 +181,7 @@ def anchors(
 
         def tell_locations() -> None:
             console = make_console()
-            _print_data(console, data, len(dataset), len(objects), preparation)
+            _print_data(console, data, dataset, len(objects), preparation)
             _print_assigned(console, quality, chosen.settings.strides)
             console.print(sentence(chosen.text), soft_wrap=True)
             console.print(sentence(fixed), soft_wrap=True)
@@ -214,7 +214,7 @@ def anchors(
 
     def tell() -> None:
         console = make_console()
-        _print_data(console, data, len(dataset), len(fit.objects), preparation)
+        _print_data(console, data, dataset, len(fit.objects), preparation)
         if len(fit.objects):
             _print_fit(console, fit)
         console.print(sentence(fit.text), soft_wrap=True)
@@ -323,14 +323,19 @@ def _preparation(size: str | None, given: PreparationSettings) -> PreparationSet
 def _print_data(
     console: Console,
     data: str,
-    images: int,
+    dataset: Dataset,
     objects: int,
     preparation: PreparationSettings | None,
 ) -> None:
+    from foveal.training.outlook import images_without_objects
+
     scaled = "unscaled" if preparation is None else f"scaled to {preparation.shorter} px"
     if preparation is not None and preparation.mode == "windows":
         scaled = f"in windows of {preparation.shorter} px at scale {preparation.scale:g}"
-    console.print(f"{data}: {counted(images, 'image')} ({scaled}), {counted(objects, 'object')}\n")
+    empty = images_without_objects(dataset)
+    scaled += f", {empty:,} without objects" if empty else ""
+    images = counted(len(dataset), "image")
+    console.print(f"{data}: {images} ({scaled}), {counted(objects, 'object')}\n")
 
 
 def _print_assigned(console: Console, quality: AnchorQuality, strides: tuple[int, ...]) -> None:

@@ -29,6 +29,7 @@ from foveal.evaluation.story import (
     cautions,
     costliest,
     headlines,
+    images_in_words,
     largest_classes,
     limit_of_coco,
     overview,
@@ -252,7 +253,8 @@ def _evaluate_model(
 def _show(console: Console, evaluation: Evaluation) -> None:
     """Print the numbers, those first that need no explanation."""
     console.print(
-        f"{counted(evaluation.images, 'image')}, {counted(evaluation.objects, 'object')} of "
+        f"{images_in_words(evaluation.images, evaluation.images_without_objects)}, "
+        f"{counted(evaluation.objects, 'object')} of "
         f"{counted(len(evaluation.classes), 'class')}, "
         f"{counted(evaluation.detections, 'detection')}\n"
     )

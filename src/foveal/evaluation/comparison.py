@@ -157,6 +157,7 @@ class Comparison:
         errors: of each, what error types cost how much.
         most_different: the images of which they say the most different things, the most first.
         different_images: in how many images they differ at all.
+        images_without_objects: how many images have no annotation, not even a region.
     """
 
     classes: tuple[str, ...]
@@ -181,6 +182,7 @@ class Comparison:
     errors: tuple[Errors, Errors]
     most_different: tuple[ImageDifference, ...]
     different_images: int
+    images_without_objects: int = 0
 
 
 def compare(
@@ -292,6 +294,7 @@ def compare(
         errors=(one.errors, other.errors),
         most_different=most,
         different_images=number,
+        images_without_objects=sum(not len(target.boxes) for target in targets),
     )
 
 

@@ -98,6 +98,12 @@ def doubts(comparison: Comparison, names: tuple[str, str]) -> list[str]:
             f"{counted(comparison.images, 'image')} are few: such intervals are rough. Images that "
             "were cut from the same scene count as one."
         )
+    if empty := comparison.images_without_objects:
+        said.append(
+            f"{empty:,} of {counted(comparison.images, 'image')} "
+            f"{'has' if empty == 1 else 'have'} no annotated object: whatever is found there "
+            "counts as false. Images that nobody has labeled must be left out."
+        )
     tested = [one.ap for one in comparison.per_class if one.ap.interval.low == one.ap.interval.low]
     if len(tested) >= 10:
         said.append(

@@ -190,6 +190,7 @@ def evaluate(
         ),
         beyond_limit=int(beyond.sum()),
         beyond_limit_images=len(np.unique(pool.image[beyond])),
+        images_without_objects=sum(not len(target.boxes) for target in targets),
         capped=tuple(
             CappedImage(index, image.path)
             for index, image in enumerate(detections)

@@ -52,6 +52,7 @@ def to_metrics(evaluation: Evaluation) -> dict[str, Any]:
         "VOC2007": evaluation.voc2007,
         "VOC2012": evaluation.voc2012,
         "images": evaluation.images,
+        "images_without_objects": evaluation.images_without_objects,
         "objects": evaluation.objects,
         "detections": evaluation.detections,
         "max_detections": evaluation.max_detections,

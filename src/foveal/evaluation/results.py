@@ -303,6 +303,8 @@ class Evaluation:
         beyond_limit: how many detections COCO's numbers leave out, because `max_detections` of
             their image and class are better.
         beyond_limit_images: in how many images.
+        images_without_objects: how many images have no annotation, not even a region to ignore:
+            all that is found there is false.
         capped: the images where the predictor's own limit left out detections that count.
         profile: what a model's detections look like from its own score threshold on; None where
             other programs' results were measured.
@@ -341,6 +343,7 @@ class Evaluation:
     hardest: tuple[ImageResult, ...]
     beyond_limit: int = 0
     beyond_limit_images: int = 0
+    images_without_objects: int = 0
     capped: tuple[CappedImage, ...] = ()
     profile: DetectionProfile | None = None
 

@@ -114,6 +114,12 @@ _COCO = {
 }
 
 
+def images_in_words(images: int, without_objects: int) -> str:
+    """How many images there are, and how many of them show nothing that is annotated."""
+    empty = f" ({without_objects:,} without annotated objects)" if without_objects else ""
+    return counted(images, "image") + empty
+
+
 def overview(evaluation: Evaluation) -> str:
     """How many objects were detected, and how many detections are true."""
     if not evaluation.images:
@@ -206,6 +212,13 @@ def cautions(evaluation: Evaluation) -> list[str]:
         sentences.append(
             "The score threshold was chosen on these very images, so counts, recall, precision "
             "and F1 are a little better than on new images. AP does not depend on it."
+        )
+    if empty := evaluation.images_without_objects:
+        sentences.append(
+            f"{empty:,} of {counted(evaluation.images, 'image')} "
+            f"{'has' if empty == 1 else 'have'} no annotated object: whatever is found there "
+            "counts as false. That is right where there is nothing; images that nobody has labeled "
+            "must be left out."
         )
     without = [one.name for one in evaluation.per_class if not one.objects]
     if without:

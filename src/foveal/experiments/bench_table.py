@@ -188,6 +188,17 @@ def cautions(bench: Bench) -> list[str]:
             f"{listed(few, _MOST_NAMED)}: fewer than {FEWEST_IMAGES} of the measured images show "
             "objects; no interval can be given."
         )
+    empty = {
+        each.data: each.images["measured"] - each.images["shown"]
+        for each in bench.results
+        if each.images["measured"] > each.images["shown"]
+    }
+    if empty:
+        names = [f"{name} ({number:,})" for name, number in sorted(empty.items())]
+        said.append(
+            f"Measured images without annotated objects: {listed(names, _MOST_NAMED)}. Whatever "
+            "is found there counts as false; images that nobody has labeled must be left out."
+        )
     compared = len(differences(bench))
     if compared > 1:
         said.append(

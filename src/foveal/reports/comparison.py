@@ -17,7 +17,7 @@ from foveal.evaluation.comparison_story import (
     signed_interval,
     verdict,
 )
-from foveal.evaluation.story import ERROR_NAMES
+from foveal.evaluation.story import ERROR_NAMES, images_in_words
 from foveal.outputs.result_folder import ResultFolder
 from foveal.reports.errors import part_of, picture_of, window_side
 from foveal.reports.html import write_report
@@ -106,7 +106,8 @@ def write_comparison_report(
     report = Report(
         title=f"{names[0]} beside {names[1]}",
         subtitle=(
-            f"{counted(comparison.images, 'image')}, {counted(comparison.objects, 'object')}, "
+            f"{images_in_words(comparison.images, comparison.images_without_objects)}, "
+            f"{counted(comparison.objects, 'object')}, "
             f"classes: {listed(comparison.classes, _MAX_NAMES)}"
         ),
         sections=[section for section in sections if section is not None],

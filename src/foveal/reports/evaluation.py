@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from foveal.config import Settings, to_toml
 from foveal.data.transforms.preparation import make_pixel_range
 from foveal.errors import FovealError
+from foveal.evaluation.story import images_in_words
 from foveal.outputs.result_folder import ANOTHER_FOLDER, ResultFolder
 from foveal.reports.errors import curves_section, errors_section, pictures_section
 from foveal.reports.html import write_report
@@ -193,7 +194,8 @@ def make_report(
     return Report(
         title=f"How well {model or 'the model'} finds objects in {where}",
         subtitle=(
-            f"{counted(evaluation.images, 'image')}, {counted(evaluation.objects, 'object')}, "
+            f"{images_in_words(evaluation.images, evaluation.images_without_objects)}, "
+            f"{counted(evaluation.objects, 'object')}, "
             f"classes: {listed(evaluation.classes, _MAX_NAMES)}"
         ),
         sections=sections,

@@ -210,8 +210,11 @@ def test_what_has_no_partner_is_told(lay: Callable, caplog: pytest.LogCaptureFix
     folder = lay({"images/a": ROW, "images/b": ""}, {"classes.txt": "x\n"})
     (folder / "labels/c.txt").write_text(ROW)
     assert [len(record) for record in read(folder)] == [1, 0]
-    assert "Image without a label file, read as one without objects (1 x" in caplog.text
-    assert "Label file without an image, not read (1 x, first: labels, c.txt)" in caplog.text
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "1 of 2 images has no label file and counts as without objects, such as images/b.png.",
+        "1 label file without an image is not read, such as labels/c.txt.",
+    ]
 
 
 def test_the_path_of_a_header_is_read_below_the_images_that_were_named(

@@ -70,7 +70,7 @@ def read(
     if pairs and not any(label.is_file() for _, label in pairs):
         _expect_labels(header, pairs, finder, policy)
     else:
-        _tell_unpaired(pairs, policy, every=split is None)
+        _tell_unpaired(pairs, every=split is None)
     rows = measured([ImageRow(image) for image, _ in pairs], finder, policy)
     columns = ObjectTable("line", written="cxcywh", shares=True)
     segments: list[Any] = []
@@ -249,20 +249,29 @@ def _label_file(
     return choices[0]
 
 
-def _tell_unpaired(pairs: list[tuple[Path, Path]], policy: IssuePolicy, *, every: bool) -> None:
+def _tell_unpaired(pairs: list[tuple[Path, Path]], *, every: bool) -> None:
     """Say how many images have no label file, and where all are read, labels without an image."""
     lacking = [image for image, label in pairs if not label.is_file()]
     if lacking:
-        what = "Image without a label file, read as one without objects"
-        policy.note(what, file=lacking[0].parent, place=lacking[0].name, count=len(lacking))
+        log.warning(
+            "%d of %d images %s no label file and %s as without objects, such as %s.",
+            len(lacking),
+            len(pairs),
+            *(("has", "counts") if len(lacking) == 1 else ("have", "count")),
+            Path(lacking[0].parent.name, lacking[0].name),
+        )
     used = {label for _, label in pairs}
     folders = {label.parent for label in used if label.parent.name.lower() not in _IMAGES}
     folders -= {image.parent for image, _ in pairs}
     alone = [file for folder in sorted(folders) for file in files_in(folder, ".txt")]
     alone = [file for file in alone if file not in used and file.name not in _LISTS]
     if alone and every:
-        what = "Label file without an image, not read"
-        policy.note(what, file=alone[0].parent, place=alone[0].name, count=len(alone))
+        log.warning(
+            "%d label %s without an image %s not read, such as %s.",
+            len(alone),
+            *(("file", "is") if len(alone) == 1 else ("files", "are")),
+            Path(alone[0].parent.name, alone[0].name),
+        )
 
 
 _LISTS = ("classes.txt", "labels.txt", "train.txt", "val.txt", "valid.txt", "test.txt")
