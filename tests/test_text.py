@@ -16,6 +16,7 @@ from foveal.text import (
     is_text,
     length_in_words,
     listed,
+    natural_order,
     percent,
     plain_number,
     printable,
@@ -109,6 +110,20 @@ def test_control_characters_of_names_do_not_reach_the_terminal():
     assert printable("a\x1b[31m\tb\nc\x9b") == "a\\x1b[31m\tb\nc\\x9b"
     assert printable("a\r\nb\t\u2028c", lines=False) == r"a\r\nb\t\u2028c"
     assert printable("ö ✓ 細 [b]", lines=False) == "ö ✓ 細 [b]"
+
+
+def test_names_with_numbers_in_the_order_of_people():
+    names = ["x10", "x9b", "X2", "10", "9", "x", "x09", "x\u00b2"]
+    assert sorted(names, key=natural_order) == [
+        "9",
+        "10",
+        "x",
+        "X2",
+        "x09",
+        "x9b",
+        "x10",
+        "x\u00b2",
+    ]
 
 
 def test_a_sentence_begins_with_a_capital():

@@ -26,6 +26,7 @@ _PLAIN = {
 }  # fmt: skip
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _CONTROLS_AND_LINES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_DIGITS = re.compile(r"([0-9]+)")
 _ESCAPED_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 
 
@@ -158,6 +159,13 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     folded = {each.casefold(): each for each in known}
     near = get_close_matches(name.casefold(), folded, 1)
     return f" Did you mean {folded[near[0]]!r}?" if near else ""
+
+
+def natural_order(name: str) -> tuple[tuple[str | int, ...], str]:
+    """A key that sorts names as people do: 2 before 10, whatever the case of letters."""
+    parts = _DIGITS.split(name)
+    numbered = (int(part) if i % 2 else part.casefold() for i, part in enumerate(parts))
+    return tuple(numbered), name
 
 
 def sentence(words: str) -> str:

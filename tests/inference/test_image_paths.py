@@ -39,6 +39,17 @@ def test_a_folder_gives_its_images_sorted(folder):
     assert names(found, folder) == ["a.PNG", "b.jpg", "deep/c.tif"]
 
 
+def test_numbers_in_names_are_counted_through(tmp_path):
+    (tmp_path / "day 10").mkdir()
+    called = ["2.jpg", "10.jpg", "day 2.jpg", "day 10/1.jpg", "Img1.jpg", "img02.jpg", "img10.jpg"]
+    for name in reversed(called):
+        (tmp_path / name).write_bytes(b"x")
+    assert names(find_images([str(tmp_path)]), tmp_path) == called
+    assert names(find_images([f"{tmp_path}/*g*"]), tmp_path) == [
+        "2.jpg", "10.jpg", "day 2.jpg", "Img1.jpg", "img02.jpg", "img10.jpg"
+    ]  # fmt: skip
+
+
 def test_our_own_pictures_are_left_out_of_folders_only(folder):
     assert len(find_images([str(folder)]).images) == 4
     ours = folder / "out/pictures/a.jpg"

@@ -132,10 +132,28 @@ def test_counts_have_a_line_for_images_without_objects(found, tmp_path):
         lines = list(csv.reader(file))
     assert lines == [
         ["image", "normal", "infected, ring", "total", "capped"],
-        ["images/smear 0.png", "1", "1", "2", "false"],
-        ["images/smear 1.png", "0", "0", "0", "false"],
-        ["images/smear 2.png", "1", "0", "1", "false"],
+        ["smear 0.png", "1", "1", "2", "false"],
+        ["smear 1.png", "0", "0", "0", "false"],
+        ["smear 2.png", "1", "0", "1", "false"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("folder", "names"),
+    [
+        ("", ["smears/a/1.png", "smears/b/1.png", "image 2"]),
+        ("smears", ["a/1.png", "b/1.png", "image 2"]),
+        ("smears/a", ["a/1.png", "b/1.png", "image 2"]),
+        (None, ["a/1.png", "b/1.png", "image 2"]),
+    ],
+)
+def test_counts_name_images_from_the_folder_that_holds_them(tmp_path, folder, names):
+    paths = [tmp_path / "smears/a/1.png", tmp_path / "smears/b/1.png", None]
+    found = [detections([], [], path) for path in paths]
+    given = None if folder is None else tmp_path / folder
+    write_counts(tmp_path / "counts.csv", found, folder=given)
+    with (tmp_path / "counts.csv").open(newline="") as file:
+        assert [line["image"] for line in csv.DictReader(file)] == names
 
 
 def test_images_that_reached_the_limit_are_marked_in_every_file(found, tmp_path):

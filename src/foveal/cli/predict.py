@@ -359,7 +359,9 @@ def predict(
     for line in missing.sentences():
         say(line, stderr=True)
     detections = list(found_in.values())
-    written, failures = write_results(detections, out, kinds=kinds, maps=maps)
+    written, failures = write_results(
+        detections, out, kinds=kinds, maps=maps, folder=_only_folder(images)
+    )
     made = [name for name in (*drawn, *full) if (out / name).is_file()]
     report = [REPORT] if scenes and (out / REPORT).is_file() else []
     broken = expected - len(detections)
@@ -526,6 +528,12 @@ def _detect(
                 write_picture(pictures[index], each.pixels, each.detections, advice=_ANOTHER)
             bar.advance()
     return detections
+
+
+def _only_folder(named: list[str]) -> Path | None:
+    """The folder that was asked for, where it is one and nothing else was."""
+    folder = Path(named[0]).expanduser()
+    return folder if len(named) == 1 and folder.is_dir() else None
 
 
 def _count(detections: list[Detections]) -> dict[str, int]:

@@ -275,8 +275,16 @@ def write_results(
     *,
     kinds: Sequence[str] | None,
     maps: Sequence[str],
+    folder: Path | None = None,
 ) -> tuple[list[str], list[FovealError]]:
     """Write tables, and after them files for maps.
+
+    Args:
+        detections: one for each image.
+        out: the folder.
+        kinds: of tables; None writes all.
+        maps: the files for maps.
+        folder: from which the table of counts names the images.
 
     Returns:
         The names of what is written; and why files for maps are not.
@@ -291,7 +299,7 @@ def write_results(
     failures: list[FovealError] = []
     for name in tables(kinds):
         if name == COUNTS:
-            write_counts(out / name, detections)
+            write_counts(out / name, detections, folder=folder)
         else:
             write(detections, out / name)
         written.append(name)

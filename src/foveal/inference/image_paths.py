@@ -18,7 +18,7 @@ from foveal.data.images.kinds import describe_endings, is_image_file
 from foveal.data.images.pages import Pages, describe_stacks, file_of, page_path, split_page
 from foveal.data.images.reading import pages_of
 from foveal.errors import DataError
-from foveal.text import counted
+from foveal.text import counted, natural_order
 from foveal.threads import map_in_threads
 
 if TYPE_CHECKING:
@@ -200,14 +200,20 @@ def _expand(name: str, leave_out: str | None) -> tuple[list[Path], list[Path]]:
     """The images that a name stands for, and the other files that it would stand for."""
     path = Path(name).expanduser()
     if path.is_dir():
-        return _sorted_out(map(str, files_below(path)), leave_out)
+        return _sorted_out(map(str, sorted(files_below(path), key=_order)), leave_out)
     if path.exists() or file_of(path).is_file():
         return [path], []
     if not glob.has_magic(name):
         return [], []
-    matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 takes absolute globs
+    matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 takes absolute globs
+    matches.sort(key=lambda match: _order(Path(match)))
     kept = [m for m in matches if not any(map(is_junk, set(Path(m).parts) - set(path.parts)))]
     return _sorted_out(kept, leave_out)
+
+
+def _order(path: Path) -> list[tuple[tuple[str | int, ...], str]]:
+    """Folder by folder, img2 before img10."""
+    return [natural_order(part) for part in path.parts]
 
 
 def _sorted_out(paths: Iterable[str], leave_out: str | None) -> tuple[list[Path], list[Path]]:

@@ -22,7 +22,7 @@ from foveal.data.dataset import Dataset
 from foveal.errors import FovealError, MissingExtraError
 from foveal.files import write_file, write_parts
 from foveal.outputs.map_rings import closed, counter_clockwise
-from foveal.outputs.rows import DECIMALS, Rows, image_name, relative_name, rows_of
+from foveal.outputs.rows import DECIMALS, Rows, image_name, names_below, relative_name, rows_of
 from foveal.structures import Detections
 
 if TYPE_CHECKING:
@@ -297,20 +297,30 @@ def _field(text: str) -> str:
     return line.getvalue()[:-1]
 
 
-def write_counts(path: Path, detections: Sequence[Detections]) -> None:
+def write_counts(
+    path: Path, detections: Sequence[Detections], *, folder: Path | None = None
+) -> None:
     """Write one line for each image: how many of each class were found, and of all.
 
     The last column says whether the image had more detections than the limit lets through, so that
     its counts may be too low.
+
+    Args:
+        path: the file.
+        detections: one for each image.
+        folder: images are called by the way to them from here; without it from the deepest folder
+            that holds them all.
 
     Raises:
         FovealError: the file can't be written.
     """
     classes = detections[0].classes if detections else ()
     lines: list[Sequence[Any]] = [("image", *classes, "total", CAPPED)]
-    for number, each in enumerate(detections):
-        name = image_name(each, number, path.parent)
-        lines.append((name, *each.counts().values(), len(each), _word(each.capped)))
+    names = names_below([each.path for each in detections], folder)
+    for number, (each, name) in enumerate(zip(detections, names, strict=True)):
+        lines.append(
+            (name or f"image {number}", *each.counts().values(), len(each), _word(each.capped))
+        )
     _write_lines(path, lines)
 
 

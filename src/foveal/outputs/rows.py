@@ -92,6 +92,28 @@ def image_name(detections: Detections, number: int, folder: Path) -> str:
     return relative_name(detections.path, folder) or f"image {number}"
 
 
+def names_below(images: Sequence[Path | None], folder: Path | None = None) -> list[str]:
+    """What people call images: the way to each from one folder, with slashes, no two the same.
+
+    Args:
+        images: their files; nothing where there is none.
+        folder: from which the ways lead; those that are elsewhere, or all without one, have theirs
+            from the deepest folder that holds every image.
+    """
+    full = {image: Path(os.path.abspath(image)) for image in images if image is not None}  # noqa: PTH100 keeps links as named
+    root = None if folder is None else Path(os.path.abspath(folder))  # noqa: PTH100
+    if root is None or not all(path.is_relative_to(root) for path in full.values()):
+        try:
+            root = Path(os.path.commonpath({path.parent for path in full.values()}))
+        except ValueError:  # on several drives, or no image at all
+            root = None
+    names = {
+        image: (path if root is None else path.relative_to(root)).as_posix()
+        for image, path in full.items()
+    }
+    return ["" if image is None else names[image] for image in images]
+
+
 def relative_name(image: Path | None, folder: Path) -> str:
     """An image's path from the folder, with slashes; nothing where there is none."""
     if image is None:
