@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -20,7 +21,8 @@ class FasterFunctions(TorchFunctionMode):
     """A context in which modules compute what they always do, on a CPU faster.
 
     3x3 convolutions go Winograd's way where that is faster, convolutions do the work of the frozen
-    norms behind them, and ReLU6 in place takes less memory.
+    norms behind them, and ReLU6 in place takes less memory. Convolutions whose gradient is wrong
+    in bfloat16 are computed in float32.
 
     Args:
         pairs: the convolutions and their norms, as `find_pairs` gives them.
@@ -125,4 +127,24 @@ def _convolve(
     }
     if winograd.suits(features, weight, **options):
         return winograd.convolve(features, weight, bias)
+    if _has_wrong_gradient(features, weight, stride):
+        with torch.autocast("cpu", enabled=False):
+            bias = None if bias is None else bias.float()
+            output = F.conv2d(features.float(), weight.float(), bias, **options)
+        return output.to(torch.bfloat16)
     return F.conv2d(features, weight, bias, **options)
+
+
+def _has_wrong_gradient(features: Tensor, weight: Tensor, stride: Any) -> bool:
+    """Whether torch gives no right gradient of the weights in bfloat16.
+
+    With oneDNN on processors with AVX-512 BF16 (seen with torch 2.15) it leaves those taps unset
+    that meet nothing but padding, where a step is longer than the features [B, C, H, 1] are wide.
+    """
+    return (
+        features.shape[-1] == 1
+        and weight.shape[-1] > 1
+        and stride not in (1, (1, 1), [1, 1])
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") is torch.bfloat16
+    )
