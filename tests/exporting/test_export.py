@@ -101,7 +101,7 @@ def test_detections_of_a_batch_with_different_contents(target: ExportTarget) -> 
 @pytest.mark.parametrize("target", FILES)
 @pytest.mark.parametrize("nms", [False, True])
 def test_it_predicts_as_the_model_does(target: ExportTarget, nms: bool) -> None:
-    opened = open_model(exported(target, nms=nms).path, precision="auto", device="cpu")
+    opened = open_model(exported(target, nms=nms).path, precision="float32", device="cpu")
     # Of the networks's input size: then there is no padding at whose edge boxes are cut.
     pictures = list(noise(4, seed=9).transpose(0, 2, 3, 1))
     wanted = open_network(small_model(), precision="float32").predictor().detect_many(pictures)
@@ -109,8 +109,8 @@ def test_it_predicts_as_the_model_does(target: ExportTarget, nms: bool) -> None:
     assert sum(map(len, wanted)) > 0
     for one, other in zip(wanted, found, strict=True):
         assert one.names == other.names
-        np.testing.assert_allclose(other.scores, one.scores, atol=0.02)  # bf16 where there is any
-        np.testing.assert_allclose(other.boxes, one.boxes, atol=0.5)
+        np.testing.assert_allclose(other.scores, one.scores, atol=1e-4)
+        np.testing.assert_allclose(other.boxes, one.boxes, atol=0.05)
 
 
 @pytest.mark.parametrize("target", FILES)
@@ -159,7 +159,8 @@ def test_the_report() -> None:
     shapes = [(row.batch, row.height, row.width) for row in report.agreements]
     assert len(set(shapes)) == 3
     assert {batch for batch, *_ in shapes} == {1, 3}
-    assert all(row.logits < 1e-3 for row in report.agreements)
+    limits = {"float32": 1e-3, "bf16": 0.03}  # the latter where the processor computes in it
+    assert all(row.logits < limits[row.precision] for row in report.agreements)
     assert next(iter(report.seconds)).startswith("PyTorch")
     assert list(report.seconds)[-1].startswith("OpenVINO")
     assert report.average_precision is None
