@@ -16,10 +16,18 @@ import foveal
 from foveal.config import Settings, change_settings, make_settings
 from foveal.data.dataset import Dataset
 from foveal.data.synthetic import draw_dataset
-from foveal.errors import DataError, FovealError, ImageError, SettingsError, TrainingError
+from foveal.errors import (
+    DataError,
+    FovealError,
+    ImageError,
+    SettingsError,
+    TrainingError,
+    WeightsError,
+)
 from foveal.evaluation.evaluate import choose_threshold
 from foveal.inference.opening import Opened
 from foveal.inference.predictor import Predictor
+from foveal.training import checked_data
 
 pytestmark = pytest.mark.usefixtures("empty_charts")
 
@@ -189,6 +197,13 @@ def test_shapes_that_are_given_are_not_fitted(drawn):
     )
     assert given.settings.anchors.ratios == (1.0,)
     assert given.model.grid.per_location == 2
+
+
+def test_weights_that_cant_be_had_are_told_before_images_are_looked_at(drawn, monkeypatch):
+    monkeypatch.setattr(checked_data, "check_run", lambda *_, **__: pytest.fail("looked at images"))
+    detector = foveal.Detector(drawn["train"], settings=tiny("model.weights=absent.safetensors"))
+    with pytest.raises(WeightsError, match="no such file"):
+        detector.fit()
 
 
 def test_weights_and_size_reach_the_settings(drawn):

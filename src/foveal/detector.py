@@ -289,6 +289,10 @@ class Detector:
         )
         check_teacher(settings)
         change = None if augment is None or isinstance(augment, str) else as_change(augment)
+        # What is wrong without the images is told before all of them are looked at:
+        if out is not None:
+            RunFolder(Path(out)).check(resume=resume, overwrite=overwrite)
+        model = self.model
         with reporting_to(reporter, progress=progress) as listener:
             training, held_out = check_run(
                 *self._split(settings, valid, listener),
@@ -320,7 +324,7 @@ class Detector:
             )
             with naming_the_way_out(settings.training.bad_images):
                 result = train(
-                    self.model,
+                    model,
                     settings,
                     training,
                     out=None if out is None else Path(out),

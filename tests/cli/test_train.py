@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from huggingface_hub import constants
 from tests.cli.conftest import answer_in_json, foveal
 from tests.training.conftest import TINY
 from typer.testing import CliRunner
@@ -17,7 +18,14 @@ from foveal.cli.train import _as_begun
 from foveal.config import make_settings, to_toml
 from foveal.data.synthetic import draw_dataset
 from foveal.detector import Detector
-from foveal.errors import DataError, ImageError, SettingsError, TrainingError, TrainingInterrupted
+from foveal.errors import (
+    DataError,
+    ImageError,
+    SettingsError,
+    TrainingError,
+    TrainingInterrupted,
+    WeightsError,
+)
 from foveal.training import trial
 from foveal.training.run_folder import RunFolder
 from foveal.training.step import TrainStep
@@ -158,6 +166,22 @@ def test_a_folder_that_holds_a_run_is_refused_before_weights_are_looked_for(data
         run(data / "train.json", *options)
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [("absent.safetensors", "no such file"), ("pretrained", "can't be fetched")],
+)
+def test_weights_that_cant_be_had_are_told_before_the_data_are_read(
+    tmp_path, monkeypatch, weights, said, dry
+):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    sets = (*SETS, "--set", f"model.weights={weights}", "--set", "model.backbone=resnet26")
+    with pytest.raises(WeightsError, match=said):
+        run(tmp_path / "no-such-data", "--out", tmp_path / "run", *sets, *dry)
+    with pytest.raises(DataError, match="no-such-data"):
+        run(tmp_path / "no-such-data", "--show", *sets)
+
+
 def test_find_learning_rate(data, tmp_path, request):
     out = tmp_path / "run"
     result = run(data / "train.json", "--find-learning-rate", "--out", out, *SETS)
@@ -224,9 +248,8 @@ def test_batch_and_minutes_are_settings(data):
     shown = run(data / "train.json", "--batch", "4", "--minutes", "2.5", "--show", *SETS[:2]).stdout
     assert "batch = 4" in shown
     assert "minutes = 2.5" in shown
-    planned = run(
-        data / "train.json", "--minutes", "1", "--dry-run", "--out", data / "r", *SETS[:2]
-    )
+    sets = (*SETS[:2], "--set", "model.weights=none")
+    planned = run(data / "train.json", "--minutes", "1", "--dry-run", "--out", data / "r", *sets)
     assert ", 1 minute of" in planned.stdout + planned.stderr
 
 

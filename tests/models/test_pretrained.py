@@ -116,14 +116,19 @@ def test_a_network_nobody_published_weights_for(online: Path) -> None:
 
 
 def test_fetched_once_then_from_the_cache(
-    serve: tuple[Path, http.server.ThreadingHTTPServer], monkeypatch: pytest.MonkeyPatch
+    serve: tuple[Path, http.server.ThreadingHTTPServer],
+    online: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder, _ = serve
     state = timm.create_model(NAME).state_dict()
     (folder / FILE).parent.mkdir(parents=True)
     save_file(state, folder / FILE)
+    assert pretrained.published_weights(NAME, fetch=False) is None  # only asked for
+    assert not list(online.rglob("*.safetensors"))
     backbone = make_backbone(NAME, weights="pretrained")
     assert backbone.initialized == ()
+    assert pretrained.published_weights(NAME, fetch=False) is not None
     assert torch.equal(backbone.body.conv_stem.weight, state["conv_stem.weight"])
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     again = make_backbone(NAME, weights="pretrained")

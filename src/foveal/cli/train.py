@@ -351,6 +351,19 @@ def train(
             file=config, overrides=changes, without=tuple(Settings.model_fields)
         )
         settings = _as_begun(settings, given, out)
+    # What can be known without the data, which take their time to be read:
+    trains = not (show or find_learning_rate or find_batch_size)
+    if trains:
+        if rounds is not None and not unlabeled:
+            raise SettingsError("--rounds goes with --unlabeled FOLDER, images without labels.")
+        if out is None:
+            raise SettingsError("There is no folder for the run. Give one: --out RUN.")
+        check_no_other(out, kind, overwrite=overwrite)
+        check_experiment_folder(out, kind, resume=resume, overwrite=overwrite)
+    if not show and isinstance(settings, Settings):  # else the model to begin from has weights
+        from foveal.models.backbones import find_weights
+
+        find_weights(settings.model.backbone, settings.model.weights, fetch=not dry_run)
     dataset, *others = open_together(
         with_valid(data, options, valid=valid, valid_images=valid_images)
     )
@@ -372,12 +385,7 @@ def train(
         if dry_run:
             return Plan([data], steps=["try batches of growing sizes"])
         return _find_batch_size(detector, dataset)
-    if rounds is not None and not unlabeled:
-        raise SettingsError("--rounds goes with --unlabeled FOLDER, images without labels.")
-    if out is None:
-        raise SettingsError("There is no folder for the run. Give one: --out RUN.")
-    check_no_other(out, kind, overwrite=overwrite)
-    check_experiment_folder(out, kind, resume=resume, overwrite=overwrite)
+    assert out is not None
     if dry_run:
         return Plan(
             [str(each) for each in (data, valid, start, teacher, *(unlabeled or [])) if each],

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from foveal.errors import SettingsError
 from foveal.models.backbone_weights import load_backbone_weights
+from foveal.models.checkpoint_files import expect_file
 from foveal.models.norms import BATCH_NORMS, Norm, set_norm
 from foveal.models.package_weights import find_package, package_file, read_package
 from foveal.models.pretrained import published_weights
@@ -148,7 +149,7 @@ def make_backbone(
         MissingExtraError: the package with the weights is not installed.
     """
     _check_name(name)
-    path = _weights_file(name, weights)
+    path = find_weights(name, weights)
     indices, ends = _find_strides(name, strides)
     body: Any = timm.create_model(
         name,
@@ -197,12 +198,32 @@ def backbone_normalization(
     return tuple(config.mean), tuple(config.std)
 
 
-def _weights_file(name: str, weights: str) -> Path | None:
+def find_weights(name: str, weights: str, *, fetch: bool = True) -> Path | None:
+    """The file with a backbone's weights.
+
+    Args:
+        name: timm's name of the network.
+        weights: as for `make_backbone`.
+        fetch: get published weights that are not in the cache; else see only whether they could be
+            had.
+
+    Returns:
+        The file; None where there is none, or where it was not fetched.
+
+    Raises:
+        SettingsError: no package has them.
+        WeightsError: they are not there, and can't be fetched.
+        MissingExtraError: the package with the weights is not installed.
+    """
     if weights == "none":
         return None
     if weights == "package":
         return package_file(name)
-    return published_weights(name) if weights == "pretrained" else Path(weights).expanduser()
+    if weights == "pretrained":
+        return published_weights(name, fetch=fetch)
+    path = Path(weights).expanduser()
+    expect_file(path)
+    return path
 
 
 def _move_strides(name: str, body: nn.Module) -> None:

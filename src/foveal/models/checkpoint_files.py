@@ -108,14 +108,23 @@ class CheckpointFile:
     stand_ins: tuple[str, ...] = ()
 
 
+def expect_file(path: Path) -> None:
+    """See whether there is a file of weights at all.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file. Expected weights: {READABLE}.")
+
+
 def read_checkpoint(path: Path) -> CheckpointFile:
     """Read a file of weights of any kind that can be read; tensors of pickles stay in the file.
 
     Raises:
         WeightsError: the file is missing, cut short, or something else.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file. Expected weights: {READABLE}.")
+    expect_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(512)

@@ -18,8 +18,15 @@ PACKAGE_OPTIONS = f"--set model.backbone={min(PACKAGES)} --set model.weights=pac
 FILES = ("model.safetensors", "pytorch_model.bin")
 
 
-def published_weights(name: str) -> Path:
+def published_weights(name: str, *, fetch: bool = True) -> Path | None:
     """The file with timm's weights for a network, fetched unless it is in the cache.
+
+    Args:
+        name: timm's name of the network.
+        fetch: get what is not in the cache; else see only whether somebody answers who has it.
+
+    Returns:
+        The file; None where it could be fetched and was not.
 
     Raises:
         WeightsError: there are none, or they are neither in the cache nor within reach. Known
@@ -33,7 +40,7 @@ def published_weights(name: str) -> Path:
         )
     repository = config.hf_hub_id
     files = (config.hf_hub_filename,) if config.hf_hub_filename else FILES
-    return _cached(repository, files) or _fetch(name, repository, files)
+    return _cached(repository, files) or _fetch(name, repository, files, wanted=fetch)
 
 
 def published_license(name: str) -> tuple[str, str]:
@@ -61,13 +68,15 @@ def _cached(repository: str, files: tuple[str, ...]) -> Path | None:
     return None
 
 
-def _fetch(name: str, repository: str, files: tuple[str, ...]) -> Path:
+def _fetch(name: str, repository: str, files: tuple[str, ...], *, wanted: bool) -> Path | None:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     endpoint = constants.ENDPOINT.rstrip("/")
     address = f"{endpoint}/{repository}/resolve/main/{files[0]}"
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _unreachable(address)
+    if reason is None and not wanted:
+        return None
     if reason is None:
         for file in files:
             try:
