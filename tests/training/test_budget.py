@@ -58,8 +58,26 @@ def test_smaller_inputs_make_room_for_more_steps():
 @pytest.mark.parametrize("total", [7, 10, 25])
 def test_a_plan_is_said(total):
     said = describe_plan(30, total=total, steps=10, pace=Pace(1.5))
-    assert {7: "0.7 epochs", 10: "1 epoch in", 25: "2.5 epochs"}[total] in said
+    assert {7: "7 of the 10 steps of an epoch in 30 minutes", 10: "1 epoch in", 25: "2.5 epochs"}[
+        total
+    ] in said
     assert ("not every image is seen" in said) == (total < 10)
+    assert "longer than" not in said
+
+
+def test_minutes_that_cant_be_kept_are_told_before_and_explained_after(monkeypatch, fake_data):
+    """One step and the validation take longer than a minute."""
+    watch, listener = Watch(monkeypatch, step=20.0, validation=47.0), Listener()
+    _, result = start(fake_data, None, *MINUTE, validate=watch.validate, reporter=listener)
+    (said,) = [text for text in listener.said if text.startswith("There is time")]
+    assert "about 1 of the 4 steps of an epoch in 1 minute: a step takes 20 s" in said
+    assert "longer than 1 minute" not in said  # how long a validation takes is not known yet
+    assert "It took 2 minutes, 47 seconds longer than 1 minute: 40 seconds for trying" in (
+        result.ending.text
+    )
+    assert "20 seconds for 1 step, 47 seconds for measuring and saving." in result.ending.text
+    over = describe_plan(1, total=1, steps=4, pace=Pace(10.0, validation=90.0), over=70.0)
+    assert "Even that takes about 70 seconds longer than 1 minute" in over
 
 
 class Watch:

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from foveal.data.loading.phases import ONE_PHASE, Phases
-from foveal.text import counted
+from foveal.text import counted, duration
 
 MOST_STEPS = 2**40
 LEAST_REST = 0.05
 """A last epoch with a smaller share of its steps is left out: its validation costs more."""
+
+_OVER_WORTH_WORDS = 0.05
+"""By so much of its minutes a run may take longer without a word."""
 
 now = time.perf_counter
 """Seconds; time in which the machine sleeps is not counted on Linux."""
@@ -148,7 +151,7 @@ class Budget:
         return 60 * self.minutes - self.spent
 
 
-def describe_plan(minutes: float, *, total: int, steps: int, pace: Pace) -> str:
+def describe_plan(minutes: float, *, total: int, steps: int, pace: Pace, over: float = 0.0) -> str:
     """What fits into the minutes, in words.
 
     Args:
@@ -156,9 +159,11 @@ def describe_plan(minutes: float, *, total: int, steps: int, pace: Pace) -> str:
         total: steps that were planned.
         steps: of an epoch.
         pace: as it was measured.
+        over: seconds by which even that is too long.
     """
     validation = (
-        f", and a validation after each epoch of about {pace.validation:.2g} s"
+        f", and a validation after {'each epoch' if total >= steps else 'them'} of about "
+        f"{pace.validation:.2g} s"
         if pace.validation
         else ""
     )
@@ -169,11 +174,41 @@ def describe_plan(minutes: float, *, total: int, steps: int, pace: Pace) -> str:
     )
     if total < steps:
         text += (
-            f" That is less than one epoch: only {counted(total, 'step')} of {steps:,}, so that "
-            "not every image is seen. Give more minutes, or smaller images: --set "
+            " So not every image is seen. Give more minutes, or smaller images: --set "
             "preparation.shorter=N."
         )
+    if over > _OVER_WORTH_WORDS * 60 * minutes:
+        text += (
+            f" Even that takes about {duration(over)} longer than {in_minutes(minutes)}: a run has "
+            "one step at least, and is measured at its end."
+        )
     return text
+
+
+def describe_spent(
+    minutes: float, *, spent: float, tried: float, measured: float, steps: int
+) -> str:
+    """How long a run took, and where it took longer than it might, what for.
+
+    Args:
+        minutes: that were given.
+        spent: seconds that it took.
+        tried: of these, for trying how long a step takes.
+        measured: for validations and saving.
+        steps: that were trained; 0 where it was done in several parts, whose times are not known.
+    """
+    over = spent - 60 * minutes
+    if over <= _OVER_WORTH_WORDS * 60 * minutes:
+        return f"It took {spent / 60:.1f} of {in_minutes(minutes)}."
+    text = f"It took {duration(spent)}, {duration(over)} longer than {in_minutes(minutes)}"
+    if not steps:
+        return f"{text}."
+    rest = spent - tried - measured
+    return (
+        f"{text}: {duration(tried)} for trying how long a step takes, {duration(rest)} for "
+        f"{counted(steps, 'step')}, {duration(measured)} for measuring and saving. A run has one "
+        "step at least, and is measured at its end, however long that takes."
+    )
 
 
 def describe_change(*, total: int, before: int, steps: int) -> str:
@@ -186,13 +221,13 @@ def describe_change(*, total: int, before: int, steps: int) -> str:
 
 
 def in_minutes(minutes: float) -> str:
-    """A length of time, in words."""
+    """Minutes that were given, in words."""
     return f"{minutes:g} minute" + ("" if minutes == 1 else "s")
 
 
 def _epochs(total: int, steps: int) -> str:
     epochs = total / steps
-    if epochs < 0.05:
-        return counted(total, "step")
+    if total < steps:
+        return f"{total:,} of the {counted(steps, 'step')} of an epoch"
     shown = f"{epochs:.0f}" if total % steps == 0 else f"{epochs:.1f}"
     return f"{shown} {'epoch' if shown == '1' else 'epochs'}"

@@ -14,6 +14,7 @@ from foveal.training.budget import (
     affordable_steps,
     describe_change,
     describe_plan,
+    describe_spent,
     in_minutes,
 )
 from foveal.training.loaders import make_phases
@@ -56,6 +57,8 @@ class Plan:
         self._logger = logger
         self._pace: Pace | None = None
         self._said_steps = 0
+        self._tried = self._measured = 0.0
+        self._goes_on = False
 
     @property
     def steps(self) -> int:
@@ -87,15 +90,21 @@ class Plan:
         if minutes is None:
             return
         budget = self.budget = Budget(minutes, spent=state.seconds)
+        self._goes_on = bool(state.planned_steps)
         if state.planned_steps:
             self._pace = Pace.from_values(state.pace)
             self._logger.say(f"{max(0.0, budget.left) / 60:.1f} of {in_minutes(minutes)} are left.")
         else:
             self._pace = try_pace()
+            self._tried = budget.spent
             self._plan()
             self._logger.say(
                 describe_plan(
-                    minutes, total=state.planned_steps, steps=self.course.steps, pace=self._pace
+                    minutes,
+                    total=state.planned_steps,
+                    steps=self.course.steps,
+                    pace=self._pace,
+                    over=self.rest(self._pace, epochs_done=0) - budget.left,
                 )
             )
         self._said_steps = state.planned_steps
@@ -119,9 +128,22 @@ class Plan:
 
     def follow_validation(self, seconds: float) -> None:
         """Take into account what the end of an epoch took."""
+        self._measured += seconds
         if self._pace is not None:
             self._pace = replace(self._pace, validation=seconds)
         self._plan_next()
+
+    def describe_time(self) -> str:
+        """How long a run with minutes took, in words; '' for others."""
+        if self.budget is None:
+            return ""
+        return describe_spent(
+            self.budget.minutes,
+            spent=self.budget.spent,
+            tried=self._tried,
+            measured=self._measured,
+            steps=0 if self._goes_on else min(self.steps, self.steps_done),
+        )
 
     def rest(self, pace: Pace, *, epochs_done: int, steps_done: int = 0) -> float:
         """Seconds that what is left takes at a pace, after so many epochs and steps of the next."""

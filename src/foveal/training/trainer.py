@@ -19,7 +19,7 @@ from foveal.structures import Batch, ModelCard
 from foveal.text import counted
 from foveal.training import budget
 from foveal.training.announcer import Announcer
-from foveal.training.budget import Pace, in_minutes
+from foveal.training.budget import Pace
 from foveal.training.checkpointing import Checkpointer
 from foveal.training.ending import (
     NO_ENDING,
@@ -351,15 +351,10 @@ class Trainer:
             )
         else:
             why = describe_last_epoch(epoch=state.epoch, was_finished=not trained)
-        if self.plan.budget is not None:
-            why += (
-                f" It took {self.plan.budget.spent / 60:.1f} of "
-                f"{in_minutes(self.plan.budget.minutes)}."
-            )
         kept = describe_best(best=state.best, epoch=state.best_epoch)
         self.ending = Ending(
             "patience" if state.epoch < self.plan.epochs else "last_epoch",
-            " ".join(part for part in (why, kept) if part),
+            " ".join(part for part in (why, self.plan.describe_time(), kept) if part),
         )
         self.metrics_logger.end(self.ending, epoch=state.epoch)
         self.metrics_logger.say(self.ending.text)
