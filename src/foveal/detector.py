@@ -265,6 +265,7 @@ class Detector:
         from foveal.training.provenance import make_record
         from foveal.training.run_folder import RunFolder
         from foveal.training.trainer import train
+        from foveal.training.tried_augmentation import try_augmentation
         from foveal.training.unassigned_objects import describe_unassigned_objects
 
         if epochs is not None and minutes is not None:
@@ -315,6 +316,9 @@ class Detector:
             ):
                 listener.warn(warning)
             self.card = self._measured(settings, training, listener)
+            with naming_the_way_out(settings.training.bad_images):
+                for warning in try_augmentation(settings, training, augment=change):
+                    listener.warn(warning)
             validation = self._validation(settings, held_out) if len(held_out) else None
             record = make_record(
                 settings,

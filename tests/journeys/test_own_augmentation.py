@@ -23,6 +23,13 @@ def darker(sample, generator):
     image = (sample.image * generator.uniform(0.5, 1)).astype(np.uint8)
     return foveal.Sample(image, sample.target, sample.name)
 
+def as_shares(sample, generator):
+    return foveal.Sample(sample.image / 255, sample.target, sample.name)
+
+def upside_down(sample, generator):
+    image = np.ascontiguousarray(sample.image[::-1, ::-1])
+    return foveal.Sample(image, sample.target, sample.name)
+
 flip = v2.RandomHorizontalFlip()
 nothing = 7
 """
@@ -43,6 +50,25 @@ def test_on_the_command_line(foveal, module, smears, tmp_path, name):
     code, _, error = foveal(*data, "--augment", f"{module}:{name}", *TINY_SETS)
     assert code == 0, error
     assert f'custom = "{module}:{name}"' in (out / "config.toml").read_text()
+
+
+def test_what_cant_be_trained_on_is_told_before_workers_start(foveal, module, smears, tmp_path):
+    out = tmp_path / "run"
+    data = ("train", smears / "train.json", "--valid", smears / "valid.json", "--out", out)
+    code, _, error = foveal(*data, "--augment", f"{module}:as_shares", *TINY_SETS)
+    assert code == 2
+    said = " ".join(error.split())
+    assert f"{module}:as_shares gave an image of float64" in said
+    assert "Expected uint8 with values 0 to 255" in said
+    assert not out.exists()
+
+
+def test_boxes_that_were_forgotten_are_told(foveal, module, smears, tmp_path):
+    data = ("train", smears / "train.json", "--valid", smears / "valid.json")
+    sets = (*TINY_SETS, "--set", "training.epochs=1", "--out", tmp_path / "run")
+    code, _, error = foveal(*data, "--augment", f"{module}:upside_down", *sets)
+    assert code == 0
+    assert "was turned upside down, and its boxes stayed" in " ".join(error.split())
 
 
 @pytest.mark.parametrize(

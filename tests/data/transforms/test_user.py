@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,8 +91,39 @@ def test_same_generator_same_sample_and_torchs_own_state_stays():
 
 def test_floating_point_images_are_refused():
     change = from_torchvision(v2.ToDtype(torch.float32, scale=True))
-    with pytest.raises(TypeError, match="float32"):
+    with pytest.raises(
+        SettingsError, match=r"float32 \[40, 60, 3\], values 0 to 1\. Expected uint8"
+    ):
         change(sample(), np.random.default_rng(0))
+
+
+def with_target(**changes: object):
+    return lambda s, generator: replace(s, target=replace(s.target, **changes))
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda s, generator: replace(s, image=s.image / 255), "an image of float64"),
+        (lambda s, generator: replace(s, image=s.image[..., 0]), r"shape \[40, 60\]. Expected"),
+        (
+            lambda s, generator: replace(s, image=s.image[..., :2]),
+            r"Expected \[H, W, 3\], as it got",
+        ),
+        (lambda s, generator: replace(s, image=s.image[:0]), r"shape \[0, 60, 3\]"),
+        (lambda s, generator: replace(s, image=s.image.tolist()), "an image that is list"),
+        (lambda s, generator: replace(s, target=s.target.boxes), "a target that is ndarray"),
+        (with_target(boxes=[[0, 0, 1, 1]]), "boxes that are list"),
+        (with_target(boxes=np.zeros((3, 5), np.float32)), r"boxes of shape \[3, 5\]"),
+        (with_target(boxes=np.full((3, 4), np.nan, np.float32)), "not finite"),
+        (with_target(boxes=np.zeros((2, 4), np.float32)), "2 boxes with labels that are an array"),
+        (with_target(labels=[0, 0, 0]), "3 boxes with labels that are list"),
+        (lambda s, generator: s.nothing, r"it: AttributeError: .*test_user.py, line \d+"),
+    ],
+)
+def test_what_a_function_must_not_give_is_said(function, said):
+    with pytest.raises(SettingsError, match=f"the augmentation .*{said}"):
+        as_change(function)(sample(*BOXES), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(

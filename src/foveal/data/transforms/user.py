@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.errors import MissingExtraError, SettingsError
-from foveal.structures import Sample
+from foveal.errors import FovealError, MissingExtraError, SettingsError
+from foveal.structures import Sample, Target
+from foveal.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,9 +80,9 @@ def as_change(transform: object, *, name: str = "the augmentation") -> Change:
     parts = list(transform) if isinstance(transform, list | tuple) else [transform]
     homes = {type(part).__module__.partition(".")[0] for part in parts}
     if homes == {"albumentations"}:
-        return from_albumentations(parts)
+        return from_albumentations(parts, name=name)
     if homes == {"torchvision"} and callable(parts[0]) and len(parts) == 1:
-        return from_torchvision(parts[0])
+        return from_torchvision(parts[0], name=name)
     if len(parts) == 1 and callable(parts[0]):
         _expect_two_arguments(parts[0], name)
         return _Checked(parts[0], name)
@@ -113,17 +115,80 @@ class _Checked:
         self._function, self._name = function, name
 
     def __call__(self, sample: Sample, generator: Generator) -> Sample:
-        changed = self._function(sample, generator)
+        try:
+            changed = self._function(sample, generator)
+        except FovealError:
+            raise
+        except Exception as error:
+            raise SettingsError(
+                f"{self._name} fails on {sample.name or 'an image'}: {type(error).__name__}: "
+                f"{error}{_place_of(error)}. Expected a foveal.Sample."
+            ) from error
         if not isinstance(changed, Sample):
             raise SettingsError(
                 f"{self._name} gave {type(changed).__name__}. Expected a foveal.Sample."
             )
+        expect_target(changed.target, name=self._name)
         return _changed(
-            changed, changed.image, changed.target.boxes, np.arange(len(changed.target))
+            changed,
+            changed.image,
+            changed.target.boxes,
+            np.arange(len(changed.target)),
+            bands=sample.image.shape[2],
+            name=self._name,
         )
 
 
-def from_torchvision(transform: Callable[..., Any]) -> Callable[[Sample, Generator], Sample]:
+def _place_of(error: Exception) -> str:
+    """Where in the user's own file something failed, as far as that is known."""
+    calls = traceback.extract_tb(error.__traceback__)[1:]  # the first one is ours
+    return f" ({Path(calls[-1].filename).name}, line {calls[-1].lineno})" if calls else ""
+
+
+def expect_target(target: object, *, name: str) -> None:
+    """See that an augmentation gave objects that can be trained on.
+
+    Args:
+        target: what it gave.
+        name: of the augmentation, for messages.
+
+    Raises:
+        SettingsError: it is no Target, or its arrays are not those of one.
+    """
+    if not isinstance(target, Target):
+        raise SettingsError(
+            f"{name} gave a target that is {type(target).__name__}. Expected a foveal.Target, such "
+            "as sample.target.transformed(boxes)."
+        )
+    boxes = target.boxes
+    if not isinstance(boxes, np.ndarray) or boxes.dtype.kind not in "fiu":
+        kind = boxes.dtype if isinstance(boxes, np.ndarray) else type(boxes).__name__
+        raise SettingsError(
+            f"{name} gave boxes that are {kind}. Expected a numpy array, float32 [N, 4]."
+        )
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise SettingsError(
+            f"{name} gave boxes of shape {list(boxes.shape)}. Expected [N, 4]: xmin, ymin, xmax, "
+            "ymax in pixels of the image that it gives."
+        )
+    if not np.isfinite(boxes).all():
+        raise SettingsError(f"{name} gave boxes that are not finite. Expected pixels.")
+    for what, values in (("labels", target.labels), ("ignored", target.ignored)):
+        if not isinstance(values, np.ndarray) or values.shape != (len(boxes),):
+            given = (
+                f"an array of shape {list(values.shape)}"
+                if isinstance(values, np.ndarray)
+                else type(values).__name__
+            )
+            raise SettingsError(
+                f"{name} gave {counted(len(boxes), 'box')} with {what} that are {given}. Expected "
+                "a numpy array with one for each; target.select(keep) drops objects as a whole."
+            )
+
+
+def from_torchvision(
+    transform: Callable[..., Any], *, name: str = "the augmentation"
+) -> Callable[[Sample, Generator], Sample]:
     """Let a transform of torchvision's v2 change samples.
 
     It gets a dictionary of "image" (tv_tensors.Image), "boxes" (tv_tensors.BoundingBoxes) and
@@ -134,6 +199,7 @@ def from_torchvision(transform: Callable[..., Any]) -> Callable[[Sample, Generat
 
     Args:
         transform: such as `v2.Compose([...])`.
+        name: for messages.
 
     Returns:
         A function from (sample, generator) to sample, for `training_batches`.
@@ -155,13 +221,20 @@ def from_torchvision(transform: Callable[..., Any]) -> Callable[[Sample, Generat
             torch.manual_seed(int(generator.integers(2**63)))
             outputs = transform(inputs)
         image = outputs["image"].permute(1, 2, 0).numpy()
-        return _changed(sample, image, outputs["boxes"].numpy(), outputs["labels"].numpy())
+        return _changed(
+            sample,
+            image,
+            outputs["boxes"].numpy(),
+            outputs["labels"].numpy(),
+            bands=sample.image.shape[2],
+            name=name,
+        )
 
     return change
 
 
 def from_albumentations(
-    transforms: Sequence[Any], *, min_visibility: float = 0.25
+    transforms: Sequence[Any], *, min_visibility: float = 0.25, name: str = "the augmentation"
 ) -> Callable[[Sample, Generator], Sample]:
     """Let albumentations' transforms change samples.
 
@@ -169,6 +242,7 @@ def from_albumentations(
         transforms: such as `[A.RandomRotate90(), A.CLAHE()]`; they are composed here, so that boxes
             and random choices are ours.
         min_visibility: objects with a smaller share of their box left are dropped.
+        name: for messages.
 
     Returns:
         A function from (sample, generator) to sample, for `training_batches`.
@@ -194,19 +268,49 @@ def from_albumentations(
             image=sample.image.copy(), bboxes=sample.target.boxes[kept].astype(np.float64), row=kept
         )
         boxes = np.asarray(outputs["bboxes"], np.float64).reshape(-1, 4)
-        return _changed(sample, outputs["image"], boxes, np.asarray(outputs["row"]))
+        return _changed(
+            sample,
+            outputs["image"],
+            boxes,
+            np.asarray(outputs["row"]),
+            bands=sample.image.shape[2],
+            name=name,
+        )
 
     return change
 
 
 def _changed(
-    sample: Sample, image: NDArray[Any], boxes: NDArray[Any], rows: NDArray[Any]
+    sample: Sample,
+    image: NDArray[Any],
+    boxes: NDArray[Any],
+    rows: NDArray[Any],
+    *,
+    bands: int,
+    name: str,
 ) -> Sample:
-    """The sample with a new image, and new boxes for some rows of the old ones."""
-    if image.ndim != 3 or image.dtype != np.uint8:
-        raise TypeError(
-            f"the transform gave an image of {image.dtype} {image.shape}; expected uint8 with "
-            "bands: leave conversion to floating point and normalization out, the model does both"
+    """The sample with a new image, and new boxes for some rows of the old ones.
+
+    Raises:
+        SettingsError: the image is none that can be trained on.
+    """
+    if not isinstance(image, np.ndarray):
+        raise SettingsError(
+            f"{name} gave an image that is {type(image).__name__}. Expected a numpy array, uint8 "
+            f"[H, W, {bands}]."
+        )
+    if image.dtype != np.uint8:
+        values = f", values {image.min():.4g} to {image.max():.4g}" if image.size else ""
+        raise SettingsError(
+            f"{name} gave an image of {image.dtype} {list(image.shape)}{values}. Expected uint8 "
+            "with values 0 to 255: leave conversion to floating point and normalization out, the "
+            "model does both; after computing with numbers round them: image.round().clip(0, "
+            "255).astype('uint8')."
+        )
+    if image.ndim != 3 or image.shape[2] != bands or not image.size:
+        raise SettingsError(
+            f"{name} gave an image of shape {list(image.shape)}. Expected [H, W, {bands}], as it "
+            "got."
         )
     height, width = image.shape[:2]
     limits = np.array([width, height] * 2, np.float64)
