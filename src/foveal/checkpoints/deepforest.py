@@ -73,7 +73,7 @@ def convert(file: ForeignFile, options: ImportOptions) -> ImportedModel:
     )
     least = _number(file, "score_thresh", SCORE_THRESHOLD)
     kept = {key: value for key, value in file.tensors.items() if not key.startswith(METRICS)}
-    converted = torchvision.convert(
+    converted = torchvision.convert_network(
         replace(file, tensors=kept),
         replace(
             options,

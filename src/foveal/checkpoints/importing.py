@@ -235,7 +235,8 @@ def _describe_places(file: ForeignFile, chosen: str | None) -> list[str]:
 
 
 def _describe_norms(loaded: LoadedModel) -> list[str]:
-    if loaded.settings.model.head_norm != "group":
+    settings = loaded.settings
+    if settings.model.head_norm != "group" or settings.preparation.compat != "none":
         return []
     return [
         "Its subnets have group norm, which sees the padding of an image, too. foveal pads images "

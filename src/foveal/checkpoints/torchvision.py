@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foveal.checkpoints.anchor_order import from_ratio_major
@@ -22,6 +23,7 @@ CLASS_LAYER = "head.classification_head.cls_logits"
 BOX_LAYER = "head.regression_head.bbox_reg"
 STEM = "backbone.body.conv1.weight"
 OWN_BUFFERS = ("mean", "std")
+INPUT_SIDES = ("preparation.shorter", "preparation.longer")
 
 NAMES = (
     (r"^fpn\.lateral\.(\d+)\.", r"backbone.fpn.inner_blocks.\1.0."),
@@ -68,6 +70,20 @@ def recognize(file: ForeignFile) -> str | None:
 def convert(file: ForeignFile, options: ImportOptions) -> ImportedModel:
     """Turn a checkpoint of torchvision's RetinaNet into ours, with the same detections.
 
+    See `convert_network`; and the size to which images are scaled, which no checkpoint says, is
+    torchvision's own unless an override says it.
+
+    Raises:
+        WeightsError: the file is of another network, or the names are too many or too few.
+        SettingsError: an override is wrong.
+    """
+    converted = convert_network(file, options)
+    return replace(converted, notes=(*converted.notes, *_describe_input(converted, options)))
+
+
+def convert_network(file: ForeignFile, options: ImportOptions) -> ImportedModel:
+    """Turn the network of a checkpoint into ours, with the same raw output.
+
     The order of the anchors is ours: the output layers' channels are permuted.
 
     It may be a plain state dict or stand inside a training program's checkpoint, with or without
@@ -104,6 +120,19 @@ def convert(file: ForeignFile, options: ImportOptions) -> ImportedModel:
         tuple(others),
         foreign_name=foreign_name,
     )
+
+
+def _describe_input(converted: ImportedModel, options: ImportOptions) -> list[str]:
+    """The size to which images are scaled, where no person said it."""
+    if any(part.startswith(INPUT_SIDES) for part in options.overrides):
+        return []
+    prepared = converted.settings.preparation
+    return [
+        f"It does not say to which size images are scaled, and torchvision's own is taken: the "
+        f"shorter side {prepared.shorter} pixels, the longer at most {prepared.longer}. Where "
+        "min_size and max_size were others: --set preparation.shorter=N --set "
+        "preparation.longer=N."
+    ]
 
 
 def by_anchor(tensor: Tensor, per_location: int) -> Tensor:

@@ -131,7 +131,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "anchors": {"compat": "torchvision"},
         "loss": {"box": "l1", "divide_by": "image"},
         "decoding": {"max_detections": 300},
-        "preparation": {"shorter": 800, "longer": 1333},
+        "preparation": {"shorter": 800, "longer": 1333, "compat": "torchvision"},
         "training": {"optimizer": "sgd"},
     },
     "torchvision_v2": {
@@ -139,7 +139,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "anchors": {"compat": "torchvision"},
         "loss": {"box": "giou", "divide_by": "image"},
         "decoding": {"max_detections": 300},
-        "preparation": {"shorter": 800, "longer": 1333},
+        "preparation": {"shorter": 800, "longer": 1333, "compat": "torchvision"},
         "training": {"optimizer": "sgd"},
     },
 }

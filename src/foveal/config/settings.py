@@ -407,6 +407,12 @@ class PreparationSettings(Section):
     """The sides of an input are multiples of this; the rest is filled.
 
     Unit: pixels of the input. Leave it: the network needs it."""
+    compat: Literal["none", "torchvision"] = "none"
+    """'torchvision', with mode 'keep', scales and pads images as torchvision's detectors do: sides
+    are rounded down, pixels interpolated without a filter, and padded to the next multiple.
+
+    Leave it: it is for models that torchvision trained, which imported ones say. There are more
+    input sizes with it, and fine patterns alias where images shrink."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     """What is subtracted from each band, in 0..1; kept in the model.
 

@@ -37,7 +37,7 @@ _NEEDED: tuple[tuple[tuple[str, ...], Callable[[Settings], bool], str], ...] = (
         "preparation.mode=windows",
     ),
     (
-        ("preparation.longer",),
+        ("preparation.longer", "preparation.compat"),
         lambda s: s.preparation.mode == "keep",
         "preparation.mode=keep",
     ),

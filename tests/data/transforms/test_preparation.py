@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,7 +29,7 @@ def sample(width: int, height: int, bands: int = 3, boxes: tuple = ()) -> Sample
 def test_defaults_are_those_of_the_settings():
     settings_ = PreparationSettings()
     ours = Preparation()
-    for name in ("mode", "shorter", "longer", "multiple"):
+    for name in ("mode", "shorter", "longer", "multiple", "compat"):
         assert getattr(ours, name) == getattr(settings_, name)
 
 
@@ -191,3 +193,39 @@ def test_the_pixel_range_is_that_of_the_settings():
     assert make_pixel_range(ModelSettings(), PreparationSettings()) == RGB
     deep = PreparationSettings(band_low=(1, 2), band_high=(3, 4))
     assert make_pixel_range(ModelSettings(bands=2), deep) == PixelRange(2, (1, 2), (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(640, 480), (1280, 960), (1999, 1501), (431, 90), (50, 64), (333, 199)]
+)
+def test_compat_torchvision_is_what_its_detectors_see(width, height):
+    """Sizes, padding and pixels of torchvision's own transform, to the rounding of pixels."""
+    import torch
+    from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+    theirs = GeneralizedRCNNTransform(160, 251, [0.0] * 3, [1.0] * 3)
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    images, _ = theirs.eval()([torch.from_numpy(image).permute(2, 0, 1) / 255])
+    wanted = images.tensors[0].permute(1, 2, 0).numpy() * 255
+    seen = images.image_sizes[0]
+
+    preparation = Preparation(
+        shorter=160, longer=251, multiple=32, fill=(0, 0, 0), compat="torchvision"
+    )
+    original = Sample(image, Target.empty(), "an image")
+    prepared, placement = preparation(original)
+    assert prepared.image.shape == wanted.shape
+    assert (width * placement.scale_x, height * placement.scale_y) == pytest.approx(seen[::-1])
+    assert np.abs(prepared.image - wanted).max() < 0.6
+    filtered, _ = replace(preparation, compat="none")(original, size=prepared.image.shape[:2])
+    if seen[0] < height:
+        assert np.abs(filtered.image - wanted).max() > 30
+
+
+def test_compat_torchvision_is_of_mode_keep_alone():
+    plain = Preparation(mode="square", shorter=64)
+    ours, theirs = (
+        each.placement_for(100, 67) for each in (plain, replace(plain, compat="torchvision"))
+    )
+    assert ours == theirs
+    assert replace(plain, compat="torchvision").filtered

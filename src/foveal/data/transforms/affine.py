@@ -49,9 +49,21 @@ class Warp:
         return np.asarray(rest @ turn, np.float64)
 
     def move_image(
-        self, image: NDArray[np.uint8], out: NDArray[np.uint8], fill: NDArray[np.uint8]
+        self,
+        image: NDArray[np.uint8],
+        out: NDArray[np.uint8],
+        fill: NDArray[np.uint8],
+        *,
+        filtered: bool = True,
     ) -> NDArray[np.uint8]:
-        """Fill `out` [h, w, C] with the moved image; the part of it that shows the image."""
+        """Fill `out` [h, w, C] with the moved image; the part of it that shows the image.
+
+        Args:
+            image: [H, W, C].
+            out: where it goes.
+            fill: [C], the value of places that the image does not cover.
+            filtered: how it is resized where it is not tilted, see `resize_into`.
+        """
         if self.matrix is not None:
             warp_into(image, out, self.to_output, fill=fill)
             return out
@@ -62,11 +74,11 @@ class Warp:
         x0, y0, x1, y1 = self._unturned_source()
         part = image[y0:y1, x0:x1]
         if not (self.transpose or self.mirror_x or self.mirror_y):
-            resize_into(part, view)
+            resize_into(part, view, filtered=filtered)
             return view
         shape = view.shape[1::-1] if self.transpose else view.shape[:2]
         small = np.empty((*shape, image.shape[2]), np.uint8)
-        resize_into(part, small)
+        resize_into(part, small, filtered=filtered)
         mirror_into(
             small, view,
             transpose=self.transpose, mirror_x=self.mirror_x, mirror_y=self.mirror_y,

@@ -175,7 +175,8 @@ class Augmentation:
             shear=(float(angles[1]), float(angles[2])),
             shift=smaller != 1 or self.scale != (1, 1),
         )
-        warp.move_image(sample.image, out, fill_values(preparation.fill, bands))
+        fill = fill_values(preparation.fill, bands)
+        warp.move_image(sample.image, out, fill, filtered=preparation.filtered)
         target = move_target(
             sample.target,
             warp.to_output,

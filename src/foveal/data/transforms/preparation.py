@@ -32,12 +32,17 @@ class Preparation:
     With mode "windows" every image has the same scale, and the input is a window of shorter x
     shorter pixels; of a larger image windows are cut, which is done before it comes here.
 
+    With compat "torchvision" and mode "keep" the image has the size and the pixels that
+    torchvision's detectors give it, to the rounding of pixels to whole numbers: sides are rounded
+    down, pixels are interpolated without a filter, and the input is padded to the next multiple.
+
     Attributes:
         mode: "keep", "square" or "windows".
         shorter, longer: limits of the resized image's sides, input pixels.
         multiple: what the input's height and width are multiples of.
         fill: the padding's value in each band; for another number of bands, their mean.
         scale: with "windows", input pixels that one original pixel becomes.
+        compat: "none", or "torchvision" for what it does with mode "keep".
     """
 
     mode: Literal["keep", "square", "windows"] = "keep"
@@ -46,6 +51,16 @@ class Preparation:
     multiple: int = 32
     fill: tuple[int, ...] = (124, 116, 104)
     scale: float = 1.0
+    compat: Literal["none", "torchvision"] = "none"
+
+    @property
+    def filtered(self) -> bool:
+        """Whether an image that shrinks is filtered against aliasing."""
+        return not self._as_torchvision
+
+    @property
+    def _as_torchvision(self) -> bool:
+        return self.compat == "torchvision" and self.mode == "keep"
 
     def with_shorter(self, shorter: int) -> Preparation:
         """The same preparation at another scale; `longer` keeps its proportion.
@@ -73,6 +88,8 @@ class Preparation:
             scale = self.shorter / max(width, height)
         else:
             scale = min(self.shorter / min(width, height), self.longer / max(width, height))
+        if self._as_torchvision:
+            return max(1, int(width * scale)), max(1, int(height * scale))
         return max(1, round(width * scale)), max(1, round(height * scale))
 
     def placement_for(
@@ -117,7 +134,7 @@ class Preparation:
             out = np.empty((*size, bands), np.uint8)
         resized_height = round(height * placement.scale_y)
         resized_width = round(width * placement.scale_x)
-        resize_into(sample.image, out[:resized_height, :resized_width])
+        resize_into(sample.image, out[:resized_height, :resized_width], filtered=self.filtered)
         fill = fill_values(self.fill, bands)
         paint(out[resized_height:], fill)
         paint(out[:resized_height, resized_width:], fill)
@@ -125,7 +142,12 @@ class Preparation:
         return Sample(out, target, sample.name), placement
 
     def _rung(self, side: int) -> int:
-        """The next step of a ladder on which `shorter`, the side of most images, is a step."""
+        """The next step of a ladder on which `shorter`, the side of most images, is a step.
+
+        torchvision's ladder has every multiple.
+        """
+        if self._as_torchvision:
+            return _round_up(side, self.multiple)
         middle = _round_up(self.shorter, self.multiple)
         step = max(1, round(self.shorter / _STEPS / self.multiple)) * self.multiple
         lowest = middle % step or step
@@ -142,6 +164,7 @@ def make_preparation(settings: PreparationSettings) -> Preparation:
         multiple=settings.multiple,
         fill=tuple(round(255 * mean) for mean in settings.mean),
         scale=settings.scale,
+        compat=settings.compat,
     )
 
 

@@ -23,16 +23,24 @@ _MARGIN = 2
 """Pixels kept around the part of an image that a linear warp reads."""
 
 
-def resize_into(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+def resize_into(image: NDArray[np.uint8], out: NDArray[np.uint8], *, filtered: bool = True) -> None:
     """Resize [H, W, C] into the size of `out`: linearly, without aliasing where it shrinks.
 
     By a whole factor OpenCV's mean of the pixels is fastest; by any other, torch's filtered
     interpolation, which takes a third of the time of OpenCV's INTER_AREA. Where PyTorch is not
     loaded Pillow's takes its place, which gives the same to a rounding of one gray level.
+
+    Args:
+        image: [H, W, C].
+        out: [h, w, C], where the resized image goes.
+        filtered: False interpolates between the four nearest pixels however much the image
+            shrinks, as torchvision's detectors do; fine patterns alias.
     """
     (old_height, old_width), (height, width) = image.shape[:2], out.shape[:2]
     if (old_height, old_width) == (height, width):
         out[...] = image
+    elif not filtered:
+        _interpolate(image, out)
     elif height >= old_height and width >= old_width:
         _resize_by_opencv(image, out, cv2.INTER_LINEAR)
     elif old_height % height == 0 and old_width % width == 0:
@@ -46,6 +54,16 @@ def resize_into(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
 def _resize_by_opencv(image: NDArray[np.uint8], out: NDArray[np.uint8], how: int) -> None:
     size = out.shape[1::-1]
     _by_bands(lambda part, into, _: cv2.resize(part, size, dst=into, interpolation=how), image, out)
+
+
+def _interpolate(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Between the nearest pixels, computed in float32: of 8 bits OpenCV rounds the weights too."""
+    size = out.shape[1::-1]
+    _by_bands(
+        lambda part, *_: cv2.resize(part.astype(np.uint16), size, interpolation=cv2.INTER_LINEAR),
+        image,
+        out,
+    )
 
 
 def _resize_by_torch(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
