@@ -2,13 +2,16 @@
 
     python -m benchmarks.speed.scenes --work /tmp/scenes
     python -m benchmarks.speed.scenes --work /tmp/scenes --kills 10
+    python -m benchmarks.speed.scenes --work /tmp/scenes --sides 10000 --ways
 
 Boats are drawn at known places on textured water (`lib/drawn_scenes.py`); the preset `light` is
 trained on 240 windows of another such scene, unless --work holds that model already. Each scene is
 looked at in a process of its own: how far its memory rises above the loaded libraries and the
 model, how its time grows with the pixels, which part of it the network takes, and whether each boat
 is found exactly once. With --kills the command predicts the last scene, killed at random moments
-and resumed, and its files are compared to those of an undisturbed run, byte by byte.
+and resumed, and its files are compared to those of an undisturbed run, byte by byte. With --ways
+nothing else is measured: the command predicts each scene in PyTorch and in OpenVINO, in one process
+and two, and in two actors of a local Ray, one after the other, and again.
 """
 
 from __future__ import annotations
@@ -212,9 +215,71 @@ def compare_killed(model: Path, side: int, work: Path, *, kills: int) -> dict[st
     return {"side": side, "killed": killed, "files": len(files), "different": different}
 
 
+WAYS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "PyTorch": ("safetensors", ()),
+    "PyTorch, 2 processes": ("safetensors", ("--jobs", "2")),
+    "OpenVINO": ("xml", ()),
+    "OpenVINO, 2 processes": ("xml", ("--jobs", "2")),
+    "OpenVINO, Ray, 2 actors": ("xml", ("--ray", "local", "--jobs", "2")),
+}
+"""The kind of the model's file, and what is typed beside it."""
+
+
+def compare_ways(model: Path, side: int, work: Path, *, rounds: int) -> list[dict[str, Any]]:
+    """Predict a scene in each way by the command, all of them in each round; the fastest counts."""
+    scene, exported = work / f"scene-{side}.tif", work / "exported" / "boats.xml"
+    boxes = write_scene(scene, side).boxes
+    if not exported.exists():
+        run_foveal("export", str(model), "--to", "openvino", "--out", str(exported))
+    files = {"safetensors": model, "xml": exported}
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    found: dict[str, NDArray[np.float32]] = {}
+    for _ in range(rounds):
+        for way, (kind, options) in WAYS.items():
+            out = work / "ways"
+            shutil.rmtree(out, ignore_errors=True)
+            words = ["predict", str(files[kind]), str(scene), "--device", "cpu", *options]
+            began = time.perf_counter()
+            run_foveal(*words, "--out", str(out))
+            seconds[way].append(time.perf_counter() - began)
+            found[way] = read_boxes(out / "detections.json")
+    return [
+        {
+            "": way,
+            "side": side,
+            "seconds": min(seconds[way]),
+            "all seconds": seconds[way],
+            "times as fast": min(seconds["PyTorch"]) / min(seconds[way]),
+            **count_found(boxes, found[way]),
+        }
+        for way in WAYS
+    ]
+
+
+def run_foveal(*words: str) -> None:
+    """Run a command of foveal in a process of its own."""
+    subprocess.run([sys.executable, "-m", "foveal", *words], check=True)
+
+
+def read_boxes(path: Path) -> NDArray[np.float32]:
+    """The boxes [N, 4] xyxy of a COCO file."""
+    entries = json.loads(path.read_text(encoding="utf-8"))["annotations"]
+    boxes = np.array([entry["bbox"] for entry in entries], np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     model = train(options.work, epochs=options.epochs, weights=options.weights)
+    if options.ways:
+        rounds = {"rounds": options.rounds}
+        ways = [compare_ways(model, side, options.work, **rounds) for side in options.sides]
+        rows = [row for each in ways for row in each]
+        print_table([{k: v for k, v in row.items() if k != "all seconds"} for row in rows])
+        path = write_result("scene_ways", rows, folder=options.out, options=vars(options))
+        print("written:", path.name)
+        return
     rows = [measure(model, side, options.work) for side in options.sides]
     first = rows[0]
     for row in rows:
@@ -232,6 +297,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sides", type=int, nargs="+", default=[5000, 10_000, 20_000, 30_000])
     parser.add_argument("--kills", type=int, default=0, help="processes killed in a second run")
+    parser.add_argument("--ways", action="store_true", help="time the runtimes and processes alone")
+    parser.add_argument("--rounds", type=int, default=2, help="of --ways")
     parser.add_argument("--epochs", type=int, default=12, help="of the training")
     parser.add_argument("--weights", default=str(MOBILENET), help="MobileNetV2's, a file or 'none'")
     parser.add_argument("--work", type=Path, required=True, help="the folder of model and scenes")

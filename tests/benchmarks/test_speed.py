@@ -31,6 +31,7 @@ from benchmarks.speed import (
     serving,
     training_step,
 )
+from foveal import cli
 from foveal.exporting.export import export_model
 
 PROGRAMS = (
@@ -309,6 +310,35 @@ def test_scenes(tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPat
         assert row["seconds"] > 0
         assert row["MB"] > 0
         assert row["recall"] == pytest.approx(0, abs=0.5), "the network has random weights"
+
+
+def test_ways_of_a_scene_are_timed_in_turn(
+    tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command in this process; what Ray and OpenVINO do is tested where they are."""
+    typed: list[list[str]] = []
+
+    def call(*words: str) -> None:
+        typed.append([*words])
+        monkeypatch.setattr(sys, "argv", ["foveal", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+
+    monkeypatch.setattr(scenes, "run_foveal", call)
+    monkeypatch.setattr(scenes, "train", lambda *_, **__: small_model)
+    ways = {"PyTorch": ("safetensors", ()), "again": ("safetensors", ("--jobs", "1"))}
+    monkeypatch.setattr(scenes, "WAYS", ways)
+    work = tmp_path / "work"
+    (work / "exported").mkdir(parents=True)
+    (work / "exported" / "boats.xml").touch()
+    content = run(scenes, ["--sides", "300", "--ways", "--work", str(work)], tmp_path)
+    assert [row[""] for row in content["rows"]] == ["PyTorch", "again"]
+    assert [words[0] for words in typed] == ["predict"] * 4
+    assert ["--jobs" in words for words in typed] == [False, True] * 2
+    for row in content["rows"]:
+        assert len(row["all seconds"]) == 2
+        assert row["boats"] > 0
 
 
 def test_boats_are_found_once() -> None:
