@@ -122,6 +122,14 @@ def test_match_by_hand() -> None:
     assert match(wanted, nearly, max_detections=1).detections == 1
 
 
+def test_a_box_without_area_is_found_again() -> None:
+    """The edge of the image leaves such boxes of random weights."""
+    wanted = detections([[27, 0, 260, 0]], [0], [0.9])
+    assert match(wanted, detections([[27.01, 0, 260, 0]], [0], [0.9])).matched == 1
+    assert match(wanted, detections([[27.1, 0, 260, 0]], [0], [0.9])).matched == 0
+    assert match(wanted, detections([[27.01, 0, 260, 0]], [1], [0.9])).matched == 0
+
+
 def test_match_of_nothing() -> None:
     nothing, one = detections([], [], []), detections([[0, 0, 9, 9]], [0], [0.5])
     assert (match(nothing, one).detections, match(nothing, one).matched) == (0, 0)
@@ -135,6 +143,54 @@ def test_detections_in_place_of_raw_output() -> None:
     assert (same.matched, same.detections) == (2, 2)
     assert same.logits < 1e-4
     assert same.boxes == 0
+
+
+def overlapping(*logits: float) -> RawOutput[Any]:
+    """The same, but cells 0 and 1 say nearly one box: around (32, 16) and (36, 16)."""
+    output = raw(*logits)
+    output.deltas[0][0, :2, 0] = 1, -0.75
+    return output
+
+
+def test_two_scores_that_are_the_same_to_rounding_may_swap() -> None:
+    """NMS keeps the one here and the other there: the boxes overlap by 0.6."""
+    swapped = agreement(
+        overlapping(2.000001, 2, -5, -5, -5, -5), overlapping(2, 2.000001, -5, -5, -5, -5)
+    )
+    assert (swapped.matched, swapped.near_ties, swapped.detections) == (0, 1, 1)
+    assert swapped.problems(LIMITS["float32"]) == []
+    clear = agreement(overlapping(2.1, 2, -5, -5, -5, -5), overlapping(2, 2.1, -5, -5, -5, -5))
+    assert (clear.matched, clear.near_ties) == (0, 0)
+    assert any("0 of 1 detections" in each for each in clear.problems(LIMITS["float32"]))
+
+
+@pytest.mark.parametrize(
+    ("box", "score", "ties"),
+    [
+        ([28, 8, 44, 24], 0.880797, 1),  # cell 1's
+        ([28, 8, 44, 24], 0.8708, 0),  # worse: it has no right to the place
+        ([25, 8, 41, 24], 0.880797, 0),  # no box of the network
+        ([72, 8, 88, 24], 0.880797, 0),  # elsewhere
+    ],
+)
+def test_a_box_that_took_a_place_inside_an_export(box: Any, score: float, ties: int) -> None:
+    wanted = overlapping(2.000001, 2, -5, -5, -5, -5)
+    inside = agreement(wanted, detections([box], [0], [score]))
+    assert inside.detections == 1
+    assert inside.near_ties == ties
+    assert (inside.problems(LIMITS["float32"]) == []) == bool(ties)
+
+
+def test_what_a_limit_cut_off_is_a_near_tie_at_its_edge() -> None:
+    wanted = raw(2, 2.000001, 4, -5, -5, -5)
+    kept = detections([[72, 8, 88, 24], [8, 8, 24, 24]], [0, 0], [0.98201, 0.8808], 2)
+    full = agreement(wanted, kept)
+    assert (full.matched, full.near_ties, full.detections) == (2, 1, 3)
+    assert full.problems(LIMITS["float32"]) == []
+    with_room = detections([[72, 8, 88, 24], [8, 8, 24, 24]], [0, 0], [0.98201, 0.8808], 3)
+    lost = agreement(wanted, with_room)
+    assert (lost.matched, lost.near_ties) == (2, 0)
+    assert "2 of 3 detections are found again, limit" in lost.problems(LIMITS["float32"])[0]
 
 
 def test_seconds_are_medians_of_runs_in_turn() -> None:

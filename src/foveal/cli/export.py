@@ -52,6 +52,7 @@ class InputAgreement:
         boxes: the largest difference of boxes, input pixels.
         detections: that PyTorch has.
         matched: of these, how many the export has too.
+        near_ties: of the others, how many rounding alone decides about.
         is_clear: whether these have a clear score; else they are the best there are.
     """
 
@@ -63,6 +64,7 @@ class InputAgreement:
     boxes: float | None
     detections: int
     matched: int
+    near_ties: int
     is_clear: bool
 
 
@@ -308,6 +310,7 @@ def _exported(report: ExportReport, page: Path | None, *, replaced: bool) -> Exp
                 boxes=each.boxes,
                 detections=each.detections,
                 matched=each.matched,
+                near_ties=each.near_ties,
                 is_clear=each.is_clear,
             )
             for each in report.agreements
@@ -373,11 +376,12 @@ def _agreement_table(report: ExportReport) -> Table:
         table.add_column(name, justify="left" if name == "computed in" else "right")
     for row in report.agreements:
         best = "" if row.is_clear else " (of the best, none is clear)"
+        ties = f", {counted(row.near_ties, 'near tie')}" if row.near_ties else ""
         table.add_row(
             f"{row.batch} x {row.width} x {row.height}",
             row.precision,
             f"{row.logits:.1e}",
             f"{row.boxes:.1e} px",
-            f"{row.matched} of {row.detections}{best}",
+            f"{row.matched} of {row.detections}{ties}{best}",
         )
     return table
