@@ -170,6 +170,10 @@ def test_a_limit_that_is_reached_is_logged_once_for_all_images(drawn, caplog):
     assert "lets through" not in caplog.text
     assert all(found.capped for found in detector.detect_many(paths, score_threshold=0.0))
     assert caplog.text.count("In 2 of 2 images more was found than the limit of 2") == 1
+    for _ in range(12):  # as frames of a video, one by one
+        assert detector.detect(paths[0], score_threshold=0.0).capped
+    assert caplog.text.count("than the limit") == 2
+    assert "In 10 of 12 images so far more was found" in caplog.text
 
 
 def test_evaluation_writes_numbers_and_report(run, drawn, tmp_path):

@@ -28,6 +28,7 @@ from foveal.data.dataset import Dataset
 from foveal.data.formats import read
 from foveal.errors import DataError, SettingsError, TrainingError
 from foveal.inference.opening import Opened, open_model, open_network
+from foveal.outputs.capped import CappedTally
 from foveal.structures import ModelCard
 from foveal.text import counted, decimal, listed
 from foveal.tuning.data_defaults import ANCHOR_SHAPES, fit_to_data
@@ -131,6 +132,8 @@ class Detector:
         self.history: tuple[Any, ...] = ()
         self._model: RetinaNet | None = None
         self._opened: Opened | None = None
+        self._told: set[str] = set()
+        self._capped = CappedTally()
         self._path: Path | None = None
         self._record: Mapping[str, Any] | None = None
         self._start: Start | None = None
@@ -748,8 +751,8 @@ class Detector:
             score_threshold: the least score of a detection; None takes the card's.
 
         Returns:
-            Boxes in original pixels, best first. Where a limit left some out, they are `capped`,
-            and the log says so.
+            Boxes in original pixels, best first. Where a limit left some out, they are `capped`;
+            of a loop over many images the log says so at the first, the tenth, the hundredth ...
 
         Raises:
             ImageError: the image can't be read.
@@ -759,17 +762,20 @@ class Detector:
     def detect_many(
         self, images: Iterable[ImageLike], *, score_threshold: float | None = None
     ) -> list[Detections]:
-        """Find objects in many images of any sizes: one Detections for each, in their order."""
+        """Find objects in many images of any sizes: one Detections for each, in their order.
+
+        What is to be told of images is logged at the first of them, and not again by this detector;
+        of those where a limit left detections out that there are ten, a hundred, and so on.
+        """
         from foveal.data.images.survey import telling_depth
         from foveal.inference.image_paths import telling_stacks
-        from foveal.outputs.capped import describe_capped
 
         opened = self._open("auto", "auto")
         predictor = opened.predictor(score_threshold=score_threshold)
         detections = predictor.detect_many(
-            telling_depth(telling_stacks(images), predictor.pixel_range)
+            telling_depth(telling_stacks(images, self._told), predictor.pixel_range, self._told)
         )
-        capped = describe_capped(
+        capped = self._capped.add(
             detections,
             max_detections=predictor.max_detections,
             decodes_inside=opened.decodes_inside,

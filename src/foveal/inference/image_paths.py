@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_STACKS = "stacks"
+"""A kind of what is told once."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
@@ -121,15 +124,22 @@ def open_stacks(found: FoundImages, page: int | None) -> tuple[FoundImages, str]
     return FoundImages(images, found.passed_over), _describe_taken(stacks, page)
 
 
-def telling_stacks(images: Iterable[ImageLike]) -> Iterator[ImageLike]:
-    """Give the images on, and log of the first file that holds several that one page is read."""
-    told = False
+def telling_stacks(
+    images: Iterable[ImageLike], told: set[str] | None = None
+) -> Iterator[ImageLike]:
+    """Give the images on, and log of the first file that holds several that one page is read.
+
+    Args:
+        images: paths, or anything else, of which there is nothing to tell.
+        told: what was told of images before, and will have been; None remembers nothing.
+    """
+    told = set() if told is None else told
     for image in images:
-        path = None if told else path_of(image)
+        path = None if _STACKS in told else path_of(image)
         if path is not None:
             pages = pages_of(path)
             if pages.count > 1 and pages.unit == "page":
-                told = True
+                told.add(_STACKS)
                 log.warning(
                     "%s holds %s: the first is read. %r reads the second. Further files of several "
                     "pages are not named.", path, pages.describe(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foveal.text import counted, listed
@@ -39,3 +40,55 @@ def describe_capped(
         f" (in Python predictor(max_detections={more})); "
         f"--set decoding.max_detections={more} trains a model with that limit."
     )
+
+
+@dataclass(slots=True)
+class CappedTally:
+    """Counts images where a limit left detections out over many calls, and tells of them seldom.
+
+    A loop over the frames of a video asks for one image at a time. The first call with such images
+    is told of in full; then only that there are ten of them, a hundred, and so on.
+
+    Attributes:
+        images, capped: how many were looked at so far, and how many of them a limit cut.
+    """
+
+    images: int = 0
+    capped: int = 0
+    _tell_at: int = 1
+
+    def add(
+        self,
+        detections: Sequence[Detections],
+        *,
+        max_detections: int,
+        decodes_inside: bool = False,
+    ) -> str:
+        """Count more images, and say what is to be told of them; "" where that is nothing.
+
+        Args:
+            detections: one for each image.
+            max_detections: how many detections an image could have.
+            decodes_inside: the model's file has decoding and NMS inside, with that limit.
+        """
+        capped = sum(each.capped for each in detections)
+        is_first = not self.capped
+        self.images += len(detections)
+        self.capped += capped
+        if not capped or self.capped < self._tell_at:
+            return ""
+        while self._tell_at <= self.capped:
+            self._tell_at *= 10
+        if is_first:
+            said = describe_capped(
+                detections, max_detections=max_detections, decodes_inside=decodes_inside
+            )
+            return (
+                f"{said} Further images are counted and marked, and told of when there are "
+                f"{self._tell_at:,}."
+            )
+        return (
+            f"In {self.capped:,} of {counted(self.images, 'image')} so far more was found than the "
+            "limit of detections lets through: they are marked as capped. They are told of again "
+            f"when there are {self._tell_at:,}."
+        )

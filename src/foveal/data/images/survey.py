@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_DEPTH = "depth"
+"""A kind of what is told once."""
+
 
 def settle_depth(paths: Sequence[Path | str], pixel_range: PixelRange) -> tuple[PixelRange, str]:
     """Choose which values of images deeper than 8 bits become black and white, one for all.
@@ -60,19 +63,23 @@ def settle_depth(paths: Sequence[Path | str], pixel_range: PixelRange) -> tuple[
     return replace(pixel_range, deep=limits), f"{what}: {chosen}. {other}"
 
 
-def telling_depth(images: Iterable[ImageLike], pixel_range: PixelRange) -> Iterator[ImageLike]:
+def telling_depth(
+    images: Iterable[ImageLike], pixel_range: PixelRange, told: set[str] | None = None
+) -> Iterator[ImageLike]:
     """Give the images on, and log of the first of more than 8 bits which values become 0 and 255.
 
     Args:
         images: each is scaled by its own values, where nothing is stated.
         pixel_range: what the network takes; where it states a range there is nothing to tell.
+        told: what was told of images before, and will have been; None remembers nothing.
     """
-    told = bool(pixel_range.low or pixel_range.deep)
+    told = set() if told is None else told
+    nothing_to_tell = bool(pixel_range.low or pixel_range.deep)
     for image in images:
-        extent = None if told else _extent_of_any(image)
+        extent = None if nothing_to_tell or _DEPTH in told else _extent_of_any(image)
         limits = extent and extent.limits()
         if extent is not None and limits:
-            told = True
+            told.add(_DEPTH)
             log.warning(
                 "An image holds more than 8 bits, %s: %.6g to %.6g become 0 to 255. Each such "
                 "image is scaled by its own; --band-range LOW,HIGH states one range (in Python "
