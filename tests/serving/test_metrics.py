@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -104,6 +105,22 @@ def test_drift_beside_the_validation_images() -> None:
     assert said["foveal_validation_detections_per_image", "cells"] == 2
     assert said["foveal_validation_detection_size_pixels_bucket", "cells", "+Inf"] == 20
     assert 0 < said["foveal_drift_by_chance", "cells", "sizes"] < 1
+
+
+def test_there_is_no_drift_before_a_detection() -> None:
+    """And no NaN in its place, which the mean over several models would become."""
+    profile = make_profile([FOUND] * 10, classes=2, score_threshold=0.3)
+    model = a_model(ModelCard(CLASSES, score_threshold=0.3, profile=profile))
+    metrics = Metrics()
+    metrics.detected(model, NOTHING, score_threshold=0.05)
+    said = read(metrics)
+    assert said["foveal_drift_known", "cells"] == 1
+    assert said["foveal_drift_images", "cells"] == 1
+    assert said["foveal_drift_detections_per_image", "cells"] == 0
+    assert not any(name in ("foveal_drift", "foveal_drift_by_chance") for name, *_ in said)
+    assert not any(math.isnan(value) for value in said.values())
+    metrics.detected(model, FOUND, score_threshold=0.05)
+    assert ("foveal_drift", "cells", "sizes") in read(metrics)
 
 
 def test_a_profile_that_was_measured_later_goes_before_the_cards() -> None:

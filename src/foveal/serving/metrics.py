@@ -6,6 +6,7 @@ pixels.
 
 from __future__ import annotations
 
+import math
 import threading
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -209,10 +210,13 @@ class Metrics:
             if profile.images:
                 expected.add_metric([name], profile.detections / profile.images)
             reading = watched.drift.read()
-            recent.add_metric([name], reading.detections_per_image)
+            if reading.images:
+                recent.add_metric([name], reading.detections_per_image)
             window.add_metric([name], reading.images)
             left_out.add_metric([name], reading.left_out)
             for kind, value in reading.distances.items():
+                if math.isnan(value):
+                    continue  # one NaN makes the mean over all models one
                 drift.add_metric([name, kind], value)
                 chance.add_metric([name, kind], reading.by_chance[kind])
         yield from (info, images, objects, numbers, scores, sizes)
