@@ -121,7 +121,7 @@ class Detector:
         self._data = _read(data, ignore)
         given: dict[str, dict[str, Any]] = {
             "model": _given(backbone=backbone, weights=None if weights is None else str(weights)),
-            "anchors": _given(scales=scales and tuple(scales), ratios=ratios and tuple(ratios)),
+            "anchors": _given(scales=_numbers("scales", scales), ratios=_numbers("ratios", ratios)),
             "preparation": _size(size),
         }
         from foveal.checkpoints.starting import START_SECTIONS
@@ -985,6 +985,11 @@ def load(path: str | Path) -> Detector:
 
 def _read(data: DataLike, ignored: Sequence[str]) -> Dataset:
     """A data set, with the classes to ignore made regions to ignore."""
+    if isinstance(ignored, str):
+        raise SettingsError(
+            f"--ignore (in Python ignore={ignored!r}): expected a list of class names, such as "
+            f"ignore=[{ignored!r}]."
+        )
     dataset = data if isinstance(data, Dataset) else read(data)
     present = [name for name in ignored if name in dataset.classes]
     return dataset.ignoring(present) if present else dataset
@@ -998,6 +1003,12 @@ def _values(
     without: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """What is set, by section and name: in complete settings, or in a preset and on top of it."""
+    if not (settings is None or isinstance(settings, Settings | Mapping)):
+        raise SettingsError(
+            f"The settings are {type(settings).__name__}. Expected foveal.Settings, or a table by "
+            "section and name such as {'training': {'epochs': 20}}; a preset is called by "
+            "--preset NAME (in Python preset='light')."
+        )
     if isinstance(settings, Settings):
         values: dict[str, dict[str, Any]] = settings.model_dump(exclude_unset=True)
     else:
@@ -1016,8 +1027,23 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _numbers(name: str, values: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Scales or ratios of anchors; None for none."""
+    if isinstance(values, int | float):
+        raise SettingsError(
+            f"--set anchors.{name} (in Python {name}={values!r}): expected several numbers or one, "
+            f"in a list such as [{values!r}]."
+        )
+    return tuple(values) if values else None
+
+
 def _size(size: int | None) -> dict[str, int]:
     """A shorter side, and a longer one in the usual proportion of 5 to 3."""
+    if not (size is None or isinstance(size, int)):
+        raise SettingsError(
+            f"--set preparation.shorter (in Python size={size!r}): expected whole pixels, such as "
+            "640."
+        )
     return {} if size is None else {"shorter": size, "longer": max(size, round(size * 5 / 3))}
 
 

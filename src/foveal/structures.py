@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
@@ -20,7 +21,7 @@ from foveal.errors import DataError, FovealError, ImageError
 from foveal.text import counted, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import torch
@@ -119,6 +120,20 @@ class Target:
     ignored: NDArray[np.bool_]
     areas: NDArray[np.float64] | None = None
 
+    def __post_init__(self) -> None:
+        boxes = np.asarray(self.boxes, np.float32)
+        labels = np.asarray(self.labels, np.int64)
+        ignored = np.asarray(self.ignored, np.bool_)
+        if boxes.size == 0:
+            boxes = boxes.reshape(-1, 4)
+        if boxes.shape != (len(boxes), 4) or not labels.shape == ignored.shape == (len(boxes),):
+            raise DataError(
+                f"A Target with boxes {list(boxes.shape)}, labels {list(labels.shape)} and ignored "
+                f"{list(ignored.shape)}: expected [N, 4], [N] and [N]."
+            )
+        for name, value in (("boxes", boxes), ("labels", labels), ("ignored", ignored)):
+            object.__setattr__(self, name, value)
+
     @staticmethod
     def empty() -> Target:
         """A target without objects."""
@@ -180,6 +195,14 @@ class Sample:
     image: NDArray[np.uint8]
     target: Target
     name: str = ""
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.image, np.ndarray) and isinstance(self.target, Target)):
+            raise DataError(
+                f"A Sample of an image that is {type(self.image).__name__} and a target that is "
+                f"{type(self.target).__name__}. Expected a numpy array, uint8 [H, W, C], and a "
+                "foveal.Target."
+            )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sample) and _equal(self, other, self.__slots__)
@@ -287,6 +310,18 @@ class DetectionProfile:
         return sum(self.scores)
 
 
+def expect_names(classes: object) -> None:
+    """See that class names are several words, and not one whose letters would be the names.
+
+    Raises:
+        DataError: they are not.
+    """
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise DataError(
+            f"The class names are {classes!r}. Expected a tuple of names, such as ('cell',)."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class ModelCard:
     """What people and programs should know of a model; it travels in every file of the model.
@@ -328,6 +363,7 @@ class ModelCard:
     profile: DetectionProfile | None = None
 
     def __post_init__(self) -> None:
+        expect_names(self.classes)
         if not self.classes or len(set(self.classes)) < len(self.classes):
             raise DataError(
                 f"Class names {list(self.classes)}: expected at least one, none of them twice."

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -22,6 +23,7 @@ from foveal.detection.losses import (
     smooth_l1,
     varifocal_loss,
 )
+from foveal.errors import FovealError
 
 GAMMAS = [0.0, 0.5, 1.0, 2.0, 5.0]
 
@@ -36,6 +38,15 @@ def test_by_hand_at_one_half():
         assert focal_loss(logit, target, gamma=2).item() == pytest.approx(ln2 / 4)
         loss = focal_loss(logit, target, alpha=0.25, gamma=2)
         assert loss.item() == pytest.approx(alpha_t * ln2 / 4)
+
+
+def test_what_is_no_tensor_is_named():
+    with pytest.raises(
+        FovealError, match=r"focal_loss: targets is list\. Expected a torch\.Tensor"
+    ):
+        focal_loss(torch.zeros(1), [1.0], gamma=2)
+    with pytest.raises(FovealError, match="giou_loss: predicted is ndarray"):
+        giou_loss(predicted=np.zeros((1, 4)), expected=torch.zeros(1, 4))
 
 
 def test_background_counts_too():

@@ -83,7 +83,7 @@ def test_a_hub_that_never_answers(online: Path, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(WeightsError) as error:
             make_backbone(NAME, weights="pretrained")
     assert f"Get {address}/{FILE}" in str(error.value)
-    assert "--set model.weights=FILE" in str(error.value)
+    assert "--set model.weights=FILE (in Python weights=FILE)" in str(error.value)
 
 
 def test_a_name_look_up_that_hangs(online: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from foveal.errors import DataError
-from foveal.structures import PixelRange, Sample, Target
+from foveal.structures import PixelRange, Sample, Target, expect_names
 from foveal.text import UNDEFINED, as_text, counted
 
 if TYPE_CHECKING:
@@ -94,6 +94,14 @@ class Dataset:
     classes: tuple[str, ...]
     root: Path
     name: str = ""
+
+    def __post_init__(self) -> None:
+        expect_names(self.classes)
+        if self.records and not isinstance(self.records[0], Record):
+            raise DataError(
+                f"The records of a data set are {type(self.records[0]).__name__}. Expected "
+                "Record, as reading a data set gives them."
+            )
 
     def __len__(self) -> int:
         return len(self.records)

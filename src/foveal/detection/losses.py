@@ -5,15 +5,44 @@ Equations 1 to 5 are of the paper (section 3); the others' papers stand at each.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
+from collections.abc import Callable
+from typing import ParamSpec
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
+from foveal.errors import FovealError
 from foveal.geometry.boxes import distance_iou, generalized_iou, iou
 
+_Given = ParamSpec("_Given")
 
+
+def _of_tensors(loss: Callable[_Given, Tensor]) -> Callable[_Given, Tensor]:
+    """Let a loss say what it expects where it is given lists or arrays."""
+    names = [
+        name
+        for name, parameter in inspect.signature(loss).parameters.items()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+
+    @functools.wraps(loss)
+    def checked(*arguments: _Given.args, **named: _Given.kwargs) -> Tensor:
+        for name, value in (*zip(names, arguments, strict=False), *named.items()):
+            if name in names and not isinstance(value, Tensor):
+                raise FovealError(
+                    f"{loss.__name__}: {name} is {type(value).__name__}. Expected a torch.Tensor, "
+                    "such as torch.tensor([0.3, -2.0])."
+                )
+        return loss(*arguments, **named)
+
+    return checked
+
+
+@_of_tensors
 def cross_entropy(logits: Tensor, targets: Tensor, *, alpha: float | None = None) -> Tensor:
     """-log(p_t) (equation 1), with alpha -alpha_t log(p_t) (equation 3).
 
@@ -29,6 +58,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, alpha: float | None = None
     return loss if alpha is None else torch.where(targets > 0, alpha * loss, (1 - alpha) * loss)
 
 
+@_of_tensors
 def focal_loss(
     logits: Tensor, targets: Tensor, *, gamma: float, alpha: float | None = None
 ) -> Tensor:
@@ -47,6 +77,7 @@ def focal_loss(
     return modulating_factor * cross_entropy(logits, targets, alpha=alpha)
 
 
+@_of_tensors
 def quality_focal_loss(logits: Tensor, targets: Tensor, *, gamma: float) -> Tensor:
     """|y - p|^gamma BCE(p, y) for a target y between 0 and 1 (Li et al. 2020, equation 2).
 
@@ -66,6 +97,7 @@ def quality_focal_loss(logits: Tensor, targets: Tensor, *, gamma: float) -> Tens
     return distance.pow(gamma) * _soft_cross_entropy(x, targets)
 
 
+@_of_tensors
 def varifocal_loss(
     logits: Tensor, targets: Tensor, *, gamma: float, alpha: float | None = None
 ) -> Tensor:
@@ -86,6 +118,7 @@ def varifocal_loss(
     return torch.where(targets > 0, targets * _soft_cross_entropy(x, targets), as_background)
 
 
+@_of_tensors
 def quality_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross entropy of a quality branch (FCOS, Tian et al. 2019, section 3.2).
 
@@ -99,6 +132,7 @@ def quality_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return _soft_cross_entropy(at_least_float32(logits), targets)
 
 
+@_of_tensors
 def distribution_focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """-((n + 1 - y) log S_n + (y - n) log S_(n+1)), n <= y < n + 1 (Li et al. 2020, equation 6).
 
@@ -122,6 +156,7 @@ def distribution_focal_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return -((1 - of_above) * beside[..., 0] + of_above * beside[..., 1])
 
 
+@_of_tensors
 def smooth_l1(predicted: Tensor, expected: Tensor, *, beta: float) -> Tensor:
     """Smooth L1: quadratic below beta, linear above (Fast R-CNN, equation 3, where beta is 1).
 
@@ -140,6 +175,7 @@ def smooth_l1(predicted: Tensor, expected: Tensor, *, beta: float) -> Tensor:
     return distance.sum(dim=-1)
 
 
+@_of_tensors
 def giou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
     """1 - generalized IoU of two boxes (Rezatofighi et al. 2019).
 
@@ -152,6 +188,7 @@ def giou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
     return 1 - generalized_iou(at_least_float32(predicted), expected)
 
 
+@_of_tensors
 def diou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
     """1 - distance IoU: the centers are drawn together too (Zheng et al. 2019, equation 7).
 
@@ -164,6 +201,7 @@ def diou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
     return 1 - distance_iou(at_least_float32(predicted), expected)
 
 
+@_of_tensors
 def ciou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
     """The DIoU loss + alpha v, v how far the aspect ratios differ (Zheng et al. 2019, equation 10).
 

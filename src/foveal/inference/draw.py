@@ -13,7 +13,8 @@ from PIL import Image
 from foveal.data.images.inputs import path_of, to_pixels
 from foveal.data.images.rasters import open_for_display
 from foveal.data.images.reading import read_for_display
-from foveal.errors import ImageError
+from foveal.errors import FovealError, ImageError
+from foveal.structures import Detections
 from foveal.visualization.boxes import draw_detections
 from foveal.visualization.overviews import draw_overview
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from foveal.data.images.inputs import ImageLike
-    from foveal.structures import Detections
+
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,11 @@ def draw(
         >>> found = foveal.load("run").detect("smear.jpg")
         >>> foveal.draw(found, labels=False).save("found.png")
     """
+    if not isinstance(detections, Detections):
+        raise FovealError(
+            f"The first argument of draw is {type(detections).__name__}. Expected Detections, and "
+            "after them the image: foveal.draw(detections, image)."
+        )
     source = detections.path if image is None else image
     if source is None:
         raise ImageError(

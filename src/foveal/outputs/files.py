@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Iterable
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from foveal.outputs.rows import DECIMALS, Rows, image_name, names_below, relativ
 from foveal.structures import Detections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from foveal.geometry.georeference import Georeference
 
@@ -65,7 +66,16 @@ def write(
         >>> foveal.write(found, "found.csv")
         >>> foveal.write(foveal.read("cells:train"), "cells-yolo", "yolo")
     """
+    if not isinstance(path, str | Path):
+        raise FovealError(
+            f"The file to write is {type(path).__name__}. Expected a path, after the detections."
+        )
     path = Path(path)
+    if not isinstance(detections, Dataset | Detections | Iterable):
+        raise FovealError(
+            f"{path}: a {type(detections).__name__} can't be written. Expected detections, those "
+            "of several images, or a data set."
+        )
     if isinstance(detections, Dataset):
         _write_dataset(detections, path, format)
         return
@@ -335,6 +345,11 @@ def to_supervision(detections: Detections) -> Any:
         >>> len(foveal.to_supervision(found)) == len(found)
         True
     """
+    if not isinstance(detections, Detections):
+        raise FovealError(
+            f"to_supervision takes Detections of one image, and not a {type(detections).__name__}. "
+            "Give them one by one."
+        )
     try:
         import supervision
     except ImportError:

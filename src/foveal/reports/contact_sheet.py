@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from foveal.data.choosing import draw_images, rarest_first
-from foveal.data.dataset import ANY_CLASS
+from foveal.data.dataset import ANY_CLASS, Dataset
 from foveal.data.images.encoding import write_image
 from foveal.data.images.rasters import open_for_display
 from foveal.data.statistics import measure_dataset
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from foveal.data.dataset import Dataset, Record
+    from foveal.data.dataset import Record
     from foveal.training.shown_batches import ShownBatches, TrainingImage
 
 PAGE, PICTURE = ".html", ".png"
@@ -239,6 +239,10 @@ def show(
     Examples:
         >>> foveal.show(foveal.read("cells:train"), count=4).save("sheet.png")
     """
+    if not isinstance(data, Dataset):
+        raise DataError(
+            f"What is to be shown is {type(data).__name__}. Expected a data set that was read."
+        )
     if count < 1:
         raise DataError(f"--count {count} (in Python count): expected 1 or more.")
     sheet = make_data_sheet(data, count=count, classes=classes, seed=seed, side=PICTURE_SIDE)

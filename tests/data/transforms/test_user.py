@@ -113,16 +113,14 @@ def with_target(**changes: object):
         (lambda s, generator: replace(s, image=s.image[:0]), r"shape \[0, 60, 3\]"),
         (lambda s, generator: replace(s, image=s.image.tolist()), "an image that is list"),
         (lambda s, generator: replace(s, target=s.target.boxes), "a target that is ndarray"),
-        (with_target(boxes=[[0, 0, 1, 1]]), "boxes that are list"),
-        (with_target(boxes=np.zeros((3, 5), np.float32)), r"boxes of shape \[3, 5\]"),
+        (with_target(boxes=np.zeros((3, 5), np.float32)), r"boxes \[3, 5\], labels \[3\]"),
         (with_target(boxes=np.full((3, 4), np.nan, np.float32)), "not finite"),
-        (with_target(boxes=np.zeros((2, 4), np.float32)), "2 boxes with labels that are an array"),
-        (with_target(labels=[0, 0, 0]), "3 boxes with labels that are list"),
+        (with_target(boxes=[[0, 0, 1, 1]]), r"boxes \[1, 4\], labels \[3\]"),
         (lambda s, generator: s.nothing, r"it: AttributeError: .*test_user.py, line \d+"),
     ],
 )
 def test_what_a_function_must_not_give_is_said(function, said):
-    with pytest.raises(SettingsError, match=f"the augmentation .*{said}"):
+    with pytest.raises(SettingsError, match=f"^the augmentation.*{said}"):
         as_change(function)(sample(*BOXES), np.random.default_rng(0))
 
 

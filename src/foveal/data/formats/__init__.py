@@ -244,6 +244,10 @@ def split_address(address: str | os.PathLike[str]) -> tuple[Path, list[str | Non
 
     What exists as it is written is a path, colons and all; a colon after one letter is a drive.
     """
+    if not isinstance(address, str | os.PathLike):
+        raise DataError(
+            f"A data set is {type(address).__name__}. Expected a path, such as 'cells:train'."
+        )
     text = os.fspath(address)
     path, colon, split = text.rpartition(":")
     if not colon or Path(text).exists() or len(path) < 2 or not split or set(split) & set("/\\"):

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveal.errors import FovealError, MissingExtraError, SettingsError
-from foveal.structures import Sample, Target
-from foveal.text import counted
+from foveal.structures import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,8 +116,8 @@ class _Checked:
     def __call__(self, sample: Sample, generator: Generator) -> Sample:
         try:
             changed = self._function(sample, generator)
-        except FovealError:
-            raise
+        except FovealError as error:
+            raise SettingsError(f"{self._name}: {error}") from error
         except Exception as error:
             raise SettingsError(
                 f"{self._name} fails on {sample.name or 'an image'}: {type(error).__name__}: "
@@ -128,7 +127,11 @@ class _Checked:
             raise SettingsError(
                 f"{self._name} gave {type(changed).__name__}. Expected a foveal.Sample."
             )
-        expect_target(changed.target, name=self._name)
+        if not np.isfinite(changed.target.boxes).all():
+            raise SettingsError(
+                f"{self._name} gave boxes that are not finite. Expected xmin, ymin, xmax, ymax in "
+                "pixels of the image that it gives."
+            )
         return _changed(
             changed,
             changed.image,
@@ -143,47 +146,6 @@ def _place_of(error: Exception) -> str:
     """Where in the user's own file something failed, as far as that is known."""
     calls = traceback.extract_tb(error.__traceback__)[1:]  # the first one is ours
     return f" ({Path(calls[-1].filename).name}, line {calls[-1].lineno})" if calls else ""
-
-
-def expect_target(target: object, *, name: str) -> None:
-    """See that an augmentation gave objects that can be trained on.
-
-    Args:
-        target: what it gave.
-        name: of the augmentation, for messages.
-
-    Raises:
-        SettingsError: it is no Target, or its arrays are not those of one.
-    """
-    if not isinstance(target, Target):
-        raise SettingsError(
-            f"{name} gave a target that is {type(target).__name__}. Expected a foveal.Target, such "
-            "as sample.target.transformed(boxes)."
-        )
-    boxes = target.boxes
-    if not isinstance(boxes, np.ndarray) or boxes.dtype.kind not in "fiu":
-        kind = boxes.dtype if isinstance(boxes, np.ndarray) else type(boxes).__name__
-        raise SettingsError(
-            f"{name} gave boxes that are {kind}. Expected a numpy array, float32 [N, 4]."
-        )
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise SettingsError(
-            f"{name} gave boxes of shape {list(boxes.shape)}. Expected [N, 4]: xmin, ymin, xmax, "
-            "ymax in pixels of the image that it gives."
-        )
-    if not np.isfinite(boxes).all():
-        raise SettingsError(f"{name} gave boxes that are not finite. Expected pixels.")
-    for what, values in (("labels", target.labels), ("ignored", target.ignored)):
-        if not isinstance(values, np.ndarray) or values.shape != (len(boxes),):
-            given = (
-                f"an array of shape {list(values.shape)}"
-                if isinstance(values, np.ndarray)
-                else type(values).__name__
-            )
-            raise SettingsError(
-                f"{name} gave {counted(len(boxes), 'box')} with {what} that are {given}. Expected "
-                "a numpy array with one for each; target.select(keep) drops objects as a whole."
-            )
 
 
 def from_torchvision(
