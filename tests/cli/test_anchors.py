@@ -145,6 +145,7 @@ def test_where_there_are_no_shapes_it_says_which_objects_get_locations(
     assert result.exit_code == 0, result.output
     for word in ("Locations per object", "$cell$", "on stride 128", "no shapes to fit"):
         assert word in result.output
+    assert "nothing to be done: foveal train takes these anchors by itself" in result.output
     assert "search" not in result.output
     with pytest.raises(FovealError, match="nothing to write"):
         CliRunner().invoke(

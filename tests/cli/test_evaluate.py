@@ -145,6 +145,8 @@ def test_nothing_found(data, tmp_path, monkeypatch, capsys, empty_charts):
     assert json.loads((out / "metrics.json").read_text())["AP"] == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Nothing was found among 3 objects at the score threshold" in said
+    assert "learned nothing that holds here" in said
+    assert "Most would be won" not in said
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "results.json"])

@@ -16,6 +16,7 @@ from foveal.evaluation.story import (
     benchmark_numbers,
     cautions,
     costliest,
+    found_nothing,
     headlines,
     images_in_words,
     largest_classes,
@@ -52,6 +53,18 @@ def test_without_objects_nothing_is_promised() -> None:
     )
     false = made_up.evaluation(np.zeros((3, 1), int), np.ones((3, 1), int), ("cell",))
     assert overview(false).endswith("All that was found is false (3 detections).")
+
+
+def test_where_nothing_was_found_that_is_said_first() -> None:
+    found = made_up.evaluation(TRUE, TRUE, ("a", "b"))
+    assert not found_nothing(found)
+    assert not found_nothing(made_up.nothing(images=3))
+    lost = replace(found, coco=replace(found.coco, ap50=0.0004))
+    assert found_nothing(lost)
+    assert overview(lost).startswith(
+        "The detector has learned nothing that holds here: AP50 is 0.000. None of 19 annotated "
+        "objects in 2 images is among its 19 detections. Nothing else here says anything"
+    )
 
 
 def test_what_limits_left_out_is_told_even_without_objects() -> None:

@@ -163,7 +163,7 @@ def test_evaluate_every(fake_data, fake):
 
 @pytest.mark.usefixtures("repeated_steps")
 @pytest.mark.parametrize(
-    ("value", "words"), [(float("nan"), "AP is undefined"), (0.0, "No epoch found a single object")]
+    ("value", "words"), [(float("nan"), "AP is undefined"), (0.0, "Nothing was learned: no epoch")]
 )
 def test_an_ap_of_nothing_gives_a_model_that_is_not_called_best(
     tmp_path, fake_data, fake, value, words
@@ -175,6 +175,8 @@ def test_an_ap_of_nothing_gives_a_model_that_is_not_called_best(
     assert [epoch["best"] for epoch in listener.epochs] == [False, False]
     assert "best so far" not in describe_epoch(listener.epochs[0])
     assert words in listener.said[-1]
+    few = "(1) The run had only 4 steps of 4 images in all" in listener.said[-1]
+    assert few == (value == 0)
     assert "weights of epoch 2 are kept" in listener.said[-1]
     written = lines(tmp_path, "epoch")[0]["validation"]["AP"]
     assert written == (None if math.isnan(value) else 0.0)

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from foveal.tuning.anchor_metrics import AnchorQuality, GroupQuality
 
 
+_NOTHING_TO_DO = (
+    "So there is nothing to be done: foveal train takes these anchors by itself. What is worth a look "
+    "is the table: objects without any location can't be learned. Nine anchors a location, fitted to "
+    "the data, are another way: --preset retinanet."
+)
+"""What follows from anchors that have no shapes to fit."""
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectGroup:
     """How well anchors fit some objects; null where there are none.
@@ -184,9 +192,9 @@ def anchors(
             _print_data(console, data, dataset, len(objects), preparation)
             _print_assigned(console, quality, chosen.settings.strides)
             console.print(sentence(chosen.text), soft_wrap=True)
-            console.print(sentence(fixed), soft_wrap=True)
+            console.print(f"{sentence(fixed)} {_NOTHING_TO_DO}", soft_wrap=True)
 
-        told = f"{sentence(chosen.text)} {sentence(fixed)}"
+        told = f"{sentence(chosen.text)} {sentence(fixed)} {_NOTHING_TO_DO}"
         document = _document(
             data, dataset, chosen.settings, quality, text=told, fitted=False, written=()
         )

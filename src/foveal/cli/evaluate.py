@@ -28,6 +28,7 @@ from foveal.evaluation.story import (
     benchmark_numbers,
     cautions,
     costliest,
+    found_nothing,
     headlines,
     images_in_words,
     largest_classes,
@@ -261,7 +262,7 @@ def _show(console: Console, evaluation: Evaluation) -> None:
     console.print(overview(evaluation))
     for headline in headlines(evaluation):
         console.print(headline.sentence)
-    if evaluation.objects:
+    if evaluation.objects and not found_nothing(evaluation):
         console.print(costliest(evaluation.errors))
     for caution in cautions(evaluation):
         console.print(caution)

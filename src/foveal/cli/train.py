@@ -23,6 +23,7 @@ from foveal.cli.train_experiments import (
     run_experiment,
 )
 from foveal.distributed import is_first_process
+from foveal.evaluation.story import NOTHING
 from foveal.files import write_file
 from foveal.text import counted, decimal, listed, without_nan
 from foveal.training.run_folder import LEARNING_RATES
@@ -568,8 +569,19 @@ def _conclude(trained: Trained) -> None:
         for name in ("AP", "AP50")
         if trained.metrics.get(name) is not None
     )
-    word = "Best" if (trained.metrics.get("AP") or 0.0) > 0 else "Kept"
+    ap = trained.metrics.get("AP")
+    word = "Best" if (ap or 0.0) > 0 else "Kept"
     folder = shlex.quote(str(trained.folder))
+    if ap is not None and ap < NOTHING:
+        make_console().print(
+            "Nothing was learned: AP is 0.000 on the validation images. The likeliest reasons stand "
+            "above and in the report.\n"
+            f"{word}: epoch {trained.epoch}; {trained.model}, which finds nothing of use.\n"
+            "Next: foveal data show DATA --out sheet.html --as-trained shows what the network was "
+            "shown; then train longer, or with a change that a reason names.",
+            soft_wrap=True,
+        )
+        return
     make_console().print(
         f"{word}: epoch {trained.epoch}{', ' + said if said else ''}; "
         f"{trained.model} (threshold {trained.score_threshold:.2f}).\n"

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
         Interval,
     )
 
+NOTHING = 0.0005
+"""An AP below this is written as 0.000."""
+_NOT_LEARNED = "The detector has learned nothing that holds here: AP50 is 0.000."
+_WHY_NOTHING = (
+    "Nothing else here says anything, least of all a threshold or the type of the errors. The "
+    "likeliest reasons: the training was too short, or on too few images (its last lines say what "
+    "was measured); the boxes are not where the objects are (foveal data show DATA draws them); or "
+    "these images or classes are others than those that the detector was trained on."
+)
+
 COCO_LIMIT = 100
 """Detections of an image and class that COCO's numbers are made of."""
 _FEW_IMAGES = 30
@@ -120,6 +130,11 @@ def images_in_words(images: int, without_objects: int) -> str:
     return counted(images, "image") + empty
 
 
+def found_nothing(evaluation: Evaluation) -> bool:
+    """Whether there are objects and none was found where it is: AP50 is 0.000."""
+    return bool(evaluation.objects) and evaluation.ap50 < NOTHING
+
+
 def overview(evaluation: Evaluation) -> str:
     """How many objects were detected, and how many detections are true."""
     if not evaluation.images:
@@ -135,9 +150,15 @@ def overview(evaluation: Evaluation) -> str:
         return f"There is no annotated object in {images}, so quality can't be measured. {detected}"
     where = "chosen on these images" if evaluation.threshold_chosen_here else "chosen before"
     if not predicted:
-        return (
+        text = (
             f"Nothing was found among {counted(true, 'object')} at the score threshold "
             f"{evaluation.score_threshold:.2f} ({where})."
+        )
+        return f"{text} {_NOT_LEARNED} {_WHY_NOTHING}" if found_nothing(evaluation) else text
+    if found_nothing(evaluation):
+        return (
+            f"{_NOT_LEARNED} None of {counted(true, 'annotated object')} in {images} is among its "
+            f"{counted(predicted, 'detection')}. {_WHY_NOTHING}"
         )
     return (
         f"With a score of at least {evaluation.score_threshold:.2f} ({where}), "

@@ -9,7 +9,7 @@ import numpy as np
 
 from foveal.data.images.rasters import open_raster
 from foveal.errors import FovealError
-from foveal.evaluation.story import ERROR_NAMES, costliest, largest_classes
+from foveal.evaluation.story import ERROR_NAMES, costliest, found_nothing, largest_classes
 from foveal.reports import image_windows
 from foveal.reports.image_windows import LARGEST_SIDE
 from foveal.reports.parts import (
@@ -137,7 +137,7 @@ def errors_section(evaluation: Evaluation) -> Section | None:
     )
     table = Table(columns, rows, caption, text_columns=2)
     parts: list[Part] = [
-        costliest(evaluation.errors),
+        *([] if found_nothing(evaluation) else [costliest(evaluation.errors)]),
         Charts(_error_charts(evaluation, costs)),
         table,
     ]

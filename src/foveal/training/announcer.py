@@ -58,6 +58,7 @@ class Announcer:
         self._started = started
         self._told_time = False
         self._signs: EarlySigns | None = EarlySigns()
+        self._seen = EarlySigns()
 
     def tell_course(
         self, plan: Plan, state: RunState, *, windows: int | None, resumed: bool, file: str
@@ -144,12 +145,26 @@ class Announcer:
     def tell_epoch(self, plan: Plan, state: RunState, summary: Mapping[str, Any]) -> None:
         """Say after the first epoch how long the rest takes, and whether the run learns."""
         signs, self._signs = self._signs, None
+        self._seen = signs or self._seen
         if state.epoch:
             return
         if plan.budget is None and plan.epochs > 1:
             self._tell_rest(plan, state, summary)
         if signs is not None and signs.losses:
             self._tell_signs(signs, plan, summary)
+
+    def reasons(self, plan: Plan) -> tuple[str, ...]:
+        """Why a run that is over has learned nothing, the likeliest first."""
+        found = likely_reasons(
+            self._data,
+            self._settings,
+            self._seen,
+            steps=plan.course.steps,
+            total=plan.steps,
+            started=self._started,
+            over=True,
+        )
+        return tuple(found)
 
     def _tell_rest(self, plan: Plan, state: RunState, summary: Mapping[str, Any]) -> None:
         step = summary["seconds"] / max(1, self._logger.clock.steps)

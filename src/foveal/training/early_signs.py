@@ -41,6 +41,8 @@ _GOOD = 0.05
 """AP from which a network has learned something, whatever its scores are."""
 
 _FEW_STEPS, _FEW_IMAGES, _FEW_OBJECTS = 100, 50, 10
+_ENOUGH_STEPS = 500
+"""A run of fewer may well have learned nothing, whatever else is right."""
 _FLAT = 6.0
 """Standard deviation in gray levels, 0..255; a photograph has 30 to 80."""
 _MOST_PIXELS = 2048
@@ -162,7 +164,14 @@ def describe_reasons(reasons: Sequence[str]) -> str:
 
 
 def likely_reasons(
-    data: Dataset, settings: Settings, signs: EarlySigns, *, steps: int, total: int, started: bool
+    data: Dataset,
+    settings: Settings,
+    signs: EarlySigns,
+    *,
+    steps: int,
+    total: int,
+    started: bool,
+    over: bool = False,
 ) -> list[str]:
     """Why nothing is learned, at most three reasons, the likeliest first.
 
@@ -173,9 +182,10 @@ def likely_reasons(
         steps: of an epoch.
         total: steps of the run.
         started: whether the network began with the weights of a trained one.
+        over: whether the run has ended.
     """
     reasons = [
-        *_of_the_steps(signs, settings.training, steps=steps, total=total),
+        *_of_the_steps(signs, settings.training, steps=steps, total=total, over=over),
         *_of_the_weights(settings, started=started),
         *_of_the_pixels(signs),
         *_of_the_images(data),
@@ -190,7 +200,7 @@ _Reason = tuple[float, str]
 
 
 def _of_the_steps(
-    signs: EarlySigns, training: TrainingSettings, *, steps: int, total: int
+    signs: EarlySigns, training: TrainingSettings, *, steps: int, total: int, over: bool
 ) -> list[_Reason]:
     reasons: list[_Reason] = []
     if signs.lost:
@@ -204,7 +214,16 @@ def _of_the_steps(
     warmup = 0
     if training.schedule != "one_cycle":
         warmup = min(training.warmup_steps, int(MAX_WARMUP_FRACTION * total), steps)
-    if steps < _FEW_STEPS or 2 * warmup >= steps:
+    if over and total < _ENOUGH_STEPS:
+        reasons.append(
+            (
+                0.9 + 0.1 * (1 - total / _ENOUGH_STEPS),
+                f"The run had only {counted(total, 'step')} of {training.batch} images in all; a "
+                f"first model takes some {_ENOUGH_STEPS:,}. More epochs: --set training.epochs=N, "
+                "or --minutes N.",
+            )
+        )
+    if not over and (steps < _FEW_STEPS or 2 * warmup >= steps):
         weight = max(0.85 * (1 - steps / _FEW_STEPS), 0.85 * warmup / steps if warmup else 0)
         still = f", {warmup:,} of them with a learning rate that still rises" if warmup else ""
         reasons.append(

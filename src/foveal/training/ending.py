@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from foveal.errors import FovealError
+from foveal.evaluation.story import NOTHING
 from foveal.text import counted, shorten
 
 Reason = Literal["last_epoch", "patience", "diverged", "interrupted", "failed"]
@@ -65,15 +67,16 @@ def describe_patience(*, epoch: int, epochs: int, patience: int) -> str:
     )
 
 
-def describe_best(*, best: float | None, epoch: int) -> str:
+def describe_best(*, best: float | None, epoch: int, reasons: Sequence[str] = ()) -> str:
     """What is left of a run where no AP was above 0; '' where one was, or none was measured.
 
     Args:
         best: the highest AP; below 0 where AP was undefined each time, None where none was
             measured.
         epoch: the one whose weights are kept.
+        reasons: why nothing was learned, the likeliest first.
     """
-    if best is None or best > 0:
+    if best is None or best >= NOTHING:
         return ""
     if best < 0:
         return (
@@ -81,9 +84,11 @@ def describe_best(*, best: float | None, epoch: int) -> str:
             f"not known, and the weights of epoch {epoch} are kept. Give validation images with "
             "objects: --valid DATA (in Python fit(valid=...))."
         )
+    numbered = " ".join(f"({number}) {reason}" for number, reason in enumerate(reasons, 1))
+    likeliest = f" The likeliest reasons, by what was measured: {numbered}" if numbered else ""
     return (
-        f"No epoch found a single object (AP 0): the weights of epoch {epoch} are kept, which are "
-        f"no better than others. {HOW_TO_LEARN}"
+        f"Nothing was learned: no epoch found objects (AP 0.000), and the weights of epoch {epoch} "
+        f"are kept, which are no better than others.{likeliest} {HOW_TO_LEARN}"
     )
 
 

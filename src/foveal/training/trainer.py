@@ -15,6 +15,7 @@ from foveal.acceleration.precision import NAMES, TYPES, explain_precision
 from foveal.config.without_effect import describe_without_effect
 from foveal.distributed import broadcast, explaining_lost_processes
 from foveal.errors import TrainingDiverged, TrainingError, TrainingInterrupted
+from foveal.evaluation.story import NOTHING
 from foveal.structures import Batch, ModelCard
 from foveal.text import counted
 from foveal.training import budget
@@ -351,7 +352,10 @@ class Trainer:
             )
         else:
             why = describe_last_epoch(epoch=state.epoch, was_finished=not trained)
-        kept = describe_best(best=state.best, epoch=state.best_epoch)
+        reasons: tuple[str, ...] = ()
+        if state.best is not None and 0 <= state.best < NOTHING:
+            reasons = self.announcer.reasons(self.plan)
+        kept = describe_best(best=state.best, epoch=state.best_epoch, reasons=reasons)
         self.ending = Ending(
             "patience" if state.epoch < self.plan.epochs else "last_epoch",
             " ".join(part for part in (why, self.plan.describe_time(), kept) if part),

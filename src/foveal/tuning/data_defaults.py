@@ -96,12 +96,13 @@ def why_no_shapes(settings: Settings) -> str:
         if value == alone:
             return (
                 f"Anchors have no shapes to fit, since {name} is {value!r}: there is one square at "
-                "each location"
+                "each location, and none of its sides matters"
             )
     if settings.anchors.per_location == 1 and settings.assignment.method != "iou":
         return (
-            "Anchors have no shapes to fit: there is one at each location, and assignment.method "
-            f"{settings.assignment.method!r} does not go by its shape"
+            "Anchors have no shapes to fit: there is one square at each location, and which "
+            f"objects it learns is decided by assignment.method {settings.assignment.method!r}, "
+            "whatever their shape"
         )
     return ""
 
