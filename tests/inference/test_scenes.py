@@ -296,6 +296,21 @@ def test_windows_are_due_where_training_saw_twice_as_much():
     assert "training's scale 0.9" in tiling.describe(1500, 1500)
 
 
+def test_at_which_size_of_objects_windows_are_looked_at_is_told():
+    card = ModelCard(("a", "b"), scale=0.5, largest_object=60)
+    predictor = stand_in(card=card, preparation=Preparation())
+    said = predictor.describe_object_size(0.5)
+    assert "shorter than 60 pixels of the network's input, which are 120 of this image" in said
+    assert "--tile off (in Python tile='off') is right" in said
+    assert replace(predictor, tile_scale=0.5).describe_object_size(0.5) == ""  # was asked for
+    windows = Preparation(mode="windows", shorter=512, fill=(0,))
+    for silent in (
+        stand_in(card=card, preparation=windows),
+        stand_in(preparation=Preparation()),  # not known
+    ):
+        assert silent.describe_object_size(0.5) == ""
+
+
 def test_with_windows_as_preparation_the_window_decides():
     preparation = Preparation(mode="windows", shorter=512, scale=0.5, fill=(0,))
     predictor = stand_in(preparation=preparation)

@@ -114,6 +114,7 @@ def ports(tmp_path):
         place = {"crs": "EPSG:32652", "transform": transform}
         with rasterio.open(folder / f"{name}.tif", "w", driver="GTiff", **shape, **place) as file:
             file.write(pixels)
+            file.descriptions = ("B02 blue", "B03 green", "B04 red", "B08 near infrared")
     categories = [{"id": 1, "name": "ship"}]
     document = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "annotations.json").write_text(json.dumps(document))
@@ -148,6 +149,8 @@ def test_ships_in_scenes_on_the_map(ports, tmp_path, capsys):
     ):
         assert (stacked.crs, stacked.transform) == (scene.crs, scene.transform)
         np.testing.assert_array_equal(stacked.read(), scene.read())
+    with pytest.raises(SystemExit, match=r"busan\.tif: its bands are B02 blue.* by its place"):
+        ships.main([str(ports), *arguments, *small, "--bands", "B04", "B03", "B02", "B08"])
     with pytest.raises(SystemExit, match="expected one file"):
         ships.stack_bands(ports, tmp_path / "scene.tif")
 

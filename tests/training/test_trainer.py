@@ -175,7 +175,7 @@ def test_an_ap_of_nothing_gives_a_model_that_is_not_called_best(
     assert [epoch["best"] for epoch in listener.epochs] == [False, False]
     assert "best so far" not in describe_epoch(listener.epochs[0])
     assert words in listener.said[-1]
-    few = "(1) The run had only 4 steps of 4 images in all" in listener.said[-1]
+    few = "The run had only" in listener.said[-1]
     assert few == (value == 0)
     assert "weights of epoch 2 are kept" in listener.said[-1]
     written = lines(tmp_path, "epoch")[0]["validation"]["AP"]

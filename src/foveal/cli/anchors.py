@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 _NOTHING_TO_DO = (
-    "So there is nothing to be done: foveal train takes these anchors by itself. What is worth a look "
-    "is the table: objects without any location can't be learned. Nine anchors a location, fitted to "
-    "the data, are another way: --preset retinanet."
+    "So there is nothing to be done: foveal train takes these anchors by itself. What is worth a "
+    "look is the table: objects without any location can't be learned. Nine anchors a location, "
+    "fitted to the data, are another way: --preset retinanet."
 )
 """What follows from anchors that have no shapes to fit."""
 

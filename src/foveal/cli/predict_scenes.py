@@ -167,6 +167,9 @@ def describe_scenes(
     if scenes:
         first = scenes[0]
         how = first.tiling.describe(first.raster.width, first.raster.height)
+        sized = predictor.describe_object_size(first.tiling.scale)
+        if first.raster.georeference is not None and predictor.card.ground_resolution:
+            sized = ""  # the map says how large they are
         if len(scenes) == 1:
             whole = "" if predictor.tile == "off" else " --tile off looks at the shrunk image."
             yield f"{Path(first.raster.name).name}: {how}{whole}"
@@ -177,6 +180,8 @@ def describe_scenes(
                 f"With it {counted(len(scenes), 'scene')}, in {counted(windows, 'window')} "
                 "together. --tile off looks at the shrunk images."
             )
+        if sized:
+            yield sized
     noted = Counter(note for scene in scenes for note in scene.raster.notes)
     for note, count in noted.items():
         where = next(scene.raster.name for scene in scenes if note in scene.raster.notes)

@@ -574,8 +574,8 @@ def _conclude(trained: Trained) -> None:
     folder = shlex.quote(str(trained.folder))
     if ap is not None and ap < NOTHING:
         make_console().print(
-            "Nothing was learned: AP is 0.000 on the validation images. The likeliest reasons stand "
-            "above and in the report.\n"
+            "Nothing was learned: AP is 0.000 on the validation images. The likeliest reasons "
+            "stand above and in the report.\n"
             f"{word}: epoch {trained.epoch}; {trained.model}, which finds nothing of use.\n"
             "Next: foveal data show DATA --out sheet.html --as-trained shows what the network was "
             "shown; then train longer, or with a change that a reason names.",

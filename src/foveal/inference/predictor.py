@@ -297,6 +297,29 @@ class Predictor:
             return None
         return self._tiling(width, height, scale, why)
 
+    def describe_object_size(self, scale: float) -> str:
+        """How large objects should be in a scene that is looked at in windows, in words.
+
+        A network that learned from whole images expects objects of their size, and a scene may show
+        them larger just as well as more of them.
+
+        Args:
+            scale: input pixels that a pixel of the scene becomes.
+
+        Returns:
+            Nothing where that was asked for, or is not known.
+        """
+        largest = self.card.largest_object
+        if largest is None or self.tile_scale is not None or self.preparation.mode == "windows":
+            return ""
+        return (
+            f"In training, on whole images, 99 of 100 objects were shorter than {largest:.0f} "
+            f"pixels of the network's input, which are {largest / scale:.0f} of this image: at "
+            "that size they are found in windows. Where objects are larger here, since the image "
+            "shows the same as training's in more pixels, parts of them are counted, and --tile "
+            "off (in Python tile='off') is right."
+        )
+
     def _tiling(self, width: int, height: int, scale: float, why: str) -> Tiling:
         taken, largest_view = self.runtime.sizes, max(1.0, *self.scales)
         multiple = math.lcm(taken.multiple, self.preparation.multiple)
