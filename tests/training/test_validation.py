@@ -1,12 +1,27 @@
 import math
 
+import cv2
 import numpy as np
 import pytest
 from tests.training import sharing
 
 from foveal.data.dataset import Dataset, Record
 from foveal.structures import Detections
-from foveal.training.validation import Validation
+from foveal.training import validation as validating
+from foveal.training.validation import Validation, split_off_validation
+
+
+class Listener:
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+    warn = say
+
 
 BOX = np.asarray([[10, 10, 40, 40]], np.float32)
 
@@ -66,6 +81,58 @@ def test_of_equals_the_later_one_is_the_best(data):
     marked = [detections(0.5, right=False)] * 3
     validation._detect = lambda model, paths: marked
     assert validation.detections_of(0, validation(0))[0] is marked[0]
+
+
+@pytest.fixture
+def smears(tmp_path):
+    """Nine images, of which 0 to 2 and, mirrored, 4 and 5 are the same."""
+    records = []
+    for number, seed in enumerate((0, 0, 0, 3, 4, 4, 6, 7, 8)):
+        noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
+        image = cv2.resize(noise, (64 + number, 64), interpolation=cv2.INTER_CUBIC)
+        path = tmp_path / f"{number}.png"
+        cv2.imwrite(str(path), image[:, ::-1] if number == 5 else image)
+        box = BOX, np.zeros(1, np.int64), np.zeros(1, np.bool_)
+        records.append(Record(path, 64 + number, 64, *box))
+    return Dataset(tuple(records), ("cell",), tmp_path)
+
+
+def parts_of(data, listener, **options):
+    options = {"fraction": 0.34, "seed": 0} | options
+    parts = split_off_validation(data, reporter=listener, **options)
+    return [{int(record.path.stem) for record in part} for part in parts]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_images_that_look_alike_are_held_out_together(smears, seed):
+    listener = Listener()
+    training, held_out = parts_of(smears, listener, seed=seed)
+    assert training | held_out == set(range(9))
+    assert len(held_out) == 3
+    for group in ({0, 1, 2}, {4, 5}):
+        assert group <= training or group <= held_out
+    assert listener.said == [
+        f"No validation data was given: 3 of 9 images held out (seed {seed}). 5 images look like "
+        "another one, in 2 groups: each group is in one part."
+    ]
+
+
+def test_groups_larger_than_what_is_held_out(smears):
+    listener = Listener()
+    assert parts_of(smears.take([0, 1, 2, 4, 5]), listener, fraction=0.2)[1] == {4, 5}
+    assert not any("by heart" in text for text in listener.said)
+    assert len(parts_of(smears.take([0, 1, 2]), listener)[1]) == 1
+    assert "3 of 3 images look alike" in listener.said[1]
+
+
+def test_very_many_images_are_not_compared(smears, monkeypatch):
+    monkeypatch.setattr(validating, "_MOST_LOOKED_AT", 8)
+    listener = Listener()
+    parts_of(smears, listener)
+    assert "9 images are too many to look for near-duplicates" in listener.said[0]
+    monkeypatch.setattr(validating, "_LARGEST_LOOKED_AT", 64 * 64)  # leaves image 0
+    parts_of(smears, listener)
+    assert "look like another one" not in listener.said[-1]
 
 
 def test_one_process_does_all():

@@ -246,6 +246,7 @@ def _as_trained(
     from foveal.training.checked_data import check_training
     from foveal.training.reporters import LoggingReporter
     from foveal.training.shown_batches import ShownBatches
+    from foveal.training.validation import split_off_validation
     from foveal.tuning.data_defaults import fit_to_data
 
     changes = list(overrides)
@@ -257,7 +258,9 @@ def _as_trained(
     if held_out is None:
         fraction, seed = settings.training.validation_fraction, settings.training.seed
         whole = len(dataset)
-        dataset, valid = dataset.split(fraction, seed=seed)
+        dataset, valid = split_off_validation(
+            dataset, fraction=fraction, seed=seed, reporter=LoggingReporter()
+        )
         lines.append(
             f"{len(valid):,} of {counted(whole, 'image')} {'is' if len(valid) == 1 else 'are'} "
             f"held out to validate with (seed {seed}) and not among these; --valid DATA gives "

@@ -158,12 +158,21 @@ class Dataset:
         """The data set of the images at these indices, in their order."""
         return replace(self, records=tuple(self.records[i] for i in indices))
 
-    def split(self, fraction: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+    def split(
+        self, fraction: float, *, seed: int = 0, together: Sequence[Sequence[int]] = ()
+    ) -> tuple[Dataset, Dataset]:
         """Hold out a fraction of the images: (the rest, the fraction held out).
 
         Which images are held out follows from the seed and each image's path below the root, not
         from their order: the same folder gives the same split on every machine. Both parts keep
         the order, and neither is empty when there are two images or more.
+
+        Args:
+            fraction: between 0 and 1.
+            seed: other seeds hold out other images.
+            together: groups of indices, each of which stays in one part, such as images that look
+                alike. Groups with more images than are wanted are held out only where there is
+                nothing else, and one that has most of the images is divided.
 
         Raises:
             DataError: the fraction is not between 0 and 1.
@@ -178,7 +187,16 @@ class Dataset:
             blake2b(as_text(f"{seed}/{self._key(r)}").encode(), digest_size=8).digest()
             for r in self
         ]
-        chosen = set(sorted(range(count), key=lambda i: (keys[i], i))[:held])
+        order = sorted(range(count), key=lambda i: (keys[i], i))
+        groups = {index: group for group in together for index in group}
+        chosen: set[int] = set()
+        for index in order:
+            group = groups.get(index, (index,))
+            if index not in chosen and len(chosen) + len(group) <= held:
+                chosen.update(group)
+        if not chosen and held:
+            smallest = min((groups[index] for index in order), key=len)
+            chosen.update(smallest if 2 * len(smallest) <= count else order[:held])
         rest = self.take([i for i in range(count) if i not in chosen])
         return rest, self.take(sorted(chosen))
 

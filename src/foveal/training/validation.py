@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from foveal.data.checks.near_duplicates import find_near_duplicates
 from foveal.distributed import broadcast, parallel_map
 from foveal.evaluation.evaluate import choose_threshold, evaluate, limit_of, quick_numbers
 from foveal.text import counted
@@ -20,6 +24,13 @@ if TYPE_CHECKING:
     from foveal.structures import Detections
     from foveal.training.reporters import Reporter
     from foveal.training.validation_loss import ImageLoss, ValidationLoss
+
+_MOST_LOOKED_AT = 20_000
+_PIXELS_LOOKED_AT = 16_000_000_000
+"""So many images, of so many pixels together, are compared before a run: a minute at most."""
+_LARGEST_LOOKED_AT = 64_000_000
+"""Pixels of an image; those of larger ones, scenes, are not read for it."""
+_SECONDS_BETWEEN_WORDS = 10.0
 
 Detect = Callable[["RetinaNet", list[Path]], "list[Detections]"]
 """A model's detections in images, in the images' order, low scores among them."""
@@ -36,12 +47,52 @@ def split_off_validation(
         seed: of the random choice.
         reporter: gets a sentence that says how many are held out.
     """
-    training, validation = data.split(fraction, seed=seed)
-    reporter.say(
+    alike = _find_alike(data, reporter) if len(data) > 1 else []
+    training, validation = data.split(fraction, seed=seed, together=alike)
+    text = (
         f"No validation data was given: {len(validation)} of {counted(len(data), 'image')} "
         f"held out (seed {seed})."
     )
+    if alike:
+        text += (
+            f" {sum(map(len, alike)):,} images look like another one, in "
+            f"{counted(len(alike), 'group')}: each group is in one part."
+        )
+    held = {record.path for record in validation}
+    if any(len({data.records[i].path in held for i in group}) > 1 for group in alike):
+        reporter.warn(
+            f"{max(map(len, alike)):,} of {counted(len(data), 'image')} look alike, so that those "
+            "held out are much like those that are learned from: validation will praise what was "
+            "learned by heart. Give other images: --valid DATA (in Python fit(valid=...))."
+        )
+    reporter.say(text)
     return training, validation
+
+
+def _find_alike(data: Dataset, reporter: Reporter) -> list[tuple[int, ...]]:
+    """The images of which another one is a near-duplicate, mirrored or not, in groups.
+
+    Images too large to be looked at in no time are left out, and so is all of it where there are
+    very many: the start of a run is not to wait for it.
+    """
+    pixels = np.array([record.width * record.height for record in data], np.int64)
+    small = np.flatnonzero(pixels <= _LARGEST_LOOKED_AT)
+    if len(small) > _MOST_LOOKED_AT or pixels[small].sum() > _PIXELS_LOOKED_AT:
+        reporter.say(
+            f"{counted(len(data), 'image')} are too many to look for near-duplicates before a run, "
+            "so that some may be learned from and held out: foveal data check DATA finds them."
+        )
+        return []
+    last = time.monotonic()
+
+    def progress(done: int, images: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SECONDS_BETWEEN_WORDS:
+            last = time.monotonic()
+            reporter.say(f"Looking for images that look alike: {done:,} of {images:,}.")
+
+    found = find_near_duplicates(data.take(small.tolist()), mirrored=True, progress=progress)
+    return [tuple(small[list(group.indices)].tolist()) for group in found]
 
 
 class Validation:
