@@ -23,9 +23,10 @@ def test_where_nothing_was_left_out_there_is_nothing_to_say(detections: list[Det
 def test_the_first_images_the_limit_and_the_ways_out_are_named() -> None:
     detections = [image("whole.png"), *(image(f"{letter}.png", 0.5) for letter in "abcd")]
     assert describe_capped(detections, max_detections=100) == (
-        "In 4 of 5 images more was found than the limit of 100 detections lets through "
-        "(a.png, b.png, c.png and 1 more): their counts may be too low, and are marked as capped. "
-        "Look again with --max-detections 400 (in Python predictor(max_detections=400)); "
+        "In 4 of 5 images more was found than the limit of 100 detections lets through, or "
+        "that of candidates for them (a.png, b.png, c.png and 1 more): their counts may be "
+        "too low, and are marked as capped. Look again with "
+        "--max-detections 400 (in Python predictor(max_detections=400)); "
         "--set decoding.max_detections=400 trains a model with that limit."
     )
 

@@ -34,7 +34,8 @@ def describe_capped(
     anew = "Export the model anew without --nms, and look" if decodes_inside else "Look"
     return (
         f"In {len(capped):,} of {counted(len(detections), 'image')} more was found than the limit "
-        f"of {counted(max_detections, 'detection')} lets through ({listed(named, _MAX_NAMES)}): "
+        f"of {counted(max_detections, 'detection')} lets through, or that of candidates for them "
+        f"({listed(named, _MAX_NAMES)}): "
         "their counts may be too low, and are marked as capped. "
         f"{anew} again with --max-detections {more}"
         f" (in Python predictor(max_detections={more})); "
