@@ -388,7 +388,10 @@ def test_a_start_finds_what_the_file_finds(run, drawn, order):
     assert started.settings.preparation == trained.settings.preparation
     assert started.classes == classes
     path = drawn["valid"].records[0].path
-    one, other = (each.detect(path, score_threshold=0.0) for each in (foveal.load(out), started))
+    one, other = (
+        each.predictor(score_threshold=0.0, precision="float32").detect(path)
+        for each in (foveal.load(out), started)
+    )
     names = [
         [detector.classes[label] for label in found.labels]
         for detector, found in ((trained, one), (started, other))
