@@ -131,7 +131,10 @@ def test_very_many_images_are_not_compared(smears, monkeypatch):
     parts_of(smears, listener)
     assert "9 images are too many to look for near-duplicates" in listener.said[0]
     monkeypatch.setattr(validating, "_LARGEST_LOOKED_AT", 64 * 64)  # leaves image 0
+    listener = Listener()
     parts_of(smears, listener)
+    assert "8 images of more than" in listener.said[0]
+    assert "were not looked at for near-duplicates" in listener.said[0]
     assert "look like another one" not in listener.said[-1]
 
 

@@ -83,6 +83,12 @@ def _find_alike(data: Dataset, reporter: Reporter) -> list[tuple[int, ...]]:
             "so that some may be learned from and held out: foveal data check DATA finds them."
         )
         return []
+    if large := len(data) - len(small):
+        reporter.say(
+            f"{counted(large, 'image')} of more than {_LARGEST_LOOKED_AT // 1_000_000} megapixels "
+            f"{'was' if large == 1 else 'were'} not looked at for near-duplicates before a run: "
+            "foveal data check DATA does."
+        )
     last = time.monotonic()
 
     def progress(done: int, images: int) -> None:
