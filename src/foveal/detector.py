@@ -833,7 +833,7 @@ class Detector:
             overlap=overlap,
             tile_scale=scale,
         )
-        several = isinstance(scene, list | tuple) or (
+        several = isinstance(scene, (list, tuple)) or (
             isinstance(scene, str | Path) and Path(scene).is_dir()
         )
         opening: Callable[..., Raster] = open_mosaic if several else raster_of
@@ -1003,7 +1003,7 @@ def _values(
     without: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """What is set, by section and name: in complete settings, or in a preset and on top of it."""
-    if not (settings is None or isinstance(settings, Settings | Mapping)):
+    if not (settings is None or isinstance(settings, (Settings, Mapping))):
         raise SettingsError(
             f"The settings are {type(settings).__name__}. Expected foveal.Settings, or a table by "
             "section and name such as {'training': {'epochs': 20}}; a preset is called by "

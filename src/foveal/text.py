@@ -183,6 +183,6 @@ def without_nan(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {name: without_nan(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [without_nan(part) for part in value]
     return value

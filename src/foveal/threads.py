@@ -26,5 +26,9 @@ def map_in_threads(
     if len(items) < 2:
         yield from map(function, items)
         return
+
+    def results(part: Sequence[_Item]) -> list[_Result]:
+        return [*map(function, part)]
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        yield from chain.from_iterable(pool.map(lambda part: [*map(function, part)], chunks))
+        yield from chain.from_iterable(pool.map(results, chunks))

@@ -58,12 +58,12 @@ class FasterFunctions(TorchFunctionMode):
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
     ) -> None:
-        super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
-        if kind is None and self._normalized:
+        super().__exit__(exc_type, exc_val, exc_tb)  # type: ignore[no-untyped-call]
+        if exc_type is None and self._normalized:
             raise RuntimeError("A norm was folded into a convolution and then not called.")
 
     # The arguments have the names of the functions' own, since they may be given by name.

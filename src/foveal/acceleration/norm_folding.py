@@ -111,6 +111,6 @@ def _tensors(values: Any) -> Iterator[Tensor]:
         yield values
     elif isinstance(values, dict):
         yield from _tensors(tuple(values.values()))
-    elif isinstance(values, tuple | list):
+    elif isinstance(values, (tuple, list)):
         for value in values:
             yield from _tensors(value)

@@ -6,7 +6,6 @@ twice as long in bfloat16 as in float32, the other half as long. So it is measur
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
@@ -50,7 +49,7 @@ def explain_precision(wanted: Precision, device: torch.device | str) -> str:
     return "Computing in float32: this device has no bf16, or none that foveal uses."
 
 
-def autocast(device: torch.device | str, precision: torch.dtype) -> AbstractContextManager[None]:
+def autocast(device: torch.device | str, precision: torch.dtype) -> torch.autocast:
     """A context in which matrix products and convolutions run in `precision`."""
     reduced = precision is torch.bfloat16
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=reduced)

@@ -128,6 +128,8 @@ def convolve(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
+    # torch declares any arguments, for each function to have its own.
+    # pyrefly: ignore[bad-override]
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(features, weight)
         ctx.has_bias = bias is not None
@@ -197,7 +199,7 @@ class _Convolution(torch.autograd.Function):
 
 def _is_pair(value: Any, number: int) -> bool:
     """Whether an argument for height and width, one number or two, is `number` for both."""
-    return value == number or (isinstance(value, tuple | list) and list(value) == [number] * 2)
+    return value == number or (isinstance(value, (tuple, list)) and list(value) == [number] * 2)
 
 
 def _transformed(weight: Tensor) -> Tensor:

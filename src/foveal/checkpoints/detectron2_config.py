@@ -208,7 +208,7 @@ def _sequence(found: Any) -> list[Any] | None:
             found = ast.literal_eval(found)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return None
-    return list(found) if isinstance(found, list | tuple) else None
+    return list(found) if isinstance(found, (list, tuple)) else None
 
 
 def _is_number(found: Any) -> bool:

@@ -209,7 +209,8 @@ def _check_kind(
 
 def _own_state(file: ForeignFile, prefix: str) -> tuple[dict[str, Tensor], list[str]]:
     """The network in our names, and the names of what is not of it."""
-    state, unused = {}, []
+    state = {}
+    unused = []
     for key, value in file.tensors.items():
         name = key.removeprefix(prefix)
         averaged = name.startswith(_AVERAGED) and "." not in name

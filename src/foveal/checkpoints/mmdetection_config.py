@@ -108,7 +108,7 @@ def read_config(meta: Any) -> MMDetectionConfig:
     text = next((meta[key] for key in ("cfg", "config") if isinstance(meta.get(key), str)), "")
     text = text if len(text) <= _LONGEST else ""
     version = meta.get("mmdet_version")
-    values = {
+    values: dict[str, Any] = {
         "version": version if isinstance(version, str) else None,
         "classes": _classes(meta),
         "text": bool(text),
@@ -131,7 +131,7 @@ def _classes(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
             if str(key).lower() != "classes":
                 continue
             names = [names] if isinstance(names, str) else names
-            if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+            if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
                 return tuple(names) or None
     return None
 
@@ -218,7 +218,8 @@ def _block(text: str, name: str) -> str:
 
 def _type(block: str) -> str | None:
     """The value of `type='Name'` in a block itself, not in one inside it."""
-    outside, depth = [], 0
+    outside = []
+    depth = 0
     for part in re.split(r"([(){}\[\]])", block):
         if part in "({[" and part:
             depth += 1

@@ -215,7 +215,7 @@ def _quality(description: Description) -> list[str]:
 
 def _interval(measured: Mapping[str, Any], name: str) -> str:
     ends = measured.get(name)
-    if not (isinstance(ends, list | tuple) and len(ends) == 2) or None in ends:
+    if not (isinstance(ends, (list, tuple)) and len(ends) == 2) or None in ends:
         return ""
     return f" ({between(float(ends[0]), float(ends[1]))})"
 

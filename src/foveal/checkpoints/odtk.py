@@ -55,7 +55,7 @@ Shape = tuple[float, float, float, float]
 def recognize(file: ForeignFile) -> str | None:
     """Why a file is of ODTK, in a few words; None where it is not."""
     found = without_prefix(file.tensors, _KNOWN)
-    names = [] if found is None else _backbones(found[0])
+    names: list[str] = [] if found is None else _backbones(found[0])
     return f"backbones.{names[0]} and box_head.8 are there" if names else None
 
 
@@ -171,7 +171,7 @@ def _shapes(file: ForeignFile, anchors: int) -> tuple[tuple[tuple[Shape, ...], .
 
 def _numbers(value: Any) -> tuple[float, ...]:
     """What a file says of scales or ratios; () for nothing."""
-    if value is None or isinstance(value, str | bytes | Mapping):
+    if value is None or isinstance(value, (str, bytes, Mapping)):
         return ()
     try:
         return tuple(float(part) for part in value)

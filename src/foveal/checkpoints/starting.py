@@ -98,7 +98,7 @@ class Start:
         found: dict[str, dict[str, Any]] = {}
         for section, kind in (("assignment", AssignmentSettings), ("loss", LossSettings)):
             part = record.get(section)
-            values = dict(part) if isinstance(part, Mapping) else {}
+            values: dict[str, Any] = dict(part) if isinstance(part, Mapping) else {}
             values.pop(_OF_CLASSES, None)
             try:
                 kind.model_validate(values)

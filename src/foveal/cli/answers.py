@@ -244,7 +244,7 @@ def _plain(value: Any) -> Any:
     def walk(part: Any) -> Any:
         if isinstance(part, dict):
             return {str(name): walk(each) for name, each in part.items()}
-        if isinstance(part, list | tuple):
+        if isinstance(part, (list, tuple)):
             return [walk(each) for each in part]
         if isinstance(part, Enum):
             return walk(part.value)

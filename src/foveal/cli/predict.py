@@ -464,7 +464,7 @@ def _detect_all(
 ) -> dict[int, Detections]:
     """What was found in each image that can be read, in the files' order; draws it too."""
     in_windows = {scene.index for scene in scenes}.union(leave_out)
-    others = [] if mosaic else [n for n in range(len(files)) if n not in in_windows]
+    others: list[int] = [] if mosaic else [n for n in range(len(files)) if n not in in_windows]
     pictures = {n: out / name for n, name in enumerate(drawn)}
     detections: dict[int, Detections] = {}
     if others:

@@ -91,15 +91,17 @@ def _plan(
     from foveal.inference.scene_plan import PlannedScene
 
     try:
-        virtual = is_virtual_raster(path)
-        if predictor.tile == "off" and not virtual:
+        if is_virtual_raster(path):
+            size = None
+        elif predictor.tile == "off":
             return None
-        if not virtual:
-            width, height = raster_size(path)
+        else:
+            size = raster_size(path)
     except (ImageError, MissingExtraError, OSError):
         return None
-    if virtual:  # which nothing else reads, however small it is
+    if size is None:  # a virtual raster, which nothing else reads, however small it is
         return plan_scene(predictor, open_raster(path, predictor.pixel_range), scale, index=index)
+    width, height = size
     wants_place = predictor.card.ground_resolution is not None or scale.meters is not None
     place = georeference_of(path) if wants_place else None
     if scale.meters is not None and place is None and predictor.tiling_for(width, height) is None:

@@ -177,7 +177,11 @@ def _explain(error: ValidationError, where: str) -> str:
             lines.append(f"{path} is unknown. {_known_names(problem['loc'])}")
         elif not path:  # sections that contradict one another
             lines.append(f"{problem['msg'].removeprefix('Value error, ')}.")
-        elif isinstance(problem["input"], dict) and problem["type"] == "value_error":
+        elif (
+            "ctx" in problem
+            and isinstance(problem["input"], dict)
+            and problem["type"] == "value_error"
+        ):
             # Settings that contradict each other, in a section or across sections.
             lines.append(f"{path}: {problem['ctx']['error']}.".removeprefix(": "))
         else:

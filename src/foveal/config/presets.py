@@ -178,12 +178,14 @@ def _has_one(anchors: Mapping[str, Any]) -> bool:
     if anchors.get("shapes"):
         return False
     parts = [anchors.get(name, (1.0,)) for name in ("scales", "ratios")]
-    return all(not isinstance(part, list | tuple) or len(part) == 1 for part in parts)
+    return all(not isinstance(part, (list, tuple)) or len(part) == 1 for part in parts)
 
 
 def _sizes_of(strides: object) -> dict[str, Any]:
     """The sizes that go with strides; nothing where these are no numbers, which is said later."""
-    if isinstance(strides, list | tuple) and all(isinstance(each, int | float) for each in strides):
+    if isinstance(strides, (list, tuple)) and all(
+        isinstance(each, int | float) for each in strides
+    ):
         return {"sizes": square_sizes(strides)}
     return {}
 

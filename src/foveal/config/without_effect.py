@@ -74,7 +74,7 @@ _NEEDED: tuple[tuple[tuple[str, ...], Callable[[Settings], bool], str], ...] = (
 
 def without_effect(settings: Settings) -> list[str]:
     """The settings that are not as by default and do nothing, each with what gives it an effect."""
-    idle = []
+    idle: list[str] = []
     for names, works, needed in _NEEDED:
         if works(settings):
             continue

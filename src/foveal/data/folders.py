@@ -52,7 +52,7 @@ def files_one_below(folder: Path, *endings: str) -> list[Path]:
 
 def files_below(folder: Path, *endings: str) -> list[Path]:
     """The files of a folder and of all below it, sorted; links to folders are not followed."""
-    found = []
+    found: list[Path] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not is_junk(name)]
         found += [Path(parent, n) for n in names if _ends(n, endings) and not is_junk(n)]

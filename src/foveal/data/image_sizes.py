@@ -103,6 +103,8 @@ def fit_sizes(
         raise DataError(f'sizes is {sizes!r}. Expected "stop", "scale" or "stored".')
     conflicts = compare_sizes(data, headers)
     records = list(data.records)
+    mended: list[SizeConflict] = []
+    done = ""
     if sizes == "scale":
         mended = [c for c in conflicts if c.stated != c.file[::-1] or c.stated == c.file]
         for conflict in mended:
@@ -114,8 +116,6 @@ def fit_sizes(
         for index in turned:
             records[index] = _turned(records[index], headers[index])
         done = f"The boxes of {counted(len(turned), 'image')} were turned as the files say."
-    else:
-        mended, done = [], ""
     left = [c for c in conflicts if c not in mended]
     if left:
         raise DataError(_explain(data, left))

@@ -144,7 +144,9 @@ def read_for_doctor(sources: Sequence[Source]) -> tuple[Reading, ...]:
     Raises:
         DataError: the annotations as a whole can't be read, or lack a class that the options name.
     """
-    datasets, problems, splits = [], [], []
+    datasets = []
+    problems = []
+    splits: list[dict[str, list[int]]] = []
     for address, options in sources:
         collected: list[AnnotationIssue] = []
         dataset, named = read_splits(

@@ -124,7 +124,8 @@ def draw_smear(
     """
     density = np.zeros((size, size, 3), np.float32)
     _add_debris(density, generator)
-    boxes, labels = [], []
+    boxes = []
+    labels = []
     if generator.random() >= _EMPTY_FRACTION:
         for kind, shape in _place(generator, size, classes):
             _add_object(density, kind, shape, generator)

@@ -469,7 +469,8 @@ def _largest(
     order = np.lexsort((boxes[:, 0], -area))  # the largest first, of equal ones the left one
     boxes, labels, owners, area = boxes[order], labels[order], owners[order], area[order]
     keep = np.ones(len(order), np.bool_)
-    larger, smaller = [], []
+    larger = []
+    smaller = []
     for one, other in overlapping_pairs(boxes, keep):
         shared = intersections(boxes[one].astype(np.float64), boxes[other].astype(np.float64))
         same = shared >= _SAME * np.minimum(area[one], area[other])

@@ -70,7 +70,7 @@ def whole_pixel_shapes(
     sides = np.array([int(size * scale + 1e-6) for scale in scales], np.float32)[:, None]
     root = np.sqrt(np.array(ratios, np.float32))
     half = np.stack([(sides * (1 / root)).ravel(), (sides * root).ravel()], axis=-1) / 2
-    return np.concatenate([-half, half], axis=-1).round()
+    return np.concatenate([-half, half], axis=-1, dtype=np.float32).round()
 
 
 def centers(convention: Convention, *, stride: int, side: int, count: int) -> NDArray[np.float32]:

@@ -72,7 +72,7 @@ class AnchorGrid:
         root = np.sqrt(np.array(self.ratios, np.float32))
         widths, heights = sides * (1 / root), sides * root
         half = np.stack([widths.ravel(), heights.ravel()], axis=-1) / 2
-        return np.concatenate([-half, half], axis=-1)
+        return np.concatenate([-half, half], axis=-1, dtype=np.float32)
 
     def sides(self) -> NDArray[np.float32]:
         """Width and height of each level's anchors, input pixels: [L, A, 2] float32."""

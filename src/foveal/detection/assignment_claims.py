@@ -42,7 +42,8 @@ def nearest_anchors(
     """
     centers = centers_of(boxes)
     shapes = torch.arange(per_location, device=boxes.device)
-    found, start = [], 0
+    found = []
+    start = 0
     for length in level_lengths:
         locations = centers_of(anchors[start : start + length : per_location])
         wanted = min(count, len(locations))

@@ -28,4 +28,4 @@ def decode_boxes(deltas: NDArray[np.float32], anchors: NDArray[np.float32]) -> N
     anchor_centers = anchors[..., :2] + anchor_sides / 2
     half = np.exp(np.minimum(deltas[..., 2:], LARGEST_LOG_RATIO)) * anchor_sides / 2
     centers = deltas[..., :2] * anchor_sides + anchor_centers
-    return np.concatenate([centers - half, centers + half], axis=-1)
+    return np.concatenate([centers - half, centers + half], axis=-1, dtype=np.float32)

@@ -127,7 +127,10 @@ def _candidates(
         logits [n], labels [n], boxes [n, 4]; and the highest logit that what `top_per_level` left
         out may have, minus infinity where it left out nothing.
     """
-    best, labels, offsets, origins = [], [], [], []
+    best = []
+    labels = []
+    offsets = []
+    origins = []
     lost = np.float32(-np.inf)
     start = 0
     for level, level_deltas in zip(logits, deltas, strict=True):
@@ -188,5 +191,4 @@ def _above(logits: NDArray[np.float32], *, limit: np.float32, top: int) -> NDArr
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     small = np.exp(-np.abs(logits))  # never overflows
-    result: NDArray[np.float32] = np.where(logits >= 0, 1, small) / (1 + small)
-    return result
+    return np.asarray(np.where(logits >= 0, 1, small) / (1 + small), np.float32)

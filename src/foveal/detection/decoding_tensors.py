@@ -106,7 +106,8 @@ def best_candidates(
         `top_per_level` left out may have, -inf where it left out nothing.
     """
     num_classes = raw.logits[0].shape[2]
-    levels, lost = [], []
+    levels = []
+    lost = []
     start = 0
     for level in raw.logits:
         best, anchor, label = _best_of_level(level, top_per_level)

@@ -147,6 +147,8 @@ class _SummedBackgroundLoss(torch.autograd.Function):
     """
 
     @staticmethod
+    # torch declares any arguments, for each function to have its own.
+    # pyrefly: ignore[bad-override]
     def forward(ctx: Any, logits: Tensor, gamma: float, weights: Tensor | None) -> Tensor:
         ctx.save_for_backward(logits, weights)
         ctx.gamma = gamma

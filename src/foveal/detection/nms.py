@@ -53,7 +53,7 @@ def nms(
     keep = np.zeros(0, np.int64)
 
     def overlaps(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
-        close = iou(boxes[one][:, None], boxes[other]) > iou_threshold
+        close: NDArray[np.bool_] = iou(boxes[one][:, None], boxes[other]) > iou_threshold
         close &= groups[one][:, None] == groups[other]
         return close
 

@@ -178,12 +178,12 @@ def best_threshold(scores: NDArray[np.float32], value: NDArray[np.float64]) -> f
     """
     if len(scores) == 0:
         return 0.5
-    scores = scores.astype(np.float64)
+    exact = scores.astype(np.float64)
     # Detections of equal score are kept together or not at all.
-    possible = np.append(True, np.append(scores[1:] < scores[:-1], True))
+    possible = np.append(True, np.append(exact[1:] < exact[:-1], True))
     count = int(np.argmax(np.where(possible, value, -np.inf)))
-    above = scores[count - 1] if count else max(1.0, float(scores[0]))
-    below = scores[count] if count < len(scores) else 0.0
+    above = exact[count - 1] if count else max(1.0, float(exact[0]))
+    below = exact[count] if count < len(exact) else 0.0
     if count == 0 and above == below:
         return float(np.nextafter(np.float32(below), np.float32(2)))
     return float((above + below) / 2)

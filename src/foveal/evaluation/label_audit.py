@@ -274,7 +274,9 @@ def _near(
     boxes: NDArray[np.float32], image: NDArray[np.int64], images: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Pairs of boxes of one image that overlap by half or more, the earlier first, and the IoU."""
-    ones, others, ious = [], [], []
+    ones = []
+    others = []
+    ious = []
     starts = np.searchsorted(image, np.arange(images + 1))
     for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         own = boxes[start:stop]
@@ -290,7 +292,7 @@ def _near(
     return (
         np.concatenate([nothing, *ones]),
         np.concatenate([nothing, *others]),
-        np.concatenate([np.zeros(0), *ious]),
+        np.concatenate([np.zeros(0), *ious], dtype=np.float64),
     )
 
 

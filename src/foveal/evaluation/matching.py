@@ -291,7 +291,10 @@ def _find_pairs(
     boxes: Sequence[NDArray[np.float32]], targets: Sequence[Target]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Detection, object, IoU and fraction inside of all pairs that overlap enough to matter."""
-    rows, columns, ious, insides = [], [], [], []
+    rows = []
+    columns = []
+    ious = []
+    insides = []
     first_detection = first_object = 0
     for detected, target in zip(boxes, targets, strict=True):
         if len(detected) and len(target):

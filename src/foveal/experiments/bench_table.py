@@ -108,7 +108,7 @@ def differences(bench: Bench) -> tuple[RecipeDifference, ...]:
     The mean is there where every data set has seeds of both.
     """
     baseline, *others = bench.plan.recipes
-    found = []
+    found: list[RecipeDifference] = []
     for recipe in others:
         of_sets = []
         for data in bench.plan.sets:

@@ -427,7 +427,8 @@ class _Job:
         self.say("Comparing it with PyTorch.")
         runtimes = self._open(export)
         least = least_side(network)
-        agreements, problems = [], []
+        agreements = []
+        problems: list[str] = []
         for runtime in runtimes:
             limits = self._limits(runtime, runtimes, export)
             for images in self._batches(least):

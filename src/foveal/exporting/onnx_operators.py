@@ -32,7 +32,9 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     from onnxscript import opset18 as op
 
     def clip(features: Any) -> Any:
-        return op.Clip(features, op.Constant(value_float=0.0), op.Constant(value_float=6.0))
+        least: Any = op.Constant(value_float=0.0)
+        most: Any = op.Constant(value_float=6.0)
+        return op.Clip(features, least, most)
 
     def rows(outputs: Any, values: int) -> Any:
         moved = op.Transpose(outputs, perm=[0, 2, 3, 1])

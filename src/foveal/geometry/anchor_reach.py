@@ -54,7 +54,8 @@ def reachable_ious(sides: NDArray[np.float64], gaps: NDArray[np.float64]) -> NDA
     """
     best = np.zeros(len(sides))
     for level in range(gaps.shape[1]):
-        overlaps, lengths = [], []
+        overlaps = []
+        lengths = []
         for axis in (0, 1):
             side, gap = sides[:, axis, None], gaps[:, level, axis, None]
             length = np.maximum(side + 2 * gap * _STEPS, 1e-3)

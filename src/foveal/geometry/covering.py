@@ -26,7 +26,9 @@ def uncovered_parts(
         [N] the share of each box that no cover lies upon, 0 for boxes without an area, and [N, 4]
         the box around that part, zeros where nothing is left.
     """
-    low, high, sizes = [], [], []
+    low = []
+    high = []
+    sizes = []
     edges = []
     for axis in (0, 1):
         inner = np.unique(covers[:, axis::2].astype(np.float64))

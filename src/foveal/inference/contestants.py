@@ -82,7 +82,8 @@ def in_classes_of(
         classes: of the data set.
         name: of the detector, for the message.
     """
-    changed, lost = [], Counter[str]()
+    changed = []
+    lost = Counter[str]()
     for each in detections:
         if each.classes == classes:
             changed.append(each)

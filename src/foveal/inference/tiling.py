@@ -463,7 +463,9 @@ def merge_bands(
     cores = tiling.cores(np.maximum(found.tiles, 0).astype(np.int64), width, height)
     leaves = (found.boxes[:, :2] < cores[:, :2]).any(axis=1)
     leaves |= (found.boxes[:, 2:] > cores[:, 2:]).any(axis=1)
-    better, worse, parts = [], [], []
+    better = []
+    worse = []
+    parts = []
     for one, other in overlapping_pairs(found.boxes, leaves | is_whole):
         apart = (found.tiles[one] != found.tiles[other]) & (groups[one] == groups[other])
         one, other = one[apart], other[apart]

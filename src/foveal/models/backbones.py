@@ -261,6 +261,7 @@ def _find_strides(name: str, strides: tuple[int, ...]) -> tuple[tuple[int, ...],
 
     Remembered: a run builds its network when it starts and when it loads the best weights.
     """
+    sides = None
     try:
         with torch.device("meta"):
             body: Any = timm.create_model(name, features_only=True, **_options(name))

@@ -87,7 +87,9 @@ class BoxHead(nn.Module):
 
     def forward(self, levels: tuple[Tensor, ...]) -> BoxOutput:
         """Map each level [B, C, H, W] to its boxes, A_l = H * W * anchors of them."""
-        deltas, quality, distributions = [], [], []
+        deltas = []
+        quality = []
+        distributions = []
         for index, level in enumerate(levels):
             hidden = self.tower(level)
             if self.quality is not None:

@@ -221,7 +221,9 @@ class InertUnpickler:
         Raises:
             BrokenPickleError: it is cut short, contradicts itself, holds too much, or is none.
         """
-        self._memo, self._stack, self._below = {}, [], []
+        self._memo = {}
+        self._stack = []
+        self._below = []
         try:
             with warnings.catch_warnings():
                 # Of escapes in the texts of protocol 0, which a later Python may refuse.
@@ -551,7 +553,7 @@ def _sizes(shape: Content) -> tuple[int, ...]:
     if isinstance(shape, int):
         shape = (shape,)
     if (
-        not isinstance(shape, tuple | list)
+        not isinstance(shape, (tuple, list))
         or len(shape) > _MAX_DIMENSIONS
         or not all(_is_count(side) and side < _LARGEST_SIDE for side in shape)
     ):
@@ -603,13 +605,17 @@ def _itself(value: Content = None, *_rest: Content) -> Content:
 def _ordered(pairs: Content = (), *_rest: Content) -> Content:
     if isinstance(pairs, dict):
         return dict(pairs)
-    if not isinstance(pairs, list | tuple):
-        return {}  # a default dict's maker of values
+    if not isinstance(pairs, (list, tuple)):
+        return dict[Content, Content]()  # a default dict's maker of values
     return _dictionary([part for pair in pairs for part in pair])
 
 
+def _empty_tensor(*_: Content) -> StoredTensor:
+    return StoredTensor()
+
+
 def _listed(values: Content = (), *_rest: Content) -> Content:
-    return list(values) if isinstance(values, list | tuple) else None
+    return list(values) if isinstance(values, (list, tuple)) else None
 
 
 def _encoded(text: Content = "", encoding: Content = "", *_rest: Content) -> Content:
@@ -663,7 +669,7 @@ _KNOWN: dict[str, Callable[..., Content]] = {
     "torch._utils._rebuild_parameter_with_state": _itself,
     "torch.nn.parameter.Parameter": _itself,
     "torch.nn.parameter.Buffer": _itself,
-    "numpy._core.multiarray._reconstruct": lambda *_: StoredTensor(),
+    "numpy._core.multiarray._reconstruct": _empty_tensor,
     "numpy._core.multiarray.scalar": _scalar,
     "numpy._core.numeric._frombuffer": _from_buffer,
     "numpy.dtype": _array_type,

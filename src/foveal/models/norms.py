@@ -75,7 +75,8 @@ class GroupNorm(nn.GroupNorm):
     a batch of several such images.
     """
 
-    def forward(self, features: Tensor) -> Tensor:
+    # Its parent's `input` would hide Python's own.
+    def forward(self, features: Tensor) -> Tensor:  # pyrefly: ignore[bad-override-param-name]
         """Normalize [B, C, H, W]."""
         return torch.group_norm(features, self.num_groups, self.weight, self.bias, self.eps)
 
@@ -111,7 +112,8 @@ class LiveBatchNorm(nn.BatchNorm2d):
         super().__init__(channels, eps=eps, momentum=momentum)
         self.activation = activation
 
-    def forward(self, features: Tensor) -> Tensor:
+    # Its parent's `input` would hide Python's own.
+    def forward(self, features: Tensor) -> Tensor:  # pyrefly: ignore[bad-override-param-name]
         """Normalize [B, C, H, W], then apply the activation where there is one."""
         if self.training and features.numel() == features.shape[1]:
             normalized = nn.functional.batch_norm(

@@ -144,7 +144,7 @@ def _groups(content: Content, prefix: str = "", *, depth: int = 2) -> dict[str, 
         found[prefix] = here
     if isinstance(content, dict) and depth:
         for name, value in content.items():
-            if isinstance(name, str) and isinstance(value, dict | StandIn):
+            if isinstance(name, str) and isinstance(value, (dict, StandIn)):
                 found |= _groups(value, f"{prefix}.{name}".strip("."), depth=depth - 1)
     return found
 

@@ -95,14 +95,18 @@ class _Plain:
             return self.done[id(value)]
         if depth > _MAX_DEPTH:
             return "<too deep>"
-        made: Any
         if isinstance(value, dict):
-            made = self.done[id(value)] = {}
-            made.update(self._entries(value, depth))
-        elif isinstance(value, list):
-            made = self.done[id(value)] = []
-            made.extend(self.of(part, depth + 1) for part in value)
-        elif isinstance(value, tuple):
+            entries: dict[Any, Any] = {}
+            self.done[id(value)] = entries
+            entries.update(self._entries(value, depth))
+            return entries
+        if isinstance(value, list):
+            items: list[Any] = []
+            self.done[id(value)] = items
+            items.extend(self.of(part, depth + 1) for part in value)
+            return items
+        made: Any
+        if isinstance(value, tuple):
             made = tuple(self.of(part, depth + 1) for part in value)
         elif isinstance(value, StandIn):
             made = self._object(value, depth)
@@ -129,12 +133,14 @@ class _Plain:
             parts = [part for part in value.arguments if isinstance(part, str)]
             return posixpath.join(*parts) if parts else "."
         if value.entries or isinstance(value.state, dict):
-            made = self.done[id(value)] = {}
+            entries: dict[Any, Any] = {}
+            self.done[id(value)] = entries
             state = value.state if isinstance(value.state, dict) else {}
-            made.update(self._entries(state | value.entries, depth))
-            return made
+            entries.update(self._entries(state | value.entries, depth))
+            return entries
         if value.items:
-            made_list = self.done[id(value)] = []
-            made_list.extend(self.of(part, depth + 1) for part in value.items)
-            return made_list
+            items: list[Any] = []
+            self.done[id(value)] = items
+            items.extend(self.of(part, depth + 1) for part in value.items)
+            return items
         return f"<{value.name}>"

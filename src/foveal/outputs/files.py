@@ -71,7 +71,7 @@ def write(
             f"The file to write is {type(path).__name__}. Expected a path, after the detections."
         )
     path = Path(path)
-    if not isinstance(detections, Dataset | Detections | Iterable):
+    if not isinstance(detections, (Dataset, Detections, Iterable)):
         raise FovealError(
             f"{path}: a {type(detections).__name__} can't be written. Expected detections, those "
             "of several images, or a data set."
@@ -173,7 +173,7 @@ def coco_parts(
     image_ids = image_ids or range(1, len(detections) + 1)
     classes = detections[0].classes if detections else ()
     category_ids = category_ids or range(1, len(classes) + 1)
-    document = {
+    document: dict[str, Any] = {
         "info": {"description": "Detections, not checked by a person"},
         "images": [
             {

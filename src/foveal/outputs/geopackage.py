@@ -89,7 +89,7 @@ def write_geopackage(path: Path, detections: Sequence[Detections]) -> tuple[str,
     """
     check_georeferenced(path, detections)
     expect_geopackage_writer(path)
-    import pyogrio
+    from pyogrio.errors import CRSError
 
     layers = _layers(detections)
     try:
@@ -102,7 +102,7 @@ def write_geopackage(path: Path, detections: Sequence[Detections]) -> tuple[str,
                     _write_layer(made, name, images, rows)
                     counts[name] = sum(map(len, images))
             _check(made, counts)
-    except pyogrio.errors.CRSError as cause:
+    except CRSError as cause:
         raise FovealError(
             f"{path}: the coordinate reference system of {detections[0].path or 'an image'} is "
             f"unknown to PROJ ({str(cause)[:200]}). Expected one such as EPSG:32617: rio "
@@ -180,7 +180,8 @@ def _parts(rows: Iterator[Rows]) -> Iterator[list[Rows]]:
     for each in rows:
         if count and count + len(each) > _ROWS_AT_ONCE:
             yield part
-            part, count = [], 0
+            part = []
+            count = 0
         part.append(each)
         count += len(each)
     yield part

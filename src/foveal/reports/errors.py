@@ -258,7 +258,8 @@ def _windows(
     result: ImageResult, raster: Raster, name: str, *, side: int, most: int
 ) -> list[Picture]:
     """The parts of an image with the most errors, worst first; no more than they is read."""
-    boxes, pictures = _boxes_of_errors(result), []
+    boxes = _boxes_of_errors(result)
+    pictures = []
     for left, top, right, bottom in image_windows.fullest_windows(
         boxes, side, raster.width, raster.height, most=most
     ):

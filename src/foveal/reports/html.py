@@ -12,7 +12,7 @@ import io
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -86,7 +86,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.policies["truncate.leeway"] = 0
-    environment.filters |= {
+    filters: dict[str, Any] = environment.filters
+    filters |= {
         "as_jpeg": _as_jpeg,
         "as_length": _as_length,
         "in_theme_colors": _in_theme_colors,

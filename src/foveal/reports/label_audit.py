@@ -234,7 +234,7 @@ def _picture(number: int, one: Suggestion, raster: Raster, data: Dataset) -> Pic
     near = (target.boxes[:, :2] < window[2:]).all(axis=1) & (target.boxes[:, 2:] > window[:2]).all(
         axis=1
     )
-    drawn += [(box, colors.IGNORED, "dashed", "") for box in target.boxes[others & near]]
+    drawn.extend((box, colors.IGNORED, "dashed", "") for box in target.boxes[others & near])
     corner = np.array([left, top, left, top], np.float32)
     image = draw_boxes(
         Image.fromarray(shown),

@@ -142,7 +142,7 @@ class _Gate:
             await _answer(request, problem)(scope, receive, sending)
         except Exception:
             log.exception("A request can't be answered.")
-            if status:
+            if status:  # pyrefly: ignore[redundant-condition]  # `sending` changes it
                 raise  # its answer has begun: the connection is closed in its middle
             mistake = Problem(500, "The server made a mistake, which its log tells.")
             await _answer(request, mistake)(scope, receive, sending)

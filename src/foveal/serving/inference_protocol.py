@@ -319,11 +319,12 @@ def _read_pixels(tensor: InferInput, binary: memoryview | None) -> NDArray[np.ui
         try:
             wide = np.array(tensor.data, np.float64).reshape(-1)
             values = wide.astype(np.uint8)
-            is_bytes = bool((values == wide).all())
+            if not (values == wide).all():
+                raise ValueError
         except (ValueError, TypeError, OverflowError):
-            is_bytes = False
-        if not is_bytes:
-            raise Problem(400, f"{_INPUT}: holds values that are no whole numbers from 0 to 255.")
+            raise Problem(
+                400, f"{_INPUT}: holds values that are no whole numbers from 0 to 255."
+            ) from None
     if values.size != size:
         raise Problem(
             400, f"{_INPUT}: has the shape {shape}, of {size:,} values, and {values.size:,} came."
@@ -363,7 +364,8 @@ def answer(asked: InferRequest, model: ServedModel, arrays: dict[str, NDArray[An
         arrays: boxes [B, M, 4], scores [B, M], labels [B, M] and counts [B].
     """
     wanted = asked.outputs or [InferOutput(name=name) for name in _OUTPUTS]
-    outputs, parts = [], []
+    outputs = []
+    parts = []
     for each in wanted:
         datatype = _OUTPUTS[each.name][0]
         values = np.ascontiguousarray(arrays[each.name], _TYPES[datatype])

@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._answer(HTTPStatus.NOT_FOUND, b"There is no such page. Expected /.")
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, *_: object, **__: object) -> None:
         """Say nothing."""
 
     def _answer(self, status: HTTPStatus, content: bytes, *, kind: str = "text/plain") -> None:

@@ -33,7 +33,8 @@ class EmaModel(Generic[ModelType]):
         """Move the average towards the model: average = decay * average + (1 - decay) * model."""
         self.updates += 1
         decay = averaging_decay(self.updates, self.decay)
-        averages, values = [], []
+        averages = []
+        values = []
         for average, value in zip(_state(self.model), _state(model), strict=True):
             if average.is_floating_point():
                 averages.append(average)

@@ -37,6 +37,8 @@ from foveal.training.reporters import Progress, Reporter
 from foveal.training.run_folder import HOW_TO_GO_ON, TRACKED_AS
 
 if TYPE_CHECKING:
+    from io import FileIO
+
     from accelerate import Accelerator
 
     from foveal.training.ending import Ending
@@ -53,7 +55,7 @@ class MetricsLog:
             TrainingError: the file can't be written.
         """
         self._path = path
-        self._file = None
+        self._file: FileIO | None = None
         if path is not None:
             with self._writing():
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,8 @@ def backbone_weights(model: ModelSettings) -> dict[str, str] | None:
         case "package":
             package = PACKAGES[model.backbone]
             return {"name": package.package, "license": package.license}
-    return {"name": Path(model.weights).name, "license": ""}
+        case path:
+            return {"name": Path(path).name, "license": ""}
 
 
 def measured_by(evaluation: Evaluation) -> dict[str, Any]:

@@ -128,7 +128,8 @@ def label_images(
     """
     never = np.inf
     least = np.array([never if each.score is None else each.score for each in sure], np.float32)
-    records, capped = [], 0
+    records = []
+    capped = 0
     for record, found in zip(images, detections, strict=True):
         is_sure = found.scores >= least[found.labels]
         if not is_sure.any():

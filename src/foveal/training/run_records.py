@@ -192,10 +192,11 @@ class RunRecord:
                     f"old, {self._where()}. It was killed, or the machine went down. Go on with "
                     "its command and --resume."
                 )
-        return (
-            f"Silent for {duration(silence)}, {self._where()}. Whether it still runs can be seen "
-            "on the machine that trains it alone."
-        )
+            case "silent":
+                return (
+                    f"Silent for {duration(silence)}, {self._where()}. Whether it still runs can "
+                    "be seen on the machine that trains it alone."
+                )
 
     def _where(self) -> str:
         """How far it had come."""

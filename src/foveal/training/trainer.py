@@ -493,7 +493,9 @@ class Trainer:
         state.history.append(summary)
         self.metrics_logger.epoch(summary)
         self.announcer.tell_epoch(self.plan, state, summary)
-        state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
+        state.epoch += 1
+        state.step = 0
+        state.sums = {}
         self._save()
 
     def learning_rate(self, step: int) -> float:

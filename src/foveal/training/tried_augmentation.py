@@ -143,6 +143,7 @@ class _Watched:
         self._dark = self._seen = 0
 
     def __call__(self, sample: Sample, generator: Generator) -> Sample:
+        changed = sample
         for _ in range(_DRAWS):
             changed = self._change(sample, generator)
             self._seen += 1

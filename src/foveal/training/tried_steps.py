@@ -65,7 +65,8 @@ def _try_steps(
     stop_requested: Callable[[], bool],
 ) -> float:
     """Seconds that a step takes at full size, by steps of so many seconds at the longest."""
-    began, ends = budget.now(), []
+    began = budget.now()
+    ends = []
     shown = (parts for epoch in range(_MOST_STEPS) for parts in batches.epoch(epoch, progress=1.0))
     with contextlib.closing(shown):
         for number, parts in enumerate(shown):

@@ -56,7 +56,9 @@ class ValidationLoss:
             indices: which of the validation images.
             targets: what each shows, in original pixels.
         """
-        self._indices, self._targets, self._sums = indices, targets, {}
+        self._indices = indices
+        self._targets = targets
+        self._sums = {}
 
     def observer(
         self, model: RetinaNet

@@ -85,7 +85,8 @@ def check_ending(path: Path) -> None:
 
 def _undated(path: Path) -> dict[str, Any]:
     """Leave the date out, so that the same data gives the same file."""
-    return {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower(), {})
+    dates: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    return dates.get(path.suffix.lower(), {})
 
 
 def _draw_shapes(axes: Any, fit: AnchorFit, *, max_dots: int, rasterized: bool) -> None:
@@ -127,6 +128,9 @@ def _draw_shapes(axes: Any, fit: AnchorFit, *, max_dots: int, rasterized: bool) 
 def _logarithmic(axes: Any, sides: Any) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+    def as_number(value: float, _: int | None) -> str:
+        return f"{value:g}"
+
     low, high = sides.min() / 1.3, sides.max() * 1.6
     ticks = 2.0 ** np.arange(np.ceil(np.log2(low)), np.floor(np.log2(high)) + 1)
     for axis, scale, limits in (
@@ -137,7 +141,7 @@ def _logarithmic(axes: Any, sides: Any) -> None:
         limits(low, high)
         axis.set_major_locator(FixedLocator(list(ticks)))
         axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_major_formatter(FuncFormatter(as_number))
     axes.set_aspect("equal")
 
 

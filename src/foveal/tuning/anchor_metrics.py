@@ -188,7 +188,7 @@ def best_ious(objects: Objects, settings: AnchorSettings) -> NDArray[np.float64]
         iou_apart(objects.sides[:, None], sides[level], gaps=gaps[:, None, level])
         for level in range(len(sides))
     ]
-    return np.stack(levels, axis=1)
+    return np.stack(levels, axis=1, dtype=np.float64)
 
 
 def object_gaps(objects: Objects, settings: AnchorSettings) -> NDArray[np.float64]:

@@ -227,7 +227,8 @@ def _sample(objects: Objects, *, seed: int) -> tuple[NDArray[np.int64], NDArray[
     if total <= SEARCHED_OBJECTS:
         return np.arange(total), np.full(total, 1 / total)
     rng = np.random.default_rng(seed)
-    chosen, weights = [], []
+    chosen = []
+    weights = []
     for label in np.unique(objects.labels):
         members = np.flatnonzero(objects.labels == label)
         wanted = max(SEARCHED_OBJECTS * len(members) // total, min(MIN_OF_CLASS, len(members)))

@@ -49,7 +49,8 @@ def check_duplicates(subject: Subject) -> list[Finding]:
     Files are compared by size first; only those of equal size are read.
     """
     of_image = {index: k for k, split in enumerate(subject.splits) for index in split.members}
-    within, across = [], []
+    within: list[str] = []
+    across: list[str] = []
     for group in subject.copies:
         members: dict[int, list[int]] = defaultdict(list)
         for index in group:

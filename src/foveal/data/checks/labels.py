@@ -29,7 +29,7 @@ def check_equal_labels(part: Part) -> list[Finding]:
     the image's name. Pixels are compared, and shares of the image, which a file of shares holds.
     """
     records = part.data.records
-    places = []
+    places: list[str] = []
     for group in _groups(records):
         # Copies and frames of one view have the same objects.
         squares = read_squares([records[index].path for index in group]).patterns

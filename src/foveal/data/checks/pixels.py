@@ -31,7 +31,8 @@ _NAMED = 4
 def check_near_duplicates(subject: Subject) -> list[Finding]:
     """Find images of one split that look alike; files of the same content are told elsewhere."""
     patterns, again = subject.patterns, _copies(subject)
-    places, images = [], 0
+    places = []
+    images = 0
     for split in subject.splits:
         members = [index for index in split.members if index not in again]
         for group in group_patterns(patterns[members], mirrored=subject.mirrored):

@@ -116,12 +116,12 @@ def headers_of(
 def _decoded(data: Dataset, headers: Sequence[Header]) -> list[Header]:
     """The headers, with the faults that only decoding shows."""
     paths = [str(record.path) for record in data.records]
+
+    def decoded(path: str, header: Header) -> Header:
+        return header if header.fault else decode_whole(path)
+
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return list(
-            pool.map(
-                lambda path, header: header if header.fault else decode_whole(path), paths, headers
-            )
-        )
+        return list(pool.map(decoded, paths, headers))
 
 
 def _expect_installed(data: Dataset, headers: Sequence[Header]) -> None:

@@ -116,7 +116,7 @@ def check_annotations(part: Part) -> list[Finding]:
 
     Missing images are the file check's to report, whichever format needed their size.
     """
-    findings = []
+    findings: list[Finding] = []
     for kind, _, problems in count_by_kind(list(part.reading.problems)):
         if kind == "image not readable":
             problems = [p for p in problems if p.image is None or file_of(p.image).is_file()]

@@ -27,7 +27,8 @@ def check_turned(part: Part) -> list[Finding]:
     Sizes that the annotations state as stored are told by the check of sizes.
     """
     ends = _far_ends(part)
-    stored, upright = [], 0
+    stored = []
+    upright = 0
     for index, (record, header) in enumerate(zip(part.data, part.headers, strict=True)):
         sides = header.width, header.height
         if header.orientation not in SWAPPED or not header.width or not len(record):

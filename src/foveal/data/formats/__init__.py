@@ -130,7 +130,9 @@ def read_splits(
         if (message := printable(str(error), lines=False)) == str(error):
             raise
         raise type(error)(message) from error
-    data, indices, start = parts[0], {}, 0
+    data = parts[0]
+    indices = {}
+    start = 0
     for split, part in zip(splits, parts, strict=True):
         indices[split or ""] = list(range(start, start + len(part)))
         start += len(part)
@@ -244,7 +246,7 @@ def split_address(address: str | os.PathLike[str]) -> tuple[Path, list[str | Non
 
     What exists as it is written is a path, colons and all; a colon after one letter is a drive.
     """
-    if not isinstance(address, str | os.PathLike):
+    if not isinstance(address, (str, os.PathLike)):
         raise DataError(
             f"A data set is {type(address).__name__}. Expected a path, such as 'cells:train'."
         )

@@ -30,7 +30,7 @@ def class_file(folder: Path) -> tuple[str, ...]:
         DataError: the file is not text.
     """
     file = class_source(folder)
-    lines = [] if file is None else read_lines(file)
+    lines: list[str] = [] if file is None else read_lines(file)
     return tuple(dict.fromkeys(x for x in lines if x not in ("", IGNORE, "_background_")))
 
 

@@ -391,7 +391,7 @@ def agreeing_id(key: Any, known: Mapping[Any, int], texts: Mapping[str, Any]) ->
     """The id itself if it is known, else the one that is written alike, else the id itself."""
     if not isinstance(key, (int, float, str)):
         return key
-    whole = int(key) if isinstance(key, float) and key.is_integer() else key
+    whole = int(key) if isinstance(key, float) and float(key).is_integer() else key
     return whole if whole in known else texts.get(str(whole).strip(), key)
 
 
@@ -416,7 +416,8 @@ def _alike(
         and not any(isinstance(value, str) for value in box)
     ):
         return item, []
-    alike, notes = dict(item), []
+    alike = dict(item)
+    notes = []
     for field, known, texts in (
         ("image_id", images, image_keys),
         ("category_id", classes, class_keys),

@@ -72,7 +72,7 @@ def read(
     listed, source = _class_csv(file.parent)
     lone = (policy.class_column or "=")[1:] or ONLY_CLASS
     named = [_class(cells, columns, listed, lone) for _, cells in rows]
-    names = [name for name, boxes in zip(named, found, strict=True) if boxes]
+    names: list[str] = [name for name, boxes in zip(named, found, strict=True) if boxes]
     if names and not set(names) & set(listed) and all(map(_WHOLE.fullmatch, set(names))):
         # Columns of numbers with gaps become fractions in many programs: 3.0 is class 3.
         named = [_WHOLE.sub(r"\1", name) for name in named]

@@ -94,7 +94,7 @@ def write(
     for part, indices in parts(data, splits, "default").items():
         records = [data.records[i] for i in indices]
         place_images(records, [names[i] for i in indices], folder / "images" / part, images=images)
-        document = {
+        document: dict[str, Any] = {
             "dm_format_version": "1.0",
             "media_type": 2,
             "infos": {},

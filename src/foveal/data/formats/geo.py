@@ -296,7 +296,9 @@ class _ImageFinder:
 
         Those beside it, or in folders nearer to its own, go before others.
         """
-        beside = [] if self._given else [f for f in files_in(file.parent) if f.stem == file.stem]
+        beside: list[Path] = (
+            [] if self._given else [f for f in files_in(file.parent) if f.stem == file.stem]
+        )
         found = [f for f in beside if has_image_ending(f.name)]
         if not found:
             found = [image for image in self.all if image.stem == file.stem]

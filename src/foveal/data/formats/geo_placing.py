@@ -197,11 +197,20 @@ def _readings(layer: VectorLayer, scene: Scene, *, shared: bool) -> Iterator[_Re
     if shared:
         return
     said = f", though the file names {layer.crs}" if layer.certain else ""
-    yield _Reading(f"The coordinates are taken as pixels of the image{said}", lambda points: points)
+    yield _Reading(f"The coordinates are taken as pixels of the image{said}", _as_written)
     yield _Reading(
         f"The coordinates are taken as pixels of the image, y upwards from its upper edge{said}",
-        lambda points: points * np.array([1.0, -1.0]),
+        _upside_down,
     )
+
+
+def _as_written(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    return points
+
+
+def _upside_down(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    turned: NDArray[np.float64] = points * np.array([1.0, -1.0])
+    return turned
 
 
 def _share_inside(boxes: NDArray[np.float64], scene: Scene) -> float:

@@ -161,7 +161,7 @@ class ImageFinder:
         found = self._exact(stem + ending, file, place)
         if isinstance(found, str):
             return Path(found)
-        hits = [] if found else self._of_any_ending(stem)
+        hits: list[str] = [] if found else self._of_any_ending(stem)
         if not found and not hits and (other := self._in_other_case(stem + ending, place)):
             hits = [other]
         if len(hits) == 1:
@@ -474,7 +474,7 @@ class ImageFinder:
 
     def _usual(self, folder: str) -> list[str]:
         """The folders in a folder in which people keep images, in whatever case."""
-        order = [name.lower() for name in IMAGE_FOLDERS]
+        order: list[str] = [name.lower() for name in IMAGE_FOLDERS]
         there = [name for name in self._names(folder) if name.lower() in order]
         there.sort(key=lambda name: (order.index(name.lower()), name))
         return [f"{folder}/{name}" for name in there]
@@ -719,7 +719,8 @@ def images_in(folder: Path) -> list[Path]:
 
     Files of an ending that says nothing are images if their content is.
     """
-    found, others = [], []
+    found = []
+    others = []
     for file in files_below(folder):
         if is_image_file(str(file)):
             found.append(file)

@@ -60,7 +60,7 @@ def _paths(text: str) -> list[str]:
     rest = text[scheme.end() :] if scheme else text
     if scheme and scheme[1].lower() in _WEB:
         rest = rest.partition("/")[2]
-    found = []
+    found: list[str] = []
     for path in dict.fromkeys((rest, unquote(rest, errors="surrogateescape"))):
         parts = [p for p in path.replace("\\", "/").split("/") if p not in ("", ".", "..")]
         if not parts:

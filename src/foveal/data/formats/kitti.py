@@ -147,17 +147,18 @@ def _label_files(folder: Path) -> list[Path]:
 def _files_of_split(
     path: Path, folder: Path, everything: list[Path], split: str | None
 ) -> list[Path]:
-    own = [] if folder == path else [folder.name, folder.parent.name]
+    own: list[str] = [] if folder == path else [folder.name, folder.parent.name]
     name = next((name for name in names_of_split(split or "") if name in own), None)
     if split is None or name is not None:
         tell_other_name(split or "", name or "", path)
         return everything
     lists = path / "ImageSets"
-    _, found = take_split(
-        split,
-        path,
-        lambda name: [lists / f"{name}.txt"] if (lists / f"{name}.txt").is_file() else [],
-    )
+
+    def list_of(name: str) -> list[Path]:
+        file = lists / f"{name}.txt"
+        return [file] if file.is_file() else []
+
+    _, found = take_split(split, path, list_of)
     listed = found[0] if found else lists / f"{split}.txt"
     if not found:
         raise DataError(

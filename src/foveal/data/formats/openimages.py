@@ -133,7 +133,7 @@ def _image_names(
     file: Path, split: str | None, rows: list[tuple[int, list[str]]], place: dict[str, int]
 ) -> list[tuple[Path, int, str]]:
     """Every image with the place that names it: those of images.csv, then those with objects."""
-    names = []
+    names: list[tuple[Path, int, str]] = []
     listed = file.parent / (f"{split}-{IMAGES}" if split else IMAGES)
     if listed.is_file():
         where, entries = _table(listed, ("ImageID",))

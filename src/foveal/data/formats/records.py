@@ -113,7 +113,8 @@ def assemble(
             column.setflags(write=False)
     picked = order.tolist()
     flags = {name: [column[i] for i in picked] for name, column in columns.flags.items()}
-    records, start = [], 0
+    records = []
+    start = 0
     for row, end in zip(images, ends.tolist(), strict=True):
         records.append(
             Record(

@@ -106,7 +106,7 @@ def write(
     names = image_names(data.records)
     any_class = any((record.labels < 0).any() for record in data)
     titles = [*data.classes, *([IGNORE] if any_class else [])]
-    meta = {
+    meta: dict[str, Any] = {
         "classes": [
             {"title": name, "shape": "rectangle", "color": "#208020", "geometry_config": {}}
             for name in titles
@@ -120,7 +120,7 @@ def write(
         place_images(records, [names[i] for i in indices], folder / part / "img", images=images)
         (folder / part / "ann").mkdir()
         for i, record in zip(indices, records, strict=True):
-            document = {
+            document: dict[str, Any] = {
                 "description": "",
                 "tags": [],
                 "size": {"height": record.height, "width": record.width},

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -152,10 +153,9 @@ class Columns:
         """
         written = [row[place] for place in self.box]
         if len(written) == 4:
-            try:
+            box: list[float] = []
+            with suppress(ValueError):  # words, or decimal commas
                 box = [float(text) for text in written]
-            except ValueError:
-                box = []  # words, or decimal commas
             if box and not any(map(math.isnan, box)):
                 return [self._to_corners(box)]
         if all(text.lower() in _NO_BOX for text in written):

@@ -124,7 +124,7 @@ def write(
             },
             "ignored": {"type": "text", "description": "", "default_value": ""},
         }
-        document = {
+        document: dict[str, Any] = {
             "_via_settings": {
                 "core": {"filepath": {}, "default_filepath": "images/"},
                 "project": {"name": part},
@@ -272,7 +272,7 @@ def _class_attribute(documents: Iterable[dict[str, Any]]) -> tuple[str, list[str
 
 def _declared(documents: Iterable[dict[str, Any]]) -> list[str]:
     """The attributes of regions that projects declare with options, where no region has any."""
-    found = []
+    found: list[str] = []
     for document in documents:
         value: Any = document
         for name in ("_via_attributes", "region"):

@@ -85,8 +85,12 @@ def read_headers(
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     headers: list[Header] = []
     new: dict[str, list[int]] = {}
+
+    def look(chunk: Sequence[str]) -> list[tuple[Header, tuple[int, int] | None]]:
+        return [_look(path, known) for path in chunk]
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        for looked in pool.map(lambda chunk: [_look(path, known) for path in chunk], chunks):
+        for looked in pool.map(look, chunks):
             for path, (header, state) in zip(paths[len(headers) :], looked, strict=False):
                 if state is not None:
                     new[path] = [*state, *header[:3]]
@@ -115,20 +119,20 @@ def _look(path: str, known: dict[str, list[int]]) -> tuple[Header, tuple[int, in
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | _NO_WAITING)
         try:
             status = os.fstat(descriptor)
-            header = _quick(descriptor, status.st_size)
+            quick = _quick(descriptor, status.st_size)
         finally:
             os.close(descriptor)
+        if quick is not None:
+            return quick, (status.st_size, status.st_mtime_ns)
     except (OSError, ValueError, struct.error, IndexError):
-        header = None
-    if header is None:
-        header = _thorough(path)
-        if header.fault or header.needs:
-            return header, None
-        with suppress(OSError, ValueError):
-            status = os.stat(path)
-            return header, (status.st_size, status.st_mtime_ns)
+        pass
+    header = _thorough(path)
+    if header.fault or header.needs:
         return header, None
-    return header, (status.st_size, status.st_mtime_ns)
+    with suppress(OSError, ValueError):
+        status = os.stat(path)
+        return header, (status.st_size, status.st_mtime_ns)
+    return header, None
 
 
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)

@@ -408,7 +408,7 @@ class WholeValues:
     """
 
     block = WHOLE
-    georeference = None
+    georeference: Georeference | None = None
     boxes = EVERYWHERE
     smaller = False
 

@@ -77,7 +77,7 @@ def telling_depth(
     nothing_to_tell = bool(pixel_range.low or pixel_range.deep)
     for image in images:
         extent = None if nothing_to_tell or _DEPTH in told else _extent_of_any(image)
-        limits = extent and extent.limits()
+        limits = None if extent is None else extent.limits()
         if extent is not None and limits:
             told.add(_DEPTH)
             log.warning(

@@ -138,7 +138,8 @@ def _draw_batches(
     order = order[np.lexsort(inputs[order].T)]  # stable: random within an input size
     rows = inputs[order]
     borders = np.flatnonzero((rows[1:] != rows[:-1]).any(axis=1)) + 1
-    full, rest = [], []
+    full: list[NDArray[np.int64]] = []
+    rest = []
     for group in np.split(order, borders):
         whole = len(group) // batch * batch
         full += [group[start : start + batch] for start in range(0, whole, batch)]

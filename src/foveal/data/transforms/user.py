@@ -61,7 +61,7 @@ def name_of(augment: object) -> str | None:
     """What an augmentation is called in the settings of a run; None for none."""
     if augment is None or isinstance(augment, str):
         return augment
-    kind = augment if hasattr(augment, "__qualname__") else type(augment)
+    kind: Any = augment if hasattr(augment, "__qualname__") else type(augment)
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
@@ -76,7 +76,7 @@ def as_change(transform: object, *, name: str = "the augmentation") -> Change:
     Raises:
         SettingsError: it is none of these, or a function that takes other arguments.
     """
-    parts = list(transform) if isinstance(transform, list | tuple) else [transform]
+    parts = list(transform) if isinstance(transform, (list, tuple)) else [transform]
     homes = {type(part).__module__.partition(".")[0] for part in parts}
     if homes == {"albumentations"}:
         return from_albumentations(parts, name=name)
@@ -175,7 +175,9 @@ def from_torchvision(
         inputs = {
             "image": tv_tensors.Image(torch.from_numpy(sample.image.copy()).permute(2, 0, 1)),
             "boxes": tv_tensors.BoundingBoxes(
-                boxes.reshape(-1, 4), format="XYXY", canvas_size=(height, width)
+                boxes.reshape(-1, 4),
+                format="XYXY",  # pyrefly: ignore[unexpected-keyword]
+                canvas_size=(height, width),  # pyrefly: ignore[unexpected-keyword]
             ),
             "labels": torch.arange(len(boxes)),
         }
