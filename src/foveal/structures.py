@@ -174,7 +174,7 @@ class Target:
             np.concatenate(areas) if len(areas) == len(targets) else None,
         )
 
-    __hash__ = None  # type: ignore[assignment]  # arrays can change
+    __hash__ = None  # pyrefly: ignore[implicit-any-attribute]  # arrays can change
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,7 +216,7 @@ class Sample:
             said.append(f"{counted(ignored, 'region')} to ignore")
         return f"<Sample {shorten(self.name, _LONGEST_FILE) or 'of an image'}: {', '.join(said)}>"
 
-    __hash__ = None  # type: ignore[assignment]  # arrays can change
+    __hash__ = None  # pyrefly: ignore[implicit-any-attribute]  # arrays can change
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -270,7 +270,7 @@ class Batch:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Batch) and _equal(self, other, self.__slots__)
 
-    __hash__ = None  # type: ignore[assignment]  # tensors can change
+    __hash__ = None  # pyrefly: ignore[implicit-any-attribute]  # tensors can change
 
 
 @dataclass(frozen=True, slots=True)
@@ -527,7 +527,7 @@ class Detections:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Detections) and _equal(self, other, self.__slots__)
 
-    __hash__ = None  # type: ignore[assignment]  # arrays can change
+    __hash__ = None  # pyrefly: ignore[implicit-any-attribute]  # arrays can change
 
     @staticmethod
     def concatenate(parts: Sequence[Detections]) -> Detections:

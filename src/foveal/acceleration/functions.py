@@ -62,7 +62,7 @@ class FasterFunctions(TorchFunctionMode):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        super().__exit__(exc_type, exc_val, exc_tb)  # type: ignore[no-untyped-call]
+        super().__exit__(exc_type, exc_val, exc_tb)
         if exc_type is None and self._normalized:
             raise RuntimeError("A norm was folded into a convolution and then not called.")
 

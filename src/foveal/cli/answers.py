@@ -110,7 +110,7 @@ def verb(
             if outcome.code:
                 raise typer.Exit(outcome.code)
 
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__signature__ = inspect.Signature(parameters)  # pyrefly: ignore[missing-attribute]
         command.__annotations__ = {each.name: each.annotation for each in parameters}
         for attribute, value in (
             ("verb", name),

@@ -191,7 +191,7 @@ def takes_data(command: Callable[..., _Result]) -> Callable[..., _Result]:
         options = make_options(**{name: given.pop(name) for name in _OPTIONS})
         return command(**given, options=options)
 
-    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_options.__signature__ = inspect.Signature(parameters)  # pyrefly: ignore[missing-attribute]
     with_options.__annotations__ = {each.name: each.annotation for each in parameters}
     return with_options
 

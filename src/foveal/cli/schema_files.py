@@ -32,7 +32,7 @@ def find_verbs(app: typer.Typer) -> Iterator[Callable[..., None]]:
     """All verbs of an app and of its groups."""
     for each in app.registered_commands:
         if hasattr(each.callback, "verb"):
-            yield each.callback  # type: ignore[misc]
+            yield each.callback  # pyrefly: ignore[invalid-yield]
     for group in app.registered_groups:
         if group.typer_instance is not None:
             yield from find_verbs(group.typer_instance)

@@ -342,7 +342,8 @@ def _run(app: FastAPI, listening: socket.socket) -> None:
         timeout_keep_alive=_KEEP_ALIVE,
     )
     server = uvicorn.Server(config)
-    server.handle_exit = _ending_gently(server, app)  # type: ignore[assignment, method-assign]
+    # pyrefly: ignore[bad-assignment, method-assign]
+    server.handle_exit = _ending_gently(server, app)
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:

@@ -142,7 +142,8 @@ class Dataset:
             order, labels = _for_every_class(record.labels, len(self.classes))
             areas = None if record.areas is None else record.areas[order]
             return Target(record.boxes[order], labels, record.ignored[order], areas)
-        return Target(*(None if column is None else column.copy() for column in columns))  # type: ignore[arg-type]
+        # pyrefly: ignore[bad-argument-type]
+        return Target(*(None if column is None else column.copy() for column in columns))
 
     @property
     def paths(self) -> list[Path]:

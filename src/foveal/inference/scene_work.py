@@ -253,7 +253,7 @@ class SceneWork:
             FovealError: it can't be written; what was written before stays.
         """
         content = io.BytesIO()
-        np.savez(content, **arrays)  # type: ignore[arg-type]
+        np.savez(content, **arrays)  # pyrefly: ignore[bad-argument-type]
         write_file(
             self._path(scene, band),
             content.getvalue(),

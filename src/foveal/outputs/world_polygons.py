@@ -227,7 +227,8 @@ def _transform(
     y: NDArray[np.float64],
     direction: str = "FORWARD",
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return _transformer(georeference.crs).transform(x, y, direction=direction)  # type: ignore[no-any-return]
+    # pyrefly: ignore[no-any-return-explicit]
+    return _transformer(georeference.crs).transform(x, y, direction=direction)
 
 
 @lru_cache(maxsize=16)

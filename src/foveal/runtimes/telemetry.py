@@ -49,7 +49,7 @@ def turn_telemetry_off() -> None:
     somebody has imported the package before, its sender is made to drop everything.
     """
     if sys.modules.get(_TELEMETRY) is None:
-        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+        sys.modules[_TELEMETRY] = None  # pyrefly: ignore[unsupported-operation]
         return
     sender = importlib.import_module(f"{_TELEMETRY}.utils.sender")
     sender.TelemetrySender.send = _drop

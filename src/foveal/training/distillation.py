@@ -95,7 +95,8 @@ class Distillation(nn.Module):
             nn.Identity() if channels[0] == channels[1] else nn.Conv2d(*channels, 1)
             for _ in self.pairs
         )
-        self.to(device=student.mean.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # pyrefly: ignore[no-matching-overload]
+        self.to(device=student.mean.device, memory_format=torch.channels_last)
         described = _describe(teacher, student, self.pairs, weight=weight)
         self.lines = (*teacher.notes, described)
 

@@ -41,7 +41,7 @@ class EmaModel(Generic[ModelType]):
                 values.append(value)
             else:
                 average.copy_(value)
-        average_all = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average_all = get_ema_multi_avg_fn(decay)
         average_all(averages, values, self.updates)
 
 

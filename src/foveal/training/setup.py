@@ -187,7 +187,8 @@ def make_train_step(
     device = accelerator.device
     if training.keep_freed_memory:
         keep_freed_memory(device)
-    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # pyrefly: ignore[no-matching-overload]
+    model.to(device=device, memory_format=torch.channels_last)
     distillation = make_distillation(model, settings)
     optimizer = make_optimizer(
         model,

@@ -240,7 +240,7 @@ class TrainStep:
         """
         if len(parts) == 1:
             losses, distillation = self._part_losses(parts[0])
-            (losses.total + distillation).backward()  # type: ignore[no-untyped-call]
+            (losses.total + distillation).backward()
             return torch.stack([losses.classification, losses.box, distillation]).detach()
         sums = torch.zeros(3, device=self.accelerator.device)
         divisor = torch.zeros((), device=self.accelerator.device)
@@ -252,7 +252,7 @@ class TrainStep:
                 # A part without objects has a little weight, so that parts without any have all.
                 part_weight = part_divisor.clamp(min=1 / len(parts))
                 total = losses.total * weight + distillation * part_weight
-                total.backward()  # type: ignore[no-untyped-call]
+                total.backward()
             values = [losses.classification * weight, losses.box * weight]
             sums += torch.stack([*values, distillation * part_weight]).detach()
             divisor += part_divisor

@@ -69,7 +69,7 @@ def draw_shapes(fit: AnchorFit) -> Markup:
     """
     axes = new_axes(4.6, 4.4)
     _draw_shapes(axes, fit, max_dots=MAX_SVG_DOTS, rasterized=False)
-    axes.get_legend().set_frame_on(False)  # type: ignore[union-attr]
+    axes.get_legend().set_frame_on(False)  # pyrefly: ignore[missing-attribute]
     return to_svg(axes)
 
 

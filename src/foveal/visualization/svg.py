@@ -132,7 +132,8 @@ def to_svg(axes: Axes) -> Markup:
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         # The browser has letters that the font for measuring lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        axes.figure.savefig(buffer, format="svg", metadata=nothing)  # type: ignore[union-attr]
+        # pyrefly: ignore[missing-attribute]
+        axes.figure.savefig(buffer, format="svg", metadata=nothing)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].rstrip()
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -201,7 +201,8 @@ def entries_of(document: dict[str, Any], name: str, file: Path) -> list[Any]:
             {"id": key, **(entry if isinstance(entry, dict) else {"name": entry})}
             for key, entry in value.items()
         ]
-    return expect(value, list, file=file, place=name, what=f'"{name}"')  # type: ignore[no-any-return]
+    # pyrefly: ignore[no-any-return-explicit]
+    return expect(value, list, file=file, place=name, what=f'"{name}"')
 
 
 def id_of(entry: dict[str, Any], file: Path, place: str) -> int | str:
@@ -209,7 +210,8 @@ def id_of(entry: dict[str, Any], file: Path, place: str) -> int | str:
     key = entry.get("id")
     if isinstance(key, float) and key.is_integer():
         return int(key)
-    return expect(key, (int, str), file=file, place=place, what='"id"')  # type: ignore[no-any-return]
+    # pyrefly: ignore[no-any-return-explicit]
+    return expect(key, (int, str), file=file, place=place, what='"id"')
 
 
 def _categories(

@@ -200,7 +200,7 @@ def _object(
 
 def _numbers(shape: Element, *names: str) -> list[float] | None:
     values = [parse_number(shape.get(name)) for name in names]
-    return None if None in values else values  # type: ignore[return-value]
+    return None if None in values else values  # pyrefly: ignore[bad-return]
 
 
 def _box(shape: Element) -> tuple[float, ...] | None:

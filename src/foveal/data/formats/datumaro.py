@@ -234,7 +234,7 @@ def _box(item: dict[str, Any], height: int) -> Sequence[float] | None:
             return _turned(flat)
         if None in flat or len(flat) % 2 or len(flat) < 4:
             return None
-        return box_of_points(flat[::2], flat[1::2])  # type: ignore[arg-type]
+        return box_of_points(flat[::2], flat[1::2])  # pyrefly: ignore[bad-argument-type]
     listed = item["bbox"]
     box = [as_number(v) for v in listed] if isinstance(listed, list) else []
     if item.get("type") == "rotated_bbox":

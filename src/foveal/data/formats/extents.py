@@ -164,7 +164,7 @@ def _numbers(value: Any) -> list[float] | None:
     if not isinstance(value, list):
         return None
     numbers = [as_number(number) for number in value]
-    return None if None in numbers else numbers  # type: ignore[return-value]
+    return None if None in numbers else numbers  # pyrefly: ignore[bad-return]
 
 
 def _union(boxes: Iterable[Box]) -> Box | None:

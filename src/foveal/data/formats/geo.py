@@ -139,14 +139,14 @@ def read(
         keep = [i for i, _ in known]
         marks = _ignored(layer)
         chosen = features[keep].tolist()
-        table.image.extend([index[entry.image]] * len(keep))  # type: ignore[union-attr]
-        table.boxes.extend(boxes[keep].tolist())  # type: ignore[union-attr]
-        table.labels.extend(label for _, label in known)  # type: ignore[union-attr]
-        table.ignored.extend(  # type: ignore[union-attr]
+        table.image.extend([index[entry.image]] * len(keep))  # pyrefly: ignore[missing-attribute]
+        table.boxes.extend(boxes[keep].tolist())  # pyrefly: ignore[missing-attribute]
+        table.labels.extend(label for _, label in known)  # pyrefly: ignore[missing-attribute]
+        table.ignored.extend(  # pyrefly: ignore[missing-attribute]
             marks[i] or label < 0 for i, (_, label) in zip(chosen, known, strict=True)
         )
-        table.files.extend([layer.file] * len(keep))  # type: ignore[attr-defined]
-        table.numbers.extend(numbers[k] for k in keep)  # type: ignore[attr-defined]
+        table.files.extend([layer.file] * len(keep))  # pyrefly: ignore[missing-attribute]
+        table.numbers.extend(numbers[k] for k in keep)  # pyrefly: ignore[missing-attribute]
         own = {n: [values[i] for i in chosen] for n, values in _flags(layer, policy).items()}
         if any(shape is not None for shape in shapes):
             own["segmentation"] = [shapes[k] for k in keep]

@@ -163,4 +163,4 @@ def numbers_of(value: Any, *names: str) -> list[float] | None:
     if not isinstance(value, dict):
         return None
     numbers = [as_number(value.get(name)) for name in names]
-    return None if None in numbers else numbers  # type: ignore[return-value]
+    return None if None in numbers else numbers  # pyrefly: ignore[bad-return]

@@ -77,14 +77,14 @@ class ObjectTable:
         **flags: Any,
     ) -> None:
         """Append one object; every call names the same flags."""
-        self.image.append(image)  # type: ignore[union-attr]
-        self.boxes.append(box)  # type: ignore[union-attr]
-        self.labels.append(label)  # type: ignore[union-attr]
-        self.ignored.append(ignored)  # type: ignore[union-attr]
-        self.files.append(file)  # type: ignore[attr-defined]
-        self.numbers.append(number)  # type: ignore[attr-defined]
+        self.image.append(image)  # pyrefly: ignore[missing-attribute]
+        self.boxes.append(box)  # pyrefly: ignore[missing-attribute]
+        self.labels.append(label)  # pyrefly: ignore[missing-attribute]
+        self.ignored.append(ignored)  # pyrefly: ignore[missing-attribute]
+        self.files.append(file)  # pyrefly: ignore[missing-attribute]
+        self.numbers.append(number)  # pyrefly: ignore[missing-attribute]
         for name, value in flags.items():
-            self.flags.setdefault(name, []).append(value)  # type: ignore[attr-defined]
+            self.flags.setdefault(name, []).append(value)  # pyrefly: ignore[missing-attribute]
 
 
 def assemble(

@@ -231,7 +231,7 @@ def _box(item: dict[str, Any]) -> Sequence[float] | None:
     xs, ys = [as_number(p[0]) for p in points], [as_number(p[1]) for p in points]
     if None in xs or None in ys:
         return None
-    return box_of_points(xs, ys)  # type: ignore[arg-type]
+    return box_of_points(xs, ys)  # pyrefly: ignore[bad-argument-type]
 
 
 def _box_of_bitmap(bitmap: dict[str, Any]) -> Sequence[float] | None:

@@ -375,4 +375,4 @@ def _box(shape: dict[str, Any]) -> Sequence[float] | None:
         if None in values:
             return None
         points.append(values)
-    return box_of_points(*points)  # type: ignore[arg-type]
+    return box_of_points(*points)  # pyrefly: ignore[bad-argument-type]

@@ -377,4 +377,4 @@ def _box(item: Element, shift: float) -> Sequence[float] | None:
 def _numbers(texts: Iterable[str | None]) -> list[float] | None:
     """The numbers that texts write, None where one writes none."""
     numbers = [parse_number(text) for text in texts]
-    return None if None in numbers else numbers  # type: ignore[return-value]
+    return None if None in numbers else numbers  # pyrefly: ignore[bad-return]

@@ -121,7 +121,8 @@ def read_georeference(dataset: Any, path: Path) -> tuple[Georeference | None, st
     if dataset.crs is None:
         return None, f"has a transform and no coordinate reference system: {PIXELS}"
     _expect_system(dataset.crs, path)
-    return Georeference(system_text(dataset.crs), transform), ""  # type: ignore[arg-type]
+    # pyrefly: ignore[bad-argument-type]
+    return Georeference(system_text(dataset.crs), transform), ""
 
 
 def check_transform(transform: Sequence[float], path: Path) -> None:

@@ -57,13 +57,13 @@ def reads_tiff(file: IO[bytes]) -> bool:
     try:
         with _without_warnings():
             picture = _open(file, ("TIFF",))
-            samples: int = picture.tag_v2.get(_SAMPLES, 1)  # type: ignore[attr-defined]
+            samples: int = picture.tag_v2.get(_SAMPLES, 1)  # pyrefly: ignore[missing-attribute]
     except Exception:  # whatever is wrong is said by the reader that is asked next
         return False
     bits = _tiff_bands(picture)[1]
     if samples > 1 and bits > 8:
         return False  # of each value Pillow would give the upper half
-    tags = picture.tag_v2  # type: ignore[attr-defined]
+    tags = picture.tag_v2  # pyrefly: ignore[missing-attribute]
     if bits == 32 and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1:
         return False  # and large ones as negative
     if tags.get(_DEPTH, 1) != 1:
@@ -85,13 +85,13 @@ def stored_values(picture: Image.Image) -> tuple[int, int]:
 
 def orientation_of_tiff(picture: Image.Image) -> int:
     """The orientation 1..8 that a TIFF's tags say; Pillow itself applies it."""
-    value = picture.tag_v2.get(_ORIENTATION, 1)  # type: ignore[attr-defined]
+    value = picture.tag_v2.get(_ORIENTATION, 1)  # pyrefly: ignore[missing-attribute]
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _tiff_bands(picture: Image.Image) -> tuple[int, int]:
     """Bands without alpha, and bits of a value, as the tags of a TIFF say."""
-    tags = picture.tag_v2  # type: ignore[attr-defined]
+    tags = picture.tag_v2  # pyrefly: ignore[missing-attribute]
     alphas = sum(kind in (1, 2) for kind in tags.get(_EXTRA_SAMPLES, ()))
     return int(tags.get(_SAMPLES, 1)) - alphas, int(max(tags.get(_BITS, (1,))))
 
@@ -174,7 +174,7 @@ def _frames(picture: Image.Image) -> Pages:
     moving = picture.format in _STILL and getattr(picture, "is_animated", False)
     if not moving:
         return Pages(1)
-    return Pages(int(picture.n_frames), "frame")  # type: ignore[attr-defined]
+    return Pages(int(picture.n_frames), "frame")  # pyrefly: ignore[missing-attribute]
 
 
 def open_picture(
@@ -254,7 +254,7 @@ def _expect_all_strips(picture: Image.Image, path: Path) -> None:
     tiles = getattr(picture, "tile", None)
     if picture.format != "TIFF" or not tiles:
         return
-    stored = int(picture.tag_v2.get(_HEIGHT, 0))  # type: ignore[attr-defined]
+    stored = int(picture.tag_v2.get(_HEIGHT, 0))  # pyrefly: ignore[missing-attribute]
     there = max(tile[1][3] for tile in tiles)
     if there < stored:
         raise ImageError(
@@ -267,7 +267,7 @@ def _white_is_zero(picture: Image.Image) -> bool:
     """Whether 16-bit gray is stored with white as 0, which Pillow turns round for 8 bits only."""
     if picture.format != "TIFF" or picture.mode not in ("I;16", "I;16B"):
         return False
-    tags = picture.tag_v2  # type: ignore[attr-defined]
+    tags = picture.tag_v2  # pyrefly: ignore[missing-attribute]
     return bool(tags.get(_PHOTOMETRIC) == 0)
 
 

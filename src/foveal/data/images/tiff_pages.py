@@ -166,7 +166,7 @@ class _Patched(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int:  # pyrefly: ignore[bad-override]
         if self._at < len(self._beginning):
             content = self._beginning[self._at : self._at + len(buffer)]
         else:

@@ -142,4 +142,4 @@ def _parse(path: Path) -> Element:
             f"{path}: is no image and no virtual raster that can be read ({error}). Make it anew: "
             "gdalbuildvrt."
         ) from None
-    return tree  # type: ignore[no-any-return]
+    return tree  # pyrefly: ignore[no-any-return-explicit]

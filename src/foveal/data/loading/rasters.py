@@ -36,7 +36,7 @@ class OpenRasters:
             MissingExtraError: what reads it is not installed.
         """
         if self._process != os.getpid():  # a forked process must not read with its parent's files
-            self.__init__()  # type: ignore[misc]
+            self.__init__()
         raster = self._open.pop(path, None) or open_raster(path, pixel_range)
         self._open[path] = raster
         decoded = [name for name, each in self._open.items() if each.is_decoded_whole]

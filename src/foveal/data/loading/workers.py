@@ -36,7 +36,7 @@ class WorkerPool:
         self._tasks = _Tasks()
         self._logged: set[int] = set()
         self._loader: DataLoader[Any] = DataLoader(
-            maker,  # type: ignore[arg-type]
+            maker,  # pyrefly: ignore[bad-argument-type]
             batch_size=None,
             sampler=self._tasks,
             collate_fn=_as_it_is,
