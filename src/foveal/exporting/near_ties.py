@@ -110,8 +110,8 @@ def is_near_tie(
 
     Args:
         lost: which of the detections.
-        wanted: the network's own, where it is.
-        got: those of the export, where it is not.
+        wanted: the network's own, where it is, padded to [B, D].
+        got: those of the export, where it is not, padded to [B, E].
         row: which image of the batch.
         candidates: of that image, as the network itself has them.
         decoding: with which both are decoded.
