@@ -11,7 +11,7 @@ from foveal.data.formats.class_names import Labels, found_classes
 from foveal.data.formats.extents import ellipse_box, turned_box
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
-from foveal.data.formats.parsing import parse_number, read_xml
+from foveal.data.formats.parsing import complete, parse_number, read_xml
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.splits import take_split
@@ -199,8 +199,7 @@ def _object(
 
 
 def _numbers(shape: Element, *names: str) -> list[float] | None:
-    values = [parse_number(shape.get(name)) for name in names]
-    return None if None in values else values  # pyrefly: ignore[bad-return]
+    return complete(parse_number(shape.get(name)) for name in names)
 
 
 def _box(shape: Element) -> tuple[float, ...] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.data.formats.parsing import as_number
+from foveal.data.formats.parsing import as_number, complete
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -163,8 +163,7 @@ def _numbers(value: Any) -> list[float] | None:
         value = [value["x"], value["y"]]
     if not isinstance(value, list):
         return None
-    numbers = [as_number(number) for number in value]
-    return None if None in numbers else numbers  # pyrefly: ignore[bad-return]
+    return complete(as_number(number) for number in value)
 
 
 def _union(boxes: Iterable[Box]) -> Box | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from foveal.data.dataset import Dataset
 from foveal.data.formats.class_names import IGNORE, Labels, found_classes
-from foveal.data.formats.parsing import as_number
+from foveal.data.formats.parsing import as_number, complete
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
 from foveal.errors import DataError
@@ -162,5 +162,4 @@ def numbers_of(value: Any, *names: str) -> list[float] | None:
     """The numbers of an object's fields, None where one is missing or none."""
     if not isinstance(value, dict):
         return None
-    numbers = [as_number(value.get(name)) for name in names]
-    return None if None in numbers else numbers  # pyrefly: ignore[bad-return]
+    return complete(as_number(value.get(name)) for name in names)

@@ -367,6 +367,16 @@ def parse_number(text: str | None) -> float | None:
         return None
 
 
+def complete(numbers: Iterable[float | None]) -> list[float] | None:
+    """The numbers, or None where one is missing."""
+    known = []
+    for number in numbers:
+        if number is None:
+            return None
+        known.append(number)
+    return known
+
+
 def as_number(value: object) -> float | None:
     """The number that a JSON value is, or writes as text; None if it is none, or too large."""
     if isinstance(value, str):

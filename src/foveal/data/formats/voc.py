@@ -20,7 +20,7 @@ from foveal.data.formats.class_names import (
 from foveal.data.formats.extents import box_of_points, turned_box
 from foveal.data.formats.image_files import ImageFinder
 from foveal.data.formats.issues import AnnotationIssue, IssuePolicy
-from foveal.data.formats.parsing import parse_number, read_lines, read_xml
+from foveal.data.formats.parsing import complete, parse_number, read_lines, read_xml
 from foveal.data.formats.records import ImageRow, ObjectTable, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.splits import (
@@ -376,5 +376,4 @@ def _box(item: Element, shift: float) -> Sequence[float] | None:
 
 def _numbers(texts: Iterable[str | None]) -> list[float] | None:
     """The numbers that texts write, None where one writes none."""
-    numbers = [parse_number(text) for text in texts]
-    return None if None in numbers else numbers  # pyrefly: ignore[bad-return]
+    return complete(parse_number(text) for text in texts)
