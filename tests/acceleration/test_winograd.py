@@ -58,6 +58,21 @@ def test_outputs_and_gradients_are_those_of_the_direct_sum(
         assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
+def test_backward_within_autocast_stays_in_float32() -> None:
+    torch.manual_seed(0)
+    features, weight, gradient = (
+        torch.randn(*s) for s in ((2, 4, 9, 9), (4, 4, 3, 3), (2, 4, 9, 9))
+    )
+    expected = results(convolve, features, weight, None, gradient)
+    leaves = [each.clone().requires_grad_() for each in (features, weight)]
+    output = convolve(*leaves, None)
+    with torch.autocast("cpu", torch.bfloat16):
+        output.backward(gradient)
+    assert all(
+        torch.equal(leaf.grad, wanted) for leaf, wanted in zip(leaves, expected[1:], strict=True)
+    )
+
+
 def test_rounding_is_small() -> None:
     """The direct sum has 2e-7 to 9e-7, by kernel; the points 1 and 2 would have 3.3e-6."""
     torch.manual_seed(0)

@@ -163,6 +163,13 @@ class _Convolution(torch.autograd.Function):
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """The steps of `forward` in reverse; the windows are made again, to save memory."""
+        with torch.autocast("cpu", enabled=False):  # the caller's would take half of it to bf16
+            return _Convolution._differentiate(ctx, gradients[0])
+
+    @staticmethod
+    def _differentiate(
+        ctx: Any, of_output: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         features, weight = ctx.saved_tensors
         wants_features, wants_weight, _ = ctx.needs_input_grad
         outputs, channels = weight.shape[:2]
@@ -170,7 +177,7 @@ class _Convolution(torch.autograd.Function):
         kernels = _transformed(weight)
         batch, _, height, width = features.shape
         rows, columns = _tiles(height), _tiles(width)
-        gradient = _to_tiles(gradients[0])
+        gradient = _to_tiles(of_output)
         padded = _padded(features)
         of_padded = torch.zeros_like(padded)
         of_kernels = torch.zeros_like(kernels)
@@ -193,7 +200,7 @@ class _Convolution(torch.autograd.Function):
         of_features = None
         if wants_features:
             of_features = of_padded[:, 1 : height + 1, 1 : width + 1].permute(0, 3, 1, 2)
-        of_bias = gradients[0].sum((0, 2, 3)) if ctx.has_bias else None
+        of_bias = of_output.sum((0, 2, 3)) if ctx.has_bias else None
         return of_features, of_weight, of_bias
 
 
