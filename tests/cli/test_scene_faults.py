@@ -546,7 +546,7 @@ def test_a_cut_scene_with_labels(model, tmp_path):
     assert checked.code == 1
     assert "1 image that can't be read" in checked.out
     for arguments in (
-        ("train", data, "--out", out),
+        ("train", data, "--out", out, "--set", "model.weights=none"),
         ("evaluate", model, data, "--out", out),
         ("data", "tile", data, out, "--size", 32),
     ):

@@ -171,15 +171,18 @@ def test_a_folder_that_holds_a_run_is_refused_before_weights_are_looked_for(data
     ("weights", "said"),
     [("absent.safetensors", "no such file"), ("pretrained", "can't be fetched")],
 )
-def test_weights_that_cant_be_had_are_told_before_the_data_are_read(
-    tmp_path, monkeypatch, weights, said, dry
+def test_weights_that_cant_be_had_are_told_before_images_are_looked_at(
+    data, tmp_path, monkeypatch, weights, said, dry
 ):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(
+        "foveal.detector.Detector", lambda *_, **__: pytest.fail("prepared the data")
+    )
     sets = (*SETS, "--set", f"model.weights={weights}", "--set", "model.backbone=resnet26")
     with pytest.raises(WeightsError, match=said):
+        run(data / "train.json", "--out", tmp_path / "run", *sets, *dry)
+    with pytest.raises(DataError, match="no-such-data"):  # a wrong address comes first
         run(tmp_path / "no-such-data", "--out", tmp_path / "run", *sets, *dry)
-    with pytest.raises(DataError, match="no-such-data"):
-        run(tmp_path / "no-such-data", "--show", *sets)
 
 
 def test_find_learning_rate(data, tmp_path, request):

@@ -361,15 +361,15 @@ def train(
             raise SettingsError("There is no folder for the run. Give one: --out RUN.")
         check_no_other(out, kind, overwrite=overwrite)
         check_experiment_folder(out, kind, resume=resume, overwrite=overwrite)
+    dataset, *others = open_together(
+        with_valid(data, options, valid=valid, valid_images=valid_images)
+    )
+    # Before images are looked at and anchors fitted, which takes its time:
+    validation = others[0].aligned(dataset.classes) if others else None
     if not show and isinstance(settings, Settings):  # else the model to begin from has weights
         from foveal.models.backbones import find_weights
 
         find_weights(settings.model.backbone, settings.model.weights, fetch=not dry_run)
-    dataset, *others = open_together(
-        with_valid(data, options, valid=valid, valid_images=valid_images)
-    )
-    # Before anchors are fitted, which takes its time:
-    validation = others[0].aligned(dataset.classes) if others else None
     detector = Detector(
         dataset, settings=settings, preset=preset, start=start, refit_anchors=refit_anchors
     )
