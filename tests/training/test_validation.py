@@ -7,6 +7,7 @@ from tests.training import sharing
 
 from foveal.data.dataset import Dataset, Record
 from foveal.structures import Detections
+from foveal.training import reporters
 from foveal.training import validation as validating
 from foveal.training.validation import Validation, split_off_validation
 
@@ -136,6 +137,19 @@ def test_very_many_images_are_not_compared(smears, monkeypatch):
     assert "8 images of more than" in listener.said[0]
     assert "were not looked at for near-duplicates" in listener.said[0]
     assert "look like another one" not in listener.said[-1]
+
+
+def test_a_long_search_says_now_and_then_how_far_it_is(monkeypatch):
+    now, listener = [100.0], Listener()
+    monkeypatch.setattr(reporters.time, "monotonic", lambda: now[0])
+    progress = reporters.telling_how_far(listener)
+    for done in range(1, 26):
+        now[0] += 1
+        progress(done, 2000)
+    assert listener.said == [
+        "Looking for images that look alike: 10 of 2,000.",
+        "Looking for images that look alike: 20 of 2,000.",
+    ]
 
 
 def test_one_process_does_all():

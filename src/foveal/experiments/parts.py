@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from foveal.experiments.copies import group_copies
 from foveal.outputs.files import write_coco
 from foveal.structures import Detections
 from foveal.text import counted
+from foveal.training.reporters import telling_how_far
 from foveal.training.signals import SignalHandler, StoppedError
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from foveal.experiments.folder import ExperimentFolder
     from foveal.training.reporters import Reporter
     from foveal.training.run_folder import RunFolder
-
-_SECONDS = 10.0
-"""So often it is said how many images are looked at."""
 
 
 def expect_one_process(option: str) -> None:
@@ -56,16 +53,8 @@ def expect_one_process(option: str) -> None:
 
 def look_for_copies(data: Dataset, reporter: Reporter) -> list[list[int]]:
     """The images in groups that must stay together, as `group_copies`; says what that means."""
-    last = time.monotonic()
-
-    def progress(done: int, images: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _SECONDS:
-            last = time.monotonic()
-            reporter.say(f"Looking for images that look alike: {done:,} of {images:,}.")
-
     with stopping_between_runs():
-        groups = group_copies(data, progress=progress)
+        groups = group_copies(data, progress=telling_how_far(reporter))
     if len(groups) < len(data):
         reporter.say(
             f"{counted(len(data), 'image')} are {counted(len(groups), 'group')} of images that "

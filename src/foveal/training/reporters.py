@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from foveal.text import counted
 
 logger = logging.getLogger(__name__)
+
+_SECONDS = 10.0
+"""So often it is said how many images were looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +139,23 @@ def _describe_losses(summary: Mapping[str, Any]) -> str:
     if lost:
         parts += f"; {lost} of {counted(steps, 'step')} not finite, left out"
     return f"loss {summary['loss']:.4f} ({parts})"
+
+
+def telling_how_far(reporter: Reporter) -> Callable[[int, int], None]:
+    """What says now and then how far a search for near-duplicates is.
+
+    Args:
+        reporter: gets the sentences.
+
+    Returns:
+        Takes (images looked at, images).
+    """
+    last = time.monotonic()
+
+    def progress(done: int, images: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SECONDS:
+            last = time.monotonic()
+            reporter.say(f"Looking for images that look alike: {done:,} of {images:,}.")
+
+    return progress

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from foveal.evaluation.evaluate import choose_threshold, evaluate, limit_of, qui
 from foveal.text import counted
 from foveal.training.early_signs import Sightings
 from foveal.training.outlook import images_without_objects
+from foveal.training.reporters import telling_how_far
 
 if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
@@ -30,7 +30,6 @@ _PIXELS_LOOKED_AT = 16_000_000_000
 """So many images, of so many pixels together, are compared before a run: a minute at most."""
 _LARGEST_LOOKED_AT = 64_000_000
 """Pixels of an image; those of larger ones, scenes, are not read for it."""
-_SECONDS_BETWEEN_WORDS = 10.0
 
 Detect = Callable[["RetinaNet", list[Path]], "list[Detections]"]
 """A model's detections in images, in the images' order, low scores among them."""
@@ -89,15 +88,9 @@ def _find_alike(data: Dataset, reporter: Reporter) -> list[tuple[int, ...]]:
             f"{'was' if large == 1 else 'were'} not looked at for near-duplicates before a run: "
             "foveal data check DATA does."
         )
-    last = time.monotonic()
-
-    def progress(done: int, images: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _SECONDS_BETWEEN_WORDS:
-            last = time.monotonic()
-            reporter.say(f"Looking for images that look alike: {done:,} of {images:,}.")
-
-    found = find_near_duplicates(data.take(small.tolist()), mirrored=True, progress=progress)
+    found = find_near_duplicates(
+        data.take(small.tolist()), mirrored=True, progress=telling_how_far(reporter)
+    )
     return [tuple(small[list(group.indices)].tolist()) for group in found]
 
 
