@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from foveal.evaluation.bootstrap import FEWEST_IMAGES
 from foveal.evaluation.comparison import Difference, images_needed
+from foveal.evaluation.story import counting_as_false
 from foveal.text import UNDEFINED, counted, decimal, listed, plain_number
 
 if TYPE_CHECKING:
@@ -100,9 +101,8 @@ def doubts(comparison: Comparison, names: tuple[str, str]) -> list[str]:
         )
     if empty := comparison.images_without_objects:
         said.append(
-            f"{empty:,} of {counted(comparison.images, 'image')} "
-            f"{'has' if empty == 1 else 'have'} no annotated object: whatever is found there "
-            "counts as false. Images that nobody has labeled must be left out."
+            f"{counting_as_false(empty, comparison.images)} Images that nobody has labeled must be "
+            "left out."
         )
     tested = [one.ap for one in comparison.per_class if one.ap.interval.low == one.ap.interval.low]
     if len(tested) >= 10:

@@ -130,6 +130,14 @@ def images_in_words(images: int, without_objects: int) -> str:
     return counted(images, "image") + empty
 
 
+def counting_as_false(empty: int, images: int) -> str:
+    """What becomes of detections in so many of the images, which have no annotated object."""
+    return (
+        f"{empty:,} of {counted(images, 'image')} {'has' if empty == 1 else 'have'} no annotated "
+        "object: whatever is found there counts as false."
+    )
+
+
 def found_nothing(evaluation: Evaluation) -> bool:
     """Whether there are objects and none was found where it is: AP50 is 0.000."""
     return bool(evaluation.objects) and evaluation.ap50 < NOTHING
@@ -236,10 +244,8 @@ def cautions(evaluation: Evaluation) -> list[str]:
         )
     if empty := evaluation.images_without_objects:
         sentences.append(
-            f"{empty:,} of {counted(evaluation.images, 'image')} "
-            f"{'has' if empty == 1 else 'have'} no annotated object: whatever is found there "
-            "counts as false. That is right where there is nothing; images that nobody has labeled "
-            "must be left out."
+            f"{counting_as_false(empty, evaluation.images)} That is right where there is nothing; "
+            "images that nobody has labeled must be left out."
         )
     without = [one.name for one in evaluation.per_class if not one.objects]
     if without:
