@@ -317,7 +317,7 @@ def test_the_best_epochs_validation_is_not_done_again(drawn, tmp_path, monkeypat
     calls = []
     real = Predictor.detect_many
 
-    def detect_many(self, images):
+    def detect_many(self, images, told=None):
         calls.append(len(images))
         return real(self, images)
 

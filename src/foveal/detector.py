@@ -773,7 +773,8 @@ class Detector:
         opened = self._open("auto", "auto")
         predictor = opened.predictor(score_threshold=score_threshold)
         detections = predictor.detect_many(
-            telling_depth(telling_stacks(images, self._told), predictor.pixel_range, self._told)
+            telling_depth(telling_stacks(images, self._told), predictor.pixel_range, self._told),
+            told=self._told,
         )
         capped = self._capped.add(
             detections,

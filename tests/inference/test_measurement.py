@@ -28,7 +28,7 @@ class Backwards:
     asked: list[Path] = field(default_factory=list)
     ranges: list[PixelRange] = field(default_factory=list)
 
-    def stream(self, paths: list[Path]):
+    def stream(self, paths: list[Path], told: set[str]):
         self.asked += paths
         self.ranges.append(self.pixel_range)
         for index in reversed(range(len(paths))):

@@ -299,16 +299,31 @@ def test_windows_are_due_where_training_saw_twice_as_much():
 def test_at_which_size_of_objects_windows_are_looked_at_is_told():
     card = ModelCard(("a", "b"), scale=0.5, largest_object=60)
     predictor = stand_in(card=card, preparation=Preparation())
-    said = predictor.describe_object_size(0.5)
+    said = predictor.describe_object_size(0.5, None)
     assert "shorter than 60 pixels of the network's input, which are 120 of this image" in said
     assert "--tile off (in Python tile='off') is right" in said
-    assert replace(predictor, tile_scale=0.5).describe_object_size(0.5) == ""  # was asked for
+    assert replace(predictor, tile_scale=0.5).describe_object_size(0.5, None) == ""  # was asked for
     windows = Preparation(mode="windows", shorter=512, fill=(0,))
     for silent in (
         stand_in(card=card, preparation=windows),
         stand_in(preparation=Preparation()),  # not known
     ):
-        assert silent.describe_object_size(0.5) == ""
+        assert silent.describe_object_size(0.5, None) == ""
+
+
+def test_at_which_size_of_objects_is_told_once_of_many(caplog):
+    card = ModelCard(("a", "b"), scale=0.9, largest_object=60)
+    predictor = stand_in(card=card, preparation=Preparation())
+    image = np.zeros((1500, 1500, 3), np.uint8)
+    assert predictor.tiling_for(1500, 1500) is not None
+    told: set[str] = set()
+    for _ in range(2):
+        predictor.detect_many([image, image], told=told)
+    lines = [line for line in caplog.messages if "shorter than 60 pixels" in line]
+    assert len(lines) == 1
+    caplog.clear()
+    predictor.detect_many([image])
+    assert not [line for line in caplog.messages if "shorter than" in line]
 
 
 def test_with_windows_as_preparation_the_window_decides():

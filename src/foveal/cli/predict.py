@@ -521,7 +521,7 @@ def _detect(
             bar.advance()
 
         paths = [files[index].path for index in chosen]
-        for each in predictor.stream(paths, keep_pixels=bool(pictures), on_error=skip):
+        for each in predictor.stream(paths, keep_pixels=bool(pictures), on_error=skip, told=set()):
             index = chosen[each.index]
             detections[index] = each.detections
             if index in pictures and each.pixels is not None:

@@ -169,9 +169,7 @@ def describe_scenes(
     if scenes:
         first = scenes[0]
         how = first.tiling.describe(first.raster.width, first.raster.height)
-        sized = predictor.describe_object_size(first.tiling.scale)
-        if first.raster.georeference is not None and predictor.card.ground_resolution:
-            sized = ""  # the map says how large they are
+        sized = predictor.describe_object_size(first.tiling.scale, first.raster.georeference)
         if len(scenes) == 1:
             whole = "" if predictor.tile == "off" else " --tile off looks at the shrunk image."
             yield f"{Path(first.raster.name).name}: {how}{whole}"

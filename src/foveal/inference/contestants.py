@@ -122,7 +122,7 @@ def look(
         ImageError: an image can't be read.
     """
     found: dict[int, Detections] = {}
-    for each in predictor.stream(data.paths):
+    for each in predictor.stream(data.paths, told=set()):
         found[each.index] = each.detections
         if progress is not None:
             progress(len(found), len(data))

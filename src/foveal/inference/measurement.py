@@ -49,7 +49,7 @@ def measure(
         log.warning("%s", chosen)
     predictor = replace(predictor, pixel_range=pixel_range)
     detections: dict[int, Detections] = {}
-    for each in predictor.stream(data.paths):
+    for each in predictor.stream(data.paths, told=set()):
         detections[each.index] = each.detections
         if progress is not None:
             progress(len(detections), len(data))

@@ -61,6 +61,8 @@ _SAME_SCALE = 0.05
 """Scales that differ by less are one."""
 
 _VIRTUAL = ".vrt"
+_OBJECT_SIZE = "object size"
+"""A kind of what is told once."""
 
 log = logging.getLogger(__name__)
 
@@ -177,13 +179,19 @@ class Predictor:
         """
         return self.detect_many([image])[0]
 
-    def detect_many(self, images: Iterable[ImageLike]) -> list[Detections]:
+    def detect_many(
+        self, images: Iterable[ImageLike], *, told: set[str] | None = None
+    ) -> list[Detections]:
         """Find objects in many images, of any sizes: one Detections for each, in their order.
+
+        Args:
+            images: as for `detect`.
+            told: as for `stream`.
 
         Raises:
             ImageError: an image can't be read.
         """
-        detections = {each.index: each.detections for each in self.stream(images)}
+        detections = {each.index: each.detections for each in self.stream(images, told=told)}
         return [detections[index] for index in range(len(detections))]
 
     def stream(
@@ -192,6 +200,7 @@ class Predictor:
         *,
         keep_pixels: bool = False,
         on_error: Callable[[int, ImageError | MissingExtraError], None] | None = None,
+        told: set[str] | None = None,
     ) -> Iterator[Prediction]:
         """Yield what was found in each image as soon as it is known.
 
@@ -202,6 +211,8 @@ class Predictor:
             images: as for `detect`.
             keep_pixels: give the pixels too, so that nobody need read the image again.
             on_error: is called with each image that can't be read, which is then left out.
+            told: what was logged of images before, and will have been: at which size of objects
+                windows are looked at is logged once; None logs nothing of it.
 
         Raises:
             ImageError: an image can't be read, and there is no `on_error`.
@@ -216,7 +227,7 @@ class Predictor:
                     yield Prediction(item.index, detections, item.pixels)
                 continue
             try:
-                prediction, summary = self._detect_large(made, keep_pixels=keep_pixels)
+                prediction, summary = self._detect_large(made, told, keep_pixels=keep_pixels)
             except (ImageError, MissingExtraError) as error:
                 if on_error is None:
                     raise
@@ -297,7 +308,7 @@ class Predictor:
             return None
         return self._tiling(width, height, scale, why)
 
-    def describe_object_size(self, scale: float) -> str:
+    def describe_object_size(self, scale: float, georeference: Georeference | None) -> str:
         """How large objects should be in a scene that is looked at in windows, in words.
 
         A network that learned from whole images expects objects of their size, and a scene may show
@@ -305,12 +316,16 @@ class Predictor:
 
         Args:
             scale: input pixels that a pixel of the scene becomes.
+            georeference: its place on the map.
 
         Returns:
-            Nothing where that was asked for, or is not known.
+            Nothing where that was asked for, is not known, or where the map says how large objects
+            are.
         """
         largest = self.card.largest_object
         if largest is None or self.tile_scale is not None or self.preparation.mode == "windows":
+            return ""
+        if georeference is not None and self.card.ground_resolution:
             return ""
         return (
             f"In training, on whole images, 99 of 100 objects were shorter than {largest:.0f} "
@@ -427,13 +442,18 @@ class Predictor:
         return self.tiling_for(width, height, place) is not None
 
     def _detect_large(
-        self, large: LargeImage, *, keep_pixels: bool
+        self, large: LargeImage, told: set[str] | None, *, keep_pixels: bool
     ) -> tuple[Prediction, SceneSummary]:
         """Look at an image in windows."""
         from foveal.inference.scenes import SceneDetector
 
         with raster_of(large.image, self.pixel_range) as raster:
             tiling = self.scene_tiling(raster)
+            if told is not None and _OBJECT_SIZE not in told:
+                sized = self.describe_object_size(tiling.scale, raster.georeference)
+                if sized:
+                    told.add(_OBJECT_SIZE)
+                    log.warning("%s: is looked at in windows. %s", raster.name, sized)
             detector = SceneDetector(self, tiling, self.whole, large.index)
             detections, summary = detector.look(raster)
             pixels = None
