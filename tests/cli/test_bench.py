@@ -72,9 +72,23 @@ def test_some_that_fail_are_told_by_the_exit_code(folder, monkeypatch, capsys, t
         raise TrainingDiverged("The loss is not finite.")
 
     monkeypatch.setattr(bench, "train_and_measure", diverge)
-    arguments = ("bench", folder / "sets.toml", "--out", tmp_path / "out")
+    arguments = ("bench", folder / "sets.toml", "--out", tmp_path / "out", *SETS)
     document = answer_in_json(monkeypatch, capsys, *arguments, code=1)
     assert document["outcome"] == "partly_done"
     assert [each["failed"] for each in document["bench"]["missing"]] == [True] * 3
     assert foveal(monkeypatch, *arguments) == 1
     assert "3 trainings failed, the first: standard on smears, seed 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+def test_weights_that_are_not_there_are_told_before_anything_is_trained(
+    folder, monkeypatch, capsys, tmp_path, dry_run
+):
+    monkeypatch.setattr(bench, "train_and_measure", lambda *_: pytest.fail("trained"))
+    weights = f"model.weights={tmp_path / 'none.safetensors'}"
+    arguments = ("bench", folder / "sets.toml", "--out", tmp_path / "out", "--set", weights)
+    assert foveal(monkeypatch, *arguments, *dry_run) == 2
+    said = capsys.readouterr().err
+    assert "recipe standard: " in said
+    assert "none.safetensors" in said
+    assert not (tmp_path / "out").exists()

@@ -95,6 +95,7 @@ def bench(
         TRAININGS,
         check_bench_folder,
         look_at_results,
+        look_for_weights,
         open_sets,
         run_bench,
     )
@@ -107,6 +108,7 @@ def bench(
     numbers = range(seeds)
     opened = open_sets(plan, say=lambda text: say(text, stderr=True))
     made = look_at_results(plan, opened, seeds=numbers, out=out)
+    look_for_weights(made, fetch=not dry_run)
     files = [out / TABLE, out / ROWS, out / NUMBERS]
     if dry_run:
         sources = [str(address) for data in plan.sets for address, _ in data.sources]

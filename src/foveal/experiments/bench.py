@@ -174,6 +174,36 @@ def look_at_results(
     )
 
 
+def look_for_weights(bench: Bench, *, fetch: bool) -> None:
+    """See that the weights are there with which networks begin, before hours of training.
+
+    Args:
+        bench: what is finished needs none.
+        fetch: get published weights that are not in the cache; else see only whether they could be
+            had.
+
+    Raises:
+        SettingsError: no package has them.
+        WeightsError: they are not there, and can't be fetched.
+        MissingExtraError: the package with the weights is not installed.
+    """
+    from foveal.models.backbones import find_weights
+
+    missing = {(each.recipe, each.data) for each in bench.missing}
+    needed = {
+        (model.backbone, model.weights): f"recipe {recipe.name}"
+        for recipe in bench.plan.recipes
+        for data in bench.plan.sets
+        if (recipe.name, data.name) in missing
+        for model in [bench.plan.settings(recipe, data).model]
+    }
+    for (backbone, weights), who in needed.items():
+        try:
+            find_weights(backbone, weights, fetch=fetch)
+        except FovealError as error:
+            raise type(error)(f"{who}: {error}") from None
+
+
 def run_bench(
     plan: BenchPlan,
     opened: dict[str, BenchData],

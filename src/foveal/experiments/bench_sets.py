@@ -156,6 +156,16 @@ class BenchPlan:
                 merged.setdefault(section, {}).update(part)
         return merged
 
+    def settings(self, recipe: Recipe, data: BenchSet) -> Settings:
+        """The complete settings of a recipe on a data set, for any seed.
+
+        Raises:
+            SettingsError: they are wrong or contradict one another.
+        """
+        changes = self.changes(recipe, data, seed=0)
+        where = f"recipe {recipe.name} on {data.name}"
+        return parse_settings(gather_settings(preset=recipe.preset, changes=changes), where=where)
+
 
 def read_plan(
     file: Path, *, presets: Sequence[str] = (), overrides: Sequence[str] = ()
@@ -195,11 +205,10 @@ def read_plan(
         _expect_free(values, where)
     for recipe in plan.recipes:
         for data in plan.sets:
-            where = f"{file}: recipe {recipe.name} on {data.name}"
-            parse_settings(
-                gather_settings(preset=recipe.preset, changes=plan.changes(recipe, data, seed=0)),
-                where=where,
-            )
+            try:
+                plan.settings(recipe, data)
+            except SettingsError as error:
+                raise SettingsError(f"{file}: {error}") from None
     return plan
 
 
