@@ -52,6 +52,14 @@ def test_sightings():
         (EarlySigns([1.0] * 3), None, None, True, "3 steps are too few to say whether the loss fa"),
         (EarlySigns([1.0]), None, None, True, "1 step is too few"),
         (EarlySigns([1.0] * 3), 0.0, BLIND, False, "it does not learn yet"),
+        (EarlySigns([1.0] * 3), 0.2, SEEN, True, "it learns"),
+        (
+            EarlySigns([1.0] * 3),
+            0.001,
+            SEEN,
+            True,
+            "in 3 of 4 validation images have a score of 0.30 or more.",
+        ),
     ],
 )
 def test_the_verdict(signs, ap, seen, learns, words):

@@ -145,7 +145,7 @@ def judge_epoch(signs: EarlySigns, *, ap: float | None, seen: Sightings | None) 
                 f"(the highest {seen.highest:.2f})"
             )
     learns = fell and detects
-    if learns and falls is None and not (seen and seen.detections):
+    if learns and falls is None and not (ap is not None and ap >= _GOOD):  # nobody can say
         return Verdict(learns, f"After the first epoch {said}.")
     return Verdict(
         learns, f"After the first epoch {said}: it {'learns' if learns else 'does not learn yet'}."
