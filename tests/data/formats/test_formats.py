@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -366,6 +367,17 @@ def test_what_exists_with_a_colon_is_a_path(tmp_path: Path) -> None:
     (tmp_path / "at 10:30").mkdir()
     assert split_address(tmp_path / "at 10:30") == (tmp_path / "at 10:30", [None])
     assert split_address(f"{tmp_path}/at 10:30:val") == (tmp_path / "at 10:30", ["val"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="D: is a drive there")
+def test_a_folder_of_one_letter_has_splits_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert split_address("d:train") == (tmp_path / "d", ["train"])
+    assert split_address("e:train") == (tmp_path / "e:train", [None])
+    assert split_address(":train") == (tmp_path / ":train", [None])
 
 
 def test_a_path_may_be_relative_to_the_file_or_to_the_working_folder(

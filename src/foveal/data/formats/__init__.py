@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -244,7 +245,8 @@ def expect_new_folder(folder: str | os.PathLike[str]) -> Path:
 def split_address(address: str | os.PathLike[str]) -> tuple[Path, list[str | None]]:
     """Take `PATH:SPLIT+SPLIT` apart: (absolute path, splits), [None] where no split is named.
 
-    What exists as it is written is a path, colons and all; a colon after one letter is a drive.
+    What exists as it is written is a path, colons and all; a colon after one letter is a drive,
+    unless there are no drives and a folder has that name.
     """
     if not isinstance(address, (str, os.PathLike)):
         raise DataError(
@@ -252,7 +254,8 @@ def split_address(address: str | os.PathLike[str]) -> tuple[Path, list[str | Non
         )
     text = os.fspath(address)
     path, colon, split = text.rpartition(":")
-    if not colon or Path(text).exists() or len(path) < 2 or not split or set(split) & set("/\\"):
+    drive = len(path) < 2 and (sys.platform == "win32" or not path or not Path(path).exists())
+    if not colon or Path(text).exists() or drive or not split or set(split) & set("/\\"):
         return _absolute(text), [None]
     return _absolute(path), list(dict.fromkeys(split.split("+")))
 
