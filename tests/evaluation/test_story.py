@@ -62,9 +62,14 @@ def test_where_nothing_was_found_that_is_said_first() -> None:
     lost = replace(found, coco=replace(found.coco, ap50=0.0004))
     assert found_nothing(lost)
     assert overview(lost).startswith(
-        "The detector has learned nothing that holds here: AP50 is 0.000. None of 19 annotated "
-        "objects in 2 images is among its 19 detections. Nothing else here says anything"
+        "The detector has learned nothing that holds here: AP50 is 0.000. There are 19 detections "
+        "for 19 annotated objects in 2 images. Nothing else here says anything"
     )
+    chance = replace(found, coco=replace(found.coco, ap50=0.004))
+    assert overview(chance).startswith(
+        "The detector has learned next to nothing that holds here: AP50 is 0.004. There are"
+    )
+    assert not found_nothing(replace(found, coco=replace(found.coco, ap50=0.02)))
 
 
 def test_what_limits_left_out_is_told_even_without_objects() -> None:

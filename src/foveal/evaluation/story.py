@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 NOTHING = 0.0005
 """An AP below this is written as 0.000."""
-_NOT_LEARNED = "The detector has learned nothing that holds here: AP50 is 0.000."
+_USELESS = 0.01
+"""An AP50 below this is what chance gives: no other number means anything."""
 _WHY_NOTHING = (
     "Nothing else here says anything, least of all a threshold or the type of the errors. The "
     "likeliest reasons: the training was too short, or on too few images (its last lines say what "
@@ -139,8 +140,13 @@ def counting_as_false(empty: int, images: int) -> str:
 
 
 def found_nothing(evaluation: Evaluation) -> bool:
-    """Whether there are objects and none was found where it is: AP50 is 0.000."""
-    return bool(evaluation.objects) and evaluation.ap50 < NOTHING
+    """Whether there are objects and next to none was found where it is: AP50 is below 0.01."""
+    return bool(evaluation.objects) and evaluation.ap50 < _USELESS
+
+
+def _not_learned(evaluation: Evaluation) -> str:
+    much = "nothing" if evaluation.ap50 < NOTHING else "next to nothing"
+    return f"The detector has learned {much} that holds here: AP50 is {decimal(evaluation.ap50)}."
 
 
 def overview(evaluation: Evaluation) -> str:
@@ -162,11 +168,15 @@ def overview(evaluation: Evaluation) -> str:
             f"Nothing was found among {counted(true, 'object')} at the score threshold "
             f"{evaluation.score_threshold:.2f} ({where})."
         )
-        return f"{text} {_NOT_LEARNED} {_WHY_NOTHING}" if found_nothing(evaluation) else text
+        return (
+            f"{text} {_not_learned(evaluation)} {_WHY_NOTHING}"
+            if found_nothing(evaluation)
+            else text
+        )
     if found_nothing(evaluation):
         return (
-            f"{_NOT_LEARNED} None of {counted(true, 'annotated object')} in {images} is among its "
-            f"{counted(predicted, 'detection')}. {_WHY_NOTHING}"
+            f"{_not_learned(evaluation)} There are {counted(predicted, 'detection')} for "
+            f"{counted(true, 'annotated object')} in {images}. {_WHY_NOTHING}"
         )
     return (
         f"With a score of at least {evaluation.score_threshold:.2f} ({where}), "
