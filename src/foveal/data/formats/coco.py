@@ -15,7 +15,7 @@ from foveal.data.formats.json_files import file_of_split, is_json_of, json_files
 from foveal.data.formats.json_kinds import expect_kind, refusal
 from foveal.data.formats.named_objects import size_of
 from foveal.data.formats.parsing import as_number, expect, read_json
-from foveal.data.formats.records import ImageRow, ObjectTable, assemble
+from foveal.data.formats.records import ImageRow, ObjectColumns, assemble
 from foveal.data.formats.sizes import measured
 from foveal.data.formats.writing import image_names, length, parts, place_images, tidy
 from foveal.errors import DataError
@@ -250,7 +250,7 @@ def _annotations(
     images: dict[Any, int],
     classes: dict[Any, int],
     policy: IssuePolicy,
-) -> ObjectTable:
+) -> ObjectColumns:
     listed = entries_of(document, "annotations", file)
     try:
         table = _columns(listed, file, images, classes)
@@ -261,21 +261,20 @@ def _annotations(
     return table
 
 
-def _turn(table: ObjectTable, file: Path, policy: IssuePolicy) -> None:
+def _turn(table: ObjectColumns, file: Path, policy: IssuePolicy) -> None:
     """Take the extent of boxes that are turned; their areas stay those of the boxes."""
     attributes = list(table.flags.get("attributes", ()))
     outlines = table.flags.get("segmentation")
     turned = [i for i, found in enumerate(attributes) if rotation_of(found)]
     if not turned:
         return
-    boxes = np.asarray(table.boxes, np.float64)
+    boxes = table.boxes
     if table.areas is None:
         with np.errstate(over="ignore", invalid="ignore"):
             table.areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     for i in turned:
         boxes[i] = extent_of(boxes[i].tolist(), attributes[i], outlines[i] if outlines else None)
         attributes[i] = {k: v for k, v in attributes[i].items() if k != "rotation"} or None
-    table.boxes = boxes
     table.written = None
     table.flags["attributes"] = attributes
     policy.note(
@@ -307,7 +306,7 @@ def _columns(
     classes: dict[Any, int],
     *,
     checked: bool = False,
-) -> ObjectTable:
+) -> ObjectColumns:
     """Annotations in columns, at the speed of list comprehensions; any fault raises."""
     numbers = [item.get("id", i) for i, item in enumerate(listed, 1)]
     if not checked and len(set(numbers)) < len(numbers):
@@ -325,7 +324,7 @@ def _columns(
         flags["segmentation"] = [item.get("segmentation") for item in listed]
     if any(item.get("attributes") for item in listed):
         flags["attributes"] = [item.get("attributes") for item in listed]
-    return ObjectTable(
+    return ObjectColumns(
         "annotation",
         written="xywh",
         image=np.array([images[item["image_id"]] for item in listed], np.int64),

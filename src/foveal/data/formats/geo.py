@@ -139,14 +139,14 @@ def read(
         keep = [i for i, _ in known]
         marks = _ignored(layer)
         chosen = features[keep].tolist()
-        table.image.extend([index[entry.image]] * len(keep))  # pyrefly: ignore[missing-attribute]
-        table.boxes.extend(boxes[keep].tolist())  # pyrefly: ignore[missing-attribute]
-        table.labels.extend(label for _, label in known)  # pyrefly: ignore[missing-attribute]
-        table.ignored.extend(  # pyrefly: ignore[missing-attribute]
+        table.image.extend([index[entry.image]] * len(keep))
+        table.boxes.extend(boxes[keep].tolist())
+        table.labels.extend(label for _, label in known)
+        table.ignored.extend(
             marks[i] or label < 0 for i, (_, label) in zip(chosen, known, strict=True)
         )
-        table.files.extend([layer.file] * len(keep))  # pyrefly: ignore[missing-attribute]
-        table.numbers.extend(numbers[k] for k in keep)  # pyrefly: ignore[missing-attribute]
+        table.files.extend([layer.file] * len(keep))
+        table.numbers.extend(numbers[k] for k in keep)
         own = {n: [values[i] for i in chosen] for n, values in _flags(layer, policy).items()}
         if any(shape is not None for shape in shapes):
             own["segmentation"] = [shapes[k] for k in keep]
@@ -521,7 +521,7 @@ def _flags(layer: VectorLayer, policy: IssuePolicy) -> dict[str, list[Any]]:
     }
 
 
-def _joined(parts_of: Sequence[tuple[int, Mapping[str, list[Any]]]]) -> dict[str, Sequence[Any]]:
+def _joined(parts_of: Sequence[tuple[int, Mapping[str, list[Any]]]]) -> dict[str, list[Any]]:
     """One column of each name of (objects, their attributes); None where one has none of it."""
     names = dict.fromkeys(name for _, columns in parts_of for name in columns)
     return {

@@ -156,7 +156,7 @@ def place_on_images(
         if placed is not None:
             boxes[mine] = placed[0]
     if outside:
-        table.boxes = boxes
+        table.boxes[:] = boxes.tolist()
 
 
 def overlapping(layer: VectorLayer, scene: Scene) -> NDArray[np.int64]:

@@ -36,17 +36,17 @@ class ImageRow(NamedTuple):
 
 
 @dataclass(slots=True)
-class ObjectTable:
+class ObjectColumns:
     """Every object of a data set, one entry in each column.
 
     Attributes:
         unit: what a number in `numbers` counts ("object", "line", "annotation").
-        image: index of the object's image.
-        boxes: xyxy, original pixels, unchecked.
-        labels: indices of classes.
+        image: [N] int64, index of the object's image.
+        boxes: [N, 4] float64 xyxy, original pixels, unchecked.
+        labels: [N] int64, indices of classes.
         ignored: whether it is a region to ignore.
         files, numbers: where the object is written.
-        areas: stated areas in pixels, or None.
+        areas: [N] stated areas in pixels, or None.
         flags: further columns.
         written: how the file writes the boxes, which shows what other reading they may have;
             None where they are extents of something else.
@@ -54,14 +54,31 @@ class ObjectTable:
     """
 
     unit: str
-    image: Sequence[int] | NDArray[np.int64] = field(default_factory=list)
-    boxes: Sequence[Sequence[float]] | NDArray[np.float64] = field(default_factory=list)
-    labels: Sequence[int] | NDArray[np.int64] = field(default_factory=list)
-    ignored: Sequence[bool] | NDArray[np.bool_] = field(default_factory=list)
-    files: Sequence[Path] = field(default_factory=list)
-    numbers: Sequence[Any] = field(default_factory=list)
-    areas: Sequence[float] | NDArray[np.float64] | None = None
+    image: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    ignored: Sequence[bool]
+    files: Sequence[Path]
+    numbers: Sequence[Any]
+    areas: NDArray[np.float64] | None = None
     flags: dict[str, Sequence[Any]] = field(default_factory=dict)
+    written: Written | None = "xyxy"
+    shares: bool = False
+
+
+@dataclass(slots=True)
+class ObjectTable:
+    """The same of objects that are found one after another; see ObjectColumns."""
+
+    unit: str
+    image: list[int] = field(default_factory=list)
+    boxes: list[Sequence[float]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    ignored: list[bool] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    numbers: list[Any] = field(default_factory=list)
+    areas: None = None
+    flags: dict[str, list[Any]] = field(default_factory=dict)
     written: Written | None = "xyxy"
     shares: bool = False
 
@@ -77,18 +94,21 @@ class ObjectTable:
         **flags: Any,
     ) -> None:
         """Append one object; every call names the same flags."""
-        self.image.append(image)  # pyrefly: ignore[missing-attribute]
-        self.boxes.append(box)  # pyrefly: ignore[missing-attribute]
-        self.labels.append(label)  # pyrefly: ignore[missing-attribute]
-        self.ignored.append(ignored)  # pyrefly: ignore[missing-attribute]
-        self.files.append(file)  # pyrefly: ignore[missing-attribute]
-        self.numbers.append(number)  # pyrefly: ignore[missing-attribute]
+        self.image.append(image)
+        self.boxes.append(box)
+        self.labels.append(label)
+        self.ignored.append(ignored)
+        self.files.append(file)
+        self.numbers.append(number)
         for name, value in flags.items():
-            self.flags.setdefault(name, []).append(value)  # pyrefly: ignore[missing-attribute]
+            self.flags.setdefault(name, []).append(value)
+
+
+Objects = ObjectColumns | ObjectTable
 
 
 def assemble(
-    images: Sequence[ImageRow], columns: ObjectTable, policy: IssuePolicy
+    images: Sequence[ImageRow], columns: Objects, policy: IssuePolicy
 ) -> tuple[Record, ...]:
     """Check the boxes, group the objects by image, and make one record for each image.
 
@@ -147,7 +167,7 @@ def _report_twins(images: Sequence[ImageRow], policy: IssuePolicy) -> None:
 
 
 def _checked(
-    columns: ObjectTable,
+    columns: Objects,
     image: NDArray[np.int64],
     sizes: NDArray[np.float64],
     images: Sequence[ImageRow],
@@ -190,7 +210,7 @@ def _checked(
 def _placeless(
     known: NDArray[np.bool_],
     image: NDArray[np.int64],
-    columns: ObjectTable,
+    columns: Objects,
     images: Sequence[ImageRow],
     policy: IssuePolicy,
 ) -> NDArray[np.bool_]:
@@ -213,7 +233,7 @@ def _placeless(
 def _as_meant(
     boxes: NDArray[np.float64],
     limits: NDArray[np.float64],
-    columns: ObjectTable,
+    columns: Objects,
     policy: IssuePolicy,
 ) -> NDArray[np.float64]:
     """The boxes in the reading that was asked for, else as they are, and a word if they look wrong.

@@ -20,7 +20,7 @@ from foveal.data.images.pages import Pages, ask_for_frame, missing_page
 from foveal.errors import ImageError, MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -57,13 +57,13 @@ def reads_tiff(file: IO[bytes]) -> bool:
     try:
         with _without_warnings():
             picture = _open(file, ("TIFF",))
-            samples: int = picture.tag_v2.get(_SAMPLES, 1)  # pyrefly: ignore[missing-attribute]
+            samples: int = _tags(picture).get(_SAMPLES, 1)
     except Exception:  # whatever is wrong is said by the reader that is asked next
         return False
     bits = _tiff_bands(picture)[1]
     if samples > 1 and bits > 8:
         return False  # of each value Pillow would give the upper half
-    tags = picture.tag_v2  # pyrefly: ignore[missing-attribute]
+    tags = _tags(picture)
     if bits == 32 and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1:
         return False  # and large ones as negative
     if tags.get(_DEPTH, 1) != 1:
@@ -85,13 +85,19 @@ def stored_values(picture: Image.Image) -> tuple[int, int]:
 
 def orientation_of_tiff(picture: Image.Image) -> int:
     """The orientation 1..8 that a TIFF's tags say; Pillow itself applies it."""
-    value = picture.tag_v2.get(_ORIENTATION, 1)  # pyrefly: ignore[missing-attribute]
+    value = _tags(picture).get(_ORIENTATION, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _tags(picture: Image.Image) -> Mapping[int, Any]:
+    """The tags of an opened TIFF by their numbers."""
+    tags: Mapping[int, Any] = picture.tag_v2  # pyrefly: ignore[missing-attribute]
+    return tags
 
 
 def _tiff_bands(picture: Image.Image) -> tuple[int, int]:
     """Bands without alpha, and bits of a value, as the tags of a TIFF say."""
-    tags = picture.tag_v2  # pyrefly: ignore[missing-attribute]
+    tags = _tags(picture)
     alphas = sum(kind in (1, 2) for kind in tags.get(_EXTRA_SAMPLES, ()))
     return int(tags.get(_SAMPLES, 1)) - alphas, int(max(tags.get(_BITS, (1,))))
 
@@ -254,7 +260,7 @@ def _expect_all_strips(picture: Image.Image, path: Path) -> None:
     tiles = getattr(picture, "tile", None)
     if picture.format != "TIFF" or not tiles:
         return
-    stored = int(picture.tag_v2.get(_HEIGHT, 0))  # pyrefly: ignore[missing-attribute]
+    stored = int(_tags(picture).get(_HEIGHT, 0))
     there = max(tile[1][3] for tile in tiles)
     if there < stored:
         raise ImageError(
@@ -267,7 +273,7 @@ def _white_is_zero(picture: Image.Image) -> bool:
     """Whether 16-bit gray is stored with white as 0, which Pillow turns round for 8 bits only."""
     if picture.format != "TIFF" or picture.mode not in ("I;16", "I;16B"):
         return False
-    tags = picture.tag_v2  # pyrefly: ignore[missing-attribute]
+    tags = _tags(picture)
     return bool(tags.get(_PHOTOMETRIC) == 0)
 
 
