@@ -36,6 +36,14 @@ def run(module: ModuleType, arguments: Sequence[str], out: Path) -> dict[str, An
     return content
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what stands here: it is run for itself, since it tests no part of the library."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.benchmarks)
+
+
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train.json, val.json and test.json of drawn smears; not to be changed."""
