@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +99,36 @@ def _model_of(detector: Detector, path: Path) -> bytes:
         detector.save(path)
         _models[detector.classes] = path.read_bytes()
     return _models[detector.classes]
+
+
+def is_killed_at_write(number: int, run: Callable[[], object]) -> bool:
+    """Run something in a process that is killed before its nth file takes its place.
+
+    Returns:
+        Whether it came that far.
+    """
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            _die_at_write(number)
+            run()
+            code = 0
+        finally:
+            os._exit(code)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL)
+    return status != 0
+
+
+def _die_at_write(number: int) -> None:
+    put, left = Path.replace, number
+
+    def replace(path: Path, target: Path) -> Path:
+        nonlocal left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return put(path, target)
+
+    Path.replace = replace  # type: ignore[method-assign]

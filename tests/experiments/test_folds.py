@@ -7,12 +7,20 @@ import os
 import shutil
 import signal
 import statistics
+import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.experiments.stand_ins import Listener, StandIn, fit_at_once, make_recipe
+from tests.experiments.stand_ins import (
+    Listener,
+    StandIn,
+    fit_at_once,
+    is_killed_at_write,
+    make_recipe,
+)
 
 import foveal
 from foveal.data.dataset import Dataset
@@ -55,6 +63,10 @@ def trained(monkeypatch: pytest.MonkeyPatch):
         return train_folds(data, out=out, **options), stand_in, options["reporter"]
 
     return run
+
+
+def files_of(out: Path) -> list[Path]:
+    return sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
 
 
 def log_of(out: Path) -> dict:
@@ -130,6 +142,21 @@ def test_a_stopped_one_goes_on_with_what_is_missing(trained, data, tmp_path):
     _, stand_in, _ = trained(data, out, resume=True)
     assert not stand_in.runs
     assert log_of(out) == log_of(tmp_path / "whole")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child trains nothing
+def test_killed_at_every_second_write_it_goes_on(trained, data, tmp_path):
+    whole = tmp_path / "whole"
+    trained(data, whole)
+    killed = 0
+    while is_killed_at_write(killed, partial(trained, data, tmp_path / str(killed))):
+        out = tmp_path / str(killed)
+        trained(data, out, resume=True)
+        assert log_of(out) == log_of(whole)
+        assert files_of(out) == files_of(whole)
+        killed += 2
+    assert killed > 8
 
 
 def test_a_start_that_fails_leaves_nothing(trained, data, tmp_path):

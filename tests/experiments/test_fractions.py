@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.experiments.stand_ins import Listener, StandIn, make_recipe
+from tests.experiments.stand_ins import Listener, StandIn, is_killed_at_write, make_recipe
 
 from foveal.data.dataset import Dataset
 from foveal.data.synthetic import draw_dataset
@@ -40,6 +42,10 @@ def trained(monkeypatch: pytest.MonkeyPatch, drawn):
         return train_fractions(data, out=out, **given), stand_in, given["reporter"]
 
     return run
+
+
+def files_of(out: Path) -> list[Path]:
+    return sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
 
 
 def log_of(out: Path) -> dict:
@@ -113,6 +119,21 @@ def test_a_stopped_one_goes_on_with_what_is_missing(trained, tmp_path):
     assert not stand_in.runs
     ExperimentFolder(out, "folds").clear()
     assert not list(out.rglob("*.json")) + list(out.rglob("*.safetensors"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child trains nothing
+def test_killed_at_every_second_write_it_goes_on(trained, tmp_path):
+    whole = tmp_path / "whole"
+    trained(whole)
+    killed = 1
+    while is_killed_at_write(killed, partial(trained, tmp_path / str(killed))):
+        out = tmp_path / str(killed)
+        trained(out, resume=True)
+        assert log_of(out) == log_of(whole)
+        assert files_of(out) == files_of(whole)
+        killed += 2
+    assert killed > 8
 
 
 def test_minutes_are_for_all_trainings(trained, tmp_path):
