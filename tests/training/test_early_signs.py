@@ -68,6 +68,14 @@ def test_the_verdict(signs, ap, seen, learns, words):
     assert words in verdict.text
 
 
+def test_a_good_start_need_not_learn_more():
+    good = judge_epoch(LEVEL, ap=0.52, seen=SEEN, started=True)
+    assert good.learns
+    assert good.text.endswith("where the weights at the start are good already: AP is 0.520.")
+    assert not judge_epoch(LEVEL, ap=0.01, seen=SEEN, started=True).learns
+    assert not judge_epoch(LEVEL, ap=0.52, seen=SEEN).learns
+
+
 def dataset(count=60, *, boxes=((10, 10, 40, 40),), label=None, classes=("red", "green")):
     records = []
     for number in range(count):

@@ -185,6 +185,7 @@ class Announcer:
             signs,
             ap=None if validation is None else validation["AP"],
             seen=getattr(self._validate, "seen", None),
+            started=self._started,
         )
         if verdict.learns:
             self._logger.say(verdict.text)

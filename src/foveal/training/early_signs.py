@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foveal.structures import DEFAULT_SCORE_THRESHOLD
-from foveal.text import counted, percent
+from foveal.text import counted, decimal, percent
 from foveal.training.missing_objects import objects_by_class
 from foveal.training.outlook import images_without_objects
 from foveal.training.schedule import (
@@ -113,15 +113,19 @@ class Verdict:
     text: str
 
 
-def judge_epoch(signs: EarlySigns, *, ap: float | None, seen: Sightings | None) -> Verdict:
+def judge_epoch(
+    signs: EarlySigns, *, ap: float | None, seen: Sightings | None, started: bool = False
+) -> Verdict:
     """Whether a run learns, by its first epoch.
 
     Args:
         signs: of the epoch.
         ap: of its validation; None where there was none, NaN where it is undefined.
         seen: what was detected then; None where that is not known.
+        started: whether the network began with the weights of a trained one.
     """
     falls = signs.falls()
+    good = ap is not None and ap >= _GOOD
     if falls is None:
         few = "is" if len(signs.losses) == 1 else "are"
         said = f"{counted(len(signs.losses), 'step')} {few} too few to say whether the loss falls"
@@ -144,8 +148,14 @@ def judge_epoch(signs: EarlySigns, *, ap: float | None, seen: Sightings | None) 
                 f", and no detection in {counted(seen.images, 'validation image')} has {threshold} "
                 f"(the highest {seen.highest:.2f})"
             )
+    if started and good and not fell:
+        return Verdict(
+            True,
+            f"After the first epoch {said}. It need not fall where the weights at the start are "
+            f"good already: AP is {decimal(ap)}.",
+        )
     learns = fell and detects
-    if learns and falls is None and not (ap is not None and ap >= _GOOD):  # nobody can say
+    if learns and falls is None and not good:  # nobody can say
         return Verdict(learns, f"After the first epoch {said}.")
     return Verdict(
         learns, f"After the first epoch {said}: it {'learns' if learns else 'does not learn yet'}."
