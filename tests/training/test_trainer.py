@@ -643,17 +643,21 @@ def test_what_breaks_a_run_off_is_in_its_log(tmp_path, fake_data, fake):
     assert end["text"] == "The run broke off in epoch 2 after step 1. b.jpg: is broken."
 
 
-@pytest.mark.parametrize(("found", "words"), [(9, "it learns"), (0, "The likeliest reasons")])
-def test_a_run_says_after_its_first_epoch_whether_it_learns(fake_data, fake, found, words):
+@pytest.mark.parametrize(
+    ("found", "ap", "words"),
+    [(9, 0.1, ": it learns."), (9, 0.01, "or more."), (0, 0.01, "The likeliest reasons")],
+)
+def test_a_run_says_after_its_first_epoch_whether_it_learns(fake_data, fake, found, ap, words):
     class Validate:
         images, without_objects = 4, 0
         seen = Sightings(4, found, min(found, 4), 0.1)
 
         def __call__(self, model):
-            return {"AP": 0.01}
+            return {"AP": ap}
 
     listener = Listener()
     start(fake_data, None, validate=Validate(), reporter=listener)
     (verdict,) = [said for said in listener.said if said.startswith("After the first epoch")]
     assert words in verdict
+    assert ("learn" in verdict) == (words != "or more.")
     assert "validation images" in verdict
