@@ -101,17 +101,27 @@ def _model_of(detector: Detector, path: Path) -> bytes:
     return _models[detector.classes]
 
 
-def is_killed_at_write(number: int, run: Callable[[], object]) -> bool:
-    """Run something in a process that is killed before its nth file takes its place.
+def files_of(folder: Path) -> list[Path]:
+    """All files below a folder, relative to it."""
+    return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
 
-    Returns:
-        Whether it came that far.
-    """
+
+def is_killed_at_write(number: int, run: Callable[[], object]) -> bool:
+    """Whether something that is killed before its nth file takes its place comes that far."""
+
+    def run_until_then() -> None:
+        _die_at_write(number)
+        run()
+
+    return is_killed(run_until_then)
+
+
+def is_killed(run: Callable[[], object]) -> bool:
+    """Run something in a process of its own, which may kill itself; whether it did."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            _die_at_write(number)
             run()
             code = 0
         finally:

@@ -3,9 +3,11 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from tests.experiments.conftest import train_at_once
+from tests.experiments.stand_ins import is_killed
 
 from foveal.errors import (
     DataError,
@@ -72,11 +74,7 @@ def test_a_killed_bench_goes_on(plan, opened, tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
         return train_at_once(training, data, reporter)
 
-    child = os.fork()
-    if child == 0:
-        run(plan, opened, tmp_path, train=train_and_die)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert is_killed(partial(run, plan, opened, tmp_path, train=train_and_die))
     assert len(look_at_results(plan, opened, seeds=SEEDS, out=tmp_path).results) == 1
 
     done = []

@@ -17,6 +17,7 @@ import pytest
 from tests.experiments.stand_ins import (
     Listener,
     StandIn,
+    files_of,
     fit_at_once,
     is_killed_at_write,
     make_recipe,
@@ -63,10 +64,6 @@ def trained(monkeypatch: pytest.MonkeyPatch):
         return train_folds(data, out=out, **options), stand_in, options["reporter"]
 
     return run
-
-
-def files_of(out: Path) -> list[Path]:
-    return sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
 
 
 def log_of(out: Path) -> dict:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.experiments.stand_ins import Listener, StandIn, is_killed_at_write, make_recipe
+from tests.experiments.stand_ins import Listener, StandIn, files_of, is_killed_at_write, make_recipe
 
 from foveal.data.dataset import Dataset
 from foveal.data.synthetic import draw_dataset
@@ -42,10 +42,6 @@ def trained(monkeypatch: pytest.MonkeyPatch, drawn):
         return train_fractions(data, out=out, **given), stand_in, given["reporter"]
 
     return run
-
-
-def files_of(out: Path) -> list[Path]:
-    return sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
 
 
 def log_of(out: Path) -> dict:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NOTHING = 0.0005
 """An AP below this is written as 0.000."""
 _USELESS = 0.01
-"""An AP50 below this is what chance gives: no other number means anything."""
+"""With an AP50 below this no other number means anything."""
 _WHY_NOTHING = (
     "Nothing else here says anything, least of all a threshold or the type of the errors. The "
     "likeliest reasons: the training was too short, or on too few images (its last lines say what "
