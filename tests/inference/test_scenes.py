@@ -321,6 +321,8 @@ def test_at_which_size_of_objects_is_told_once_of_many(caplog):
         predictor.detect_many([image, image], told=told)
     lines = [line for line in caplog.messages if "shorter than 60 pixels" in line]
     assert len(lines) == 1
+    assert "option of foveal predict" in lines[0]
+    assert replace(predictor, tile="off").tiling_for(1500, 1500) is None
     caplog.clear()
     predictor.detect_many([image])
     assert not [line for line in caplog.messages if "shorter than" in line]

@@ -63,6 +63,11 @@ _SAME_SCALE = 0.05
 _VIRTUAL = ".vrt"
 _OBJECT_SIZE = "object size"
 """A kind of what is told once."""
+_WITHOUT = (
+    "--tile is an option of foveal predict, whose detections.json foveal evaluate and compare take "
+    "(in Python dataclasses.replace(detector.predictor(), tile='off'))."
+)
+"""Where windows are turned off, by whoever reads of them elsewhere."""
 
 log = logging.getLogger(__name__)
 
@@ -453,7 +458,7 @@ class Predictor:
                 sized = self.describe_object_size(tiling.scale, raster.georeference)
                 if sized:
                     told.add(_OBJECT_SIZE)
-                    log.warning("%s: is looked at in windows. %s", raster.name, sized)
+                    log.warning("%s: is looked at in windows. %s %s", raster.name, sized, _WITHOUT)
             detector = SceneDetector(self, tiling, self.whole, large.index)
             detections, summary = detector.look(raster)
             pixels = None
