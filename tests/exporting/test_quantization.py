@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,7 @@ def test_in_8_bits(
     assert report.average_precision.images == 3
     assert report.average_precision.network - report.average_precision.export <= 0.002
     assert "calibrating on 6 images, judging by the checked images (3)" in "".join(told)
+    assert ("several minutes" in "".join(told)) == bool(report.export.float_layers)
     opened = open_model(report.path, device="cpu")
     assert opened.runtime.precision == "int8"
     assert opened.description.export == report.export
@@ -126,7 +128,12 @@ def test_layers_that_lose_too_much_stay_in_float32(monkeypatch: pytest.MonkeyPat
     # A `Core` of NNCF's own would end the process at a later signal.
     monkeypatch.setattr(import_openvino(), "Core", None)
     monkeypatch.setattr(import_openvino(), "compile_model", None)
-    quantized = quantize_openvino(model, images, judgment)
+    told: list[str] = []
+    quantized = quantize_openvino(model, images, judgment, say=told.append)
+    (search,) = told
+    assert re.match(
+        r"In 8 bits AP would be 0\.\d{3} instead of 1\.000\. .* several minutes", search
+    )
     layers = float_layers_openvino(quantized)
     assert 0 < lost(OpenVINORuntime(quantized)) <= 0.0016
     assert 0 < len(layers) < len(float_layers_openvino(model))

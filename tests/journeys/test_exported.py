@@ -59,6 +59,11 @@ def test_the_run_has_it_and_says_what_it_gains(run: tuple[Path, list[str]]) -> N
     (told,) = [text for text in said if "best.xml" in text]
     assert "OpenVINO" in told
     assert "times as fast as PyTorch" in told
+    before = said[: said.index(told)]
+    assert before[-2:] == [
+        "Turning the network into an OpenVINO model.",
+        "Comparing it with PyTorch.",
+    ]
 
 
 def test_it_finds_what_the_network_finds(run: tuple[Path, list[str]], smears: Path) -> None:

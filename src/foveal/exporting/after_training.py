@@ -9,7 +9,10 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +24,9 @@ if TYPE_CHECKING:
     from foveal.data.dataset import Dataset
     from foveal.exporting.export import ExportReport
 
-_RESULT = "\x1eresult "
-"""Stands before what the process has to say; other projects' notes may be printed before it."""
+_STEP, _RESULT = "\x1estep ", "\x1eresult "
+"""Stand before what the process has to say, a line each: what it does, and what came of it. Other
+projects' notes may be printed before them."""
 
 
 def export_best(
@@ -55,18 +59,34 @@ def export_best(
         say("nncf is not installed, so 8 bits are left out. Run: pip install nncf")
         calibration = None
     say("Exporting the best model to OpenVINO, which predicts faster on CPUs.")
-    done = subprocess.run(
-        [sys.executable, "-m", "foveal.exporting.after_training"],
-        input=pickle.dumps((model, path, calibration, check)),
-        capture_output=True,
-    )
-    printed = done.stdout.decode("utf-8", "replace")
-    _, marker, result = printed.rpartition(_RESULT)
-    if done.returncode == 0 and marker:
-        say(result.strip())
+    result = None
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "foveal.exporting.after_training"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+        with process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with suppress(BrokenPipeError):  # it may end before it has read all
+                process.stdin.write(pickle.dumps((model, path, calibration, check)))
+                process.stdin.close()
+            for printed in process.stdout:
+                line = printed.decode("utf-8", "replace").rstrip()
+                _, is_step, step = line.rpartition(_STEP)
+                _, is_result, end = line.rpartition(_RESULT)
+                if is_step:
+                    say(step)
+                elif is_result:
+                    result = end
+        errors.seek(0)
+        lines = errors.read().decode("utf-8", "replace").strip().splitlines()
+    if process.returncode == 0 and result is not None:
+        say(result)
         return path.is_file()
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    reason = lines[-1][:200] if lines else f"it ended with code {done.returncode}"
+    reason = lines[-1][:200] if lines else f"it ended with code {process.returncode}"
     say(
         f"The best model was not exported: OpenVINO does not get along with its network ({reason})."
         " It predicts in PyTorch. --set training.export=false leaves this step out."
@@ -86,14 +106,22 @@ def main() -> None:
     try:
         if calibration is not None:
             calibration = decodable(spread(calibration, CALIBRATION_IMAGES))
-        report = export_model(load(model), "openvino", path, int8=calibration, check=check)
+        report = export_model(
+            load(model), "openvino", path, int8=calibration, check=check, say=partial(_write, _STEP)
+        )
         text = describe(report)
         if report.is_written and model.with_name(MODEL_PAGE).is_file():
             machine = describe_machine().text
             write_model_page(model, seconds=report.seconds, machine=machine)
     except FovealError as error:
         text = f"The best model was not exported: {error}"
-    sys.stdout.buffer.write(as_text(f"{_RESULT}{text}").encode())
+    _write(_RESULT, text)
+
+
+def _write(marker: str, text: str) -> None:
+    """One line for the process that asked."""
+    line = " ".join(as_text(text).split())
+    sys.stdout.buffer.write(f"{marker}{line}\n".encode())
     sys.stdout.buffer.flush()
 
 

@@ -580,7 +580,7 @@ class _Job:
         self,
         model: Any,
         as_runtime: Callable[[Any], Runtime],
-        quantize: Callable[[Any, Sequence[NDArray[np.uint8]], Judgment], Any],
+        quantize: Callable[..., Any],
     ) -> Any | None:
         """The model in 8 bits, or None if too much average precision is lost."""
         assert self.calibration is not None
@@ -609,7 +609,7 @@ class _Job:
 
         judgment = Judgment(detect, score, len(judged))
         inputs = prepare(self.calibration, self.description, self.sizes)
-        quantized = quantize(model, inputs, judgment)
+        quantized = quantize(model, inputs, judgment, say=self.say)
         network = self._network_ap
         drop = network - self._ap(as_runtime(quantized))
         if drop > LARGEST_DROP:

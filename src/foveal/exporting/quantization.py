@@ -39,6 +39,10 @@ _MIN_RANKED, _MAX_RANKED = 2, 16
 _MIN_REVERTED, _MAX_REVERTED = 3, 30
 """Groups of layers that are taken back at most."""
 
+_SEARCH = (
+    "In 8 bits AP would be {1:.3f} instead of {0:.3f}. Looking for the layers that cause it, to "
+    "keep them in float32: this can take several minutes."
+)
 
 _SCALING = ("Multiply", "Subtract", "Reshape", "Convert", "FakeQuantize")
 """What stands between 8-bit weights and their convolution in OpenVINO."""
@@ -60,7 +64,11 @@ class Judgment:
 
 
 def quantize_openvino(
-    model: Any, calibration: Sequence[NDArray[np.uint8]], judgment: Judgment
+    model: Any,
+    calibration: Sequence[NDArray[np.uint8]],
+    judgment: Judgment,
+    *,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Any:
     """An `openvino.Model` in 8 bits, some layers perhaps not.
 
@@ -68,6 +76,7 @@ def quantize_openvino(
         model: the network's, in float32, for the sizes of the calibration's inputs.
         calibration: inputs [B, C, H, W].
         judgment: finds the average precision, of which little may be lost.
+        say: is told if layers are looked for that are to stay in float32, which takes minutes.
 
     Raises:
         MissingExtraError: NNCF is not installed.
@@ -77,13 +86,20 @@ def quantize_openvino(
         model,
         list(calibration),
         judgment,
+        say=say,
         layers=layers,
         open_model=OpenVINORuntime,
         as_runtime=CompiledRuntime,  # NNCF compiles its candidates itself
     )
 
 
-def quantize_onnx(proto: Any, calibration: Sequence[NDArray[np.uint8]], judgment: Judgment) -> Any:
+def quantize_onnx(
+    proto: Any,
+    calibration: Sequence[NDArray[np.uint8]],
+    judgment: Judgment,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+) -> Any:
     """An `onnx.ModelProto` in 8 bits, some layers perhaps not; arguments as `quantize_openvino`.
 
     The calibration is of images [B, C, H, W].
@@ -101,6 +117,7 @@ def quantize_onnx(proto: Any, calibration: Sequence[NDArray[np.uint8]], judgment
         proto,
         [{INPUT: images} for images in calibration],
         judgment,
+        say=say,
         layers=sum(node.op_type == "Conv" for node in proto.graph.node),
         open_model=as_runtime,
         as_runtime=as_runtime,
@@ -136,6 +153,7 @@ def _quantize(
     calibration: list[Any],
     judgment: Judgment,
     *,
+    say: Callable[[str], None],
     layers: int,
     open_model: Callable[[Any], Runtime],
     as_runtime: Callable[[Any], Runtime],
@@ -145,10 +163,14 @@ def _quantize(
     parameters = nncf.quantization.advanced_parameters
 
     known: list[Any] = [None, None]  # a candidate and its runtime: it is asked image by image
+    scores: list[float] = []  # of all images, by candidates: float32, 8 bits, those of the search
 
     def validate(candidate: Any, items: Any) -> tuple[float, list[float] | None]:
         if known[0] is not candidate:
             known[:] = candidate, as_runtime(candidate)
+            if len(scores) == 2:
+                say(_SEARCH.format(*scores))
+            scores.append(math.nan)
         indices = list(items)
         detections = judgment.detect(known[1], indices)
         if len(indices) < judgment.images:
@@ -158,7 +180,8 @@ def _quantize(
             _or_zero(judgment.score([image], [index]))
             for image, index in zip(detections, indices, strict=True)
         ]
-        return _or_zero(judgment.score(detections, indices)), each
+        scores[-1] = _or_zero(judgment.score(detections, indices))
+        return scores[-1], each
 
     opening, image = _seconds_of_a_candidate(lambda: open_model(model), judgment)
     ranked = round((_SEARCH_SECONDS / max(layers, 1) - opening) / image)
