@@ -31,8 +31,12 @@ _FOLDER = Path(os.environ["FOVEAL_TESTS"]) / "exports"
 """All processes of a test run have the same."""
 
 
-def small_settings(**decoding: object) -> Settings:
-    """Of a network with three levels, for images of 64 to 96 pixels."""
+BINS = {"box_coding": "distances", "box_bins": 17, "level_scales": True}
+"""What the presets have that give a location one square."""
+
+
+def small_settings(*, bins: bool = False, **decoding: object) -> Settings:
+    """Of a network with three levels, for images of 64 to 96 pixels; `bins`: of distances."""
     return parse_settings(
         {
             "model": {
@@ -42,8 +46,13 @@ def small_settings(**decoding: object) -> Settings:
                 "fpn_channels": 16,
                 "head_channels": 16,
                 "head_depth": 1,
+                **(BINS if bins else {}),
             },
-            "anchors": {"strides": [8, 16, 32], "sizes": [12, 24, 48]},
+            "anchors": {
+                "strides": [8, 16, 32],
+                "sizes": [12, 24, 48],
+                **({"scales": [1.0], "ratios": [1.0]} if bins else {}),
+            },
             "preparation": {"shorter": 64, "longer": 96},
             "decoding": {"max_detections": 60, "top_per_level": 50, **decoding},
         },
@@ -52,13 +61,13 @@ def small_settings(**decoding: object) -> Settings:
 
 
 @cache
-def small_model() -> LoadedModel:
+def small_model(*, bins: bool = False) -> LoadedModel:
     """A network whose batch norms have seen something and whose scores differ from place to place.
 
-    Some are above 0.3; on a gray image none is above 0.05.
+    Some are above 0.3; on a gray image none is above 0.05. `bins`: its boxes are distances.
     """
     torch.manual_seed(3)
-    settings = small_settings()
+    settings = small_settings(bins=bins)
     model = build_model(settings, len(CLASSES))
     with torch.no_grad():
         model.train()(torch.from_numpy(noise(4)))
@@ -66,7 +75,7 @@ def small_model() -> LoadedModel:
         raw = model(torch.from_numpy(noise(2)))
         for head, values, spread in (
             (model.classification, raw.logits, 2.0),
-            (model.box, raw.deltas, 0.3),
+            (model.box, raw.distributions or raw.deltas, 2.0 if bins else 0.3),
         ):
             deviation = torch.cat([part.flatten() for part in values]).std()
             head.output.weight.mul_(spread / deviation)

@@ -53,6 +53,12 @@ def test_the_same() -> None:
     assert same.problems(LIMITS["float32"]) == []
 
 
+def test_distributions_are_for_training_and_no_export_has_them() -> None:
+    bins = np.zeros((1, 6, 4, 17), np.float32)
+    same = agreement(CLEAR._replace(distributions=(bins,)), CLEAR)
+    assert (same.logits, same.boxes, same.matched, same.detections) == (0, 0, 2, 2)
+
+
 def test_other_logits() -> None:
     other = agreement(CLEAR, raw(2, 4.05, -5, -5, -5, -5))
     assert other.logits == pytest.approx(0.05 / 5, rel=1e-4)  # -5 is the largest in size

@@ -166,6 +166,22 @@ def test_the_report() -> None:
     assert report.average_precision is None
 
 
+@pytest.mark.parametrize(
+    ("target", "name", "nms"),
+    [("openvino", "m.xml", False), ("onnx", "m.onnx", True), ("pt2", "m.pt2", False)],
+)
+def test_distances_in_bins_are_exported(
+    target: ExportTarget, name: str, nms: bool, tmp_path: Path
+) -> None:
+    """What the presets have; PyTorch gives the distributions too, exports the boxes alone."""
+    report = export_model(small_model(bins=True), target, tmp_path / name, nms=nms, size=(64, 96))
+    assert report.is_written, report.problems
+    (exact,) = [row for row in report.agreements if row.precision == "float32"]
+    assert exact.detections >= 5
+    assert exact.fraction == 1
+    assert (exact.logits < 1e-3, exact.boxes < 0.05) == (True, True)
+
+
 def test_triton_gets_a_folder_in_place_of_an_older_one(tmp_path: Path) -> None:
     folder = tmp_path / "cells"
     (folder / "1").mkdir(parents=True)

@@ -356,7 +356,10 @@ def _raw_differences(
 def _on_host(
     output: RawOutput[Any] | PaddedDetections[Any],
 ) -> RawOutput[NDArray[Any]] | PaddedDetections[NDArray[Any]]:
-    """The same in numpy, wherever it is; quality is in the logits, as exports have it."""
+    """The same in numpy, wherever it is, as exports have it.
+
+    Quality is in the logits, and distributions of distances, which are for training, are left out.
+    """
 
     def array(part: Any) -> NDArray[Any]:
         host: NDArray[Any] = part if isinstance(part, np.ndarray) else part.float().cpu().numpy()
@@ -364,4 +367,4 @@ def _on_host(
 
     if isinstance(output, PaddedDetections):
         return PaddedDetections(*(array(part) for part in output[:4]))
-    return rated_arrays(output.map(array))
+    return rated_arrays(output.map(array))._replace(distributions=())
