@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from foveal.acceleration.level_packing import (
+    apply_box_head,
     apply_head,
     can_pack,
     pack,
     relu_between_padding,
     unpack,
 )
+from foveal.models.box_heads import BoxHead
 from foveal.models.heads import Head
 
 SIZES = {
@@ -64,6 +66,29 @@ def test_a_head_says_the_same_of_packed_levels(sizes, depthwise):
     found = torch.autograd.grad(sum(part.square().sum() for part in together), inputs)
     for theirs, ours in zip(expected, found, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("quality", [False, True])
+def test_a_box_head_with_additions_says_the_same_of_packed_levels(quality):
+    torch.manual_seed(0)
+    levels = make_levels(SIZES["two levels"])
+    plain = Head(32, anchors=1, values=4 * 17, depth=2, channels=32)
+    head = BoxHead(
+        plain, channels=32, anchors=1, levels=2, coding="distances", bins=17, quality=quality
+    ).double()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    alone, together = head(levels), apply_box_head(head, pack(levels))
+    assert len(together.quality) == 2 * quality
+    flat = [[part for level in output for part in level] for output in (alone, together)]
+    for expected, found in zip(*flat, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    inputs = [*levels, *head.parameters()]
+    theirs, ours = (
+        torch.autograd.grad(sum(part.square().sum() for part in parts), inputs) for parts in flat
+    )
+    for expected, found in zip(theirs, ours, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_padding_gets_no_gradient():

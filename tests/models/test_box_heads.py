@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from tests.models.conftest import SMALL, make_small
 from torch import nn
 
-from foveal.acceleration.accelerated import Accelerated, are_plain
+from foveal.acceleration import accelerated
+from foveal.acceleration.accelerated import Accelerated
 from foveal.config import make_settings
 from foveal.data.loading.collate import make_batch
 from foveal.detection.box_coding import decode_boxes, encode_distances
@@ -151,15 +153,22 @@ def test_half_precision_keeps_boxes_in_float32() -> None:
 
 
 @pytest.mark.parametrize("settings", [FCOS, BINS])
-def test_acceleration_gives_the_same(settings: tuple[str, ...]) -> None:
+def test_acceleration_gives_the_same(
+    settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the levels side by side, which has to be used."""
+    packed: list[Any] = []
+    pack = accelerated.pack
+    monkeypatch.setattr(accelerated, "pack", lambda levels: packed.append(1) or pack(levels))
     model, _ = make_small(*settings)
     spread(model)
-    assert not are_plain((model.classification, model.box))
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        for ours, theirs in zip(Accelerated(model)(IMAGES), model(IMAGES), strict=True):
+        images = IMAGES.repeat(1, 1, 2, 2)  # on smaller ones the levels find no room
+        for ours, theirs in zip(Accelerated(model)(images), model(images), strict=True):
             assert len(ours) == len(theirs)
             for one, other in zip(ours, theirs, strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-2)
+    assert packed
 
 
 GENERALIZED = ("model.quality=none", "loss.classification=quality_focal",

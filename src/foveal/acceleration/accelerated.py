@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TypeGuard
-
 import torch
 from torch import Tensor, nn
 
 from foveal.acceleration.functions import FasterFunctions
-from foveal.acceleration.level_packing import apply_head, can_pack, pack
+from foveal.acceleration.level_packing import (
+    PackedLevels,
+    apply_box_head,
+    apply_head,
+    can_pack,
+    pack,
+)
 from foveal.acceleration.norm_folding import FoldedPair, find_pairs
-from foveal.models.box_heads import BoxHead
 from foveal.models.heads import Head
 from foveal.models.retinanet import RetinaNet
 from foveal.structures import RawOutput
@@ -47,10 +50,8 @@ class Accelerated(nn.Module):
             return levels, model.predict(levels)
         with FasterFunctions(self._folded_pairs()):
             levels = model.pyramid(images)
-            heads = model.classification, model.box
-            if packing_pays(levels) and are_plain(heads) and can_pack(levels, *heads):
-                packed = pack(levels)
-                return levels, RawOutput(*(apply_head(head, packed) for head in heads))
+            if packing_pays(levels) and can_pack(levels, model.classification, model.box):
+                return levels, _predict_packed(model, pack(levels))
             return levels, model.predict(levels)
 
     def pyramid(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -73,9 +74,12 @@ def packing_pays(levels: tuple[Tensor, ...]) -> bool:
     return levels[0].dtype is torch.bfloat16
 
 
-def are_plain(heads: tuple[Head, Head | BoxHead]) -> TypeGuard[tuple[Head, Head]]:
-    """Whether both subnets are the paper's: levels are packed for these alone."""
-    return isinstance(heads[1], Head)
+def _predict_packed(model: RetinaNet, levels: PackedLevels) -> RawOutput[Tensor]:
+    """What the two subnets say of packed levels, as `RetinaNet.predict` does of the levels."""
+    logits = apply_head(model.classification, levels)
+    if isinstance(model.box, Head):  # the paper's
+        return RawOutput(logits, apply_head(model.box, levels))
+    return RawOutput(logits, *apply_box_head(model.box, levels))
 
 
 def can_accelerate(model: RetinaNet, images: Tensor) -> bool:

@@ -11,10 +11,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from foveal.models.heads import Head, HiddenLayer
+from foveal.models.box_heads import BoxHead, BoxOutput
+from foveal.models.heads import Head, HiddenLayer, by_anchor
 
 MARGIN = 1
 """Locations between levels: as many as a 3x3 convolution looks beyond its own location."""
@@ -43,7 +44,7 @@ class PackedLevels(NamedTuple):
     padding: tuple[Region, ...]
 
 
-def can_pack(levels: tuple[Tensor, ...], *heads: Head) -> bool:
+def can_pack(levels: tuple[Tensor, ...], *heads: Head | BoxHead) -> bool:
     """Whether levels [B, C, H_l, W_l] find room, and no head's norms would see the padding."""
     if len(levels) < 2 or any(layer.norm is not None for head in heads for layer in layers(head)):
         return False
@@ -75,15 +76,36 @@ def unpack(features: Tensor, regions: tuple[Region, ...]) -> tuple[Tensor, ...]:
 
 def apply_head(head: Head, levels: PackedLevels) -> tuple[Tensor, ...]:
     """What `head` says of the levels: [B, H_l * W_l * anchors, values] for each."""
+    return _predicted(head.output, _hidden(head, levels), levels.regions, head.values)
+
+
+def apply_box_head(head: BoxHead, levels: PackedLevels) -> BoxOutput:
+    """What `head` says of the levels."""
+    hidden, regions = _hidden(head, levels), levels.regions
+    predicted = _predicted(head.output, hidden, regions, head.values)
+    if head.quality is None:
+        return head.read(predicted, ())
+    return head.read(predicted, _predicted(head.quality, hidden, regions, 1))
+
+
+def layers(head: Head | BoxHead) -> list[HiddenLayer]:
+    """The hidden layers of a head."""
+    return [layer for layer in head.tower if isinstance(layer, HiddenLayer)]
+
+
+def _hidden(head: Head | BoxHead, levels: PackedLevels) -> Tensor:
+    """The packed features that a head's last layers see."""
     hidden = levels.features
     for layer in layers(head):
         hidden = relu_between_padding(layer.conv(hidden), levels.padding)
-    return tuple(head.by_anchor(part) for part in unpack(head.output(hidden), levels.regions))
+    return hidden
 
 
-def layers(head: Head) -> list[HiddenLayer]:
-    """The hidden layers of a head."""
-    return [layer for layer in head.tower if isinstance(layer, HiddenLayer)]
+def _predicted(
+    last: nn.Module, hidden: Tensor, regions: tuple[Region, ...], values: int
+) -> tuple[Tensor, ...]:
+    """What a last layer says of packed features: [B, H_l * W_l * anchors, values] a level."""
+    return tuple(by_anchor(part, values) for part in unpack(last(hidden), regions))
 
 
 def relu_between_padding(hidden: Tensor, padding: tuple[Region, ...]) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from foveal.detection.box_coding import UNITS_A_SIDE, deltas_from_distances
 from foveal.detection.box_coding_arrays import LARGEST_LOG_RATIO
 from foveal.models.convolutions import conv3x3
-from foveal.models.heads import Head, predicting_weights
+from foveal.models.heads import Head, by_anchor, predicting_weights
 
 BoxCoding = Literal["deltas", "distances"]
 
@@ -87,23 +87,33 @@ class BoxHead(nn.Module):
 
     def forward(self, levels: tuple[Tensor, ...]) -> BoxOutput:
         """Map each level [B, C, H, W] to its boxes, A_l = H * W * anchors of them."""
+        hidden = tuple(self.tower(level) for level in levels)
+        return self.read(
+            tuple(by_anchor(self.output(level), self.values) for level in hidden),
+            tuple(by_anchor(self.quality(level), 1) for level in hidden) if self.quality else (),
+        )
+
+    def read(self, predicted: tuple[Tensor, ...], quality: tuple[Tensor, ...]) -> BoxOutput:
+        """What the last layers' outputs mean.
+
+        Args:
+            predicted: for each level [B, A_l, values].
+            quality: for each level [B, A_l, 1]; empty without a quality branch.
+        """
         deltas = []
-        quality = []
         distributions = []
-        for index, level in enumerate(levels):
-            hidden = self.tower(level)
-            if self.quality is not None:
-                quality.append(_by_anchor(self.quality(hidden), 1).squeeze(2))
-            predicted = _by_anchor(self.output(hidden), self.values)
+        for index, values in enumerate(predicted):
             if self.scales is not None:
-                predicted = predicted.float() * self.scales[index]
+                values = values.float() * self.scales[index]
             if self.bins:
-                distributions.append(predicted.reshape(predicted.shape[0], -1, 4, self.bins))
-                predicted = deltas_from_distances(expectation(distributions[-1]))
+                distributions.append(values.reshape(values.shape[0], -1, 4, self.bins))
+                values = deltas_from_distances(expectation(distributions[-1]))
             elif self.coding == "distances":
-                predicted = deltas_from_distances(positive_distances(predicted))
-            deltas.append(predicted)
-        return BoxOutput(tuple(deltas), tuple(quality), tuple(distributions))
+                values = deltas_from_distances(positive_distances(values))
+            deltas.append(values)
+        return BoxOutput(
+            tuple(deltas), tuple(level.squeeze(2) for level in quality), tuple(distributions)
+        )
 
 
 def positive_distances(predicted: Tensor) -> Tensor:
@@ -122,8 +132,3 @@ def expectation(distributions: Tensor) -> Tensor:
         distributions.shape[-1], dtype=probabilities.dtype, device=probabilities.device
     )
     return (probabilities * places).sum(dim=-1)
-
-
-def _by_anchor(outputs: Tensor, values: int) -> Tensor:
-    """Bring [B, anchors * values, H, W] to [B, H * W * anchors, values]."""
-    return outputs.permute(0, 2, 3, 1).reshape(outputs.shape[0], -1, values)

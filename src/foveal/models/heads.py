@@ -69,11 +69,12 @@ class Head(nn.Module):
 
     def forward(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Map each level [B, C, H, W] to [B, H * W * anchors, values], in the anchors' order."""
-        return tuple(self.by_anchor(self.output(self.tower(level))) for level in levels)
+        return tuple(by_anchor(self.output(self.tower(level)), self.values) for level in levels)
 
-    def by_anchor(self, outputs: Tensor) -> Tensor:
-        """Bring the last layer's [B, anchors * values, H, W] to [B, H * W * anchors, values]."""
-        return outputs.permute(0, 2, 3, 1).reshape(outputs.shape[0], -1, self.values)
+
+def by_anchor(outputs: Tensor, values: int) -> Tensor:
+    """Bring a last layer's [B, anchors * values, H, W] to [B, H * W * anchors, values]."""
+    return outputs.permute(0, 2, 3, 1).reshape(outputs.shape[0], -1, values)
 
 
 class HiddenLayer(nn.Module):
