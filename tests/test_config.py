@@ -55,6 +55,14 @@ def test_the_presets_for_people_have_one_anchor_of_8_strides(preset, method):
     assert found.anchors.sizes == tuple(8 * stride for stride in found.anchors.strides)
     assert found.loss.classification == "quality_focal"
     assert (found.loss.box, found.loss.box_weight) == ("giou", 2.0)
+    assert box_coding_of(found) == DISTANCES
+
+
+DISTANCES, DELTAS = ("distances", 17, True), ("deltas", 0, False)
+
+
+def box_coding_of(settings):
+    return settings.model.box_coding, settings.model.box_bins, settings.model.level_scales
 
 
 PLAIN = ("iou", "focal", "giou")
@@ -85,6 +93,22 @@ def test_assignment_and_losses_follow_anchors_that_are_set(preset, given, anchor
     found = make_settings(preset=preset, overrides=overrides)
     assert found.anchors.per_location == anchors
     assert (found.assignment.method, found.loss.classification, found.loss.box) == learning
+    assert box_coding_of(found) == (DISTANCES if anchors == 1 else DELTAS)
+
+
+@pytest.mark.parametrize("preset", ["standard", "light"])
+@pytest.mark.parametrize(
+    ("given", "coding"),
+    [
+        ("anchors.ratios=[2]", DELTAS),  # one anchor, and no square
+        ("model.box_coding=deltas", DELTAS),
+        ("model.box_bins=0", ("distances", 0, True)),
+    ],
+)
+def test_distances_go_with_one_square_and_can_be_left_out(preset, given, coding):
+    found = make_settings(preset=preset, overrides=[given])
+    assert box_coding_of(found) == coding
+    assert (found.assignment.method, found.anchors.per_location) == ("task_aligned", 1)
 
 
 @pytest.mark.parametrize("preset", ["standard", "scenes", "fcos", "atss"])
@@ -185,7 +209,10 @@ def test_a_balance_that_the_loss_does_not_have_is_an_error():
             ["loss.quality_weight=2"],
             r"^settings: loss\.quality_weight = 2, .* model\.quality=center",
         ),
-        (["loss.distribution_weight=1"], r"loss\.distribution_weight = 1, .* model\.box_bins=17"),
+        (
+            ["model.box_bins=0", "loss.distribution_weight=1"],
+            r"loss\.distribution_weight = 1, .* model\.box_bins=17",
+        ),
         (
             ["loss.classification=varifocal", "model.quality=iou"],
             r"'varifocal' .* 'iou': it would count twice\. Give --set .*=focal\.$",

@@ -86,6 +86,7 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "center": ("model.quality=centerness",),
     "iou": ("model.quality=iou",),
     "levels": ("model.level_scales=true",),
+    "deltas": ("model.box_coding=deltas",),
     "distances": DISTANCES,
     "dfl": (*DISTANCES, "model.box_bins=17"),
     "fcos": (

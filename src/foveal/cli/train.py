@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from foveal.tuning.learning_rate import LearningRateCurve
 
 _PLAIN: dict[str, dict[str, Any]] = {
+    "model": {"box_coding": "deltas", "box_bins": 0, "level_scales": False},
     "assignment": {"method": "iou"},
     "loss": {"classification": "focal", "box": "smooth_l1", "box_weight": 1.0},
 }
@@ -438,7 +439,7 @@ def train(
 
 
 def _as_begun(settings: Settings, given: Mapping[str, Mapping[str, Any]], out: Path) -> Settings:
-    """Settings for a run to go on with whose preset had other anchors, assignment or losses.
+    """Settings for a run to go on with whose preset had other anchors, assignment, losses or boxes.
 
     Args:
         settings: of today.
@@ -463,8 +464,9 @@ def _as_begun(settings: Settings, given: Mapping[str, Mapping[str, Any]], out: P
                 for name, value in {**_PLAIN.get(section, {}), **begun.get(section, {})}.items()
                 if name not in given.get(section, {})
             }
-            for section in ("assignment", "loss", "anchors")
+            for section in (*_PLAIN, "anchors")
         }
+        values["model"] = {n: v for n, v in values["model"].items() if n in _PLAIN["model"]}
         kept = change_settings(settings, values)
     except (OSError, ValueError, SettingsError):  # the run itself says what can't be read
         return settings
@@ -477,8 +479,9 @@ def _as_begun(settings: Settings, given: Mapping[str, Mapping[str, Any]], out: P
     if is_first_process():
         say(
             f"{out} goes on as it began: with {counted(kept.anchors.per_location, 'anchor')} a "
-            f"location, assigned by {kept.assignment.method!r}, and the losses "
-            f"{kept.loss.classification!r} and {kept.loss.box!r}. The preset has others today.",
+            f"location, assigned by {kept.assignment.method!r}, the losses "
+            f"{kept.loss.classification!r} and {kept.loss.box!r}, and boxes as "
+            f"{kept.model.box_coding!r}. The preset has others today.",
             stderr=True,
         )
     return kept

@@ -34,6 +34,10 @@ _ONE_ANCHOR: dict[str, Any] = {
     "ratios": (1.0,),
 }
 
+_DISTANCES: dict[str, Any] = {"box_coding": "distances", "box_bins": 17, "level_scales": True}
+"""Distances of the sides from the location, each from a distribution over 17 values, and a factor
+for each level (generalized focal loss: Li et al. 2020, arXiv 2006.04388)."""
+
 _QUALITY_FOCAL: dict[str, Any] = {
     "classification": "quality_focal",
     "box": "giou",
@@ -43,14 +47,16 @@ _QUALITY_FOCAL: dict[str, Any] = {
 by their overlap."""
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    # What learned best on a few hundred images: docs/journal/accuracy.md, "Which presets won".
+    # What learned best on a few hundred images: docs/journal/accuracy.md, "Which presets won" and
+    # "Distances in bins".
     "standard": {
+        "model": _DISTANCES,
         "anchors": _ONE_ANCHOR,
         "assignment": {"method": "task_aligned"},
         "loss": _QUALITY_FOCAL,
     },
     "light": {
-        "model": _LIGHT_MODEL,
+        "model": _LIGHT_MODEL | _DISTANCES,
         "anchors": _ONE_ANCHOR,
         "assignment": {"method": "task_aligned"},
         "loss": _QUALITY_FOCAL,
@@ -66,7 +72,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # Aerial and satellite images: small objects, seen from above in any direction. With windows the
     # strides follow from the objects too (tuning/data_defaults).
     "scenes": {
-        "model": _LIGHT_MODEL,
+        "model": _LIGHT_MODEL | _DISTANCES,
         "anchors": _ONE_ANCHOR,
         "assignment": {"method": "atss"},
         "loss": _QUALITY_FOCAL,
@@ -150,15 +156,19 @@ _SHAPES = ("sizes", "scales", "ratios", "shapes")
 def suit_anchors(values: dict[str, dict[str, Any]], given: Mapping[str, Mapping[str, Any]]) -> None:
     """Change what a preset of one anchor a location says to what is set on top of it.
 
-    Strides that are set give the anchors' sizes. Scales, ratios or shapes that give a location
-    several anchors, or a method that goes by their IoU, take the place of the preset's one anchor;
-    then anchors are assigned by IoU and learned by the plain focal loss where nothing else is set.
+    Strides that are set give the anchors' sizes. Offsets from anchors (`model.box_coding` "deltas")
+    and anchors that are no squares leave the distributions of distances out. Scales, ratios or
+    shapes that give a location several anchors, or a method that goes by their IoU, take the place
+    of the preset's one anchor; then anchors are assigned by IoU and learned by the plain focal loss
+    where nothing else is set.
 
     Args:
         values: of the preset, by section and name; changed.
         given: what is set on top of it.
     """
     anchors, method = given.get("anchors", {}), given.get("assignment", {}).get("method")
+    if not _takes_distances(anchors) or given.get("model", {}).get("box_coding") == "deltas":
+        _take_out_distances(values)
     if values.get("anchors") != _ONE_ANCHOR or values.get("loss") != _QUALITY_FOCAL:
         if values.get("anchors") == _ONE_ANCHOR and "strides" in anchors:
             values["anchors"] |= _sizes_of(anchors["strides"])
@@ -166,11 +176,25 @@ def suit_anchors(values: dict[str, dict[str, Any]], given: Mapping[str, Mapping[
     named = any(name in anchors for name in _SHAPES)
     if not _has_one(anchors) or (method == "iou" and not named):
         del values["anchors"]
+        _take_out_distances(values)
         if method in (None, "iou"):
             del values["assignment"]
             values["loss"] = {n: v for n, v in _QUALITY_FOCAL.items() if n != "classification"}
     elif "strides" in anchors:
         values["anchors"] |= _sizes_of(anchors["strides"])
+
+
+def _take_out_distances(values: dict[str, dict[str, Any]]) -> None:
+    """Leave to the plain detector what goes with one square anchor a location."""
+    model = values.get("model", {})
+    if _DISTANCES.items() <= model.items():
+        values["model"] = {name: model[name] for name in model if name not in _DISTANCES}
+
+
+def _takes_distances(anchors: Mapping[str, Any]) -> bool:
+    """Whether these leave each location one square."""
+    ratios = anchors.get("ratios", (1.0,))
+    return _has_one(anchors) and (not isinstance(ratios, (list, tuple)) or list(ratios) == [1.0])
 
 
 def _has_one(anchors: Mapping[str, Any]) -> bool:

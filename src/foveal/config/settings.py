@@ -144,17 +144,19 @@ class ModelSettings(Section):
     level_scales: bool = False
     """A learned factor on the box predictions of each level (FCOS, ATSS).
 
-    Leave it: the presets fcos and atss choose it."""
+    Leave it: presets whose boxes are distances choose it, and atss."""
     box_coding: Literal["deltas", "distances"] = "deltas"
     """What the box subnet predicts: offsets from the anchor, or how far left, top, right and bottom
     are from the location (FCOS), with one square anchor at each.
 
-    Leave it: the preset fcos chooses 'distances'."""
+    Leave it: presets with one square anchor a location choose 'distances', those with several
+    'deltas'."""
     box_bins: Annotated[int, Field(ge=0, le=64)] = 0
     """'distances': each is the mean of a distribution over so many values 0, 1, 2 ..., in eighths
     of the anchor's side (generalized focal loss, which has 17); 0: plain numbers.
 
-    Unit: values. Change it to 17, with distances, to try generalized focal loss."""
+    Unit: values. Change it to 0 to see what distributions bring; the presets that have them have
+    17."""
 
 
 class AnchorSettings(Section):
