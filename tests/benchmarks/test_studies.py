@@ -101,7 +101,13 @@ def test_every_ingredient_is_a_setting(tmp_path: Path) -> None:
             "640",
             "plain",
             "focal",
+            "deltas",
         )
+    light, deltas = (
+        detectors.settings_of(name, options, epochs=1).model for name in ("light", "light-deltas")
+    )
+    assert (light.box_coding, light.box_bins) == ("distances", 17)
+    assert (deltas.box_coding, deltas.box_bins, deltas.level_scales) == ("deltas", 0, False)
 
 
 def test_epochs_of_a_file_that_another_machine_wrote(tmp_path: Path) -> None:
