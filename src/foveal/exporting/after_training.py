@@ -59,39 +59,52 @@ def export_best(
         say("nncf is not installed, so 8 bits are left out. Run: pip install nncf")
         calibration = None
     say("Exporting the best model to OpenVINO, which predicts faster on CPUs.")
-    result = None
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "foveal.exporting.after_training"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-        )
-        with process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            with suppress(BrokenPipeError):  # it may end before it has read all
-                process.stdin.write(pickle.dumps((model, path, calibration, check)))
-                process.stdin.close()
-            for printed in process.stdout:
-                line = printed.decode("utf-8", "replace").rstrip()
-                _, is_step, step = line.rpartition(_STEP)
-                _, is_result, end = line.rpartition(_RESULT)
-                if is_step:
-                    say(step)
-                elif is_result:
-                    result = end
-        errors.seek(0)
-        lines = errors.read().decode("utf-8", "replace").strip().splitlines()
-    if process.returncode == 0 and result is not None:
+    code, result, errors = _run(pickle.dumps((model, path, calibration, check)), say)
+    if code == 0 and result is not None:
         say(result)
         return path.is_file()
-    reason = lines[-1][:200] if lines else f"it ended with code {process.returncode}"
+    reason = errors[-1][:200] if errors else f"it ended with code {code}"
     say(
         f"The best model was not exported: OpenVINO does not get along with its network ({reason})."
         " It predicts in PyTorch. --set training.export=false leaves this step out."
     )
     return False
+
+
+def _run(asked: bytes, say: Callable[[str], None]) -> tuple[int, str | None, list[str]]:
+    """Run the process; whatever ends this one's waiting ends it, too.
+
+    Returns:
+        Its exit code, what it says came of it, and the lines of its standard error.
+    """
+    result = None
+    with tempfile.TemporaryFile() as errors:
+        with subprocess.Popen(
+            [sys.executable, "-m", "foveal.exporting.after_training"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                # It may end before it has read all.
+                with suppress(BrokenPipeError), process.stdin:
+                    process.stdin.write(asked)
+                for printed in process.stdout:
+                    line = printed.decode("utf-8", "replace").rstrip()
+                    _, is_step, step = line.rpartition(_STEP)
+                    _, is_result, end = line.rpartition(_RESULT)
+                    if is_step:
+                        say(step)
+                    elif is_result:
+                        result = end
+            except BaseException:
+                process.kill()
+                raise
+        errors.seek(0)
+        lines = errors.read().decode("utf-8", "replace").strip().splitlines()
+    return process.returncode, result, lines
 
 
 def main() -> None:
