@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from foveal.data.dataset import Dataset
 from foveal.evaluation.evaluate import evaluate
 from foveal.evaluation.results import Evaluation
 from foveal.structures import Detections
+from foveal.training.self_training import SelfTrainingFolder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,6 +55,30 @@ def train_foveal(training: Dataset, settings: Settings) -> Trained:
     detector, log = foveal.Detector(training, settings=settings), EpochLog()
     # Something must be validated with, and no test image may be: it chooses nothing here.
     detector.fit(valid=training[:1], reporter=log)
+    return _as_trained(detector, log)
+
+
+def self_train_foveal(
+    training: Dataset, unlabeled: Dataset, settings: Settings, *, valid: Dataset, out: Path
+) -> Trained:
+    """foveal's self-training of one round; the better of both trainings stays.
+
+    Args:
+        training: the images with labels.
+        unlabeled: images whose labels are not looked at.
+        settings: of each of the two trainings.
+        valid: says which detections are sure, and which training is better.
+        out: the folder of the rounds.
+    """
+    detector, log = foveal.Detector(training, settings=settings), EpochLog()
+    detector.self_train(unlabeled, out=out, valid=valid, reporter=log)
+    rounds = json.loads(SelfTrainingFolder(out).log.read_text())["rounds"]
+    return _as_trained(detector, log, {"AP of the rounds": [each["AP"] for each in rounds]})
+
+
+def _as_trained(
+    detector: foveal.Detector, log: EpochLog, more: dict[str, Any] | None = None
+) -> Trained:
     found = detector.settings
     predictor = detector.predictor(score_threshold=found.decoding.score_threshold)
     device = next(detector.model.parameters()).device
@@ -62,6 +88,7 @@ def train_foveal(training: Dataset, settings: Settings) -> Trained:
         "precision": NAMES[choose_precision(found.training.precision, device)],
         "parameters": count_parameters(detector.model),
         "begins from": f"{found.model.backbone}, {Path(found.model.weights).name}",
+        **(more or {}),
     }
     return Trained(
         log.seconds,

@@ -48,7 +48,7 @@ from benchmarks.lib.machine import machine
 from benchmarks.lib.results import RESULTS, print_table, write_result
 from benchmarks.lib.shared_data import BCCD, HIT_UAV, MOBILENET, RESNET18
 from benchmarks.lib.timing import clock
-from foveal.config import PRESETS, Settings, make_settings
+from foveal.config import PRESETS, Settings, change_settings, make_settings
 from foveal.data.dataset import Dataset
 from foveal.errors import TrainingInterrupted
 from foveal.files import write_file
@@ -63,6 +63,8 @@ SUBSET_SEED = 0
 """Chooses them, and hit-uav's validation images: the same in all trainings."""
 VALIDATION_FRACTION = 0.2
 TIMED_IMAGES = 16
+NEVER = 1_000_000
+"""Epochs from one validation to the next where only the end is validated."""
 
 ONE_ANCHOR = (
     "anchors.scales=[1.0]",
@@ -143,11 +145,14 @@ class Data:
         read: gives for a split the images to train on and those to measure.
         size: the shorter side of the inputs of others than foveal.
         minutes: of a training.
+        read_more: gives images whose labels are not looked at, and those that say which
+            detections are sure; None where there are none.
     """
 
     read: Callable[[str], tuple[Dataset, Dataset]]
     size: int
     minutes: float
+    read_more: Callable[[], tuple[Dataset, Dataset]] | None = None
 
 
 def read_bccd(split: str) -> tuple[Dataset, Dataset]:
@@ -155,10 +160,19 @@ def read_bccd(split: str) -> tuple[Dataset, Dataset]:
     return foveal.read(f"{BCCD}:{training}"), foveal.read(f"{BCCD}:{split}")
 
 
+def split_few_bccd() -> tuple[Dataset, Dataset]:
+    """A few training images, and the others."""
+    training = foveal.read(f"{BCCD}:train")
+    order = np.random.default_rng(SUBSET_SEED).permutation(len(training)).tolist()
+    return training.take(sorted(order[:FEW])), training.take(sorted(order[FEW:]))
+
+
 def read_few_bccd(split: str) -> tuple[Dataset, Dataset]:
-    training, measured = foveal.read(f"{BCCD}:train"), foveal.read(f"{BCCD}:{split}")
-    chosen = np.random.default_rng(SUBSET_SEED).permutation(len(training))[:FEW]
-    return training.take(sorted(chosen.tolist())), measured
+    return split_few_bccd()[0], foveal.read(f"{BCCD}:{split}")
+
+
+def read_more_bccd() -> tuple[Dataset, Dataset]:
+    return split_few_bccd()[1], foveal.read(f"{BCCD}:val")
 
 
 def read_hit_uav(split: str) -> tuple[Dataset, Dataset]:
@@ -172,7 +186,7 @@ def read_hit_uav(split: str) -> tuple[Dataset, Dataset]:
 
 DATA = {
     "bccd": Data(read_bccd, size=320, minutes=24),
-    f"bccd-{FEW}": Data(read_few_bccd, size=320, minutes=10),
+    f"bccd-{FEW}": Data(read_few_bccd, size=320, minutes=10, read_more=read_more_bccd),
     "hit-uav": Data(read_hit_uav, size=512, minutes=24),
 }
 
@@ -245,6 +259,26 @@ def trainer_of(
     return train
 
 
+def self_train(name: str, options: argparse.Namespace, training: Dataset) -> Trained:
+    """Two trainings of foveal's in the minutes, the second with what the first one labels.
+
+    Raises:
+        SystemExit: the data set has no images without labels, or another than foveal is to train.
+    """
+    from benchmarks.lib.trained import self_train_foveal
+
+    read_more = DATA[options.data].read_more
+    if read_more is None or name.startswith(THEIRS):
+        some = [each for each, data in DATA.items() if data.read_more is not None]
+        raise SystemExit(f"--unlabeled goes with foveal's and --data {' or '.join(some)}.")
+    unlabeled, valid = read_more()
+    minutes = {"minutes": options.minutes, "evaluate_every": NEVER}
+    settings = change_settings(settings_of(name, options, epochs=1), {"training": minutes})
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
+        out = Path(folder) / name
+        return self_train_foveal(training, unlabeled, settings, valid=valid, out=out)
+
+
 def train_other(
     name: str,
     options: argparse.Namespace,
@@ -283,12 +317,13 @@ def run_one(name: str, file: Path, options: argparse.Namespace) -> dict[str, Any
     from benchmarks.lib.trained import epochs_in
 
     training, measured = DATA[options.data].read(options.split)
-    train = trainer_of(name, options, training, measured)
     began = time.perf_counter()
-    epochs = options.epochs or epochs_from_file(name, options)
-    if epochs is None:
-        epochs = epochs_in(options.minutes, max(train(1).seconds))
-    trained = train(epochs)
+    if options.unlabeled:
+        trained = self_train(name, options, training)
+    else:
+        train = trainer_of(name, options, training, measured)
+        epochs = options.epochs or epochs_from_file(name, options)
+        trained = train(epochs or epochs_in(options.minutes, max(train(1).seconds)))
     evaluation = trained.evaluate(measured)
     if options.keep_models and trained.save is not None:
         trained.save(file.with_suffix(".safetensors"))
@@ -299,7 +334,7 @@ def run_one(name: str, file: Path, options: argparse.Namespace) -> dict[str, Any
         "AP50": evaluation.ap50,
         "AP under 32 px": evaluation.ap_small,
         "ms": time_of(trained, measured),
-        "epochs": epochs,
+        "epochs": len(trained.seconds),
         "minutes": sum(trained.seconds) / 60,
         "all minutes": (time.perf_counter() - began) / 60,
         **trained.facts,
@@ -369,6 +404,7 @@ def run(options: argparse.Namespace) -> int:
             "split": options.split,
             "seed": options.seed,
             "settings": options.set,
+            **({"unlabeled": True} if options.unlabeled else {}),
             "weights": Path(options.weights).name,
             "length": length_of(options),
         }
@@ -546,6 +582,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     run_options.add_argument("--epochs", type=int, help="of each training")
     run_options.add_argument(
         "--keep-models", action="store_true", help="foveal's model files, beside the rows"
+    )
+    run_options.add_argument(
+        "--unlabeled",
+        action="store_true",
+        help="with the other images of --data, without their labels; two trainings",
     )
     run_options.add_argument("--epochs-as", help="take another's epochs of the file")
     time_options = verbs.add_parser("time", parents=[training], help="time an epoch of each")

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.benchmarks.conftest import SMALL
 
 import foveal
 from benchmarks.lib import yolo_training
 from benchmarks.lib.kept_rows import claimed, keep_row
-from benchmarks.lib.trained import epochs_in
+from benchmarks.lib.trained import epochs_in, self_train_foveal
 from benchmarks.studies import (
     ablation,
     anchors_on_small_objects,
@@ -24,6 +25,7 @@ from benchmarks.studies import (
     speed_accuracy,
     versus_torchvision,
 )
+from foveal.config import make_settings
 from foveal.outputs.files import write_coco
 from foveal.structures import Detections
 
@@ -120,6 +122,39 @@ def test_epochs_of_a_file_that_another_machine_wrote(tmp_path: Path) -> None:
         detectors.epochs_from_file("light-giou", options)
     options = detectors.parse([*arguments, "--epochs-as", "light"])
     assert detectors.epochs_from_file("light-giou", options) == 40
+
+
+@pytest.mark.usefixtures("shared")
+def test_the_images_without_labels_are_the_others() -> None:
+    few = detectors.DATA[f"bccd-{detectors.FEW}"]
+    training, measured = few.read("test")
+    assert few.read_more is not None
+    others, valid = few.read_more()
+    assert (len(training), len(others), len(valid), len(measured)) == (50, 155, 87, 72)
+    names = [{path.name for path in each.paths} for each in (training, others, valid, measured)]
+    assert len(set().union(*names)) == sum(map(len, names)), "no image is in two of them"
+
+
+def test_only_foveals_learn_from_images_without_labels(drawn: Path, tmp_path: Path) -> None:
+    for arguments in (["--data", "bccd"], ["--data", "bccd-50", "--only", "yolo11n"]):
+        options = detectors.parse(["run", "--work", str(tmp_path), "--unlabeled", *arguments])
+        name = (options.only or ["light"])[0]
+        with pytest.raises(SystemExit, match=r"--unlabeled goes with foveal's and --data bccd-50"):
+            detectors.self_train(name, options, foveal.read(drawn / "val.json"))
+
+
+def test_two_trainings_with_images_that_nobody_labeled(drawn: Path, tmp_path: Path) -> None:
+    data = foveal.read(drawn / "test.json")
+    settings = make_settings(
+        preset="light",
+        overrides=[*SMALL, "training.epochs=1", "training.batch=2", "training.export=false"],
+    )
+    trained = self_train_foveal(
+        data, foveal.read(drawn / "val.json"), settings, valid=data, out=tmp_path / "run"
+    )
+    # After one step nothing is sure, so that there is one round.
+    assert (len(trained.seconds), len(trained.facts["AP of the rounds"])) == (1, 1)
+    assert trained.evaluate(data).ap >= 0
 
 
 def test_the_rows_of_the_detectors_become_a_table_and_a_picture(tmp_path: Path) -> None:
