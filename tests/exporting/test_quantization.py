@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir
 import pytest
 import torch
 from tests.exporting.models import noise, sharing_conversions, small_model
@@ -21,8 +21,15 @@ from foveal.data.synthetic import draw_dataset
 from foveal.exporting import export as exporting
 from foveal.exporting.export import export_model
 from foveal.exporting.network import ExportedNetwork
+from foveal.exporting.onnx import network_to_onnx
 from foveal.exporting.openvino import network_to_openvino
-from foveal.exporting.quantization import Judgment, float_layers_openvino, quantize_openvino
+from foveal.exporting.quantization import (
+    Judgment,
+    float_layers_onnx,
+    float_layers_openvino,
+    onnx_attempts,
+    openvino_attempts,
+)
 from foveal.inference.opening import open_model
 from foveal.models.retinanet import RetinaNet
 from foveal.runtimes.base import InputSizes
@@ -128,13 +135,43 @@ def test_layers_that_lose_too_much_stay_in_float32(monkeypatch: pytest.MonkeyPat
     # A `Core` of NNCF's own would end the process at a later signal.
     monkeypatch.setattr(import_openvino(), "Core", None)
     monkeypatch.setattr(import_openvino(), "compile_model", None)
-    told: list[str] = []
-    quantized = quantize_openvino(model, images, judgment, say=told.append)
-    (search,) = told
-    assert re.match(
-        r"In 8 bits AP would be 0\.\d{3} instead of 1\.000\. .* several minutes", search
-    )
+    everything, search = openvino_attempts(model, images, judgment)
+    assert "several minutes" in search.plan
+    assert not float_layers_openvino(whole := everything.make())
+    assert lost(OpenVINORuntime(whole)) > 0.002
+    quantized = search.make()
     layers = float_layers_openvino(quantized)
     assert 0 < lost(OpenVINORuntime(quantized)) <= 0.0016
     assert 0 < len(layers) < len(float_layers_openvino(model))
     assert set(layers) < {name for name, _ in network.named_modules()}
+
+
+@pytest.mark.parametrize("target", ["openvino", "onnx"])
+def test_the_first_depthwise_convolution_is_the_first_to_stay_in_float32(target: str) -> None:
+    """One scale for all its channels rounds away those of small numbers."""
+    thin = with_a_thin_backbone(small_model().model)
+    first = thin.backbone.stages[0]
+    channels = first.out_channels
+    thin.backbone.stages[0] = torch.nn.Sequential(
+        first,
+        torch.nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
+        torch.nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
+    )
+    network = ExportedNetwork(thin)
+    images = [noise(1, seed=seed) for seed in range(2)]
+
+    def detect(runtime: Any, indices: Sequence[int]) -> list[Any]:
+        return [runtime(images[index]) for index in indices]
+
+    nothing_is_lost = Judgment(detect, lambda *_: 1.0, images=2)
+    example = torch.from_numpy(images[0])
+    if target == "openvino":
+        model = network_to_openvino(network, example, InputSizes())
+        attempts, float_layers = openvino_attempts, float_layers_openvino
+    else:
+        model = onnx_ir.to_proto(network_to_onnx(network, example, InputSizes()))
+        attempts, float_layers = onnx_attempts, float_layers_onnx
+    everything, trial, search = attempts(model, images, nothing_is_lost)
+    assert float_layers(everything.make()) == ()
+    assert "Trying it with backbone.stages.0.1 in float32" in trial.plan
+    assert float_layers(trial.make()) == float_layers(search.make()) == ("backbone.stages.0.1",)
