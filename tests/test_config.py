@@ -84,7 +84,11 @@ WON = ("task_aligned", "quality_focal", "giou")
             6,
             ("atss", "quality_focal", "giou"),
         ),
-        ("assignment.method=iou loss.classification=varifocal", 9, ("iou", "varifocal", "giou")),
+        (
+            "assignment.method=iou loss.classification=quality_focal",
+            9,
+            ("iou", "quality_focal", "giou"),
+        ),
     ],
 )
 @pytest.mark.parametrize("preset", ["standard", "light"])
@@ -199,7 +203,6 @@ def test_a_balance_that_the_loss_does_not_have_is_an_error():
     with pytest.raises(SettingsError, match=r"^settings: loss: alpha = 0\.5 has no effect"):
         make_settings(overrides=[quality, "loss.alpha=0.5"])
     assert make_settings(overrides=[quality, "loss.alpha=none"]).loss.alpha is None
-    assert make_settings(overrides=["loss.classification=varifocal", "loss.alpha=0.5"])
 
 
 @pytest.mark.parametrize(
@@ -214,8 +217,8 @@ def test_a_balance_that_the_loss_does_not_have_is_an_error():
             r"loss\.distribution_weight = 1, .* model\.box_bins=17",
         ),
         (
-            ["loss.classification=varifocal", "model.quality=iou"],
-            r"'varifocal' .* 'iou': it would count twice\. Give --set .*=focal\.$",
+            ["loss.classification=quality_focal", "model.quality=iou"],
+            r"'quality_focal' .* 'iou': it would count twice\. Give --set .*=focal\.$",
         ),
     ],
 )

@@ -80,7 +80,6 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "diou": ("loss.box=diou", "loss.box_weight=2.0"),
     "ciou": ("loss.box=ciou", "loss.box_weight=2.0"),
     "qfl": ("loss.classification=quality_focal",),
-    "vfl": ("loss.classification=varifocal",),
     "weighed": ("loss.weigh_boxes=true",),
     "atss": ("assignment.method=atss",),
     "tal": ("assignment.method=task_aligned",),

@@ -14,7 +14,6 @@ from foveal.detection.losses import (
     focal_loss,
     giou_loss,
     quality_focal_loss,
-    varifocal_loss,
 )
 from foveal.geometry.boxes import iou
 from foveal.structures import Batch, RawOutput
@@ -174,7 +173,9 @@ def test_one_anchor_by_hand():
     "criterion",
     [
         Criterion(),
-        Criterion(classification="varifocal", box="ciou", weigh_boxes=True, quality="centerness"),
+        Criterion(
+            classification="quality_focal", box="ciou", weigh_boxes=True, quality="centerness"
+        ),
     ],
     ids=["plain", "everything"],
 )
@@ -268,13 +269,7 @@ def test_branches_have_gradients_without_objects():
     assert all((part == 0).all() for part in torch.autograd.grad(losses.total, of))
 
 
-QUALITY_LOSSES = {
-    "quality_focal": lambda x, y: quality_focal_loss(x, y, gamma=2),
-    "varifocal": lambda x, y: varifocal_loss(x, y, gamma=2, alpha=0.25),
-}
-
-
-def slow_quality_losses(raw, batch, matched, *, classification, scores=None):
+def slow_quality_losses(raw, batch, matched, *, scores=None):
     """Dense targets, one anchor after the other: loss sums, assigned anchors, sum of scores."""
     anchors = GRID.tensor(SIZE, SIZE)
     logits, deltas = torch.cat(raw.logits, 1), torch.cat(raw.deltas, 1)
@@ -289,25 +284,22 @@ def slow_quality_losses(raw, batch, matched, *, classification, scores=None):
         targets[image, anchor, batch.labels[image, index]] = score
         box = box + score * giou_loss(boxes[image, anchor], expected)
         wanted.append(score)
-    loss = QUALITY_LOSSES[classification](logits, targets)
+    loss = quality_focal_loss(logits, targets, gamma=2)
     return loss[matched != IGNORED].sum(), box, len(wanted), sum(wanted)
 
 
 @pytest.mark.parametrize("with_scores", [False, True])
-@pytest.mark.parametrize("classification", QUALITY_LOSSES)
-def test_quality_losses_equal_their_slow_definition(classification, with_scores):
+def test_the_quality_focal_loss_equals_its_slow_definition(with_scores):
     raw, batch = raw_output(3), make_batch(OBJECTS)
     anchors = GRID.tensor(SIZE, SIZE)
     criterion = Criterion(
-        classification=classification, box="giou", box_weight=2.0, weigh_boxes=True
+        classification="quality_focal", box="giou", box_weight=2.0, weigh_boxes=True
     )
     matched = criterion.match(raw, anchors, batch).matched
     generator = torch.Generator().manual_seed(0)
     scores = torch.rand(matched.shape, generator=generator) if with_scores else None
     sums = criterion.sums(raw, anchors, batch, Assignment(matched, scores))
-    classified, box, assigned, wanted = slow_quality_losses(
-        raw, batch, matched, classification=classification, scores=scores
-    )
+    classified, box, assigned, wanted = slow_quality_losses(raw, batch, matched, scores=scores)
     torch.testing.assert_close(sums.losses[:2].sum(dim=1), torch.stack([classified, 2 * box]))
     assert (sums.losses[2] == 0).all()
     torch.testing.assert_close(sums.divisors[1].sum(), wanted)
@@ -337,11 +329,10 @@ def test_scores_of_the_assignment_mean_nothing_to_the_focal_loss():
 
 
 @pytest.mark.parametrize("box", ["smooth_l1", "ciou"])
-@pytest.mark.parametrize("classification", QUALITY_LOSSES)
 @pytest.mark.parametrize("objects", [[[], []], [[], [(3.0, 5.0, 20.0, 19.0, 0)]]])
-def test_quality_losses_without_objects(classification, box, objects):
+def test_quality_losses_without_objects(box, objects):
     raw, batch = raw_output(2), make_batch(objects)
-    criterion = Criterion(classification=classification, box=box, weigh_boxes=True)
+    criterion = Criterion(classification="quality_focal", box=box, weigh_boxes=True)
     losses = criterion(raw, GRID.tensor(SIZE, SIZE), batch)
     if objects == [[], []]:
         assert losses.box == losses.divisor == 0
@@ -362,7 +353,7 @@ def test_regions_to_ignore_teach_no_scores():
 
 def test_quality_losses_take_low_precision():
     raw, batch, anchors = raw_output(3), make_batch(OBJECTS), GRID.tensor(SIZE, SIZE)
-    criterion = Criterion(classification="varifocal", box="ciou", weigh_boxes=True)
+    criterion = Criterion(classification="quality_focal", box="ciou", weigh_boxes=True)
     low = raw.map(lambda level: level.detach().bfloat16())
     found = criterion(low, anchors, batch)
     assert found.total.dtype == torch.float32

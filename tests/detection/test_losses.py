@@ -21,7 +21,6 @@ from foveal.detection.losses import (
     quality_focal_loss,
     quality_loss,
     smooth_l1,
-    varifocal_loss,
 )
 from foveal.errors import FovealError
 
@@ -144,11 +143,6 @@ def test_quality_losses_by_hand():
     logit, target, ln2 = torch.zeros(1), torch.tensor([0.8]), math.log(2)
     assert quality_focal_loss(logit, target, gamma=2).item() == pytest.approx(0.09 * ln2)
     assert quality_focal_loss(logit, target, gamma=0).item() == pytest.approx(ln2)
-    assert varifocal_loss(logit, target, gamma=2, alpha=0.25).item() == pytest.approx(0.8 * ln2)
-    none = torch.zeros(1)
-    by_hand = 0.75 * 0.25 * ln2
-    assert varifocal_loss(logit, none, gamma=2, alpha=0.25).item() == pytest.approx(by_hand)
-    assert varifocal_loss(logit, none, gamma=2).item() == pytest.approx(0.25 * ln2)
     assert quality_loss(logit, target).item() == pytest.approx(ln2)
     certain = quality_loss(torch.tensor([2.0]), target).item()
     p = 1 / (1 + math.exp(-2))
@@ -165,10 +159,6 @@ def test_gradients_of_quality_losses_are_those_of_the_formulas(gamma):
     found = quality_focal_loss(logits, targets, gamma=gamma)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(*gradients(found, expected, of=logits))
-    expected = torch.where(targets > 0, targets * entropy, -0.6 * p**gamma * (1 - p).log())
-    found = varifocal_loss(logits, targets, gamma=gamma, alpha=0.4)
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(*gradients(found, expected, of=logits))
 
 
 def gradients(*losses, of):
@@ -182,7 +172,6 @@ def test_quality_losses_are_finite_at_extreme_logits(gamma):
         targets = torch.full((5,), target)
         for loss in (
             quality_focal_loss(logits, targets, gamma=gamma),
-            varifocal_loss(logits, targets, gamma=gamma, alpha=0.25),
             quality_loss(logits, targets),
         ):
             assert loss.dtype == torch.float32
@@ -265,7 +254,6 @@ def test_no_elements():
     for loss in (giou_loss, diou_loss, ciou_loss):
         assert loss(torch.zeros(0, 4), torch.zeros(0, 4)).shape == (0,)
     assert quality_focal_loss(torch.zeros(0), torch.zeros(0), gamma=2).shape == (0,)
-    assert varifocal_loss(torch.zeros(0), torch.zeros(0), gamma=2).shape == (0,)
     assert distribution_focal_loss(torch.zeros(0, 4, 9), torch.zeros(0, 4)).shape == (0, 4)
     assert focal_loss(torch.zeros(0), torch.zeros(0), alpha=0.25, gamma=2).shape == (0,)
     assert smooth_l1(torch.zeros(0, 4), torch.zeros(0, 4), beta=0.1).shape == (0,)

@@ -56,7 +56,7 @@ def measured(drawn, settings, *, batch):
         (("loss.divide_by=batch",), 1),
         (("loss.divide_by=image",), 2),
         (("loss.classification=quality_focal", "loss.weigh_boxes=true", "loss.box=giou"), 2),
-        (("loss.divide_by=image", "loss.classification=varifocal", "loss.weigh_boxes=true"), 8),
+        (("loss.divide_by=image", "loss.classification=quality_focal", "loss.weigh_boxes=true"), 8),
         (("assignment.method=task_aligned", "loss.classification=quality_focal"), 2),
         (
             (

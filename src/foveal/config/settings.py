@@ -278,15 +278,15 @@ class AssignmentSettings(Section):
 class LossSettings(Section):
     """The two losses and what they are divided by."""
 
-    classification: Literal["focal", "cross_entropy", "quality_focal", "varifocal"] = "focal"
-    """'quality_focal' (generalized focal loss) and 'varifocal' teach a score that says how well the
-    box fits, too: the IoU of the predicted box, or what the assignment wants.
+    classification: Literal["focal", "cross_entropy", "quality_focal"] = "focal"
+    """'quality_focal' (generalized focal loss) teaches a score that says how well the box fits too:
+    the IoU of the predicted box, or what the assignment wants.
 
     Change it by choosing a preset: those with one anchor a location have 'quality_focal' or
     'focal', retinanet and paper 'focal'."""
     alpha: Annotated[float, Field(gt=0, lt=1)] | None = _ALPHA
-    """Weight of objects, background has 1 - alpha; None leaves the balance out. Of 'varifocal' only
-    background has its weight. 'quality_focal' has no such balance.
+    """Weight of objects, background has 1 - alpha; None leaves the balance out. 'quality_focal' has
+    no such balance.
 
     Unit: weight, 0 to 1. Leave it: it goes with gamma, and the paper's pair is 0.25 and 2."""
     gamma: Annotated[float, Field(ge=0)] = 2.0
@@ -797,10 +797,10 @@ class Settings(Section):
                 "predicts no distributions. Leave it out, or give --set model.box_bins=17 --set "
                 "model.box_coding=distances"
             )
-        if model.quality != "none" and loss.classification in ("quality_focal", "varifocal"):
+        if model.quality != "none" and loss.classification == "quality_focal":
             raise ValueError(
-                f"loss.classification = {loss.classification!r} teaches the scores how well a box "
-                f"fits, and so does model.quality = {model.quality!r}: it would count twice. Give "
+                "loss.classification = 'quality_focal' teaches the scores how well a box fits, and "
+                f"so does model.quality = {model.quality!r}: it would count twice. Give "
                 "--set model.quality=none or --set loss.classification=focal"
             )
         return self

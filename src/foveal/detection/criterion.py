@@ -23,7 +23,6 @@ from foveal.detection.losses import (
 from foveal.detection.losses_of_labels import (
     focal_loss_of_labels,
     quality_focal_loss_of_labels,
-    varifocal_loss_of_labels,
 )
 from foveal.geometry.boxes import iou
 from foveal.structures import Batch, RawOutput
@@ -78,7 +77,7 @@ class Criterion:
     - where the assignment wants a certain score of each anchor, and that is learned, the
       classification loss is divided by the sum of these scores (TOOD, Feng et al. 2021).
 
-    The quality focal and the varifocal loss teach each assigned anchor a score: the one that the
+    The quality focal loss teaches each assigned anchor a score: the one that the
     assignment wants, or the IoU of the predicted box with the object. It has no gradient.
 
     A quality branch learns the centerness of each assigned anchor, or that IoU, by cross entropy.
@@ -88,8 +87,8 @@ class Criterion:
     Attributes:
         assigner: gives anchors their objects.
         classification: the classification loss's kind.
-        alpha: weight of objects in the focal loss, background has 1 - alpha; of 'varifocal' only
-            background has it, 'quality_focal' has none. None leaves the balance out.
+        alpha: weight of objects in the focal loss, background has 1 - alpha; 'quality_focal'
+            has none. None leaves the balance out.
         gamma: focusing parameter; 0 is cross entropy.
         box: the box loss's kind; 'smooth_l1' and 'l1' compare offsets, the others decoded boxes.
         beta: of smooth L1: below it the loss is quadratic.
@@ -106,7 +105,7 @@ class Criterion:
     """
 
     assigner: Assigner = field(default_factory=Assigner)
-    classification: Literal["focal", "quality_focal", "varifocal"] = "focal"
+    classification: Literal["focal", "quality_focal"] = "focal"
     alpha: float | None = 0.25
     gamma: float = 2.0
     box: Literal["smooth_l1", "l1", "giou", "diou", "ciou"] = "smooth_l1"
@@ -224,19 +223,9 @@ class Criterion:
             )
         else:
             assert scores is not None
-            if self.classification == "quality_focal":
-                loss = quality_focal_loss_of_labels(
-                    logits, anchor_labels, scores, gamma=self.gamma, weights=weights
-                )
-            else:
-                loss = varifocal_loss_of_labels(
-                    logits,
-                    anchor_labels,
-                    scores,
-                    gamma=self.gamma,
-                    alpha=self.alpha,
-                    weights=weights,
-                )
+            loss = quality_focal_loss_of_labels(
+                logits, anchor_labels, scores, gamma=self.gamma, weights=weights
+            )
         return torch.where(matched == IGNORED, 0.0, loss)
 
     def _box(self, raw: RawOutput[Tensor], anchors: Tensor, expected: Tensor) -> Tensor:

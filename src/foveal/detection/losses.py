@@ -98,27 +98,6 @@ def quality_focal_loss(logits: Tensor, targets: Tensor, *, gamma: float) -> Tens
 
 
 @_of_tensors
-def varifocal_loss(
-    logits: Tensor, targets: Tensor, *, gamma: float, alpha: float | None = None
-) -> Tensor:
-    """BCE(p, y) times y where y > 0, else times (1 - alpha) p^gamma (Zhang et al. 2020).
-
-    Objects are weighted by how well their boxes fit, and only background is focused on what is
-    hard (VarifocalNet, equation 2). The paper's alpha is our 1 - alpha, the weight of background.
-
-    Args:
-        logits, targets, gamma: as for `quality_focal_loss`.
-        alpha: background has the weight 1 - alpha; None leaves it out.
-
-    Returns:
-        [...] float32 (float64 for float64 logits).
-    """
-    x = at_least_float32(logits)
-    as_background = focal_loss(x, torch.zeros_like(x), gamma=gamma, alpha=alpha)
-    return torch.where(targets > 0, targets * _soft_cross_entropy(x, targets), as_background)
-
-
-@_of_tensors
 def quality_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross entropy of a quality branch (FCOS, Tian et al. 2019, section 3.2).
 

@@ -10,8 +10,8 @@ With a weight for each class, each term has its class's as a factor. The last tw
 only these for the gradient. `focal_loss` of all logits would need targets of their size and four
 more such tensors.
 
-The quality focal loss and the varifocal loss are focal losses of background too wherever their
-target is 0: theirs takes the place of FL(x_l, 1).
+The quality focal loss is a focal loss of background too wherever its target is 0: it takes the
+place of FL(x_l, 1).
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from foveal.detection.losses import (
     at_least_float32,
     focal_loss,
     quality_focal_loss,
-    varifocal_loss,
 )
 
 VALUES_AT_ONCE = 65_536
@@ -86,35 +85,6 @@ def quality_focal_loss_of_labels(
         lambda x: quality_focal_loss(x, qualities, gamma=gamma),
         gamma=gamma,
         alpha=None,
-        weights=weights,
-    )
-
-
-def varifocal_loss_of_labels(
-    logits: Tensor,
-    labels: Tensor,
-    qualities: Tensor,
-    *,
-    gamma: float,
-    alpha: float | None = None,
-    weights: Tensor | None = None,
-) -> Tensor:
-    """`varifocal_loss`, summed over the classes; the target is 0 for all but an object's class.
-
-    Args:
-        logits, labels, gamma, alpha, weights: as for `focal_loss_of_labels`; background has the
-            weight 1 - alpha.
-        qualities: [...] in 0..1, the target of the class; of no effect on background.
-
-    Returns:
-        [...] float32 (float64 for float64 logits).
-    """
-    return _of_labels(
-        logits,
-        labels,
-        lambda x: varifocal_loss(x, qualities, gamma=gamma, alpha=alpha),
-        gamma=gamma,
-        alpha=alpha,
         weights=weights,
     )
 
