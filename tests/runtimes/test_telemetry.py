@@ -54,7 +54,7 @@ def convert_quantize_and_predict(home: Path, work: Path) -> None:
 
     from foveal.exporting.network import ExportedNetwork
     from foveal.exporting.openvino import network_to_openvino, write_openvino
-    from foveal.exporting.quantization import Judgment, quantize_openvino
+    from foveal.exporting.quantization import Judgment, openvino_attempts
     from foveal.runtimes.base import InputSizes
     from foveal.runtimes.openvino import OpenVINORuntime
 
@@ -63,7 +63,7 @@ def convert_quantize_and_predict(home: Path, work: Path) -> None:
     )
     images = [noise(1, seed=seed) for seed in range(2)]
     judgment = Judgment(lambda runtime, indices: [0] * len(indices), lambda found, indices: 1.0, 2)
-    quantized = quantize_openvino(model, images, judgment)
+    quantized = openvino_attempts(model, images, judgment)[-1].make()
     write_openvino(quantized, Path("model.xml"), "{}", half=False)
     runtime = OpenVINORuntime(quantized)
     assert runtime.precision == "int8", runtime.precision

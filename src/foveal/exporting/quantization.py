@@ -279,13 +279,12 @@ def _usual(network: _Network, in_float: Sequence[str]) -> dict[str, Any]:
 
 def _parameters(network: _Network) -> Any:
     nncf = import_nncf()
-    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
-
+    ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet
     return nncf.AdvancedQuantizationParameters(
         # Processors without VNNI add two products in 16 bits: weights of 7 bits fit there.
         overflow_fix=nncf.quantization.advanced_parameters.OverflowFix.ENABLE,
         # The usual range is the mean of the images': it cuts off what is high in one of them.
-        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+        activations_range_estimator_params=ranges.MINMAX,
         **network.advanced,
     )
 
