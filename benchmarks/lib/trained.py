@@ -66,19 +66,18 @@ def self_train_foveal(
     Args:
         training: the images with labels.
         unlabeled: images whose labels are not looked at.
-        settings: of each of the two trainings.
+        settings: of both trainings, which share `training.minutes`.
         valid: says which detections are sure, and which training is better.
         out: the folder of the rounds.
     """
     detector, log = foveal.Detector(training, settings=settings), EpochLog()
     detector.self_train(unlabeled, out=out, valid=valid, reporter=log)
     rounds = json.loads(SelfTrainingFolder(out).log.read_text())["rounds"]
-    return _as_trained(detector, log, {"AP of the rounds": [each["AP"] for each in rounds]})
+    return _as_trained(detector, log, **{"AP of the rounds": [each["AP"] for each in rounds]})
 
 
-def _as_trained(
-    detector: foveal.Detector, log: EpochLog, more: dict[str, Any] | None = None
-) -> Trained:
+def _as_trained(detector: foveal.Detector, log: EpochLog, **more: Any) -> Trained:
+    """A detector that was trained; `more` are further columns of its row."""
     found = detector.settings
     predictor = detector.predictor(score_threshold=found.decoding.score_threshold)
     device = next(detector.model.parameters()).device
@@ -88,7 +87,7 @@ def _as_trained(
         "precision": NAMES[choose_precision(found.training.precision, device)],
         "parameters": count_parameters(detector.model),
         "begins from": f"{found.model.backbone}, {Path(found.model.weights).name}",
-        **(more or {}),
+        **more,
     }
     return Trained(
         log.seconds,

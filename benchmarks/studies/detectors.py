@@ -270,6 +270,8 @@ def self_train(name: str, options: argparse.Namespace, training: Dataset) -> Tra
     if read_more is None or name.startswith(THEIRS):
         some = [each for each, data in DATA.items() if data.read_more is not None]
         raise SystemExit(f"--unlabeled goes with foveal's and --data {' or '.join(some)}.")
+    if options.epochs or options.epochs_file:
+        raise SystemExit("--unlabeled takes --minutes, of both trainings, and no epochs.")
     unlabeled, valid = read_more()
     minutes = {"minutes": options.minutes, "evaluate_every": NEVER}
     settings = change_settings(settings_of(name, options, epochs=1), {"training": minutes})

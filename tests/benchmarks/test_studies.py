@@ -141,6 +141,10 @@ def test_only_foveals_learn_from_images_without_labels(drawn: Path, tmp_path: Pa
         name = (options.only or ["light"])[0]
         with pytest.raises(SystemExit, match=r"--unlabeled goes with foveal's and --data bccd-50"):
             detectors.self_train(name, options, foveal.read(drawn / "val.json"))
+    arguments = ["run", "--work", str(tmp_path), "--unlabeled", "--data", "bccd-50"]
+    options = detectors.parse([*arguments, "--epochs", "9"])
+    with pytest.raises(SystemExit, match=r"--unlabeled takes --minutes"):
+        detectors.self_train("light", options, foveal.read(drawn / "val.json"))
 
 
 def test_two_trainings_with_images_that_nobody_labeled(drawn: Path, tmp_path: Path) -> None:

@@ -20,10 +20,7 @@ from foveal.detection.losses import (
     quality_loss,
     smooth_l1,
 )
-from foveal.detection.losses_of_labels import (
-    focal_loss_of_labels,
-    quality_focal_loss_of_labels,
-)
+from foveal.detection.losses_of_labels import focal_loss_of_labels, quality_focal_loss_of_labels
 from foveal.geometry.boxes import iou
 from foveal.structures import Batch, RawOutput
 
@@ -77,8 +74,8 @@ class Criterion:
     - where the assignment wants a certain score of each anchor, and that is learned, the
       classification loss is divided by the sum of these scores (TOOD, Feng et al. 2021).
 
-    The quality focal loss teaches each assigned anchor a score: the one that the
-    assignment wants, or the IoU of the predicted box with the object. It has no gradient.
+    The quality focal loss teaches each assigned anchor a score: the one that the assignment wants,
+    or the IoU of the predicted box with the object. It has no gradient.
 
     A quality branch learns the centerness of each assigned anchor, or that IoU, by cross entropy.
     Where the network predicts distributions of distances, they are drawn to the object's by the
@@ -87,8 +84,8 @@ class Criterion:
     Attributes:
         assigner: gives anchors their objects.
         classification: the classification loss's kind.
-        alpha: weight of objects in the focal loss, background has 1 - alpha; 'quality_focal'
-            has none. None leaves the balance out.
+        alpha: weight of objects in the focal loss, background has 1 - alpha; 'quality_focal' has
+            none. None leaves the balance out.
         gamma: focusing parameter; 0 is cross entropy.
         box: the box loss's kind; 'smooth_l1' and 'l1' compare offsets, the others decoded boxes.
         beta: of smooth L1: below it the loss is quadratic.

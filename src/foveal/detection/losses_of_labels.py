@@ -23,11 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from foveal.detection.losses import (
-    at_least_float32,
-    focal_loss,
-    quality_focal_loss,
-)
+from foveal.detection.losses import at_least_float32, focal_loss, quality_focal_loss
 
 VALUES_AT_ONCE = 65_536
 """Logits in a block, for each core of a CPU: what is computed from a block stays in its cache."""
