@@ -11,7 +11,7 @@ import pytest
 from tests.benchmarks.conftest import SMALL
 
 import foveal
-from benchmarks.lib import yolo_training
+from benchmarks.lib import few_images, yolo_training
 from benchmarks.lib.kept_rows import claimed, keep_row
 from benchmarks.lib.trained import epochs_in, self_train_foveal
 from benchmarks.studies import (
@@ -35,27 +35,72 @@ PROGRAMS = (
 )  # fmt: skip
 
 
-def test_ablation_tries_every_loss_with_every_prior() -> None:
-    trials = ablation.plan(ablation.parse(["--epochs", "3", "--set", "training.seed=7"]))
-    assert len(trials) == len(ablation.LOSSES) * 2
-    assert len({(trial.loss, trial.prior) for trial in trials}) == len(trials)
-    first, last = trials[0].settings, trials[-1].settings
-    assert (first.loss.gamma, first.loss.alpha, first.model.prior) == (0, None, 0.01)
-    assert (last.loss.gamma, last.loss.alpha, last.model.prior) == (5, 0.25, 0.5)
-    for trial in trials:
-        assert trial.settings.training.epochs == trial.settings.training.evaluate_every == 3
-        assert trial.settings.training.seed == 7
+def test_a_trial_of_the_ablation_changes_one_thing(tmp_path: Path) -> None:
+    arguments = ["run", "--epochs", "3", "--set", "training.batch=4", "--work", str(tmp_path)]
+    options = ablation.parse(arguments)
+    assert options.seed == [0, 1, 2]
+    trials = {name: ablation.settings_of(name, options, seed=7) for name in ablation.TRIALS}
+    middle = trials["gamma 2"]
+    assert (middle.loss.gamma, middle.loss.alpha, middle.model.prior) == (2, 0.25, 0.01)
+    assert middle.anchors.per_location == 9
+    assert middle.anchors.sizes == (16, 32, 64, 128, 256)
+    assert (middle.model.box_coding, middle.model.box_bins) == ("deltas", 0)
+    assert (middle.assignment.method, middle.loss.box) == ("iou", "smooth_l1")
+    changed = {"anchors": ("scales", "ratios"), "loss": ("gamma", "alpha"), "model": ("prior",)}
+    for name, settings in trials.items():
+        training = settings.training
+        assert (training.epochs, training.evaluate_every, training.batch) == (3, 3, 4)
+        assert training.seed == 7
+        same = {
+            section: getattr(settings, section).model_copy(
+                update={key: getattr(getattr(middle, section), key) for key in keys}
+            )
+            for section, keys in changed.items()
+        }
+        assert settings.model_copy(update=same) == middle, name
+        assert (settings == middle) == (name == "gamma 2")
+    per_location = {
+        name: settings.anchors.per_location
+        for name, settings in trials.items()
+        if name in ablation.TABLES["anchors, scales x ratios"]
+    }
+    assert per_location == {
+        name: int(name[0]) * int(name[-1]) for name in ablation.TABLES["anchors, scales x ratios"]
+    }
 
 
-def test_ablation_draws_what_diverged_as_nothing() -> None:
-    rows = [
-        {"loss": loss, "prior": prior, "AP50": float("nan") if prior > 0.1 else 0.5}
-        for loss in ablation.LOSSES
-        for prior in ablation.PRIORS
-    ]
-    picture = ablation.draw(rows)
+def test_ablation_keeps_a_row_for_each_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[str, int]] = []
+
+    def run_one(name: str, options: Any, *, seed: int) -> dict[str, Any]:
+        trained.append((name, seed))
+        if name == "1 x 1":
+            raise ValueError("no memory")
+        ap = None if "no prior" in name else 0.1 * (seed + 1)
+        return {"trial": name, "AP": ap, "AP50": ap}
+
+    monkeypatch.setattr(ablation, "run_one", run_one)
+    names = ["gamma 2", "no prior, gamma 2", "1 x 1"]
+    only = [word for name in names for word in ("--only", name)]
+    arguments = ["run", "--work", str(tmp_path), "--seed", "0", "--seed", "1", *only]
+    assert ablation.main(arguments) == 2  # "1 x 1", twice
+    assert trained == [(name, seed) for seed in (0, 1) for name in names]
+    trained.clear()
+    ablation.main(arguments)
+    assert set(trained) == {("1 x 1", 0), ("1 x 1", 1)}, "what has a row is not trained again"
+    assert ablation.main(["table", "--work", str(tmp_path), "--out", str(tmp_path)]) == 0
+    written = json.loads((tmp_path / "ablation_hit_uav.json").read_text())
+    gamma, diverged = written["rows"]
+    assert (gamma["AP"], gamma["AP from"], gamma["AP to"]) == pytest.approx((0.15, 0.1, 0.2))
+    assert (gamma["seeds"], gamma["paper's AP"]) == ("0, 1", 0.34)
+    assert (diverged["AP"], diverged["diverged"]) == (None, 2)
+    picture = (tmp_path / "ablation_hit_uav.svg").read_text()
     assert picture.startswith("<svg")
-    assert "prior 0.01" in picture
+    assert all(word in picture for word in ("gamma 2", "gamma of focal loss", "diverged"))
+    with pytest.raises(SystemExit, match="holds no rows"):
+        ablation.main(["table", "--work", str(tmp_path), "--data", "bccd"])
 
 
 def test_anchors_are_the_only_difference() -> None:
@@ -126,7 +171,7 @@ def test_epochs_of_a_file_that_another_machine_wrote(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("shared")
 def test_the_images_without_labels_are_the_others() -> None:
-    few = detectors.DATA[f"bccd-{detectors.FEW}"]
+    few = few_images.DATA[f"bccd-{few_images.FEW}"]
     training, measured = few.read("test")
     assert few.read_more is not None
     others, valid = few.read_more()
