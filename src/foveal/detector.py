@@ -247,8 +247,9 @@ class Detector:
                 from (sample, generator) to sample, one of torchvision.transforms.v2 or of
                 albumentations, or 'package.module:name' of one of these. The function gets a
                 `foveal.Sample` in original pixels and a numpy generator for its random choices.
-            teacher: a trained model whose pyramid the network imitates: a model file, the folder of
-                a run, or a checkpoint that `foveal import` can read; None keeps the settings'.
+            teacher: a trained model that the network imitates (`training.distillation` says in
+                what): a model file, the folder of a run, or a checkpoint that `foveal import` can
+                read; None keeps the settings'.
             progress: show how it goes, with a bar on a terminal or in a notebook and as lines
                 elsewhere; False tells the logger `foveal.training.reporters` instead.
             reporter: is told how it goes, in place of both.
@@ -262,7 +263,7 @@ class Detector:
         from foveal.data.transforms.user import as_change, name_of
         from foveal.training.checked_data import check_run, naming_the_way_out
         from foveal.training.conclusion import conclude, keeping_run
-        from foveal.training.distillation import check_teacher
+        from foveal.training.distillation_choice import check_teacher
         from foveal.training.missing_objects import describe_missing_objects
         from foveal.training.progress import reporting_to
         from foveal.training.provenance import make_record

@@ -229,8 +229,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="MODEL",
-            help="A trained model, mostly a larger one, whose features the network imitates: a "
-            "model file, a run, or a checkpoint that foveal import can read.",
+            help="A trained model, mostly a larger one, that the network imitates: a model file, "
+            "a run, or a checkpoint that foveal import can read.",
             show_default=False,
         ),
     ] = None,

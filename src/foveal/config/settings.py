@@ -616,12 +616,19 @@ class TrainingSettings(Section):
     Unit: share, 0 to 1. Change it to 0.997 or so for runs of a thousand steps and more: the average
     often is a little better."""
     teacher: str | None = None
-    """A trained model whose pyramid the network imitates (PKD, training/distillation.py): a model
-    file, a run's folder or a checkpoint that `foveal import` can read.
+    """A trained model that the network imitates: a model file, a run's folder or a checkpoint that
+    `foveal import` can read.
 
     Change it by --teacher, to make a small network better."""
-    distillation_weight: Positive = 10.0
-    """Of the loss against the teacher; 10 is the paper's for detectors of one stage.
+    distillation: Literal["auto", "predictions", "pyramid"] = "auto"
+    """What of the teacher is imitated: 'predictions' (scores and boxes of each anchor) needs one
+    that knows the classes and has the network's anchors and model.box_bins; 'pyramid' (PKD: Cao et
+    al. 2022) needs levels of the same strides alone. 'auto' takes predictions where it can.
+
+    Leave it."""
+    distillation_weight: Positive | None = None
+    """Of the loss against the teacher; None is 1 for predictions and 10 for the pyramid, which is
+    the paper's for detectors of one stage.
 
     Unit: factor. Leave it."""
     unfreeze_epoch: Count = 0

@@ -63,7 +63,7 @@ _NEEDED: tuple[tuple[tuple[str, ...], Callable[[Settings], bool], str], ...] = (
     ),
     (("training.momentum",), lambda s: s.training.optimizer == "sgd", "training.optimizer=sgd"),
     (
-        ("training.distillation_weight",),
+        ("training.distillation", "training.distillation_weight"),
         lambda s: s.training.teacher is not None,
         "training.teacher=MODEL",
     ),

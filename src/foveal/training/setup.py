@@ -18,7 +18,7 @@ from foveal.distributed import broadcast
 from foveal.errors import MissingExtraError, SettingsError
 from foveal.models.build import build_model
 from foveal.text import counted, listed, suggestion
-from foveal.training.distillation import make_distillation
+from foveal.training.distillation_choice import make_distillation
 from foveal.training.launcher import check_launcher, launched_precision
 from foveal.training.optimizer import make_optimizer
 from foveal.training.step import TrainStep
@@ -180,7 +180,8 @@ def make_train_step(
     """Bring the model to the accelerator's device and give it all that changes its weights.
 
     Raises:
-        SettingsError: the weights of classes do not fit the classes, or the teacher not the images.
+        SettingsError: the weights of classes do not fit the classes, or the teacher not the images
+            or the network.
         ModelFileError, WeightsError: the teacher can't be read.
     """
     training = settings.training
@@ -189,7 +190,7 @@ def make_train_step(
         keep_freed_memory(device)
     # pyrefly: ignore[no-matching-overload]
     model.to(device=device, memory_format=torch.channels_last)
-    distillation = make_distillation(model, settings)
+    distillation = make_distillation(model, settings, classes=classes)
     optimizer = make_optimizer(
         model,
         others=() if distillation is None else tuple(distillation.parameters()),

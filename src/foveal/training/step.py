@@ -80,7 +80,7 @@ class LossModule(nn.Module):
         losses = self.criterion(raw, anchors, batch)
         if self.distillation is None:
             return losses, torch.zeros_like(losses.box)
-        return losses, self.distillation(levels, targets)
+        return losses, self.distillation((levels, raw), targets)
 
 
 class TrainStep:

@@ -12,17 +12,19 @@ from foveal.checkpoints import model_file
 from foveal.errors import ModelFileError, SettingsError, TrainingError, WeightsError
 from foveal.models.build import build_model
 from foveal.structures import ModelCard
-from foveal.training import distillation, trainer
-from foveal.training.distillation import (
-    check_teacher,
+from foveal.training import teacher as teacher_module
+from foveal.training import trainer
+from foveal.training.distillation_choice import check_teacher
+from foveal.training.loaders import split_batch
+from foveal.training.pyramid_distillation import (
+    PyramidDistillation,
     match_levels,
     pkd_loss,
-    read_teacher,
     standardize,
 )
-from foveal.training.loaders import split_batch
 from foveal.training.setup import make_accelerator, make_train_step
 from foveal.training.step import LossModule
+from foveal.training.teacher import read_teacher
 
 CARD = ModelCard(("a", "b", "c"))  # other classes than the student's
 STRIDES = ("anchors.strides=[8, 16, 32, 64]", "anchors.sizes=[16, 32, 64, 128]")
@@ -283,13 +285,15 @@ def test_levels_go_by_their_strides():
 
 def test_a_foreign_checkpoint_is_imported(tmp_path, teacher, monkeypatch):
     known = model_file.load(teacher)
-    monkeypatch.setattr(distillation, "import_on_the_way", lambda path: (known, ("taken to be.",)))
+    monkeypatch.setattr(
+        teacher_module, "import_on_the_way", lambda path: (known, ("taken to be.",))
+    )
     for name in ("model.pth", "model.safetensors"):
         save_file({"a": torch.ones(1)}, tmp_path / name)
         assert read_teacher(tmp_path / name).loaded is known
     settings = tiny_settings("training.clip_gradient=0")
     read = read_teacher(tmp_path / "model.pth")
-    assumed, imitated = distillation.Distillation(read, build_model(settings, 2), weight=1.0).lines
+    assumed, imitated = PyramidDistillation(read, build_model(settings, 2), weight=1.0).lines
     assert assumed == "taken to be."
     assert imitated.startswith(f"The teacher is {tmp_path / 'model.pth'}")
     monkeypatch.undo()
