@@ -518,3 +518,43 @@ def test_self_training_learns_from_images_without_labels(drawn, tmp_path, monkey
     assert reports == ["round-0", "round-1"]
     path = drawn["valid"].paths[0]
     assert kept.detect(path) == best.detect(path) == detector.detect(path)
+    assert not any("The teacher is" in line for line in listener.said), "it has no bins"
+
+
+def test_a_later_round_imitates_the_one_that_labeled(drawn, tmp_path, monkeypatch):
+    """What each training is given; no training takes place."""
+    from foveal.training import self_training
+
+    taught = []
+    monkeypatch.setattr(
+        foveal.Detector, "fit", lambda self, **options: taught.append(options.get("teacher"))
+    )
+    monkeypatch.setattr(foveal.Detector, "_export", lambda *_, **__: None)
+
+    def rounds(folder, images, *, train, **_):
+        state = self_training.SelfTraining()
+        for number, lesson in enumerate([None, self_training.Lesson(images, 0)]):
+            train(number, lesson)
+            state.add(0.5 + number)
+        return state
+
+    monkeypatch.setattr(self_training, "self_train", rounds)
+    bins = ("anchors.scales=[1]", "anchors.ratios=[1]", "model.box_coding=distances")
+    bins += ("model.box_bins=9", "loss.box=giou")
+    first, own = tmp_path / "run/round-0/best.safetensors", tmp_path / "own.safetensors"
+    for overrides, named, expected in (
+        ((), {}, None),
+        (bins, {}, first),
+        (bins, {"teacher": own}, own),
+        (bins, {"teacher": None}, None),
+    ):
+        taught.clear()
+        detector = foveal.Detector(drawn["train"], settings=tiny(*overrides))
+        detector.self_train(
+            drawn["valid"].take([1, 2]),
+            valid=drawn["valid"].take([0]),
+            out=tmp_path / "run",
+            **named,
+        )
+        assert taught == [named.get("teacher"), expected]
+        assert detector.settings.training.teacher is None

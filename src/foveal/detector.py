@@ -388,8 +388,9 @@ class Detector:
 
         Of each class, detections become labels from the score on that makes nine of ten right on
         the validation images; those below it become regions to ignore. Every training begins from
-        this detector as it is now. The best by AP on the validation images stays. See
-        `foveal.training.self_training`.
+        this detector as it is now. Where boxes are predicted in bins (`model.box_bins`) and no
+        other teacher is named, the later ones imitate the model that made their labels, too. The
+        best by AP on the validation images stays. See `foveal.training.self_training`.
 
         Args:
             unlabeled: images without labels: a folder, a glob or several of them, or a data set,
@@ -415,7 +416,7 @@ class Detector:
         from foveal.distributed import is_first_process
         from foveal.training.conclusion import keeping_run
         from foveal.training.progress import reporting_to
-        from foveal.training.self_training import SelfTrainingFolder, self_train
+        from foveal.training.self_training import Lesson, SelfTrainingFolder, self_train
 
         self._check_data()
         if rounds < 1:
@@ -437,8 +438,12 @@ class Detector:
             parts = _share_minutes(settings, rounds + 1, listener)
             trained: list[Detector] = []
 
-            def train(number: int, labels: Dataset | None) -> float:
-                data = labeled if labels is None else labeled.merge(labels.aligned(self.classes))
+            def train(number: int, lesson: Lesson | None) -> float:
+                data, given = labeled, dict(training)
+                if lesson is not None:
+                    data = labeled.merge(lesson.labels.aligned(self.classes))
+                    if settings.model.box_bins and settings.training.teacher is None:
+                        given.setdefault("teacher", folder.round(lesson.teacher).best)
                 trained.append(self._for_round(data, parts, is_first=number == 0))
                 listener.say(f"Round {number}: {counted(len(data), 'image')} to train on.")
                 trained[number].fit(
@@ -447,7 +452,7 @@ class Detector:
                     resume=resume,
                     overwrite=overwrite,
                     reporter=listener,
-                    **training,
+                    **given,
                 )
                 return float(trained[number].card.metrics.get("AP", math.nan))
 
@@ -463,7 +468,8 @@ class Detector:
             )
             best = trained[state.best]
             self._model, self.card, self.history = best._model, best.card, best.history
-            whole = _given(export=settings.training.export, minutes=settings.training.minutes)
+            mine = {"export", "minutes"} | ({"teacher"} - training.keys())
+            whole = settings.training.model_dump(include=mine)
             self.settings = change_settings(best.settings, {"training": whole})
             self._opened = self._start = None
             self._record = best._record

@@ -17,7 +17,7 @@ from foveal.errors import TrainingDiverged, TrainingError, TrainingInterrupted
 from foveal.inference.image_paths import without_labels
 from foveal.structures import Detections
 from foveal.training.pseudo_labels import SureScore, label_images
-from foveal.training.self_training import SelfTrainingFolder, self_train
+from foveal.training.self_training import Lesson, SelfTrainingFolder, self_train
 
 CLASSES = ("red", "white")
 SURE = (SureScore("red", 0.5, 20, 19), SureScore("white", None))
@@ -44,11 +44,11 @@ class StandIn:
 
     def __init__(self, folder: SelfTrainingFolder, aps: list[float], *, score: float = 0.7) -> None:
         self.folder, self.aps, self.score = folder, aps, score
-        self.learned: list[Dataset | None] = []
+        self.learned: list[Lesson | None] = []
         self.teachers: list[int] = []
 
-    def train(self, number: int, labels: Dataset | None) -> float:
-        self.learned.append(labels)
+    def train(self, number: int, lesson: Lesson | None) -> float:
+        self.learned.append(lesson)
         run = self.folder.round(number)
         run.path.mkdir(parents=True, exist_ok=True)
         run.best.write_text(f"model {number}")
@@ -96,9 +96,10 @@ def test_the_second_round_learns_from_what_the_first_is_sure_of(folder, images) 
     assert (state.best, state.aps) == (1, [0.5, 0.6])
     first, second = stand_in.learned
     assert first is None
-    assert second.classes == CLASSES
-    assert second.paths == images.paths
-    for record in second:
+    assert second.teacher == 0
+    assert second.labels.classes == CLASSES
+    assert second.labels.paths == images.paths
+    for record in second.labels:
         assert np.array_equal(record.boxes, np.array([[1.25, 2, 30.3, 40]], np.float32))
         assert (record.labels.tolist(), record.ignored.tolist()) == ([0], [False])
     assert folder.best.best.read_text() == "model 1"
@@ -125,6 +126,10 @@ def test_the_best_labels_and_is_kept(folder, images, aps, best, teachers) -> Non
     stand_in = StandIn(folder, aps)
     assert stand_in.run(images, rounds=2).best == best
     assert stand_in.teachers == teachers
+    assert [lesson.teacher for lesson in stand_in.learned[1:]] == teachers
+    again = StandIn(folder, aps)
+    assert again.run(images, rounds=2, resume=True).best == best
+    assert [lesson.teacher for lesson in again.learned[1:]] == teachers
     assert folder.best.best.read_text() == f"model {best}"
 
 
@@ -140,16 +145,16 @@ def test_a_round_that_diverges_loses_nothing(folder, images) -> None:
     stand_in = StandIn(folder, [0.5])
     train = stand_in.train
 
-    def diverging(number, labels):
+    def diverging(number, lesson):
         if number:
             raise TrainingDiverged("The training has diverged.")
-        return train(number, labels)
+        return train(number, lesson)
 
     stand_in.train = diverging
     assert stand_in.run(images).aps == [0.5]
     assert folder.best.best.read_text() == "model 0"
     assert any("Round 1 is lost." in line for line in stand_in.listener.said)
-    stand_in.train = lambda number, labels: diverging(1, labels)
+    stand_in.train = lambda number, lesson: diverging(1, lesson)
     with pytest.raises(TrainingDiverged):
         stand_in.run(images)
 
@@ -158,10 +163,10 @@ def test_what_was_labeled_is_not_labeled_again(folder, images) -> None:
     stand_in = StandIn(folder, [0.5, 0.6])
     train = stand_in.train
 
-    def stopped(number, labels):
+    def stopped(number, lesson):
         if number:
             raise TrainingInterrupted("Stopped.")
-        return train(number, labels)
+        return train(number, lesson)
 
     stand_in.train = stopped
     with pytest.raises(TrainingInterrupted):
@@ -170,7 +175,7 @@ def test_what_was_labeled_is_not_labeled_again(folder, images) -> None:
     again = StandIn(folder, [0.5, 0.6], score=0.9)
     assert again.run(images, resume=True).best == 1
     assert again.teachers == []
-    assert again.learned[1].records[0].flags["attributes"][0]["score"] == 0.7
+    assert again.learned[1].labels.records[0].flags["attributes"][0]["score"] == 0.7
     log = json.loads(folder.log.read_text())
     assert log["rounds"][1]["learned_from"]["labels"] == {"red": 2, "white": 0}
     with pytest.raises(TrainingError, match=r"there were 2 images and are now 1 image\."):

@@ -2,8 +2,8 @@
 
 Rounds of one training each. Round 0 learns from the labels alone. Before each later round the best
 model so far labels the unlabeled images where it is sure (`foveal.training.pseudo_labels`); then a
-new network learns from labels and pseudo labels, from the weights with which round 0 began. The
-best round by AP on the validation images is kept.
+new network learns from labels and pseudo labels, from the weights with which round 0 began; it may
+imitate that model, too. The best round by AP on the validation images is kept.
 
 What a training or a prediction is, this does not know: it is given both as functions.
 """
@@ -41,9 +41,23 @@ Item = TypeVar("Item")
 _SECONDS = 30.0
 """So often it is said how many images are done."""
 
-Train = Callable[[int, Dataset | None], float]
-"""Trains a round, by its number from 0, on the labels and these pseudo labels; gives its AP on the
-validation images, NaN where that is undefined."""
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a later round learns from besides the labels.
+
+    Attributes:
+        labels: the images with pseudo labels.
+        teacher: the number of the round that made them.
+    """
+
+    labels: Dataset
+    teacher: int
+
+
+Train = Callable[[int, Lesson | None], float]
+"""Trains a round, by its number from 0, on the labels and this; gives its AP on the validation
+images, NaN where that is undefined."""
 Label = Callable[[int], tuple[PseudoLabels, "Sequence[SureScore]"]]
 """Labels the unlabeled images by the model of a round."""
 
@@ -226,15 +240,15 @@ def self_train(
     state, digest = SelfTraining(), digest_of(images)
     before = _read_log(folder, digest) if resume else {}
     for number in range(rounds + 1):
-        labels: Dataset | None = None
+        lesson: Lesson | None = None
         if number:
             learned = before.get(number, {})
-            labels = _labels_of(folder, number, images, label, state, learned, reporter=reporter)
-            if labels is None:
+            lesson = _lesson_of(folder, number, images, label, state, learned, reporter=reporter)
+            if lesson is None:
                 break
             _write_log(folder, state, digest)
         try:
-            state.add(train(number, labels))
+            state.add(train(number, lesson))
         except TrainingDiverged as error:
             if not number:
                 raise
@@ -249,7 +263,7 @@ def self_train(
     return state
 
 
-def _labels_of(
+def _lesson_of(
     folder: SelfTrainingFolder,
     number: int,
     images: Dataset,
@@ -258,7 +272,7 @@ def _labels_of(
     learned: dict[str, Any],
     *,
     reporter: Reporter,
-) -> Dataset | None:
+) -> Lesson | None:
     """What a round learns from besides the labels; None where nothing is sure."""
     there = broadcast(folder.labels(number).is_file())
     if there:
@@ -288,7 +302,8 @@ def _labels_of(
         if is_first_process():
             folder.write_labels(number, made.data)
         broadcast(None)  # the file is there
-    return folder.read_labels(number, images.root)
+    teacher = state.labels[-1].get("by_round", state.best)
+    return Lesson(folder.read_labels(number, images.root), teacher)
 
 
 def telling(done: Iterator[Item], count: int, reporter: Reporter) -> Iterator[Item]:
