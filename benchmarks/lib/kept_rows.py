@@ -4,17 +4,61 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from foveal.errors import TrainingInterrupted
 from foveal.files import write_file
 from foveal.text import without_nan
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A row to make; arguments as `keep_row`."""
+
+    file: Path
+    asked: Mapping[str, Any]
+    make: Callable[[], Row]
+
+
+def keep_rows(jobs: Iterable[Job], tell: Callable[[Row], str]) -> int:
+    """Make what is not there yet and no other process makes; how many failed.
+
+    Args:
+        jobs: the list; one that fails stops no other.
+        tell: what to print of a row.
+
+    Raises:
+        TrainingInterrupted: a signal came.
+        SystemExit: a file holds something else.
+    """
+    failed = []
+    for job in jobs:
+        name = job.file.stem
+        with claimed(job.file) as mine:
+            if not mine:
+                print(f"{name}: another process trains it", flush=True)
+                continue
+            try:
+                made = keep_row(job.file, job.asked, job.make)
+            except TrainingInterrupted:
+                raise
+            except Exception:  # a long list goes on
+                traceback.print_exc()
+                failed.append(name)
+                continue
+        print(f"{name}: {tell(made)}", flush=True)
+    for name in failed:
+        print(f"FAILED: {name}", flush=True)
+    return len(failed)
 
 
 def keep_row(file: Path, asked: Mapping[str, Any], make: Callable[[], Row]) -> Row:

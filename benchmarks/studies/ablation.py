@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import traceback
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -28,13 +27,13 @@ import numpy as np
 
 import foveal
 from benchmarks.lib.few_images import DATA
-from benchmarks.lib.kept_rows import claimed, keep_row
+from benchmarks.lib.kept_rows import Job, keep_rows
 from benchmarks.lib.machine import machine
 from benchmarks.lib.results import RESULTS, print_table, write_result
 from benchmarks.lib.shared_data import MOBILENET
 from benchmarks.lib.training import EpochLog, training_settings
 from foveal.config import Settings
-from foveal.errors import TrainingDiverged, TrainingInterrupted
+from foveal.errors import TrainingDiverged
 from foveal.files import write_file
 from foveal.visualization.svg import ACCENT, INK, MUTED, new_axes, to_svg
 
@@ -148,11 +147,10 @@ def run_one(name: str, options: argparse.Namespace, *, seed: int) -> dict[str, A
 
 def run(options: argparse.Namespace) -> int:
     """Train what is not there yet, one seed after the other; how many failed."""
-    failed = []
-    for seed in options.seed:
-        for name in options.only or TRIALS:
-            row = f"{options.data}-{name}-{seed}"
-            asked = {
+    jobs = [
+        Job(
+            options.work / f"{options.data}-{name}-{seed}.json",
+            {
                 "trial": name,
                 "data": options.data,
                 "seed": seed,
@@ -162,24 +160,13 @@ def run(options: argparse.Namespace) -> int:
                 "anchor strides": options.anchor_strides,
                 "settings": options.set,
                 "weights": Path(options.weights).name,
-            }
-            file = options.work / f"{row}.json"
-            with claimed(file) as mine:
-                if not mine:
-                    print(f"{row}: another process trains it", flush=True)
-                    continue
-                try:
-                    made = keep_row(file, asked, partial(run_one, name, options, seed=seed))
-                except TrainingInterrupted:
-                    raise
-                except Exception:  # a long list goes on
-                    traceback.print_exc()
-                    failed.append(row)
-                    continue
-            print(f"{row}: AP {made['AP'] or 0:.3f}", flush=True)
-    for row in failed:
-        print(f"FAILED: {row}", flush=True)
-    return len(failed)
+            },
+            partial(run_one, name, options, seed=seed),
+        )
+        for seed in options.seed
+        for name in options.only or TRIALS
+    ]
+    return keep_rows(jobs, lambda row: f"AP {row['AP'] or 0:.3f}")
 
 
 def make_table(options: argparse.Namespace) -> int:

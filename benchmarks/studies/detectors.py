@@ -33,7 +33,6 @@ import math
 import os
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -42,14 +41,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.lib.few_images import DATA
-from benchmarks.lib.kept_rows import claimed, keep_row
+from benchmarks.lib.kept_rows import Job, keep_rows
 from benchmarks.lib.machine import machine
 from benchmarks.lib.results import RESULTS, print_table, write_result
 from benchmarks.lib.shared_data import MOBILENET, RESNET18
 from benchmarks.lib.timing import clock
 from foveal.config import PRESETS, Settings, change_settings, make_settings
 from foveal.data.dataset import Dataset
-from foveal.errors import TrainingInterrupted
 from foveal.files import write_file
 from foveal.visualization.svg import ACCENT, INK, LINE_COLORS, new_axes, plain, to_svg
 
@@ -335,7 +333,7 @@ def run(options: argparse.Namespace) -> int:
     """Train what is not there yet; how many failed."""
     if options.name and len(options.only) != 1:
         raise SystemExit("--name goes with one --only NAME.")
-    failed = []
+    jobs = []
     for name in options.only or CONTESTANTS:
         row = f"{options.data}-{options.split}-{options.name or name}-{options.seed}"
         file = options.work / f"{row}.json"
@@ -349,22 +347,8 @@ def run(options: argparse.Namespace) -> int:
             "weights": Path(options.weights).name,
             "length": length_of(options),
         }
-        with claimed(file) as mine:
-            if not mine:
-                print(f"{row}: another process trains it", flush=True)
-                continue
-            try:
-                made = keep_row(file, asked, partial(run_one, name, file, options))
-            except TrainingInterrupted:
-                raise
-            except Exception:  # a long list goes on
-                traceback.print_exc()
-                failed.append(row)
-                continue
-        print(f"{row}: AP {made['AP'] or 0:.3f}, {made['epochs']} epochs", flush=True)
-    for row in failed:
-        print(f"FAILED: {row}", flush=True)
-    return len(failed)
+        jobs.append(Job(file, asked, partial(run_one, name, file, options)))
+    return keep_rows(jobs, lambda row: f"AP {row['AP'] or 0:.3f}, {row['epochs']} epochs")
 
 
 def measure_times(options: argparse.Namespace) -> int:
