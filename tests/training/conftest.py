@@ -113,3 +113,16 @@ def repeated_steps(monkeypatch: pytest.MonkeyPatch) -> None:
         return results[0]
 
     monkeypatch.setattr(TrainStep, "step", step)
+
+
+def distillation_of_parts(make, parts):
+    """The loss against a teacher of accumulated parts: each weighs as its assigned anchors.
+
+    Args:
+        make: makes a step with its teacher, always the same.
+        parts: of the batch.
+    """
+    each = [make().step([part], 0.01) for part in parts]
+    train_step = make()
+    counts = [train_step._part_losses(part)[0].divisor.item() for part in parts]
+    return sum(c * r.distillation for c, r in zip(counts, each, strict=True)) / sum(counts)

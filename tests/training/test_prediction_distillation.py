@@ -3,7 +3,12 @@ import math
 
 import pytest
 import torch
-from tests.training.conftest import FakeBatches, make_fake_batch, tiny_settings
+from tests.training.conftest import (
+    FakeBatches,
+    distillation_of_parts,
+    make_fake_batch,
+    tiny_settings,
+)
 from tests.training.test_pyramid_distillation import Said
 
 from foveal.checkpoints import model_file
@@ -149,13 +154,9 @@ def test_the_weight_is_a_factor(teacher):
 
 
 def test_accumulated_parts_weigh_as_their_losses_do(teacher):
-    batch = make_fake_batch(5)
-    parts = split_batch(batch, 2)
-    each = [make(teacher).step([part], 0.01) for part in parts]
-    train_step = make(teacher)
-    counts = [train_step._part_losses(part)[0].divisor.item() for part in parts]
-    expected = sum(c * r.distillation for c, r in zip(counts, each, strict=True)) / sum(counts)
-    assert train_step.step(parts, 0.01).distillation == pytest.approx(expected, rel=1e-4)
+    parts = split_batch(make_fake_batch(5), 2)
+    expected = distillation_of_parts(lambda: make(teacher), parts)
+    assert make(teacher).step(parts, 0.01).distillation == pytest.approx(expected, rel=1e-4)
 
 
 def test_in_bfloat16_it_is_nearly_the_same(teacher):

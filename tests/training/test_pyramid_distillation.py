@@ -6,7 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.training.conftest import FakeBatches, make_fake_batch, tiny_settings
+from tests.training.conftest import (
+    FakeBatches,
+    distillation_of_parts,
+    make_fake_batch,
+    tiny_settings,
+)
 
 from foveal.checkpoints import model_file
 from foveal.errors import ModelFileError, SettingsError, TrainingError, WeightsError
@@ -158,13 +163,9 @@ def test_a_teacher_has_its_own_mean_and_deviation(tmp_path, teacher):
 
 def test_accumulated_parts_weigh_as_their_losses_do(teacher):
     """A part's loss against the teacher counts by its assigned anchors."""
-    batch = make_fake_batch(5)
-    parts = split_batch(batch, 2)
-    each = [make(teacher).step([part], 0.01) for part in parts]
-    train_step = make(teacher)
-    counts = [train_step._part_losses(part)[0].divisor.item() for part in parts]
-    expected = sum(c * r.distillation for c, r in zip(counts, each, strict=True)) / sum(counts)
-    found = train_step.step(parts, 0.01)
+    parts = split_batch(make_fake_batch(5), 2)
+    expected = distillation_of_parts(lambda: make(teacher), parts)
+    found = make(teacher).step(parts, 0.01)
     assert found.distillation == pytest.approx(expected, rel=1e-4)
 
 
