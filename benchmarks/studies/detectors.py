@@ -69,8 +69,6 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "plain": ("assignment.method=iou", "loss.box=smooth_l1", "loss.box_weight=1.0"),
     "focal": ("loss.classification=focal",),
     "giou": ("loss.box=giou", "loss.box_weight=2.0"),
-    "diou": ("loss.box=diou", "loss.box_weight=2.0"),
-    "ciou": ("loss.box=ciou", "loss.box_weight=2.0"),
     "qfl": ("loss.classification=quality_focal",),
     "weighed": ("loss.weigh_boxes=true",),
     "atss": ("assignment.method=atss",),

@@ -2,12 +2,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchvision.ops import box_iou, distance_box_iou, generalized_box_iou
+from torchvision.ops import box_iou, generalized_box_iou
 
 from foveal.geometry.boxes import (
     areas,
     clip,
-    distance_iou,
     generalized_iou,
     intersections,
     iou,
@@ -28,8 +27,6 @@ def test_by_hand():
     assert iou(box, other) == pytest.approx(2 / 14)
     # The hull is 6 x 3 = 18, of which 14 are covered.
     assert generalized_iou(box, other) == pytest.approx(2 / 14 - 4 / 18)
-    # The centers are 2 and 1 apart.
-    assert distance_iou(box, other) == pytest.approx(2 / 14 - 5 / 45)
 
 
 def test_apart_and_empty_boxes():
@@ -40,8 +37,6 @@ def test_apart_and_empty_boxes():
     assert generalized_iou(box, far) == pytest.approx(-1 / 3)
     assert iou(empty, empty) == 0
     assert torch.isfinite(generalized_iou(empty, empty))
-    assert distance_iou(box, far) == pytest.approx(-4 / 10)
-    assert distance_iou(empty, empty) == 0
     assert areas(torch.tensor([3.0, 3.0, 1.0, 1.0])) == 0
     assert iou(torch.zeros(0, 1, 4), torch.zeros(5, 4)).shape == (0, 5)
 
@@ -52,7 +47,6 @@ def test_all_pairs_agree_with_torchvision(count, others, seed):
     a, b = random_boxes(count, seed), random_boxes(others, seed + 1)
     torch.testing.assert_close(iou(a[:, None], b), box_iou(a, b))
     torch.testing.assert_close(generalized_iou(a[:, None], b), generalized_box_iou(a, b))
-    torch.testing.assert_close(distance_iou(a[:, None], b), distance_box_iou(a, b))
 
 
 def test_clip_keeps_each_image_to_its_own_extent():

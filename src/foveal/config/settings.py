@@ -293,9 +293,8 @@ class LossSettings(Section):
     """How much easy anchors are left out of the loss ('quality_focal': the paper's beta).
 
     Unit: exponent. Change it to 0 to see what the focal term brings."""
-    box: Literal["smooth_l1", "l1", "giou", "diou", "ciou"] = "smooth_l1"
-    """'smooth_l1' and 'l1' compare offsets from anchors; the others compare boxes by their overlap,
-    their distance ('diou') and their aspect ratio too ('ciou'); with them try box_weight = 2.
+    box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1"
+    """'smooth_l1' and 'l1' compare offsets from anchors, 'giou' compares boxes by their overlap.
 
     Change it to 'giou' with box_weight 2 where boxes should fit closely."""
     beta: Annotated[float, Field(ge=0)] = 0.11
@@ -305,7 +304,7 @@ class LossSettings(Section):
     box_weight: Positive = 1.0
     """Weight of the box loss beside the classification loss.
 
-    Unit: factor. Change it to 2 with 'giou', 'diou' or 'ciou'."""
+    Unit: factor. Change it to 2 with 'giou'."""
     weigh_boxes: bool = False
     """Multiply each anchor's box loss by the score that the assignment wants; where it wants none,
     by what model.quality is, or by the IoU; and divide by the sum of these instead of the number of

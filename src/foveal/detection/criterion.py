@@ -13,8 +13,6 @@ from foveal.detection.assignment import BACKGROUND, IGNORED, Assignment
 from foveal.detection.box_coding import decode_boxes, encode_boxes, encode_distances
 from foveal.detection.centerness import centerness
 from foveal.detection.losses import (
-    ciou_loss,
-    diou_loss,
     distribution_focal_loss,
     giou_loss,
     quality_loss,
@@ -23,8 +21,6 @@ from foveal.detection.losses import (
 from foveal.detection.losses_of_labels import focal_loss_of_labels, quality_focal_loss_of_labels
 from foveal.geometry.boxes import iou
 from foveal.structures import Batch, RawOutput
-
-_LOSSES_OF_OVERLAP = {"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss}
 
 
 class Losses(NamedTuple):
@@ -105,7 +101,7 @@ class Criterion:
     classification: Literal["focal", "quality_focal"] = "focal"
     alpha: float | None = 0.25
     gamma: float = 2.0
-    box: Literal["smooth_l1", "l1", "giou", "diou", "ciou"] = "smooth_l1"
+    box: Literal["smooth_l1", "l1", "giou"] = "smooth_l1"
     beta: float = 0.11
     box_weight: float = 1.0
     weigh_boxes: bool = False
@@ -228,8 +224,8 @@ class Criterion:
     def _box(self, raw: RawOutput[Tensor], anchors: Tensor, expected: Tensor) -> Tensor:
         """The loss of each anchor's box and distributions [B, A], before `weigh_boxes`."""
         (deltas,) = raw.deltas
-        if self.box in _LOSSES_OF_OVERLAP:
-            loss = _LOSSES_OF_OVERLAP[self.box](decode_boxes(deltas, anchors), expected)
+        if self.box == "giou":
+            loss = giou_loss(decode_boxes(deltas, anchors), expected)
         else:
             beta = self.beta if self.box == "smooth_l1" else 0.0
             loss = smooth_l1(deltas, encode_boxes(expected, anchors), beta=beta)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable
 from typing import ParamSpec
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from foveal.errors import FovealError
-from foveal.geometry.boxes import distance_iou, generalized_iou, iou
+from foveal.geometry.boxes import generalized_iou
 
 _Given = ParamSpec("_Given")
 
@@ -165,47 +164,6 @@ def giou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
         [...] in 0..2.
     """
     return 1 - generalized_iou(at_least_float32(predicted), expected)
-
-
-@_of_tensors
-def diou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
-    """1 - distance IoU: the centers are drawn together too (Zheng et al. 2019, equation 7).
-
-    Args:
-        predicted, expected: [..., 4] xyxy, same frame.
-
-    Returns:
-        [...] in 0..2.
-    """
-    return 1 - distance_iou(at_least_float32(predicted), expected)
-
-
-@_of_tensors
-def ciou_loss(predicted: Tensor, expected: Tensor) -> Tensor:
-    """The DIoU loss + alpha v, v how far the aspect ratios differ (Zheng et al. 2019, equation 10).
-
-    v = 4 / pi^2 (atan(w / h) - atan(w' / h'))^2 and alpha = v / (1 - IoU + v), which has no
-    gradient.
-
-    Args:
-        predicted, expected: [..., 4] xyxy, same frame, positive sides.
-
-    Returns:
-        [...] in 0..3.
-    """
-    predicted = at_least_float32(predicted)
-    difference = _angle_of_diagonal(expected) - _angle_of_diagonal(predicted)
-    v = (4 / math.pi**2) * difference.square()
-    with torch.no_grad():
-        alpha = v / (1 - iou(predicted, expected) + v).clamp(min=torch.finfo(v.dtype).eps)
-    return diou_loss(predicted, expected) + alpha * v
-
-
-def _angle_of_diagonal(boxes: Tensor) -> Tensor:
-    """atan(width / height) of boxes [..., 4], radians."""
-    # The gradient divides by the squared diagonal, which has to stay above 0.
-    sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=torch.finfo(boxes.dtype).tiny ** 0.5)
-    return torch.atan2(sides[..., 0], sides[..., 1])
 
 
 def _soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -69,23 +69,6 @@ def generalized_iou(boxes: Tensor, others: Tensor) -> Tensor:
     return shared / union.clamp(min=tiny) - (hull - union) / hull.clamp(min=tiny)
 
 
-def distance_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """IoU less (distance of the centers / diagonal of the hull)^2 (Zheng et al. 2019, equation 7).
-
-    Args:
-        boxes: [..., 4] xyxy.
-        others: [..., 4] xyxy, same frame.
-
-    Returns:
-        [...] in -1..1.
-    """
-    corner = torch.minimum(boxes[..., :2], others[..., :2])
-    sides = torch.maximum(boxes[..., 2:], others[..., 2:]) - corner
-    apart = (boxes[..., :2] + boxes[..., 2:] - others[..., :2] - others[..., 2:]) / 2
-    diagonal = sides.square().sum(dim=-1)
-    return iou(boxes, others) - apart.square().sum(dim=-1) / diagonal.clamp(min=_tiny(diagonal))
-
-
 def clip(boxes: Tensor, extents: Tensor) -> Tensor:
     """Cut boxes off at the edges of their image.
 
