@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tests.listener import Listener
 
 import foveal
 from foveal.config import Settings, change_settings, make_settings
@@ -51,22 +52,6 @@ TINY = (
 
 def tiny(*more: str) -> Settings:
     return make_settings(preset="retinanet", overrides=[*TINY, *more])
-
-
-class Listener:
-    """Keeps what a run says."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def step(self, progress: object) -> None: ...
-
-    def epoch(self, summary: object) -> None: ...
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    warn = say
 
 
 @pytest.fixture(scope="module")

@@ -26,25 +26,6 @@ def make_recipe(*overrides: str, **training: object) -> Recipe:
     return Recipe(settings=settings, training=training)
 
 
-class Listener:
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def step(self, progress: object) -> None: ...
-
-    def epoch(self, summary: object) -> None: ...
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    warn = say
-
-    def heard(self, words: str) -> bool:
-        return any(words in line for line in self.said)
-
-
 class StandIn:
     """In place of `train_part`: remembers what each run was given, and detects what is there.
 

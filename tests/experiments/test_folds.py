@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.experiments.stand_ins import (
-    Listener,
     StandIn,
     files_of,
     fit_at_once,
     is_killed_at_write,
     make_recipe,
 )
+from tests.listener import Listener
 
 import foveal
 from foveal.data.dataset import Dataset

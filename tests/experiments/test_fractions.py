@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.experiments.stand_ins import Listener, StandIn, files_of, is_killed_at_write, make_recipe
+from tests.experiments.stand_ins import StandIn, files_of, is_killed_at_write, make_recipe
+from tests.listener import Listener
 
 from foveal.data.dataset import Dataset
 from foveal.data.synthetic import draw_dataset

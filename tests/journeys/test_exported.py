@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.journeys.conftest import TINY
+from tests.listener import Listener
 
 import foveal as library
 from foveal.checkpoints import finding
@@ -26,25 +27,11 @@ FIXED = ("training.epochs=1", "training.export=true", "training.int8=false")
 def run(smears: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The folder of a run, and what it said."""
     out = tmp_path_factory.mktemp("exported") / "run"
-    said: list[str] = []
-
-    class Listener:
-        def step(self, progress: object) -> None:
-            pass
-
-        def epoch(self, summary: object) -> None:
-            pass
-
-        def say(self, text: str) -> None:
-            said.append(text)
-
-        def warn(self, text: str) -> None:
-            said.append(text)
-
+    listener = Listener()
     settings = make_settings(preset="retinanet", overrides=[*TINY, *FIXED])
     detector = library.Detector(smears / "train.json", settings=settings)
-    detector.fit(valid=smears / "valid.json", out=out, reporter=Listener())
-    return out, said
+    detector.fit(valid=smears / "valid.json", out=out, reporter=listener)
+    return out, listener.said
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.listener import Listener
 from tests.training.conftest import FakeBatches, tiny_settings
-from tests.training.test_trainer import Listener, start
+from tests.training.test_trainer import start
 
 from foveal.data.loading.phases import Phases
 from foveal.errors import DeviceMemoryError, SettingsError, TrainingInterrupted

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from tests import forked
+from tests.listener import Listener
 from tests.training.conftest import FakeBatches, tiny_settings
-from tests.training.test_trainer import Listener, start
+from tests.training.test_trainer import start
 
 from foveal.errors import SettingsError, TrainingError
 from foveal.models.build import build_model

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.listener import Listener
 from tests.training.conftest import FakeBatches, tiny_settings
-from tests.training.test_trainer import Listener, start
+from tests.training.test_trainer import start
 
 from foveal.acceleration import precision
 from foveal.acceleration.precision_timing import Timing

@@ -3,13 +3,13 @@ import math
 
 import pytest
 import torch
+from tests.listener import Listener
 from tests.training.conftest import (
     FakeBatches,
     distillation_of_parts,
     make_fake_batch,
     tiny_settings,
 )
-from tests.training.test_pyramid_distillation import Said
 
 from foveal.checkpoints import model_file
 from foveal.errors import SettingsError
@@ -192,7 +192,7 @@ def test_a_run_says_what_is_imitated(tmp_path, fake_data, teacher, monkeypatch):
         names = tuple(fake_data.classes)
         path = write(tmp_path / "known.safetensors", classes=(*names, "another"))
         settings = settings_with(path, f"training.distillation={choice}")
-        listener = Said()
+        listener = Listener()
         trainer.train(build_model(settings, 2), settings, fake_data, out=None, reporter=listener)
         said = [line for line in listener.said if isinstance(line, str) and "teacher is" in line]
         assert len(said) == 1

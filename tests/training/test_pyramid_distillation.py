@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.listener import Listener
 from tests.training.conftest import (
     FakeBatches,
     distillation_of_parts,
@@ -204,22 +205,6 @@ def run(data, out, teacher, **options):
     return model.state_dict()
 
 
-class Said:
-    def __init__(self):
-        self.steps, self.said = [], []
-
-    def step(self, progress):
-        self.steps.append(progress)
-
-    def epoch(self, summary):
-        self.said.append(summary)
-
-    def say(self, text):
-        self.said.append(text)
-
-    warn = say
-
-
 def test_a_stopped_run_goes_on_exactly(tmp_path, fake_data, teacher, monkeypatch):
     monkeypatch.setattr(trainer, "make_batches", lambda *_, **__: FakeBatches(2))
     whole = run(fake_data, tmp_path / "whole", teacher)
@@ -231,7 +216,7 @@ def test_a_stopped_run_goes_on_exactly(tmp_path, fake_data, teacher, monkeypatch
         run(fake_data, tmp_path / "run", teacher, validate=fail)
     moved = tmp_path / "moved.safetensors"
     moved.write_bytes(teacher.read_bytes())
-    listener = Said()
+    listener = Listener()
     again = run(fake_data, tmp_path / "run", moved, resume=True, reporter=listener)
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
     assert any("8 channels brought to 12" in text for text in listener.said if "teacher" in text)

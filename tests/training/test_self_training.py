@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tests.listener import Listener
 
 from foveal.data.dataset import Dataset
 from foveal.errors import TrainingDiverged, TrainingError, TrainingInterrupted
@@ -21,22 +22,6 @@ from foveal.training.self_training import Lesson, SelfTrainingFolder, self_train
 
 CLASSES = ("red", "white")
 SURE = (SureScore("red", 0.5, 20, 19), SureScore("white", None))
-
-
-class Listener:
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def step(self, progress: object) -> None: ...
-
-    def epoch(self, summary: object) -> None: ...
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    warn = say
 
 
 class StandIn:

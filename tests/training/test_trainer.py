@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from tests.listener import Listener
 from tests.training.conftest import FakeBatches, tiny_settings
 
 from foveal.checkpoints import model_file
@@ -21,23 +22,6 @@ from foveal.training import trainer
 from foveal.training.early_signs import Sightings
 from foveal.training.reporters import describe_epoch
 from foveal.training.step import TrainStep
-
-
-class Listener:
-    def __init__(self):
-        self.steps, self.epochs, self.said = [], [], []
-
-    def step(self, progress):
-        self.steps.append(progress)
-
-    def epoch(self, summary):
-        self.epochs.append(summary)
-
-    def say(self, text):
-        self.said.append(text)
-
-    def warn(self, text):
-        self.said.append(text)
 
 
 @pytest.fixture

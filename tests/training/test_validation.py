@@ -3,6 +3,7 @@ import math
 import cv2
 import numpy as np
 import pytest
+from tests.listener import Listener
 from tests.training import sharing
 
 from foveal.data.dataset import Dataset, Record
@@ -10,19 +11,6 @@ from foveal.structures import Detections
 from foveal.training import reporters
 from foveal.training import validation as validating
 from foveal.training.validation import Validation, split_off_validation
-
-
-class Listener:
-    """Keeps what is said."""
-
-    def __init__(self):
-        self.said = []
-
-    def say(self, text):
-        self.said.append(text)
-
-    warn = say
-
 
 BOX = np.asarray([[10, 10, 40, 40]], np.float32)
 
