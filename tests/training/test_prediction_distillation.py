@@ -19,6 +19,7 @@ from foveal.training import trainer
 from foveal.training.loaders import split_batch
 from foveal.training.prediction_distillation import (
     PredictionDistillation,
+    branch_loss,
     distribution_loss,
     score_loss,
     why_not_comparable,
@@ -88,6 +89,16 @@ def test_distributions_by_hand():
     assert distribution_loss(even, even, torch.ones(1, 2)).item() == pytest.approx(0, abs=1e-6)
 
 
+def test_the_quality_branch_by_hand():
+    """KL of 3/4 from 1/2, weighed with an anchor that fits; weights of no more than 1 in all."""
+    expected = torch.tensor([[math.log(3), 0.0]])
+    divergence = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    found = branch_loss(torch.zeros(1, 2), expected, torch.tensor([[0.9, 0.6]]))
+    assert found.item() == pytest.approx(divergence * 0.9 / 1.5, rel=1e-5)
+    few = branch_loss(torch.zeros(1, 2), expected, torch.tensor([[0.2, 0.1]]))
+    assert few.item() == pytest.approx(divergence * 0.2, rel=1e-5)
+
+
 def test_the_best_student_says_what_the_teacher_says():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 5, 3, generator=generator)
@@ -99,6 +110,10 @@ def test_the_best_student_says_what_the_teacher_says():
     changed = bins.clone().requires_grad_()
     distribution_loss(changed.log_softmax(-1), expected, weights).backward()
     assert changed.grad.abs().max() < 1e-6
+    own = logits[..., 0].clone().requires_grad_()
+    branch_loss(own, logits[..., 0], weights).backward()
+    assert own.grad.abs().max() < 1e-6
+    assert branch_loss(logits[..., 1], logits[..., 0], weights) > 0.01
     other = (bins + 0.5 * torch.randn(bins.shape, generator=generator)).log_softmax(-1)
     assert distribution_loss(other, expected, weights) > 0.01
 
@@ -180,6 +195,24 @@ def test_it_is_one_graph_to_compile(teacher):
     torch.testing.assert_close(compiled(batch.images, targets), loss(batch.images, targets))
 
 
+def test_a_quality_branch_is_imitated_too(tmp_path):
+    path = write(tmp_path / "branch.safetensors", "model.quality=iou")
+    network = read_teacher(path).network
+    train_step, batch = make(path, "model.quality=iou"), make_fake_batch(2)
+    own = train_step.distillation
+    assert isinstance(own, PredictionDistillation)
+    targets = own.targets(batch.images, torch.float32)
+    expected = torch.cat(network(batch.images).quality, dim=1)
+    torch.testing.assert_close(targets[2], expected, atol=1e-5, rtol=1e-4)
+
+    levels = train_step.model.pyramid(batch.images)
+    raw = train_step.model.predict(levels)
+    more = branch_loss(torch.cat(raw.quality, dim=1), expected, targets[0].amax(dim=-1))
+    whole, without = (own((levels, raw), each) for each in (targets, targets[:2]))
+    assert more > 0
+    torch.testing.assert_close(whole - without, more, rtol=1e-4, atol=1e-6)
+
+
 # What is imitated ----------------------------------------------------------------------------
 
 
@@ -215,6 +248,7 @@ def test_a_run_says_what_is_imitated(tmp_path, fake_data, teacher, monkeypatch):
             CLASSES,
             "predicts distances in 0 bins, where the network has 9",
         ),
+        (("model.quality=iou",), CLASSES, "has model.quality=iou, where the network has none"),
     ],
 )
 def test_what_cannot_be_compared(tmp_path, overrides, classes, reason):
@@ -229,5 +263,6 @@ def test_what_cannot_be_compared(tmp_path, overrides, classes, reason):
 def test_two_networks_without_bins_are_not_compared(tmp_path):
     path = write(tmp_path / "old.safetensors", "model.box_bins=0", "model.box_coding=deltas")
     settings = tiny_settings(*BINS, "model.box_bins=0", "model.box_coding=deltas")
-    reason = why_not_comparable(read_teacher(path), build_model(settings, 2), CLASSES)
+    network = build_model(settings, 2)
+    reason = why_not_comparable(read_teacher(path), network, classes=CLASSES, quality="none")
     assert reason == "predicts no distances in bins (model.box_bins)"

@@ -621,8 +621,9 @@ class TrainingSettings(Section):
     Change it by --teacher, to make a small network better."""
     distillation: Literal["auto", "predictions", "pyramid"] = "auto"
     """What of the teacher is imitated: 'predictions' (scores and boxes of each anchor) needs one
-    that knows the classes and has the network's anchors and model.box_bins; 'pyramid' (PKD: Cao et
-    al. 2022) needs levels of the same strides alone. 'auto' takes predictions where it can.
+    that knows the classes and has the network's anchors, model.box_bins and model.quality;
+    'pyramid' (PKD: Cao et al. 2022) needs levels of the same strides alone. 'auto' takes
+    predictions where it can.
 
     Leave it."""
     distillation_weight: Positive | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from foveal.errors import SettingsError
 from foveal.training.prediction_distillation import PredictionDistillation, why_not_comparable
 from foveal.training.pyramid_distillation import PyramidDistillation, match_levels
 from foveal.training.teacher import check_bands, read_teacher
@@ -49,8 +50,15 @@ def make_distillation(
     if training.teacher is None:
         return None
     teacher, weight = read_teacher(training.teacher), training.distillation_weight
-    reason = why_not_comparable(teacher, model, classes)
-    if training.distillation == "predictions" or (training.distillation == "auto" and not reason):
+    reason = why_not_comparable(teacher, model, classes=classes, quality=settings.model.quality)
+    if training.distillation == "predictions" and reason:
+        raise SettingsError(
+            f"training.distillation is 'predictions', but {teacher.name} {reason}. Expected a "
+            "teacher of the same classes with the network's anchors, bins and quality branch, as "
+            "one has that was trained with the same preset on the same data; or --set "
+            "training.distillation=pyramid, which needs none of them."
+        )
+    if training.distillation != "pyramid" and not reason:
         return PredictionDistillation(teacher, model, classes=classes, weight=weight)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)

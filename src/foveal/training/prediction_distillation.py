@@ -2,8 +2,9 @@
 
 Scores are drawn to the teacher's by the quality focal loss, which takes any score as its target
 (Li et al. 2020, arXiv 2006.04388, equation 2); the distributions of the box's distances by the
-Kullback-Leibler divergence (localization distillation: Zheng et al. 2022, arXiv 2102.12252). Labels
-take no part: the teacher has an opinion of each anchor, of objects without labels too.
+Kullback-Leibler divergence (localization distillation: Zheng et al. 2022, arXiv 2102.12252), and so
+is the probability of a quality branch. Labels take no part: the teacher has an opinion of each
+anchor, of objects without labels too.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foveal.detection.losses import at_least_float32, quality_focal_loss
-from foveal.errors import SettingsError
+from foveal.detection.losses import at_least_float32, quality_focal_loss, quality_loss
 from foveal.text import listed
 from foveal.training.distillation import Distillation
 
@@ -37,14 +37,16 @@ class PredictionDistillation(Distillation):
     """The loss between what a student predicts and what a teacher does.
 
     Args:
-        teacher, student: as for `Distillation`.
+        teacher, student: as for `Distillation`; their predictions can be compared, see
+            `why_not_comparable`.
         classes: the student's, by name; the teacher's may be more, in another order.
         weight: of the loss; None for 1.
 
     Raises:
-        SettingsError: the teacher is for images of other bands, or its predictions can't be
-            compared with the student's.
+        SettingsError: the teacher is for images of other bands.
     """
+
+    imitates = "its scores and boxes of each anchor"
 
     def __init__(
         self,
@@ -55,31 +57,31 @@ class PredictionDistillation(Distillation):
         weight: float | None,
     ) -> None:
         super().__init__(teacher, student, weight=WEIGHT if weight is None else weight)
-        reason = why_not_comparable(teacher, student, classes)
-        if reason:
-            raise SettingsError(
-                f"training.distillation is 'predictions', but {teacher.name} {reason}. Expected a "
-                "teacher of the same classes with the network's anchors and bins, as one has that "
-                "was trained with the same preset on the same data; or --set "
-                "training.distillation=pyramid, which needs neither."
-            )
         own = teacher.loaded.card.classes
         self._columns = [own.index(name) for name in classes]
-        self.imitates = "its scores and boxes of each anchor"
 
     def targets(self, images: Tensor, precision: torch.dtype) -> tuple[Tensor, ...]:
-        """The teacher's scores [B, A, K] and its distributions' logarithms [B, A, 4, bins]."""
+        """What the teacher predicts.
+
+        Returns:
+            Its scores [B, A, K], its distributions' logarithms [B, A, 4, bins] and, where it has a
+            quality branch, that one's logits [B, A].
+        """
         with self.teaching(images, precision) as teacher:
             raw = teacher(images)
         logits = torch.cat(raw.logits, dim=1)[..., self._columns]
-        return at_least_float32(logits).sigmoid(), _log_distributions(raw)
+        quality = (torch.cat(raw.quality, dim=1),) if raw.quality else ()
+        return at_least_float32(logits).sigmoid(), _log_distributions(raw), *quality
 
     def forward(self, student: PyramidAndOutput, targets: Sequence[Tensor]) -> Tensor:
-        """The weighted loss, a scalar float32: of scores and of distributions, added up."""
+        """The weighted loss, a scalar float32: of scores, distributions and quality, added up."""
         _, raw = student
-        scores, expected = targets
+        scores, expected, *quality = targets
+        highest = scores.amax(dim=-1)
         loss = score_loss(torch.cat(raw.logits, dim=1), scores)
-        loss = loss + distribution_loss(_log_distributions(raw), expected, scores.amax(dim=-1))
+        loss = loss + distribution_loss(_log_distributions(raw), expected, highest)
+        for logits in quality:
+            loss = loss + branch_loss(torch.cat(raw.quality, dim=1), logits, highest)
         return self.weight * loss
 
 
@@ -107,9 +109,36 @@ def distribution_loss(predicted: Tensor, expected: Tensor, weights: Tensor) -> T
     return (divergence * weights).sum() / weights.sum().clamp(min=1)
 
 
-def why_not_comparable(teacher: Teacher, student: RetinaNet, classes: Sequence[str]) -> str:
-    """What keeps predictions from being compared, as '<teacher> has ...'; '' where nothing does."""
-    network = teacher.network
+def branch_loss(predicted: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
+    """The divergence KL(teacher, student) of the quality branch's probability, a scalar.
+
+    It is the weighted mean of the anchors.
+
+    Args:
+        predicted, expected: the student's and the teacher's logits, [B, A] any floating type.
+        weights: of the anchors, as for `distribution_loss`.
+    """
+    wanted = at_least_float32(expected).sigmoid()
+    divergence = quality_loss(predicted, wanted) - quality_loss(expected, wanted)
+    return (divergence * weights).sum() / weights.sum().clamp(min=1)
+
+
+def why_not_comparable(
+    teacher: Teacher, student: RetinaNet, *, classes: Sequence[str], quality: str
+) -> str:
+    """What keeps predictions from being compared.
+
+    Args:
+        teacher: the trained one.
+        student: the network that is to imitate it.
+        classes: the student's, by name; () where they are not known.
+        quality: what the student's quality branch learns, the setting `model.quality`. Without one
+            scores say how well boxes fit, which they don't with one.
+
+    Returns:
+        'has ...', of the teacher; '' where nothing does.
+    """
+    network, learned = teacher.network, teacher.loaded.settings.model.quality
     missing = [name for name in classes if name not in teacher.loaded.card.classes]
     if missing or not classes:
         return f"does not know {listed(missing, _NAMED) or 'the classes'}"
@@ -118,6 +147,8 @@ def why_not_comparable(teacher: Teacher, student: RetinaNet, classes: Sequence[s
     bins = [getattr(each.box, "bins", 0) for each in (network, student)]
     if bins[0] != bins[1]:
         return f"predicts distances in {bins[0]} bins, where the network has {bins[1]}"
+    if learned != quality:
+        return f"has model.quality={learned}, where the network has {quality}"
     return "" if bins[0] else "predicts no distances in bins (model.box_bins)"
 
 
