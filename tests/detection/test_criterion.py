@@ -15,6 +15,7 @@ from foveal.detection.losses import (
     giou_loss,
     quality_focal_loss,
 )
+from foveal.errors import SettingsError
 from foveal.geometry.boxes import iou
 from foveal.structures import Batch, RawOutput
 
@@ -217,6 +218,12 @@ def rich_output(batch: int) -> RawOutput:
         for shape in ((), (4, BINS))
     ]
     return RawOutput(raw.logits, raw.deltas, *more)
+
+
+def test_a_branch_that_nobody_teaches_is_an_error():
+    raw, anchors = rich_output(1), GRID.tensor(SIZE, SIZE)
+    with pytest.raises(SettingsError, match=r"has a quality branch, and quality is 'none'.*iou"):
+        Criterion()(raw, anchors, make_batch(OBJECTS[:1]))
 
 
 @pytest.mark.parametrize("weigh_boxes", [False, True])

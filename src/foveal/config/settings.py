@@ -140,7 +140,8 @@ class ModelSettings(Section):
     """How well a box fits, predicted beside it and part of its score: how near its location is to
     the object's center (FCOS), or its IoU with the object.
 
-    Leave it: the presets fcos and atss choose it, and quality_focal does without."""
+    Change it to 'iou', along with loss.classification 'focal', to see which suits your images: on
+    bccd's validation images it gained a little. The presets fcos and atss have 'centerness'."""
     level_scales: bool = False
     """A learned factor on the box predictions of each level (FCOS, ATSS).
 

@@ -19,6 +19,7 @@ from foveal.detection.losses import (
     smooth_l1,
 )
 from foveal.detection.losses_of_labels import focal_loss_of_labels, quality_focal_loss_of_labels
+from foveal.errors import SettingsError
 from foveal.geometry.boxes import iou
 from foveal.structures import Batch, RawOutput
 
@@ -144,7 +145,16 @@ class Criterion:
 
         Returns:
             Losses and divisors, [3, B] each.
+
+        Raises:
+            SettingsError: the network has a quality branch, and `quality` is 'none'.
         """
+        if raw.quality and self.quality == "none":
+            raise SettingsError(
+                "Criterion: the network has a quality branch, and quality is 'none'. Expected what "
+                'the branch is to learn: quality="iou", or "centerness", as '
+                "settings.model.quality says."
+            )
         images = len(assignment.matched)
         losses, divisors = anchors.new_zeros(3, images), anchors.new_zeros(3, images)
         start = 0
