@@ -151,9 +151,9 @@ class Criterion:
         """
         if raw.quality and self.quality == "none":
             raise SettingsError(
-                "Criterion: the network has a quality branch, and quality is 'none'. Expected what "
-                'the branch is to learn: quality="iou", or "centerness", as '
-                "settings.model.quality says."
+                "The network has a quality branch, and the criterion's quality is 'none'. Expected "
+                "one whose quality is 'iou' or 'centerness', as model.quality of the network's "
+                "settings says."
             )
         images = len(assignment.matched)
         losses, divisors = anchors.new_zeros(3, images), anchors.new_zeros(3, images)
