@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from torchvision.ops import (
-    generalized_box_iou_loss,
-    sigmoid_focal_loss,
-)
+from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from foveal.detection.losses import (
     cross_entropy,

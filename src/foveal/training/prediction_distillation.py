@@ -106,7 +106,7 @@ def distribution_loss(predicted: Tensor, expected: Tensor, weights: Tensor) -> T
         weights: of the anchors, [B, A]: the highest score that the teacher gives each.
     """
     divergence = (expected.exp() * (expected - predicted)).sum(dim=-1).mean(dim=-1)
-    return (divergence * weights).sum() / weights.sum().clamp(min=1)
+    return _weighted_mean(divergence, weights)
 
 
 def branch_loss(predicted: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def branch_loss(predicted: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
     """
     wanted = at_least_float32(expected).sigmoid()
     divergence = quality_loss(predicted, wanted) - quality_loss(expected, wanted)
-    return (divergence * weights).sum() / weights.sum().clamp(min=1)
+    return _weighted_mean(divergence, weights)
 
 
 def why_not_comparable(
@@ -161,6 +161,11 @@ def _same_anchors(one: RetinaNet, other: RetinaNet) -> bool:
         for level in range(len(one.grid.strides))
     ]
     return all(a.shape == b.shape and np.allclose(a, b) for a, b in pairs)
+
+
+def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Of values and weights [B, A], a scalar; divided by 1 where the weights are less."""
+    return (values * weights).sum() / weights.sum().clamp(min=1)
 
 
 def _log_distributions(raw: RawOutput[Tensor]) -> Tensor:
