@@ -237,7 +237,7 @@ def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
         place += 1
     axes.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
     axes.set_ylim(place - 0.5, -0.6)
-    return to_svg(axes)
+    return to_svg(axes, alone=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -439,7 +439,7 @@ def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
     points = [row for row in rows if row["ms"] is not None and row["AP"] is not None]
     axes = new_axes(6.4, 4.4, x="milliseconds an image, from file to detections", y=f"AP on {data}")
     if not points:
-        return to_svg(axes)
+        return to_svg(axes, alone=True)
     axes.set_xscale("log")
     times = [row["ms"] for row in points]
     left, right = min(times) / 1.5, max(times) * 1.5
@@ -464,7 +464,7 @@ def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
             fontsize=9,
             color=INK,
         )
-    return to_svg(axes)
+    return to_svg(axes, alone=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

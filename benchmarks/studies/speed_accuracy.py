@@ -231,7 +231,7 @@ def draw(rows: Sequence[dict[str, Any]], *, data: str) -> str:
             fontsize=9,
             color=INK if has_ap else MUTED,
         )
-    return to_svg(axes)
+    return to_svg(axes, alone=True)
 
 
 def in_the_way(row: dict[str, Any], other: dict[str, Any], top: float) -> bool:

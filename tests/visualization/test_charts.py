@@ -83,6 +83,12 @@ def test_the_same_chart_is_the_same_text(name: str) -> None:
     assert CHARTS[name]() == drawn(name)
 
 
+@pytest.mark.parametrize(("name", "ground"), [("rates", True), ("precision", False)])
+def test_only_a_chart_that_stands_alone_has_ground(name: str, ground: bool) -> None:
+    """On a dark page its letters would not be seen; a report has ground of its own."""
+    assert ("fill: #ffffff" in drawn(name)) is ground
+
+
 def test_ids_of_different_charts_differ() -> None:
     ids = [re.findall(r'\bid="([^"]*)"', drawn(name)) for name in ("precision", "f1", "errors")]
     flat = [one for chart in ids for one in chart]

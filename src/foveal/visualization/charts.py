@@ -345,7 +345,7 @@ def draw_learning_rates(
         axes.set_ylim(low - margin, high + 2 * margin)
     if chosen is not None:
         _mark(axes, chosen, f"chosen: {chosen:.2g}")
-    return to_svg(axes)
+    return to_svg(axes, alone=True)
 
 
 def _plain_logarithmic(axes: Any) -> None:

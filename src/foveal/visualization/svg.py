@@ -117,15 +117,22 @@ def plain(text: str, longest: int = 24) -> str:
     return shorten(text, longest).replace("$", r"\$")
 
 
-def to_svg(axes: Axes) -> Markup:
+def to_svg(axes: Axes, *, alone: bool = False) -> Markup:
     """The figure as one `<svg>` element without prolog, its ids unlike those of any other chart.
 
     The same figure always gives the same text. It is Markup, which a template shows as it is:
     matplotlib has escaped every name in it.
+
+    Args:
+        axes: of `new_axes`.
+        alone: on white ground, as a file or in a notebook, where what lies behind may be dark;
+            a report gives its charts colors that are seen on its own ground.
     """
     import matplotlib
     from markupsafe import Markup
 
+    if alone:
+        axes.figure.patch.set(facecolor="white", alpha=1)
     buffer = io.StringIO()
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "foveal"}
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
