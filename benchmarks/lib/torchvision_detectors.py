@@ -53,8 +53,12 @@ def make_retinanet(weights: Path, *, classes: int, size: int) -> RetinaNet:
 
 
 def make_fcos(weights: Path, *, classes: int, size: int) -> FCOS:
-    """As `fcos_resnet50_fpn`: one location, no anchors."""
-    return FCOS(
+    """As `fcos_resnet50_fpn`: one location, no anchors.
+
+    Distances begin near one stride instead of 0. They end in a ReLU, which at 0 has no gradient:
+    where few locations are assigned, torchvision's start leaves all boxes without an area.
+    """
+    model = FCOS(
         _pyramid(weights),
         num_classes=classes + 1,
         min_size=size,
@@ -62,6 +66,8 @@ def make_fcos(weights: Path, *, classes: int, size: int) -> FCOS:
         score_thresh=SCORE,
         detections_per_img=DETECTIONS,
     )
+    nn.init.ones_(model.head.regression_head.bbox_reg.bias)
+    return model
 
 
 def make_faster_rcnn(weights: Path, *, classes: int, size: int) -> FasterRCNN:

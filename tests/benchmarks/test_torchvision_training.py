@@ -71,3 +71,12 @@ def test_a_detector_trains_and_detects(
     (found,) = run.detect(data.take([0]))
     assert len(found) <= detectors.DETECTIONS
     assert set(found.labels.tolist()) <= {0, 1, 2}
+
+
+def test_fcos_begins_with_boxes_that_have_an_area(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detectors, "load_timm_weights", lambda body, path: None)
+    torch.manual_seed(0)
+    model = detectors.make_fcos(Path(), classes=3, size=SIZE).eval()
+    with torch.inference_mode():
+        distances = model.head([torch.randn(1, 256, 8, 8)])["bbox_regression"]
+    assert (distances > 0).float().mean() > 0.95  # about half, as torchvision begins
