@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -116,6 +117,7 @@ def test_compiles_whole(monkeypatch):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # inductor's own, in 2.11
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("grid", [ONE, NINE], ids=["one", "nine"])
@@ -128,7 +130,9 @@ def test_a_gpu_gives_the_same_and_waits_for_nothing(method, grid):
     there = type(raw)(*(tuple(level.cuda() for level in part) for part in raw[:2]))
     anchors, batch = grid.tensor(HEIGHT, WIDTH, device="cuda"), batch.to("cuda")
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch calls the mode a prototype
+        torch.cuda.set_sync_debug_mode("error")
     try:
         found = method(there, anchors, batch)
     finally:
