@@ -193,7 +193,7 @@ def make_table(options: argparse.Namespace) -> int:
 
 
 def mean_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One trial: the means of its seeds, and the lowest and the highest AP.
+    """One trial: the means of its seeds, the lowest and the highest AP, and where it was trained.
 
     A seed that diverged has no AP: the means are of the others, and `diverged` counts it.
     """
@@ -207,6 +207,7 @@ def mean_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "AP50": float(np.mean([row["AP50"] for row in ended])) if aps else None,
         "seeds": ", ".join(str(row["asked"]["seed"]) for row in rows),
         "diverged": len(rows) - len(ended),
+        "device": ", ".join(sorted({row["device"] for row in rows})),
     }
 
 

@@ -79,7 +79,7 @@ def test_ablation_keeps_a_row_for_each_training(
         if name == "1 x 1":
             raise ValueError("no memory")
         ap = None if "no prior" in name else 0.1 * (seed + 1)
-        return {"trial": name, "AP": ap, "AP50": ap}
+        return {"trial": name, "AP": ap, "AP50": ap, "device": "a machine"}
 
     monkeypatch.setattr(ablation, "run_one", run_one)
     names = ["gamma 2", "no prior, gamma 2", "1 x 1"]
@@ -95,6 +95,7 @@ def test_ablation_keeps_a_row_for_each_training(
     gamma, diverged = written["rows"]
     assert (gamma["AP"], gamma["AP from"], gamma["AP to"]) == pytest.approx((0.15, 0.1, 0.2))
     assert (gamma["seeds"], gamma["paper's AP"]) == ("0, 1", 0.34)
+    assert gamma["device"] == "a machine"
     assert (diverged["AP"], diverged["diverged"]) == (None, 2)
     picture = (tmp_path / "ablation_hit_uav.svg").read_text()
     assert picture.startswith("<svg")
