@@ -46,7 +46,12 @@ def test_the_plain_preset_is_the_defaults():
 
 @pytest.mark.parametrize(
     ("preset", "method"),
-    [("standard", "task_aligned"), ("light", "task_aligned"), ("scenes", "atss")],
+    [
+        ("standard", "task_aligned"),
+        ("medium", "task_aligned"),
+        ("light", "task_aligned"),
+        ("scenes", "atss"),
+    ],
 )
 def test_the_presets_for_people_have_one_anchor_of_8_strides(preset, method):
     found = make_settings(preset=preset)

@@ -109,7 +109,7 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "flat": ("model.head_depth=2", "model.head_channels=128", "model.fpn_channels=128"),
 }
 """What a variant's name adds to its preset; the last one counts where two set the same."""
-FOVEAL = ("light", "standard", "scenes")
+FOVEAL = ("light", "medium", "standard", "scenes")
 TORCHVISION = {
     "torchvision-retinanet": {},
     "torchvision-fcos": {},
@@ -427,10 +427,9 @@ def mean_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     aps = [row["AP"] for row in rows if row["AP"] is not None]
     mean["AP from"], mean["AP to"] = (min(aps), max(aps)) if aps else (None, None)
     mean["seeds"] = ", ".join(str(row["asked"]["seed"]) for row in rows)
-    for row in rows:
-        for key in ("epochs", "device"):
-            if row[key] != first[key]:
-                mean[key] = "several"
+    mean["device"] = ", ".join(sorted({row["device"] for row in rows}))
+    if any(row["epochs"] != first["epochs"] for row in rows):
+        mean["epochs"] = "several"
     return mean
 
 

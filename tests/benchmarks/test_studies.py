@@ -213,7 +213,8 @@ def test_the_rows_of_the_detectors_become_a_table_and_a_picture(tmp_path: Path) 
     def row(name: str, seed: int, ap: float | None) -> dict[str, Any]:
         return {
             "name": name, "AP": ap, "AP50": ap, "AP under 32 px": None, "ms": 12.5, "epochs": 3,
-            "minutes": 1.5, "input": 320, "parameters": 100, "device": "a processor",
+            "minutes": 1.5, "input": 320, "parameters": 100,
+            "device": "another" if seed else "a processor",
         }  # fmt: skip
 
     for name, seed, ap in (("light", 0, 0.5), ("light", 1, 0.6), ("torchvision-fcos", 0, None)):
@@ -223,6 +224,7 @@ def test_the_rows_of_the_detectors_become_a_table_and_a_picture(tmp_path: Path) 
     light, other = json.loads((out / "detectors_bccd_val.json").read_text())["rows"]
     assert (light["AP"], light["AP from"], light["AP to"]) == pytest.approx((0.55, 0.5, 0.6))
     assert (light["seeds"], other["name"], other["AP"]) == ("0, 1", "torchvision-fcos", None)
+    assert light["device"] == "a processor, another"
     assert "light" in (out / "detectors_bccd_val.svg").read_text()
 
 

@@ -164,9 +164,9 @@ def train(
         str,
         typer.Option(
             metavar="NAME",
-            help="Where the settings begin: standard, light, scenes (large images, small objects), "
-            "fcos and atss, with one anchor a location; retinanet (nine, fitted to the data), "
-            "paper, torchvision, torchvision_v2.",
+            help="Where the settings begin: standard (a GPU's), medium and light (a CPU's), scenes "
+            "(large images, small objects), fcos and atss, with one anchor a location; retinanet "
+            "(nine, fitted to the data), paper, torchvision, torchvision_v2.",
         ),
     ] = "standard",
     config: Annotated[

@@ -19,6 +19,14 @@ _LIGHT_MODEL: dict[str, Any] = {
     "frozen_stages": 2,
 }
 
+_MEDIUM_MODEL: dict[str, Any] = _LIGHT_MODEL | {
+    "fpn_channels": 128,
+    "fpn_depthwise": False,
+    "head_channels": 128,
+    "head_depthwise": False,
+}
+"""The same backbone, with a pyramid and subnets that are twice as wide and not separable."""
+
 ANCHOR_IN_STRIDES = 8.0
 """The side of the anchor where each location has one square."""
 
@@ -46,6 +54,18 @@ _QUALITY_FOCAL: dict[str, Any] = {
 """Scores that say how well a box fits, too (Li et al. 2020, arXiv 2006.04388), and boxes compared
 by their overlap."""
 
+_FEW_IMAGES: dict[str, dict[str, Any]] = {
+    "preparation": {"shorter": 416, "longer": 693},
+    "augmentation": {
+        "scale": (0.8, 1.25),
+        "brightness": 0.1,
+        "contrast": 0.1,
+        "saturation": 0.1,
+    },
+    "training": {"epochs": 40, "ema_decay": 0.997},
+}
+"""How a few hundred images are learned in half an hour on a CPU."""
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # What learned best on a few hundred images: docs/journal/accuracy.md, "Which presets won" and
     # "Distances in bins".
@@ -55,19 +75,19 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "assignment": {"method": "task_aligned"},
         "loss": _QUALITY_FOCAL,
     },
+    "medium": {
+        "model": _MEDIUM_MODEL | _DISTANCES,
+        "anchors": _ONE_ANCHOR,
+        "assignment": {"method": "task_aligned"},
+        "loss": _QUALITY_FOCAL,
+        **_FEW_IMAGES,
+    },
     "light": {
         "model": _LIGHT_MODEL | _DISTANCES,
         "anchors": _ONE_ANCHOR,
         "assignment": {"method": "task_aligned"},
         "loss": _QUALITY_FOCAL,
-        "preparation": {"shorter": 416, "longer": 693},
-        "augmentation": {
-            "scale": (0.8, 1.25),
-            "brightness": 0.1,
-            "contrast": 0.1,
-            "saturation": 0.1,
-        },
-        "training": {"epochs": 40, "ema_decay": 0.997},
+        **_FEW_IMAGES,
     },
     # Aerial and satellite images: small objects, seen from above in any direction. With windows the
     # strides follow from the objects too (tuning/data_defaults).

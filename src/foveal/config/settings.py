@@ -247,8 +247,8 @@ class AssignmentSettings(Section):
     'task_aligned' the network what it predicts well, and 'fcos' goes by place and size alone, with
     one anchor a location.
 
-    Change it by choosing a preset: standard and light have 'task_aligned', scenes 'atss', retinanet
-    'iou'."""
+    Change it by choosing a preset: standard, medium and light have 'task_aligned', scenes
+    'atss', retinanet 'iou'."""
     foreground_iou: Fraction = 0.5
     """'iou': anchors that overlap an object by this much learn it.
 
