@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import griffe
 import typer
@@ -181,7 +182,8 @@ def settings_page() -> Iterator[str]:
     yield ""
     yield f"The presets are {_enumerated(f'`{name}`' for name in PRESETS)}."
     yield ""
-    presets = {name: make_settings(preset=name) for name in PRESETS}
+    with mock.patch("foveal.config.presets.PACKAGE_PRESETS", ()):  # whatever is installed here
+        presets = {name: make_settings(preset=name) for name in PRESETS}
     module = _read_module("foveal.config.settings")
     for section, field in Settings.model_fields.items():
         kind: Any = field.annotation

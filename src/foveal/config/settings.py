@@ -65,7 +65,8 @@ class ModelSettings(Section):
     larger one sees more where there is data to teach it."""
     weights: str = "pretrained"
     """'none', 'pretrained' (timm's), 'package' (of tf_efficientnet_lite0, with foveal[weights]) or
-    the path of a local file.
+    the path of a local file. Where foveal[weights] is installed the presets medium, light and
+    scenes take that backbone and 'package', unless a backbone or weights are set.
 
     Change it to 'none' to train from scratch (with norm=live), or to a file on a machine without a
     network."""
@@ -512,7 +513,8 @@ class AugmentationSettings(Section):
     """Fraction of samples into which one to three objects of other images are pasted, of each class
     as often as of any other, so that rare ones are seen more often.
 
-    Unit: share of the samples, 0 to 1. Change it to 0.3 or so where some classes are rare."""
+    Unit: share of the samples, 0 to 1. Change it to 0.5, and strong_until to 0.85, for few images
+    or rare classes; the images that objects come from are read, too."""
     strong_until: Fraction = 1.0
     """Share of the run after which no more samples are made of several images, by mosaic or
     copy_paste; 1: never.

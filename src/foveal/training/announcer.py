@@ -13,6 +13,7 @@ from foveal.training.outlook import (
     describe_rest,
     describe_run,
     describe_validation,
+    describe_weights,
     enough_steps,
 )
 
@@ -86,6 +87,8 @@ class Announcer:
             if state.epoch < plan.epochs:
                 logger.say(f"The run goes on in epoch {state.epoch + 1} of {plan.epochs}{done}.")
             return
+        if not self._started:
+            logger.say(describe_weights(self._settings.model))
         logger.say(
             describe_run(
                 self._data,
