@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from foveal.cli import app
 from foveal.cli.outcomes import Outcome, outcome_of
 from foveal.cli.train import _as_begun
-from foveal.config import make_settings, to_toml
+from foveal.config import make_settings, presets, to_toml
 from foveal.data.synthetic import draw_dataset
 from foveal.detector import Detector
 from foveal.errors import (
@@ -332,3 +332,27 @@ def test_a_run_of_before_goes_on_with_its_own_anchors_and_losses(
     assert _as_begun(same, {}, tmp_path) is same
     (tmp_path / "config.toml").write_text("no TOML")
     assert _as_begun(now, {}, tmp_path) is now
+
+
+@pytest.mark.parametrize("installed_today", [True, False])
+def test_a_run_goes_on_with_its_backbone_whatever_package_is_installed(
+    tmp_path, monkeypatch, capsys, installed_today
+):
+    monkeypatch.setattr(RunFolder, "can_resume", True)
+
+    def light(*, installed):
+        with monkeypatch.context() as patched:
+            patched.setattr(presets.importlib.util, "find_spec", lambda _: installed or None)
+            return make_settings(preset="light")
+
+    begun, now = light(installed=not installed_today), light(installed=installed_today)
+    assert begun.model != now.model
+    (tmp_path / "config.toml").write_text(to_toml(begun))
+    assert _as_begun(now, {}, tmp_path) == begun
+    said = capsys.readouterr().err
+    assert f"goes on with the backbone that it began with, {begun.model.backbone}" in said
+    assert _as_begun(now, {"model": {"weights": "none"}}, tmp_path) is now  # set by hand
+    assert _as_begun(begun, {}, tmp_path) is begun
+    other = make_settings(preset="light", overrides=["model.backbone=resnet18"])
+    if installed_today:  # another backbone than the package's was asked for: the run says so
+        assert _as_begun(other, {}, tmp_path) is other

@@ -389,11 +389,14 @@ def train(
         return _find_batch_size(detector, dataset)
     assert out is not None
     if dry_run:
+        from foveal.training.outlook import describe_weights
+
+        begins = "" if detector.card.origin else describe_weights(detector.settings.model)
         return Plan(
             [str(each) for each in (data, valid, start, teacher, *(unlabeled or [])) if each],
             [out],
             [out] if overwrite and out.exists() else [],
-            steps=_description(detector, dataset, data),
+            steps=[*_description(detector, dataset, data), *filter(None, [begins])],
         )
     if batch == AUTO:
         _choose_batch(detector, dataset, console, out=out if resume else None)
@@ -441,6 +444,8 @@ def train(
 def _as_begun(settings: Settings, given: Mapping[str, Mapping[str, Any]], out: Path) -> Settings:
     """Settings for a run to go on with whose preset had other anchors, assignment, losses or boxes.
 
+    Or another backbone, see `_with_backbone_of`.
+
     Args:
         settings: of today.
         given: what was set on top of the preset, which stays.
@@ -458,6 +463,7 @@ def _as_begun(settings: Settings, given: Mapping[str, Mapping[str, Any]], out: P
         return settings
     try:
         begun = rename_settings(tomllib.loads(folder.config.read_text(encoding="utf-8")))
+        settings = _with_backbone_of(begun.get("model", {}), settings, given, out)
         values = {
             section: {
                 name: value
@@ -487,6 +493,28 @@ def _as_begun(settings: Settings, given: Mapping[str, Mapping[str, Any]], out: P
     return kept
 
 
+def _with_backbone_of(
+    begun: Mapping[str, Any], settings: Settings, given: Mapping[str, Mapping[str, Any]], out: Path
+) -> Settings:
+    """With a run's own backbone where a preset takes another by what is installed today."""
+    from foveal.config import change_settings
+    from foveal.config.presets import PACKAGE_MODEL
+
+    own = {name: begun[name] for name in PACKAGE_MODEL if name in begun}
+    now = {name: getattr(settings.model, name) for name in PACKAGE_MODEL}
+    chosen = PACKAGE_MODEL.keys() & given.get("model", {}).keys()
+    if chosen or own == now or PACKAGE_MODEL not in (own, now):
+        return settings
+    kept = change_settings(settings, {"model": own})
+    if is_first_process():
+        say(
+            f"{out} goes on with the backbone that it began with, {kept.model.backbone}: the "
+            "preset has another today, since foveal[weights] was installed or removed.",
+            stderr=True,
+        )
+    return kept
+
+
 def _description(detector: Detector, dataset: Dataset, data: str) -> list[str]:
     """Say what was chosen."""
     from foveal.training.budget import in_minutes
@@ -504,9 +532,8 @@ def _description(detector: Detector, dataset: Dataset, data: str) -> list[str]:
         if training.minutes is None
         else in_minutes(training.minutes)
     )
-    origin = " with weights out of a package" if settings.model.weights == "package" else ""
     lines.append(
-        f"training: {settings.model.backbone}{origin}, {settings.preparation.shorter} px, "
+        f"training: {settings.model.backbone}, {settings.preparation.shorter} px, "
         f"{length} of {counted(training.batch, 'image')} a step, "
         f"{training.optimizer} "
         f"({training.schedule}); all settings: --show"

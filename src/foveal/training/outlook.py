@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from foveal.config import ModelSettings, TrainingSettings
     from foveal.data.dataset import Dataset
 
-PACKAGE_WEIGHTS = (
-    "The backbone {backbone} begins with the weights of an installed package (foveal[weights]). "
-    "Where timm's hub can be reached, --set model.weights=pretrained gives the presets "
-    "mobilenetv2_100, which learned better so far and trains faster on a CPU."
-)
 SLOW_STEPS = 2
 """So many steps of a process count for nothing: the first ones are slower."""
 _STEPS_ENOUGH = 10
@@ -32,7 +27,11 @@ def describe_weights(model: ModelSettings) -> str:
     """That the backbone's weights come out of a package; else ''."""
     if model.weights != "package":
         return ""
-    return PACKAGE_WEIGHTS.format(backbone=model.backbone)
+    return (
+        f"The backbone {model.backbone} begins with the weights of an installed package "
+        "(foveal[weights]). Where timm's hub can be reached, --set model.weights=pretrained gives "
+        "the presets mobilenetv2_100, which learned better so far and trains faster on a CPU."
+    )
 
 
 def describe_run(
