@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +85,20 @@ def keep_row(file: Path, asked: Mapping[str, Any], make: Callable[[], Row]) -> R
     text = json.dumps(without_nan(made), indent=1, default=_plain, allow_nan=False)
     write_file(file, text + "\n")
     return json.loads(text)
+
+
+def spread_of(rows: Sequence[Row]) -> Row:
+    """Of one trial's rows: the lowest and the highest AP, the seeds, and where they were trained.
+
+    A row whose training diverged has no AP.
+    """
+    aps = [row["AP"] for row in rows if row["AP"] is not None]
+    return {
+        "AP from": min(aps, default=None),
+        "AP to": max(aps, default=None),
+        "seeds": ", ".join(str(row["asked"]["seed"]) for row in rows),
+        "device": ", ".join(sorted({row["device"] for row in rows})),
+    }
 
 
 @contextmanager

@@ -27,7 +27,7 @@ import numpy as np
 
 import foveal
 from benchmarks.lib.few_images import DATA
-from benchmarks.lib.kept_rows import Job, keep_rows
+from benchmarks.lib.kept_rows import Job, keep_rows, spread_of
 from benchmarks.lib.machine import machine
 from benchmarks.lib.results import RESULTS, print_table, write_result
 from benchmarks.lib.shared_data import MOBILENET
@@ -202,12 +202,9 @@ def mean_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "trial": rows[0]["trial"],
         "AP": float(np.mean(aps)) if aps else None,
-        "AP from": min(aps, default=None),
-        "AP to": max(aps, default=None),
+        **spread_of(rows),
         "AP50": float(np.mean([row["AP50"] for row in ended])) if aps else None,
-        "seeds": ", ".join(str(row["asked"]["seed"]) for row in rows),
         "diverged": len(rows) - len(ended),
-        "device": ", ".join(sorted({row["device"] for row in rows})),
     }
 
 

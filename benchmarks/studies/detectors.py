@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.lib.few_images import DATA
-from benchmarks.lib.kept_rows import Job, keep_rows
+from benchmarks.lib.kept_rows import Job, keep_rows, spread_of
 from benchmarks.lib.machine import machine
 from benchmarks.lib.results import RESULTS, print_table, write_result
 from benchmarks.lib.shared_data import MOBILENET, RESNET18
@@ -106,7 +106,6 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "416": ("preparation.shorter=416", "preparation.longer=693"),
     "512": ("preparation.shorter=512", "preparation.longer=853"),
     "640": ("preparation.shorter=640", "preparation.longer=1066"),
-    "flat": ("model.head_depth=2", "model.head_channels=128", "model.fpn_channels=128"),
 }
 """What a variant's name adds to its preset; the last one counts where two set the same."""
 FOVEAL = ("light", "medium", "standard", "scenes")
@@ -424,10 +423,7 @@ def mean_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         values = [row[key] for row in rows]
         if isinstance(value, float):
             mean[key] = None if None in values else float(np.mean(values))
-    aps = [row["AP"] for row in rows if row["AP"] is not None]
-    mean["AP from"], mean["AP to"] = (min(aps), max(aps)) if aps else (None, None)
-    mean["seeds"] = ", ".join(str(row["asked"]["seed"]) for row in rows)
-    mean["device"] = ", ".join(sorted({row["device"] for row in rows}))
+    mean |= spread_of(rows)
     if any(row["epochs"] != first["epochs"] for row in rows):
         mean["epochs"] = "several"
     return mean

@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import griffe
 import typer
@@ -30,7 +29,7 @@ from foveal import cli, errors
 from foveal.cli.outcomes import Outcome, outcome_of
 from foveal.cli.schema_files import FOLDER as SCHEMAS
 from foveal.cli.schema_files import find_verbs, schema_path
-from foveal.config import PRESETS, Settings, make_settings
+from foveal.config import PRESETS, Settings, parse_settings
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src"
@@ -182,8 +181,8 @@ def settings_page() -> Iterator[str]:
     yield ""
     yield f"The presets are {_enumerated(f'`{name}`' for name in PRESETS)}."
     yield ""
-    with mock.patch("foveal.config.presets.PACKAGE_PRESETS", ()):  # whatever is installed here
-        presets = {name: make_settings(preset=name) for name in PRESETS}
+    # As they are written, whatever package with weights is installed here.
+    presets = {name: parse_settings(dict(values), where=name) for name, values in PRESETS.items()}
     module = _read_module("foveal.config.settings")
     for section, field in Settings.model_fields.items():
         kind: Any = field.annotation

@@ -54,6 +54,13 @@ _QUALITY_FOCAL: dict[str, Any] = {
 """Scores that say how well a box fits, too (Li et al. 2020, arXiv 2006.04388), and boxes compared
 by their overlap."""
 
+_TASK_ALIGNED: dict[str, dict[str, Any]] = {
+    "anchors": _ONE_ANCHOR,
+    "assignment": {"method": "task_aligned"},
+    "loss": _QUALITY_FOCAL,
+}
+"""Which anchors learn an object, and what (task alignment: Feng et al. 2021, arXiv 2108.07755)."""
+
 _FEW_IMAGES: dict[str, dict[str, Any]] = {
     "preparation": {"shorter": 416, "longer": 693},
     "augmentation": {
@@ -71,22 +78,16 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # "Distances in bins".
     "standard": {
         "model": _DISTANCES,
-        "anchors": _ONE_ANCHOR,
-        "assignment": {"method": "task_aligned"},
-        "loss": _QUALITY_FOCAL,
+        **_TASK_ALIGNED,
     },
     "medium": {
         "model": _MEDIUM_MODEL | _DISTANCES,
-        "anchors": _ONE_ANCHOR,
-        "assignment": {"method": "task_aligned"},
-        "loss": _QUALITY_FOCAL,
+        **_TASK_ALIGNED,
         **_FEW_IMAGES,
     },
     "light": {
         "model": _LIGHT_MODEL | _DISTANCES,
-        "anchors": _ONE_ANCHOR,
-        "assignment": {"method": "task_aligned"},
-        "loss": _QUALITY_FOCAL,
+        **_TASK_ALIGNED,
         **_FEW_IMAGES,
     },
     # Aerial and satellite images: small objects, seen from above in any direction. With windows the
